@@ -1,0 +1,213 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
+
+use crate::policy::Policy;
+use crate::trace;
+
+/// The largest pool that can be asked for.
+///
+/// A pool keeps bookkeeping for each of its blocks, and a size beyond what memory holds would
+/// abort the process instead of ending in an error.
+const MAX_POOL_BLOCKS: u64 = 1 << 24;
+
+const MAX_THREADS: u64 = 256;
+
+const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
+
+/// The block size of the synthetic workload.
+const SYNTHETIC_BLOCK_SIZE: usize = 16;
+
+/// Replays LLM requests over a KV-cache block manager and compares its eviction policies.
+///
+/// Without a trace, the requests come from a synthetic multi-tenant chat service.
+#[derive(Debug, Parser)]
+#[command(name = "kvbm-replay", version)]
+pub struct Args {
+    /// Replay this trace instead: JSON lines with `timestamp` (ms), `input_length`,
+    /// `output_length` (tokens), and `hash_ids` (one id per block of 512 tokens)
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Eviction policies to run, separated by commas or given repeatedly [default: all]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    policy: Vec<Policy>,
+
+    /// Pool sizes in blocks, separated by commas or given repeatedly [default: fractions of the
+    /// distinct blocks requested]
+    #[arg(long = "blocks", value_name = "N", value_delimiter = ',',
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_POOL_BLOCKS))]
+    blocks: Vec<usize>,
+
+    /// Tokens per block of the pool, a power of two up to 1024, or up to 512 for a trace, whose
+    /// ids then stand for several blocks each [default: 16, or 512 for a trace]
+    #[arg(long, value_name = "N", value_parser = parse_block_size)]
+    block_size: Option<usize>,
+
+    /// Threads that take requests from the one list
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS))]
+    pub threads: usize,
+
+    /// Requests whose blocks are held at once, over all threads; the oldest is released first
+    #[arg(long, value_name = "N", default_value_t = 16,
+          value_parser = parse_positive)]
+    pub in_flight: usize,
+
+    /// Seed of the synthetic workload
+    #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "trace")]
+    pub seed: u64,
+
+    /// Requests of the synthetic workload
+    #[arg(long, value_name = "N", default_value_t = 4_000, conflicts_with = "trace",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SYNTHETIC_REQUESTS))]
+    pub requests: usize,
+
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    /// The policies to run: those asked for, each once, or all.
+    pub fn policies(&self) -> Vec<Policy> {
+        if self.policy.is_empty() {
+            Policy::value_variants().to_vec()
+        } else {
+            each_once(&self.policy)
+        }
+    }
+
+    /// The pool sizes asked for, each once; `None` leaves the choice to the workload.
+    pub fn pools(&self) -> Option<Vec<usize>> {
+        (!self.blocks.is_empty()).then(|| each_once(&self.blocks))
+    }
+
+    /// Tokens per block: as asked for, or the natural size of the workload.
+    pub fn block_size(&self) -> usize {
+        self.block_size.unwrap_or(match self.trace {
+            Some(_) => trace::TOKENS_PER_ID,
+            None => SYNTHETIC_BLOCK_SIZE,
+        })
+    }
+}
+
+/// Ends the program for a command line that asks for help or makes no sense.
+///
+/// Clap spreads an error over several lines. Here it becomes one, without the usage summary.
+pub fn reject(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(io::stderr(), "{}", one_line(error));
+    ExitCode::from(2)
+}
+
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    let mut message = String::new();
+    for line in lines {
+        if !message.is_empty() {
+            let separator = if line.starts_with("tip:") { "; " } else { " " };
+            message.push_str(separator);
+        }
+        message.push_str(line);
+    }
+    message
+}
+
+fn parse_positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_block_size(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(size) if size.is_power_of_two() && size <= 1024 => Ok(size),
+        _ => Err("expected a power of two from 1 to 1024".to_owned()),
+    }
+}
+
+/// `items` without repetitions, in the order of their first appearance.
+fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut once = Vec::with_capacity(items.len());
+    for &item in items {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+    }
+    once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, String> {
+        let words = std::iter::once("kvbm-replay").chain(line.split_whitespace());
+        Args::try_parse_from(words).map_err(|error| one_line(&error))
+    }
+
+    #[test]
+    fn defaults_depend_on_the_source() {
+        let synthetic = parse("").unwrap();
+        assert_eq!(synthetic.policies().len(), 5);
+        assert_eq!(synthetic.pools(), None);
+        assert_eq!(synthetic.block_size(), 16);
+        assert_eq!((synthetic.threads, synthetic.in_flight), (1, 16));
+        assert_eq!(parse("--trace t.jsonl").unwrap().block_size(), 512);
+    }
+
+    #[test]
+    fn lists_take_commas_and_repetition() {
+        let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
+        assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
+        assert_eq!(args.pools(), Some(vec![10, 20, 5]));
+    }
+
+    #[test]
+    fn nonsense_is_rejected_in_one_line() {
+        for line in [
+            "--blocks 0",
+            "--blocks 99999999999",
+            "--blocks 10,,20",
+            "--block-size 0",
+            "--block-size 24",
+            "--block-size 2048",
+            "--block-size -1",
+            "--threads 0",
+            "--in-flight 0",
+            "--requests 0",
+            "--seed 1 --trace t.jsonl",
+            "--requests 5 --trace t.jsonl",
+            "--policy mru",
+            "--policy",
+            "--colour",
+            "extra",
+        ] {
+            let message = parse(line).expect_err(line);
+            assert!(message.starts_with("error: "), "{line}: {message}");
+            assert!(!message.contains('\n'), "{line}: {message}");
+        }
+        let message = parse("--policy mru").unwrap_err();
+        assert!(
+            message.contains("'mru'") && message.contains("lineage-fifo"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! The eviction policies a pool can run, under the names the command line and the reports use.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use kvbm_lockfree::manager::{
+    BlockManager, BlockManagerBuilderError, FrequencyTrackingCapacity, LineageEviction,
+};
+use kvbm_lockfree::registry::BlockRegistry;
+use serde::Serialize;
+
+/// The metadata type of the replayed blocks, which carry no data.
+#[derive(Clone, Debug)]
+pub struct Replayed;
+
+/// An eviction policy.
+///
+/// Another policy needs a variant here, which makes it an option of `--policy`, and an arm in
+/// [`build`](Policy::build).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Least recently used.
+    Lru,
+    /// First in, first out, over a hash map.
+    Hashmap,
+    /// LRU in four levels, chosen by the estimated frequency of a block.
+    MultiLru,
+    /// Leaves of the lineage tree first, oldest insertion first.
+    LineageTick,
+    /// Leaves of the lineage tree first, in the order they became leaves.
+    LineageFifo,
+}
+
+impl Policy {
+    /// Builds an empty pool that evicts by this policy.
+    ///
+    /// Each pool has its own registry. Only the multi-level LRU reads frequencies, so only its
+    /// registry tracks them.
+    pub fn build(
+        self,
+        blocks: usize,
+        block_size: usize,
+    ) -> Result<BlockManager<Replayed>, BlockManagerBuilderError> {
+        let mut registry = BlockRegistry::builder();
+        if self == Self::MultiLru {
+            registry =
+                registry.frequency_tracker(FrequencyTrackingCapacity::Small.create_tracker());
+        }
+        let builder = BlockManager::builder()
+            .block_count(blocks)
+            .block_size(block_size)
+            .registry(registry.build());
+        match self {
+            Self::Lru => builder.with_lru_backend(),
+            Self::Hashmap => builder.with_hashmap_backend(),
+            Self::MultiLru => builder.with_multi_lru_backend(),
+            Self::LineageTick => builder.with_lineage_backend_eviction(LineageEviction::Tick),
+            Self::LineageFifo => builder.with_lineage_backend_eviction(LineageEviction::Fifo),
+        }
+        .build()
+    }
+
+    /// The name on the command line and in the reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lru => "lru",
+            Self::Hashmap => "hashmap",
+            Self::MultiLru => "multi-lru",
+            Self::LineageTick => "lineage-tick",
+            Self::LineageFifo => "lineage-fifo",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_has_one_name_and_builds() {
+        for &policy in Policy::value_variants() {
+            let on_the_command_line = policy.to_possible_value().unwrap();
+            assert_eq!(on_the_command_line.get_name(), policy.name());
+            let in_json = serde_json::to_value(policy).unwrap();
+            assert_eq!(in_json, policy.name());
+            assert_eq!(policy.build(8, 16).unwrap().total_blocks(), 8);
+        }
+    }
+}

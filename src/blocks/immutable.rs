@@ -1,0 +1,118 @@
+//! The guard of a registered block.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::SequenceHash;
+use crate::engine::{Slot, Store};
+
+use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, WeakBlock};
+
+/// A registered block that stays what it is while this guard lives.
+///
+/// Clones share the block. When the last holder (guard, clone or lifecycle pin)
+/// is dropped, a primary becomes inactive: it can still be matched, until it is
+/// evicted. A duplicate becomes free.
+///
+/// What was done with the block's content before it was registered happens before
+/// any match of it returns, and what a holder did with it happens before the
+/// block is handed out again.
+pub struct ImmutableBlock<T: BlockMetadata> {
+    slot: NonNull<Slot>,
+    tier: PhantomData<fn() -> T>,
+}
+
+// SAFETY: a pin may be taken, used and dropped on any thread: everything it leads
+// to is atomic or does not change while pinned. No `T` is kept.
+unsafe impl<T: BlockMetadata> Send for ImmutableBlock<T> {}
+// SAFETY: as above.
+unsafe impl<T: BlockMetadata> Sync for ImmutableBlock<T> {}
+
+impl<T: BlockMetadata> ImmutableBlock<T> {
+    /// Takes over one pin.
+    #[inline]
+    pub(crate) fn new(slot: &Slot) -> Self {
+        Self { slot: NonNull::from(slot), tier: PhantomData }
+    }
+
+    #[inline]
+    pub(super) fn slot(&self) -> &Slot {
+        // SAFETY: slots live as long as their store, and the store as long as
+        // one of its blocks is held.
+        unsafe { self.slot.as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn store(&self) -> &Store {
+        // SAFETY: as above.
+        unsafe { Store::of(self.slot()) }
+    }
+}
+
+impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
+    /// A reference that does not keep the block from being evicted.
+    pub fn downgrade(&self) -> WeakBlock<T> {
+        WeakBlock::new(self)
+    }
+
+    /// The block's id: below the manager's block count. Different from that of
+    /// the block a registration was given if that was refused as a duplicate.
+    #[inline]
+    pub fn block_id(&self) -> BlockId {
+        self.slot().id() as BlockId
+    }
+
+    /// The hash the block is registered under.
+    #[inline]
+    pub fn sequence_hash(&self) -> SequenceHash {
+        self.slot().hash()
+    }
+
+    /// A handle to the hash in the registry, which outlives the block.
+    pub fn registration_handle(&self) -> BlockRegistrationHandle {
+        self.store().handle_of(self.slot())
+    }
+
+    /// Holders of the block: guards, lifecycle pins, and, of a primary, its
+    /// duplicates. Of this instant, for metrics and tests.
+    pub fn use_count(&self) -> usize {
+        self.slot().word().count() as usize
+    }
+
+    /// Sets whether the block is freed, rather than becoming inactive, when its
+    /// last holder drops it. Holds for as long as the block is registered, for
+    /// later holders too; the manager's default is set when it is built.
+    pub fn set_evict_on_reset(&self, value: bool) {
+        self.slot().set_reset(value);
+    }
+
+    /// A holder of the block without its metadata type. One atomic add.
+    pub fn pin(&self) -> LifecyclePinRef {
+        LifecyclePinRef::new(self.slot())
+    }
+}
+
+impl<T: BlockMetadata + Sync> Clone for ImmutableBlock<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.slot().pin_again();
+        Self { slot: self.slot, tier: PhantomData }
+    }
+}
+
+impl<T: BlockMetadata> Drop for ImmutableBlock<T> {
+    #[inline]
+    fn drop(&mut self) {
+        Store::unpin(self.slot());
+    }
+}
+
+impl<T: BlockMetadata> fmt::Debug for ImmutableBlock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImmutableBlock")
+            .field("block_id", &self.slot().id())
+            .field("sequence_hash", &self.slot().hash())
+            .finish()
+    }
+}

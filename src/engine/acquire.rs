@@ -1,0 +1,208 @@
+//! Getting hold of registered blocks: match, upgrade, and what a registration
+//! does with a primary that is already there.
+
+use std::sync::Arc;
+
+use crate::SequenceHash;
+use crate::registry::{BlockRegistrationHandle, Entry};
+
+use super::index::Key;
+use super::released::Run;
+use super::slot::Slot;
+use super::store::Store;
+use super::word::{State, Word};
+
+/// The pins of one operation, which settles for them once, at its end: one
+/// debit and one note run, however many blocks it pinned.
+pub(super) struct Pins<'a> {
+    store: &'a Store,
+    /// Pins that ended an inactive period, and are not debited yet.
+    resurrected: u32,
+    /// Those of them that the policy is to be told of.
+    notes: Run<'a>,
+}
+
+impl<'a> Pins<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store, resurrected: 0, notes: Run::new() }
+    }
+
+    /// Pins the primary of a hash.
+    #[inline]
+    pub(super) fn pin(&mut self, key: Key) -> Option<&'a Slot> {
+        loop {
+            let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
+            if self.pin_seen(slot, seen, key.hash) {
+                return Some(slot);
+            }
+        }
+    }
+
+    /// Pins a primary of `hash` whose word was `seen`, unless it has left that
+    /// tenancy.
+    #[inline]
+    pub(super) fn pin_seen(&mut self, slot: &'a Slot, mut seen: Word, hash: SequenceHash) -> bool {
+        let generation = seen.generation();
+        let mut drained = false;
+        while seen.is_primary() && seen.generation() == generation {
+            let resurrects = seen.count() == 0;
+            let notes = resurrects && self.store.plane.observes_resurrection();
+            if notes && seen.is_noted() && !drained {
+                // Its release is still to be applied, and comes first.
+                drained = true;
+                self.store.try_drain();
+                seen = slot.word();
+                continue;
+            }
+            if let Err(now) = slot.pin(seen, notes) {
+                seen = now;
+                continue;
+            }
+            self.resurrected += u32::from(resurrects);
+            if notes && !seen.is_noted() {
+                self.notes.add(slot);
+            }
+            // Generations wrap, identity does not.
+            if slot.hash_bits() == hash.as_u128() {
+                return true;
+            }
+            self.unpin_stranger(slot);
+            return false;
+        }
+        false
+    }
+
+    /// Takes back a pin of a block that turned out to be another one.
+    #[cold]
+    fn unpin_stranger(&mut self, slot: &Slot) {
+        self.settle_now();
+        Store::unpin(slot);
+    }
+
+    fn settle_now(&mut self) {
+        let store = self.store;
+        let home = store.home();
+        std::mem::replace(&mut self.notes, Run::new()).push_to(&store.released[home]);
+        let count = std::mem::take(&mut self.resurrected);
+        if count > 0 {
+            let debited = store.credits.debit(home, count);
+            store.adjust_pool_references(debited.references);
+        }
+    }
+
+    /// Tells the policy and the credits of the pins.
+    #[inline]
+    pub(super) fn settle(mut self) {
+        if self.resurrected > 0 {
+            self.settle_now();
+        }
+    }
+}
+
+impl Store {
+    #[inline]
+    fn key(&self, hash: SequenceHash) -> Key {
+        self.registry.key(hash)
+    }
+
+    /// Pins the longest prefix of `hashes` that is registered here and calls
+    /// `sink` with each block. Returns how many.
+    #[inline]
+    pub(crate) fn match_prefix<'a>(
+        &'a self,
+        hashes: &[SequenceHash],
+        mut sink: impl FnMut(&'a Slot),
+    ) -> usize {
+        let mut pins = Pins::new(self);
+        let mut matched = 0;
+        for &hash in hashes {
+            let Some(slot) = pins.pin(self.key(hash)) else { break };
+            sink(slot);
+            matched += 1;
+        }
+        pins.settle();
+        matched
+    }
+
+    /// Pins the block of every hash that is registered here and calls `sink`
+    /// once for each hash.
+    pub(crate) fn match_each<'a>(
+        &'a self,
+        hashes: &[SequenceHash],
+        mut sink: impl FnMut(Option<&'a Slot>),
+    ) {
+        let mut pins = Pins::new(self);
+        for &hash in hashes {
+            sink(pins.pin(self.key(hash)));
+        }
+        pins.settle();
+    }
+
+    /// Pins the primary of a hash.
+    #[inline]
+    pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<&Slot> {
+        let mut pins = Pins::new(self);
+        let slot = pins.pin(self.key(hash));
+        pins.settle();
+        slot
+    }
+
+    /// Where to find a block the caller holds if it is a duplicate: its slot
+    /// and generation.
+    pub(crate) fn duplicate_address(slot: &Slot) -> Option<(u32, u32)> {
+        let word = slot.word();
+        (word.state() == State::Duplicate).then(|| (slot.id(), word.generation()))
+    }
+
+    /// Pins the duplicate at this address if it is still held.
+    pub(crate) fn pin_duplicate(&self, id: u32, generation: u32) -> Option<&Slot> {
+        let slot = &self.slots[id as usize];
+        let mut seen = slot.word();
+        while seen.state() == State::Duplicate
+            && seen.generation() == generation
+            && seen.count() > 0
+        {
+            match slot.pin(seen, false) {
+                Ok(()) => return Some(slot),
+                Err(now) => seen = now,
+            }
+        }
+        None
+    }
+
+    /// The registration entry of a block the caller holds.
+    pub(super) fn entry_of<'a>(&self, slot: &'a Slot) -> &'a Entry {
+        debug_assert!(matches!(slot.word().state(), State::Primary | State::Duplicate));
+        // SAFETY: a registered slot has a strong reference to its entry, and the
+        // caller's pin keeps it registered for as long as it borrows the slot.
+        unsafe { &*slot.entry() }
+    }
+
+    /// A handle to the hash of a block the caller holds.
+    pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
+        let entry = self.entry_of(slot);
+        entry.acquire();
+        BlockRegistrationHandle::from_acquired(entry, Arc::clone(&self.registry))
+    }
+
+    /// Applies the notes, if the plane is free.
+    pub(super) fn try_drain(&self) {
+        if let Some(mut plane) = self.plane.try_hold() {
+            plane.drain(&self.slots, &self.released);
+        }
+    }
+
+    /// Takes or drops references on behalf of the pool, as a debit asked for.
+    /// The caller has a reference of its own.
+    fn adjust_pool_references(&self, references: i32) {
+        for _ in 0..references {
+            // SAFETY: the caller has a reference, so the store is alive, in the
+            // `Arc` that `new` made.
+            unsafe { Arc::increment_strong_count(self.as_ptr()) };
+        }
+        for _ in references..0 {
+            // SAFETY: the credits said so.
+            unsafe { Self::drop_pool_reference(self.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Allocation: reserve first, then find.
+//!
+//! A reservation of credits decides whether the allocation succeeds. What is
+//! left is to find blocks that are known to exist: free ones first, then victims
+//! from the policy plane, and if the plane is held by someone who does not come
+//! back, victims from a sweep over the slots.
+//!
+//! # When a reserved block cannot be found
+//!
+//! Between two lines of another thread a block can be in nobody's list: not yet
+//! announced by a summary, drained and not yet in the order, pinned and not yet
+//! debited. Those moments pass; if their thread is suspended, an exhaustive
+//! search finds the block all the same, with one exception: a block that a match
+//! has pinned and not yet debited. If the exhaustive search finds too little,
+//! and the credits are the same before and after it, then that is what happened,
+//! fewer blocks were available than were reserved, and the allocation is refused
+//! after all. It keeps nothing, but what it has evicted by then stays evicted.
+
+use crate::SequenceHash;
+use crate::metrics::Counter;
+
+use super::release::Free;
+use super::slot::{NIL, Slot};
+use super::store::Store;
+use super::sync::{spin_loop, yield_now};
+use super::word::State;
+
+/// Tries to find a reserved block before the thread lets others run.
+const SPINS: u32 = 6;
+/// Tries to find a reserved block before it searches everywhere.
+const PATIENCE: u32 = 10;
+
+/// Blocks [`Store::reset_inactive`] reserves at a time.
+const RESET_BATCH: usize = 64;
+
+impl Store {
+    /// Allocates `count` blocks, or none and returns `false`.
+    ///
+    /// Calls `sink` with each block, the free ones first, and `evicted` with the
+    /// hash of each that was evicted, in the policy's order. If `false` is
+    /// returned after all, `sink` may have been called: the caller then frees
+    /// what it got as any other block.
+    #[inline]
+    pub(crate) fn allocate<'a>(
+        &'a self,
+        count: usize,
+        mut sink: impl FnMut(&'a Slot),
+        evicted: impl FnMut(SequenceHash),
+    ) -> bool {
+        if count == 0 {
+            return true;
+        }
+        let home = self.home();
+        if count > self.slots.len() || !self.credits.reserve(home, count as u32) {
+            return false;
+        }
+        let from_reset = self.take_free(home, count, &mut sink);
+        if from_reset == count {
+            self.count(Counter::Allocations, count as u64);
+            self.count(Counter::AllocationsFromReset, count as u64);
+            return true;
+        }
+        self.allocate_evicting(home, count, from_reset, sink, evicted)
+    }
+
+    /// The rest of an allocation that has reserved `count` blocks and found
+    /// `from_reset` free ones.
+    fn allocate_evicting<'a>(
+        &'a self,
+        home: usize,
+        count: usize,
+        mut from_reset: usize,
+        mut sink: impl FnMut(&'a Slot),
+        mut evicted: impl FnMut(SequenceHash),
+    ) -> bool {
+        let mut victims = Victims::new(self);
+        let mut missing = count - from_reset;
+        let mut tries = 0;
+        loop {
+            if let Some(mut plane) = self.plane.try_hold() {
+                plane.drain(&self.slots, &self.released);
+                missing -= plane.evict(missing, &self.slots, self.reset_on_release, |slot| {
+                    victims.push(slot);
+                });
+            }
+            if missing == 0 {
+                break;
+            }
+            let free = self.take_free(home, missing, &mut sink);
+            from_reset += free;
+            missing -= free;
+            if missing == 0 {
+                break;
+            }
+            tries += 1;
+            if tries <= SPINS {
+                (0..1 << tries).for_each(|_| spin_loop());
+            } else if tries <= PATIENCE {
+                yield_now();
+            } else {
+                let before = self.credits.snapshot();
+                let (swept, free) = self.search(missing, &mut victims, &mut sink);
+                from_reset += free;
+                missing -= swept + free;
+                if missing == 0 || self.credits.snapshot() == before {
+                    break;
+                }
+            }
+        }
+        let evictions = victims.finish(&mut sink, &mut evicted);
+        self.count(Counter::Allocations, (from_reset + evictions) as u64);
+        self.count(Counter::AllocationsFromReset, from_reset as u64);
+        self.count(Counter::Evictions, evictions as u64);
+        if missing > 0 {
+            self.count(Counter::AllocateAtomicRollback, 1);
+            self.return_credits(home, missing as u32);
+        }
+        missing == 0
+    }
+
+    /// Looks for reserved blocks everywhere: at every slot and every word of the
+    /// freelists. Returns how many it swept and how many it found free.
+    #[cold]
+    fn search<'a>(
+        &'a self,
+        max: usize,
+        victims: &mut Victims<'a>,
+        sink: &mut impl FnMut(&'a Slot),
+    ) -> (usize, usize) {
+        self.count(Counter::PlaneFallbacks, 1);
+        let swept = self
+            .sweep
+            .evict(max, &self.slots, self.reset_on_release, |slot| victims.push(slot));
+        let free = self
+            .free
+            .take_hidden(max - swept, |id| sink(&self.slots[id as usize]));
+        (swept, free)
+    }
+
+    #[inline]
+    fn take_free<'a>(
+        &'a self,
+        home: usize,
+        max: usize,
+        sink: &mut impl FnMut(&'a Slot),
+    ) -> usize {
+        let taken = self.free.take(home, max, |id| sink(&self.slots[id as usize]));
+        if taken.stolen > 0 {
+            self.count(Counter::Steals, taken.stolen as u64);
+        }
+        taken.count
+    }
+
+    /// Resets all inactive blocks. Blocks that become inactive meanwhile may be
+    /// missed.
+    ///
+    /// Works in batches that are reserved as allocations are, so that blocks on
+    /// their way from inactive to free are nobody else's.
+    pub(crate) fn reset_inactive(&self) {
+        let home = self.home();
+        loop {
+            let batch = self.available().min(RESET_BATCH);
+            if batch == 0 || !self.credits.reserve(home, batch as u32) {
+                return;
+            }
+            let mut victims = Victims::new(self);
+            let evicted = match self.plane.try_hold() {
+                Some(mut plane) => {
+                    plane.drain(&self.slots, &self.released);
+                    plane.evict(batch, &self.slots, self.reset_on_release, |slot| {
+                        victims.push(slot);
+                    })
+                }
+                None => self
+                    .sweep
+                    .evict(batch, &self.slots, self.reset_on_release, |slot| victims.push(slot)),
+            };
+            // Frees the victims, each with its credit.
+            drop(victims);
+            self.return_credits(home, (batch - evicted) as u32);
+            if evicted == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Vacated slots whose tenancies are still to be ended, in the order they were
+/// vacated. Linked through the field that names a duplicate's primary, so that
+/// nothing is allocated between taking the plane and letting go of it.
+///
+/// Those that are left when it is dropped are freed.
+struct Victims<'a> {
+    store: &'a Store,
+    first: u32,
+    last: u32,
+}
+
+impl<'a> Victims<'a> {
+    fn new(store: &'a Store) -> Self {
+        Self { store, first: NIL, last: NIL }
+    }
+
+    fn push(&mut self, slot: &Slot) {
+        slot.set_primary(NIL);
+        match self.last {
+            NIL => self.first = slot.id(),
+            last => self.store.slots[last as usize].set_primary(slot.id()),
+        }
+        self.last = slot.id();
+    }
+
+    fn pop(&mut self) -> Option<&'a Slot> {
+        if self.first == NIL {
+            return None;
+        }
+        let slot = &self.store.slots[self.first as usize];
+        self.first = slot.primary();
+        if self.first == NIL {
+            self.last = NIL;
+        }
+        Some(slot)
+    }
+
+    /// Ends the tenancies and hands the blocks out. Returns how many.
+    fn finish(
+        &mut self,
+        sink: &mut impl FnMut(&'a Slot),
+        evicted: &mut impl FnMut(SequenceHash),
+    ) -> usize {
+        let mut count = 0;
+        while let Some(slot) = self.pop() {
+            let hash = slot.hash();
+            // An attachment of the user's may panic when it is dropped: then
+            // this block and the rest are freed.
+            let free = Free::new(self.store, slot);
+            self.store.end_tenancy(slot, State::Primary);
+            free.keep();
+            evicted(hash);
+            sink(slot);
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Drop for Victims<'_> {
+    fn drop(&mut self) {
+        while let Some(slot) = self.pop() {
+            let _free = Free::new(self.store, slot);
+            self.store.end_tenancy(slot, State::Primary);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Checking the invariants of a store.
+//!
+//! The invariants, by the numbers that tests and messages use:
+//!
+//! 1. Every slot is in exactly one of: a freelist, an exclusive guard,
+//!    registered with pins, registered without.
+//! 2. Credits = free + inactive blocks.
+//! 3. A slot is a primary if and only if it is linked in the index, in the bucket
+//!    of its hash, and a hash has at most one primary.
+//! 4. An inactive slot is listed by the policy or on exactly one released stack,
+//!    and a slot is on a released stack if and only if it is noted.
+//! 5. A slot's generation changes with every tenancy and never while it is
+//!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
+//! 6. The presence count of an entry and a tier is the number of primaries and
+//!    duplicates of its hash there.
+//! 7. A registered slot's entry is registered, under the slot's hash.
+//! 8. The policy's own structure is sound. For leaf-first policies this includes
+//!    that no block is listed as a leaf while it has listed children.
+//!
+//! A duplicate keeps its primary: the primary it names has the same hash and at
+//! least a pin for each of its duplicates.
+
+use std::collections::HashMap;
+
+use crossbeam_epoch as epoch;
+
+use super::slot::Slot;
+use super::store::Store;
+use super::word::State;
+
+/// What [`BlockManager::audit`](crate::BlockManager::audit) counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// Blocks in the reset pool.
+    pub free: usize,
+    /// Blocks held by mutable and complete guards.
+    pub exclusive: usize,
+    /// Registered blocks that are held, duplicates included.
+    pub active: usize,
+    /// Registered blocks that nobody holds.
+    pub inactive: usize,
+    /// Registered blocks that are duplicates.
+    pub duplicates: usize,
+    /// Blocks the policy has in its order: inactive ones, and ones that have come
+    /// into use again and not come up as a victim since.
+    pub listed: usize,
+    /// Inactive blocks that the policy has not been told of yet.
+    pub noted: usize,
+}
+
+/// An invariant does not hold, or the store was in use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// Another thread has the policy plane: the manager is in use.
+    #[error("the manager is in use: its policy plane is taken")]
+    Busy,
+    /// An invariant does not hold. If other threads used the manager meanwhile
+    /// this may be their doing; if not, it is a defect of this crate.
+    #[error("invariant {invariant} does not hold: {detail}")]
+    Broken {
+        /// The invariant's number in the documentation of the audit.
+        invariant: u8,
+        /// What was found.
+        detail: String,
+    },
+}
+
+fn broken(invariant: u8, detail: String) -> AuditError {
+    AuditError::Broken { invariant, detail }
+}
+
+/// `Ok` if the invariant holds.
+fn hold(
+    invariant: u8,
+    holds: bool,
+    detail: impl FnOnce() -> String,
+) -> Result<(), AuditError> {
+    if holds { Ok(()) } else { Err(broken(invariant, detail())) }
+}
+
+fn describe(slot: &Slot) -> String {
+    format!("block {}: {:?}, {:?}", slot.id(), slot.word(), slot.hash())
+}
+
+impl Store {
+    /// Checks the invariants. O(block count); while nobody uses the store.
+    pub(crate) fn audit(&self) -> Result<AuditReport, AuditError> {
+        let mut plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
+        let free = self.audit_free()?;
+        let noted = self.audit_notes()?;
+        self.audit_index()?;
+        plane.policy().check().map_err(|detail| broken(8, detail))?;
+
+        let mut report = AuditReport { listed: plane.policy().len(), ..AuditReport::default() };
+        for (slot, (&is_free, &is_noted)) in self.slots.iter().zip(free.iter().zip(&noted)) {
+            let word = slot.word();
+            let listed = plane.policy().contains(slot.id());
+            match word.state() {
+                State::Exclusive if is_free => report.free += 1,
+                State::Exclusive => report.exclusive += 1,
+                State::Pending => return Err(broken(1, describe(slot))),
+                State::Primary | State::Duplicate => {
+                    hold(1, !is_free, || format!("free, but registered: {}", describe(slot)))?;
+                    if word.is_inactive() {
+                        report.inactive += 1;
+                        report.noted += usize::from(is_noted);
+                        hold(4, listed || is_noted, || format!("lost: {}", describe(slot)))?;
+                    } else {
+                        hold(1, word.count() > 0, || describe(slot))?;
+                        report.active += 1;
+                    }
+                    report.duplicates += usize::from(word.state() == State::Duplicate);
+                }
+            }
+        }
+        let credits = self.available();
+        hold(2, credits == report.free + report.inactive, || {
+            format!("{credits} credits, {report:?}")
+        })?;
+        self.audit_registrations()?;
+        Ok(report)
+    }
+
+    /// Which blocks are free.
+    fn audit_free(&self) -> Result<Vec<bool>, AuditError> {
+        let mut free = vec![false; self.slots.len()];
+        let mut twice = None;
+        self.free.for_each(|id| {
+            if std::mem::replace(&mut free[id as usize], true) {
+                twice = Some(id);
+            }
+        });
+        match twice {
+            Some(id) => Err(broken(1, format!("block {id} is free twice"))),
+            None => Ok(free),
+        }
+    }
+
+    /// Which slots are on a released stack.
+    fn audit_notes(&self) -> Result<Vec<bool>, AuditError> {
+        let mut noted = vec![false; self.slots.len()];
+        let mut twice = None;
+        for stack in &self.released {
+            stack.for_each(&self.slots, |slot| {
+                if std::mem::replace(&mut noted[slot.id() as usize], true) {
+                    twice = Some(slot.id());
+                }
+            });
+        }
+        if let Some(id) = twice {
+            return Err(broken(4, format!("block {id} is noted twice")));
+        }
+        for (slot, &is_noted) in self.slots.iter().zip(&noted) {
+            hold(4, slot.word().is_noted() == is_noted, || {
+                format!("on a stack: {is_noted}, {}", describe(slot))
+            })?;
+        }
+        Ok(noted)
+    }
+
+    fn audit_index(&self) -> Result<(), AuditError> {
+        let mut primaries = HashMap::new();
+        let mut result = Ok(());
+        self.index.for_each(&self.slots, |bucket, slot| {
+            let hash = slot.hash();
+            let at_home = self.index.is_home(bucket, self.registry.key(hash));
+            if !slot.word().is_primary() || !at_home {
+                result = Err(broken(3, format!("linked in bucket {bucket}: {}", describe(slot))));
+            }
+            if let Some(other) = primaries.insert(hash, slot.id()) {
+                result = Err(broken(3, format!("as is block {other}: {}", describe(slot))));
+            }
+        });
+        result?;
+        let expected = self.slots.iter().filter(|slot| slot.word().is_primary()).count();
+        hold(3, primaries.len() == expected, || {
+            format!("{} primaries linked of {expected}", primaries.len())
+        })
+    }
+
+    /// Entries, presence, and duplicates.
+    fn audit_registrations(&self) -> Result<(), AuditError> {
+        let guard = &epoch::pin();
+        let mut copies: HashMap<_, u32> = HashMap::new();
+        let mut duplicates: HashMap<u32, u64> = HashMap::new();
+        for slot in &self.slots {
+            let state = slot.word().state();
+            if !matches!(state, State::Primary | State::Duplicate) {
+                continue;
+            }
+            *copies.entry(slot.hash()).or_default() += 1;
+            if state == State::Duplicate {
+                *duplicates.entry(slot.primary()).or_default() += 1;
+                let primary = &self.slots[slot.primary() as usize];
+                hold(3, primary.word().is_primary() && primary.hash() == slot.hash(), || {
+                    format!("{} is a duplicate of {}", describe(slot), describe(primary))
+                })?;
+            }
+            let found = self.registry.find(self.registry.key(slot.hash()), guard);
+            hold(7, found.is_some_and(|entry| std::ptr::eq(entry, slot.entry())), || {
+                format!("another entry, or none: {}", describe(slot))
+            })?;
+        }
+        for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
+            // Other managers of the same metadata type count here too.
+            let present = self.entry_of(slot).present(self.tier);
+            let own = copies[&slot.hash()];
+            hold(6, present >= own, || format!("{present} present, {own} here: {}", describe(slot)))?;
+            let kept = duplicates.get(&slot.id()).copied().unwrap_or(0);
+            hold(3, slot.word().count() >= kept, || {
+                format!("{kept} duplicates of {}", describe(slot))
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,565 @@
+//! All-or-nothing allocation without a global counter: sharded credits.
+//!
+//! A **credit** stands for one block that is free or inactive and that nobody
+//! has reserved. An allocation of `n` blocks first reserves `n` credits in one
+//! atomic step, or is refused; only then does it look for blocks, and it can
+//! take its time: the blocks exist, and no other allocation will take the last
+//! of them. So there is no half-gathered allocation for two threads to
+//! deadlock over, a refusal costs no search, and the number of available
+//! blocks is the sum of a few words.
+//!
+//! # The balances
+//!
+//! There is one *pot* and one balance per shard. While a shard is *open*, its
+//! threads reserve from and release into its balance and touch nothing else.
+//! A shard whose balance does not suffice is *folded*: its credits go to the
+//! pot, the thread takes what it needs there and opens the shard again with a
+//! share. A refusal needs every shard folded: then the pot is all there is, and
+//! one load of it proves that at that instant fewer than `n` blocks were
+//! available.
+//!
+//! Moving credits between two words could lose sight of them if the mover were
+//! suspended in between. It cannot here, because every step is one exchange
+//! that anyone may take, and the two words together always tell which step is
+//! next. A shard's word holds its phase and balance; the pot's word holds a
+//! *folded* bit for each shard:
+//!
+//! | phase | folded bit | the credits are | next step, by anyone |
+//! |---|---|---|---|
+//! | `Open(b)` | clear | `b`, in the shard | its threads use it; freeze: `Frozen(b)` |
+//! | `Frozen(b)` | clear | `b`, in the shard | pot += b and set the bit, in one exchange |
+//! | `Frozen(b)` | set | in the pot | `Folded` |
+//! | `Folded` | set | in the pot | announce a share: `Granted(k)` |
+//! | `Granted(k)` | set | in the pot | pot −= k and clear the bit, in one exchange |
+//! | `Granted(k)` | clear | `k`, in the shard | `Open(k)` |
+//!
+//! Every word carries a version. An exchange of the pot is made from a value
+//! read *before* the shard's phase, and an exchange of the phase from a value
+//! read *before* the folded bit it depends on: if the word has not changed by
+//! the time of the exchange, then both were so at one instant.
+//!
+//! # Debits
+//!
+//! A match that makes an inactive block active takes a credit too, after it has
+//! pinned the block, and cannot be refused: the pot may go below zero by blocks
+//! that were reserved and matched at the same time. The allocation that then
+//! misses a block notices (see `Store::allocate`) and gives its credits back.
+//! Where threads together never ask for more than there is, this cannot happen:
+//! the pin is part of what its thread asked for.
+//!
+//! # Retirement
+//!
+//! When the manager is dropped the store *retires*: all shards are folded for
+//! good. The exchange that brings the pot to the full block count is then the
+//! last guard's release, which is how the store knows that nobody needs it any
+//! more without counting guards.
+
+use crossbeam_utils::CachePadded;
+
+use super::sync::{AtomicU64, Ordering};
+
+/// Shards a pot has folded bits for.
+pub(super) const MAX_SHARDS: usize = 16;
+
+/// `0..32` balance (signed), `32..48` folded bits, `48` retired, `49..64` version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Pot(u64);
+
+impl Pot {
+    const RETIRED: u64 = 1 << 48;
+    const VERSION: u64 = 1 << 49;
+
+    fn balance(self) -> i64 {
+        i64::from(self.0 as u32 as i32)
+    }
+
+    fn is_folded(self, shard: usize) -> bool {
+        self.0 & 1 << (32 + shard) != 0
+    }
+
+    fn is_retired(self) -> bool {
+        self.0 & Self::RETIRED != 0
+    }
+
+    fn folded_bits(self) -> u64 {
+        self.0 >> 32 & 0xFFFF
+    }
+
+    /// The next version, with the balance changed by `by`.
+    fn add(self, by: i64) -> Self {
+        let balance = (self.balance() + by) as i32 as u32;
+        Self((self.0 & !0xFFFF_FFFF | u64::from(balance)).wrapping_add(Self::VERSION))
+    }
+
+    fn with_folded(self, shard: usize, folded: bool) -> Self {
+        let bit = 1 << (32 + shard);
+        Self(if folded { self.0 | bit } else { self.0 & !bit })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Open = 0,
+    Frozen = 1,
+    Folded = 2,
+    Granted = 3,
+}
+
+/// `0..32` balance, `32..34` phase, `34..64` version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Share(u64);
+
+impl Share {
+    const VERSION: u64 = 1 << 34;
+
+    fn new(phase: Phase, balance: u64) -> Self {
+        Self(balance | (phase as u64) << 32)
+    }
+
+    #[inline]
+    fn balance(self) -> u64 {
+        self.0 & 0xFFFF_FFFF
+    }
+
+    #[inline]
+    fn phase(self) -> Phase {
+        match self.0 >> 32 & 0b11 {
+            0 => Phase::Open,
+            1 => Phase::Frozen,
+            2 => Phase::Folded,
+            _ => Phase::Granted,
+        }
+    }
+
+    /// The next version, in `phase` with `balance`.
+    #[inline]
+    fn next(self, phase: Phase, balance: u64) -> Self {
+        Self(
+            (self.0 & !(Self::VERSION - 1)).wrapping_add(Self::VERSION)
+                | Self::new(phase, balance).0,
+        )
+    }
+}
+
+/// What a release found out, see "Retirement".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(super) enum Released {
+    /// There is more to come.
+    Live,
+    /// This was the last credit of a retired store.
+    Last,
+}
+
+/// A value of all balances, to compare with a later one.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Snapshot([u64; MAX_SHARDS + 1]);
+
+/// See the module documentation.
+pub(super) struct Credits {
+    pot: CachePadded<AtomicU64>,
+    shards: Box<[CachePadded<AtomicU64>]>,
+    block_count: u32,
+}
+
+impl Credits {
+    /// One credit for each of `block_count` blocks, all of them in the pot.
+    pub(super) fn new(block_count: u32, shards: usize) -> Self {
+        assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= i32::MAX as u32);
+        let pot = (0..shards).fold(Pot(u64::from(block_count)), |pot, shard| {
+            pot.with_folded(shard, true)
+        });
+        Self {
+            pot: CachePadded::new(AtomicU64::new(pot.0)),
+            shards: (0..shards)
+                .map(|_| CachePadded::new(AtomicU64::new(Share::new(Phase::Folded, 0).0)))
+                .collect(),
+            block_count,
+        }
+    }
+
+    fn pot(&self) -> Pot {
+        // Acquire, as every load and exchange here: a phase that is read after
+        // the pot must be at least as new as the pot.
+        Pot(self.pot.load(Ordering::Acquire))
+    }
+
+    fn share(&self, shard: usize) -> Share {
+        Share(self.shards[shard].load(Ordering::Acquire))
+    }
+
+    fn change_pot(&self, seen: Pot, new: Pot) -> bool {
+        self.pot
+            .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    #[inline]
+    fn change_share(&self, shard: usize, seen: Share, new: Share) -> bool {
+        self.shards[shard]
+            .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Reserves `count` credits, or none and returns `false`: then at some
+    /// instant of the call fewer than `count` blocks were available.
+    #[inline]
+    pub(super) fn reserve(&self, home: usize, count: u32) -> bool {
+        let count = u64::from(count);
+        loop {
+            let share = self.share(home);
+            if share.phase() != Phase::Open || share.balance() < count {
+                return self.reserve_from_pot(home, count);
+            }
+            let new = share.next(Phase::Open, share.balance() - count);
+            if self.change_share(home, share, new) {
+                return true;
+            }
+        }
+    }
+
+    #[cold]
+    fn reserve_from_pot(&self, home: usize, count: u64) -> bool {
+        loop {
+            let pot = self.pot();
+            if pot.balance() >= count as i64 {
+                if self.change_pot(pot, pot.add(-(count as i64))) {
+                    self.open(home);
+                    return true;
+                }
+                continue;
+            }
+            // Home first: the others are other threads' working capital.
+            let shards = self.shards.len();
+            match (home..shards).chain(0..home).find(|&s| !pot.is_folded(s)) {
+                // Never the last step of a retirement: the caller has a manager,
+                // and so the store is not retired.
+                Some(shard) => drop(self.advance(shard)),
+                None => return false,
+            }
+        }
+    }
+
+    /// Takes `count` credits for blocks the caller has just pinned.
+    #[inline]
+    pub(super) fn debit(&self, home: usize, count: u32) -> Debited {
+        let count = u64::from(count);
+        loop {
+            let share = self.share(home);
+            if share.phase() != Phase::Open || share.balance() < count {
+                return self.debit_pot(home, count);
+            }
+            let new = share.next(Phase::Open, share.balance() - count);
+            if self.change_share(home, share, new) {
+                return Debited { references: 0 };
+            }
+        }
+    }
+
+    #[cold]
+    fn debit_pot(&self, home: usize, count: u64) -> Debited {
+        let mut references = 0;
+        loop {
+            let pot = self.pot();
+            if !pot.is_folded(home) {
+                references -= i32::from(self.advance(home) == Released::Last);
+            } else if self.change_pot(pot, pot.add(-(count as i64))) {
+                references += i32::from(self.is_drained(pot));
+                if pot.balance() >= count as i64 {
+                    self.open(home);
+                }
+                return Debited { references };
+            }
+        }
+    }
+
+    /// Returns `count` credits. The last thing a guard does with its store:
+    /// unless this returns [`Released::Last`], the store may be gone afterwards.
+    #[inline]
+    pub(super) fn release(&self, home: usize, count: u32) -> Released {
+        loop {
+            let share = self.share(home);
+            if share.phase() != Phase::Open {
+                return self.release_to_pot(home, u64::from(count));
+            }
+            let new = share.next(Phase::Open, share.balance() + u64::from(count));
+            if self.change_share(home, share, new) {
+                return Released::Live;
+            }
+        }
+    }
+
+    #[cold]
+    fn release_to_pot(&self, home: usize, count: u64) -> Released {
+        loop {
+            let pot = self.pot();
+            if !pot.is_folded(home) {
+                let share = self.share(home);
+                if share.phase() == Phase::Open {
+                    let new = share.next(Phase::Open, share.balance() + count);
+                    if self.change_share(home, share, new) {
+                        return Released::Live;
+                    }
+                } else {
+                    // Never the last step: the caller's credits are missing.
+                    let _ = self.advance(home);
+                }
+                continue;
+            }
+            if !pot.is_retired() {
+                // Before the credits are returned, while the store is surely
+                // there. Where it fails, the pot serves as well.
+                self.open(home);
+                let share = self.share(home);
+                if share.phase() == Phase::Open {
+                    continue;
+                }
+            }
+            let pot = self.pot();
+            if pot.is_folded(home) {
+                let new = pot.add(count as i64);
+                // Found out first: after the exchange the store may be gone.
+                let released = self.released(new);
+                if self.change_pot(pot, new) {
+                    return released;
+                }
+            }
+        }
+    }
+
+    fn released(&self, pot: Pot) -> Released {
+        if self.is_drained(pot) { Released::Last } else { Released::Live }
+    }
+
+    /// Retired, with every credit back.
+    fn is_drained(&self, pot: Pot) -> bool {
+        pot.is_retired()
+            && pot.folded_bits() == (1 << self.shards.len()) - 1
+            && pot.balance() == i64::from(self.block_count)
+    }
+
+    /// Folds all shards for good. Returns [`Released::Last`] if every credit is
+    /// back; if not, the release of the last one will return it.
+    pub(super) fn retire(&self) -> Released {
+        loop {
+            let pot = self.pot();
+            let new = Pot(pot.add(0).0 | Pot::RETIRED);
+            if self.change_pot(pot, new) {
+                if self.is_drained(new) {
+                    return Released::Last;
+                }
+                break;
+            }
+        }
+        for shard in 0..self.shards.len() {
+            while !self.pot().is_folded(shard) {
+                if self.advance(shard) == Released::Last {
+                    return Released::Last;
+                }
+            }
+        }
+        Released::Live
+    }
+
+    /// Takes the next step of a shard whose folded bit was seen clear: opens it
+    /// if it was granted, and else folds it.
+    fn advance(&self, shard: usize) -> Released {
+        // The pot before the phase: see the module documentation.
+        let pot = self.pot();
+        let share = self.share(shard);
+        if pot.is_folded(shard) {
+            return Released::Live;
+        }
+        match share.phase() {
+            Phase::Open => {
+                self.change_share(shard, share, share.next(Phase::Frozen, share.balance()));
+            }
+            Phase::Granted => {
+                if !self.pot().is_folded(shard) {
+                    self.change_share(shard, share, share.next(Phase::Open, share.balance()));
+                }
+            }
+            Phase::Frozen => {
+                let new = pot.add(share.balance() as i64).with_folded(shard, true);
+                if self.change_pot(pot, new) {
+                    self.change_share(shard, share, share.next(Phase::Folded, 0));
+                    return self.released(new);
+                }
+            }
+            // The phase is newer than the pot: look again.
+            Phase::Folded => {}
+        }
+        Released::Live
+    }
+
+    /// Opens a folded shard with a share of the pot, if there is enough in it.
+    fn open(&self, shard: usize) {
+        let share = self.share(shard);
+        let pot = self.pot();
+        if !pot.is_folded(shard) || pot.is_retired() {
+            return;
+        }
+        match share.phase() {
+            Phase::Frozen => {
+                self.change_share(shard, share, share.next(Phase::Folded, 0));
+            }
+            Phase::Folded => {
+                let grant = pot.balance() / (2 * self.shards.len() as i64);
+                if grant > 0 {
+                    self.change_share(shard, share, share.next(Phase::Granted, grant as u64));
+                }
+            }
+            Phase::Granted => {}
+            // The pot is newer than the phase: look again another time.
+            Phase::Open => return,
+        }
+        let pot = self.pot();
+        let share = self.share(shard);
+        if share.phase() == Phase::Granted
+            && pot.is_folded(shard)
+            && !pot.is_retired()
+            && pot.balance() >= share.balance() as i64
+            && self.change_pot(pot, pot.add(-(share.balance() as i64)).with_folded(shard, false))
+        {
+            self.change_share(shard, share, share.next(Phase::Open, share.balance()));
+        }
+    }
+
+    /// The number of credits: exact while nobody reserves or returns any, and
+    /// always between zero and the block count.
+    pub(super) fn available(&self) -> u32 {
+        let mut before = self.snapshot();
+        // A snapshot that was the same twice was so at an instant in between.
+        for _ in 0..8 {
+            let after = self.snapshot();
+            if before == after {
+                break;
+            }
+            before = after;
+        }
+        let pot = Pot(before.0[MAX_SHARDS]);
+        let shares: i64 = (0..self.shards.len())
+            .filter(|&shard| !pot.is_folded(shard))
+            .map(|shard| Share(before.0[shard]).balance() as i64)
+            .sum();
+        (pot.balance() + shares).clamp(0, i64::from(self.block_count)) as u32
+    }
+
+    /// All balances and versions, one after the other. Two equal snapshots mean
+    /// that no credit was reserved, debited or returned in between.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut words = [0; MAX_SHARDS + 1];
+        words[MAX_SHARDS] = self.pot().0;
+        for (shard, word) in words.iter_mut().enumerate().take(self.shards.len()) {
+            *word = self.share(shard).0;
+        }
+        Snapshot(words)
+    }
+}
+
+/// What a debit found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(super) struct Debited {
+    /// References to the store that the caller must take (or, if negative, drop)
+    /// on behalf of the pool: 1 if a retired store had every credit back and now
+    /// has a guard again.
+    pub(super) references: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_or_nothing() {
+        let credits = Credits::new(100, 3);
+        assert!(credits.reserve(0, 60));
+        assert!(!credits.reserve(1, 60));
+        assert_eq!(credits.available(), 40);
+        assert!(credits.reserve(2, 40));
+        assert!(!credits.reserve(0, 1));
+        assert_eq!(credits.available(), 0);
+        assert_eq!(credits.release(1, 100), Released::Live);
+        assert!(credits.reserve(0, 100));
+    }
+
+    #[test]
+    fn a_refusal_takes_what_every_shard_has_into_account() {
+        let credits = Credits::new(64, 4);
+        for home in 0..4 {
+            assert!(credits.reserve(home, 1));
+            assert_eq!(credits.release(home, 1), Released::Live);
+        }
+        assert!(credits.reserve(3, 64));
+        assert_eq!(credits.available(), 0);
+    }
+
+    #[test]
+    fn a_debit_is_never_refused() {
+        let credits = Credits::new(2, 1);
+        assert!(credits.reserve(0, 2));
+        assert_eq!(credits.debit(0, 1).references, 0);
+        assert_eq!(credits.available(), 0);
+        assert_eq!(credits.release(0, 2), Released::Live);
+        assert_eq!(credits.available(), 1);
+        assert!(!credits.reserve(0, 2));
+    }
+
+    #[test]
+    fn the_last_release_of_a_retired_store_says_so() {
+        let credits = Credits::new(10, 2);
+        assert!(credits.reserve(0, 3) && credits.reserve(1, 3));
+        assert_eq!(credits.retire(), Released::Live);
+        assert_eq!(credits.release(1, 3), Released::Live);
+        assert_eq!(credits.release(0, 3), Released::Last);
+        assert_eq!(credits.debit(0, 1).references, 1);
+        assert_eq!(credits.debit(0, 1).references, 0);
+        assert_eq!(credits.release(0, 1), Released::Live);
+        assert_eq!(credits.release(1, 1), Released::Last);
+        assert_eq!(Credits::new(1, 1).retire(), Released::Last);
+    }
+
+    #[test]
+    fn threads_neither_make_nor_lose_credits() {
+        let credits = Credits::new(256, 2);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u32 {
+                let credits = &credits;
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let count = 1 + (round * 7 + thread * 13) % 64;
+                        assert!(credits.reserve(thread as usize % 2, count), "refused {count}");
+                        let home = (thread + round) as usize % 2;
+                        assert_eq!(credits.release(home, count), Released::Live);
+                    }
+                });
+            }
+        });
+        assert_eq!(credits.available(), 256);
+    }
+
+    #[test]
+    fn exactly_one_release_is_the_last() {
+        for round in 0..200 {
+            let credits = Credits::new(4, 2);
+            assert!(credits.reserve(round % 2, 4));
+            let last: usize = std::thread::scope(|scope| {
+                let guards: Vec<_> = (0..4)
+                    .map(|guard| {
+                        let credits = &credits;
+                        scope.spawn(move || credits.release(guard % 2, 1))
+                    })
+                    .collect();
+                let retired = credits.retire();
+                guards
+                    .into_iter()
+                    .map(|guard| guard.join().unwrap())
+                    .chain([retired])
+                    .filter(|&released| released == Released::Last)
+                    .count()
+            });
+            assert_eq!(last, 1);
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The reset pool: free blocks in sharded, hierarchical atomic bitmaps.
+//!
+//! A shard is a bitmap over **all** block ids, one bit a block, with summary
+//! levels above it: bit `i` of a summary word says that word `i` of the level
+//! below may have a bit set. A block is in at most one shard. It is put into
+//! the home shard of the thread that frees it, so threads on different shards
+//! write different cache lines, and taken from the home shard first, then from
+//! the others. Blocks never used yet are not in any shard: they come, in
+//! ascending order, from one counter.
+//!
+//! Why bitmaps and not stacks of slots: one exchange takes up to 64 blocks,
+//! there is no link to follow and so no ABA to fear, freeing a block does not
+//! touch its slot, and ids come out ascending and mostly contiguous, which is
+//! what a transfer engine likes. The cost is memory: a bit a block a shard.
+//!
+//! # Summaries are hints
+//!
+//! A word's summary bit is set after the word becomes non-zero, and cleared
+//! after it becomes zero; whoever clears it looks at the word again and sets
+//! the bit back if it was wrong. Both write the summary word by an atomic
+//! read-modify-write, so of the two the later one has seen what the earlier
+//! one did below: no block stays hidden once both have finished. A thread
+//! suspended between the two steps can hide blocks from [`take`](FreeList::take)
+//! for as long as it sleeps; [`take_hidden`](FreeList::take_hidden) finds those
+//! too, by looking at every word.
+
+use crossbeam_utils::CachePadded;
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Bits a word; also the fan-out of the summary levels.
+const FAN_OUT: usize = 64;
+
+/// Eight words in a cache line of their own, so that two shards share none.
+#[repr(align(64))]
+struct Line([AtomicU64; 8]);
+
+/// One shard: the levels of one bitmap, the widest first.
+struct Bitmap {
+    lines: Box<[Line]>,
+    /// Where each level begins, in words; the last level is one word.
+    levels: Box<[usize]>,
+}
+
+impl Bitmap {
+    fn new(bits: usize) -> Self {
+        let mut levels = Vec::new();
+        let mut words = 0;
+        let mut width = bits;
+        loop {
+            width = width.div_ceil(FAN_OUT);
+            levels.push(words);
+            words += width;
+            if width <= 1 {
+                break;
+            }
+        }
+        let lines = (0..words.div_ceil(8))
+            .map(|_| Line(std::array::from_fn(|_| AtomicU64::new(0))))
+            .collect();
+        Self { lines, levels: levels.into() }
+    }
+
+    #[inline]
+    fn word(&self, level: usize, at: usize) -> &AtomicU64 {
+        let at = self.levels[level] + at;
+        &self.lines[at / 8].0[at % 8]
+    }
+
+    /// The words of the widest level: those that hold the blocks.
+    fn leaves(&self) -> impl Iterator<Item = &AtomicU64> {
+        let count = self.levels.get(1).copied().unwrap_or(1);
+        self.lines.iter().flat_map(|line| &line.0).take(count)
+    }
+
+    #[inline]
+    fn put(&self, bit: usize) {
+        let leaf = self.word(0, bit / FAN_OUT);
+        // Release: what the freeing thread did with the block happens before
+        // whoever takes it (the acquire in `take_from`).
+        let before = leaf.fetch_or(1 << (bit % FAN_OUT), Ordering::Release);
+        debug_assert_eq!(before & 1 << (bit % FAN_OUT), 0, "block {bit} was freed twice");
+        if before == 0 {
+            self.announce(bit / FAN_OUT);
+        }
+    }
+
+    /// Sets the summary bits above leaf word `at`.
+    fn announce(&self, mut at: usize) {
+        for level in 1..self.levels.len() {
+            // AcqRel: see "Summaries are hints".
+            let before = self
+                .word(level, at / FAN_OUT)
+                .fetch_or(1 << (at % FAN_OUT), Ordering::AcqRel);
+            if before != 0 {
+                return;
+            }
+            at /= FAN_OUT;
+        }
+    }
+
+    /// Clears the summary bits above leaf word `at`, which was seen empty.
+    fn retract(&self, at: usize) {
+        let mut below = at;
+        for level in 1..self.levels.len() {
+            let bit = 1 << (below % FAN_OUT);
+            // AcqRel: see "Summaries are hints".
+            let before = self
+                .word(level, below / FAN_OUT)
+                .fetch_and(!bit, Ordering::AcqRel);
+            if self.word(level - 1, below).load(Ordering::Acquire) != 0 {
+                self.announce_from(level, below);
+                return;
+            }
+            if before & !bit != 0 {
+                return;
+            }
+            below /= FAN_OUT;
+        }
+    }
+
+    /// Sets the summary bits above word `at` of the level below `level`.
+    fn announce_from(&self, level: usize, mut at: usize) {
+        for level in level..self.levels.len() {
+            self.word(level, at / FAN_OUT)
+                .fetch_or(1 << (at % FAN_OUT), Ordering::AcqRel);
+            at /= FAN_OUT;
+        }
+    }
+
+    /// Takes up to `max` bits, the lowest first. Returns how many.
+    #[inline]
+    fn take(&self, max: usize, sink: &mut impl FnMut(u32)) -> usize {
+        let top = self.levels.len() - 1;
+        let mut taken = 0;
+        while taken < max {
+            let mut at = 0;
+            let mut level = top;
+            // Acquire: pairs with the summaries' releases, so that a set bit
+            // leads to the word it speaks of.
+            let mut word = self.word(level, 0).load(Ordering::Acquire);
+            if word == 0 {
+                return taken;
+            }
+            while level > 0 {
+                at = at * FAN_OUT + word.trailing_zeros() as usize;
+                level -= 1;
+                word = self.word(level, at).load(Ordering::Acquire);
+                if word == 0 {
+                    break;
+                }
+            }
+            if word == 0 {
+                // The hint was late. Above the leaves only the level that lied
+                // can be mended, from the leaf that stands for it.
+                self.retract(at * FAN_OUT.pow(level as u32));
+                continue;
+            }
+            taken += self.take_from(at, word, max - taken, sink);
+        }
+        taken
+    }
+
+    /// Takes up to `max` bits of leaf word `at`, last seen as `word`.
+    #[inline]
+    fn take_from(&self, at: usize, word: u64, max: usize, sink: &mut impl FnMut(u32)) -> usize {
+        let leaf = self.word(0, at);
+        let mut seen = word;
+        while seen != 0 {
+            let wanted = lowest(seen, max);
+            // Acquire: pairs with the release in `put`.
+            match leaf.compare_exchange_weak(
+                seen,
+                seen & !wanted,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    if seen == wanted {
+                        self.retract(at);
+                    }
+                    let mut left = wanted;
+                    while left != 0 {
+                        sink((at * FAN_OUT) as u32 + left.trailing_zeros());
+                        left &= left - 1;
+                    }
+                    return wanted.count_ones() as usize;
+                }
+                Err(now) => seen = now,
+            }
+        }
+        self.retract(at);
+        0
+    }
+}
+
+/// The lowest `max` bits set in `word`.
+#[inline]
+fn lowest(word: u64, max: usize) -> u64 {
+    if word.count_ones() as usize <= max {
+        return word;
+    }
+    let mut rest = word;
+    for _ in 0..max {
+        rest &= rest - 1;
+    }
+    word & !rest
+}
+
+/// See the module documentation.
+pub(super) struct FreeList {
+    shards: Box<[Bitmap]>,
+    /// The lowest id that has never been handed out.
+    unused: CachePadded<AtomicU32>,
+    block_count: u32,
+}
+
+impl FreeList {
+    /// All of `block_count` blocks free.
+    pub(super) fn new(block_count: u32, shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Bitmap::new(block_count as usize)).collect(),
+            unused: CachePadded::new(AtomicU32::new(0)),
+            block_count,
+        }
+    }
+
+    /// Frees a block. For its exclusive owner.
+    #[inline]
+    pub(super) fn put(&self, home: usize, id: u32) {
+        self.shards[home].put(id as usize);
+    }
+
+    /// Takes up to `max` blocks, from the home shard, the unused blocks, and
+    /// the other shards, in this order. Returns how many it took.
+    #[inline]
+    pub(super) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> Taken {
+        let mut count = self.shards[home].take(max, &mut sink);
+        if count < max {
+            count += self.take_unused(max - count, &mut sink);
+        }
+        let mut stolen = 0;
+        if count < max {
+            for away in (home + 1..self.shards.len()).chain(0..home) {
+                stolen += self.shards[away].take(max - count - stolen, &mut sink);
+                if count + stolen == max {
+                    break;
+                }
+            }
+        }
+        Taken { count: count + stolen, stolen }
+    }
+
+    #[inline]
+    fn take_unused(&self, max: usize, sink: &mut impl FnMut(u32)) -> usize {
+        let mut seen = self.unused.load(Ordering::Relaxed);
+        loop {
+            let wanted = max.min((self.block_count - seen) as usize) as u32;
+            if wanted == 0 {
+                return 0;
+            }
+            // Relaxed: an unused block carries nothing from one thread to another.
+            match self.unused.compare_exchange_weak(
+                seen,
+                seen + wanted,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    (seen..seen + wanted).for_each(sink);
+                    return wanted as usize;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes up to `max` blocks without trusting the summaries. O(block count).
+    pub(super) fn take_hidden(&self, max: usize, mut sink: impl FnMut(u32)) -> usize {
+        let mut taken = 0;
+        for shard in &self.shards {
+            for (at, leaf) in shard.leaves().enumerate() {
+                if taken == max {
+                    return taken;
+                }
+                let word = leaf.load(Ordering::Acquire);
+                if word != 0 {
+                    taken += shard.take_from(at, word, max - taken, &mut sink);
+                }
+            }
+        }
+        taken
+    }
+
+    /// How many blocks are free. O(block count); exact while nobody takes or
+    /// frees one.
+    pub(super) fn len(&self) -> usize {
+        let mut len = 0;
+        self.for_each(|_| len += 1);
+        len
+    }
+
+    /// Calls `visit` with every free block. O(block count); exact while nobody
+    /// takes or frees one.
+    pub(super) fn for_each(&self, mut visit: impl FnMut(u32)) {
+        for shard in &self.shards {
+            for (at, leaf) in shard.leaves().enumerate() {
+                let mut left = leaf.load(Ordering::Acquire);
+                while left != 0 {
+                    visit((at * FAN_OUT) as u32 + left.trailing_zeros());
+                    left &= left - 1;
+                }
+            }
+        }
+        (self.unused.load(Ordering::Acquire)..self.block_count).for_each(visit);
+    }
+}
+
+/// What [`FreeList::take`] took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Blocks taken.
+    pub(super) count: usize,
+    /// How many of them came from another thread's home shard.
+    pub(super) stolen: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    fn take(list: &FreeList, home: usize, max: usize) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let taken = list.take(home, max, |id| ids.push(id));
+        assert_eq!(taken.count, ids.len());
+        ids
+    }
+
+    #[test]
+    fn unused_blocks_come_in_ascending_order() {
+        let list = FreeList::new(10, 2);
+        assert_eq!(take(&list, 1, 4), [0, 1, 2, 3]);
+        assert_eq!(take(&list, 0, 4), [4, 5, 6, 7]);
+        assert_eq!(take(&list, 0, 4), [8, 9]);
+        assert!(take(&list, 1, 1).is_empty());
+    }
+
+    #[test]
+    fn the_home_shard_comes_first_and_the_others_are_stolen_from() {
+        let list = FreeList::new(8, 2);
+        take(&list, 0, 8);
+        list.put(0, 3);
+        list.put(1, 5);
+        assert_eq!(take(&list, 1, 1), [5]);
+        let taken = list.take(1, 2, |id| assert_eq!(id, 3));
+        assert_eq!(taken, Taken { count: 1, stolen: 1 });
+    }
+
+    #[test]
+    fn every_size_keeps_every_block() {
+        for count in [1, 2, 63, 64, 65, 511, 512, 513, 4095, 4096, 4097, 70_000] {
+            let list = FreeList::new(count, 3);
+            let ids = take(&list, 0, count as usize);
+            assert_eq!(ids.len(), count as usize);
+            for &id in &ids {
+                list.put(id as usize % 3, id);
+            }
+            assert_eq!(list.len(), count as usize);
+            let mut back = take(&list, 2, usize::MAX);
+            back.sort_unstable();
+            assert_eq!(back, ids);
+            assert_eq!(list.len(), 0);
+            for &id in &ids {
+                list.put(0, id);
+            }
+            let mut hidden = Vec::new();
+            list.take_hidden(usize::MAX, |id| hidden.push(id));
+            assert_eq!(hidden, ids);
+        }
+    }
+
+    #[test]
+    fn lowest_bits() {
+        assert_eq!(lowest(0b1011_0100, 2), 0b1_0100);
+        assert_eq!(lowest(0b1011_0100, 9), 0b1011_0100);
+        assert_eq!(lowest(u64::MAX, 64), u64::MAX);
+        assert_eq!(lowest(1, 0), 0);
+    }
+
+    /// Every block is in one hand or in the list, however the hints race.
+    #[test]
+    fn threads_share_no_block() {
+        const BLOCKS: u32 = 200;
+        let list = FreeList::new(BLOCKS, 2);
+        let owners: Vec<AtomicUsize> = (0..BLOCKS).map(|_| AtomicUsize::new(0)).collect();
+        std::thread::scope(|scope| {
+            for thread in 1..=4_usize {
+                let (list, owners) = (&list, &owners);
+                scope.spawn(move || {
+                    for round in 0..5_000 {
+                        let mut held = Vec::new();
+                        list.take(thread % 2, 1 + round % 70, |id| held.push(id));
+                        for &id in &held {
+                            assert_eq!(owners[id as usize].swap(thread, Ordering::Relaxed), 0);
+                        }
+                        for id in held {
+                            assert_eq!(owners[id as usize].swap(0, Ordering::Relaxed), thread);
+                            list.put((thread + round) % 2, id);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(list.len(), BLOCKS as usize);
+        assert_eq!(take(&list, 0, usize::MAX).len(), BLOCKS as usize);
+    }
+}

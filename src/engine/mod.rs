@@ -1,0 +1,51 @@
+//! The engine: what makes a block manager fast.
+//!
+//! A lock-free data plane and a batch-amortized policy plane. All of a block's
+//! life is one atomic word in a flat array of slots; the operations of the hot
+//! path are a handful of exchanges on that word and on words of the calling
+//! thread's shard. Eviction order is kept apart, by sequential code that the hot
+//! path never calls and only leaves notes for.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `word` | a block's life in 64 bits: the layout, the states, who may change what |
+//! | `slot` | the word and what belongs to a tenancy, in one cache line |
+//! | `index` | hash → slot: fixed buckets, chains through the slots, nothing to reclaim |
+//! | `freelist` | the reset pool: sharded hierarchical bitmaps |
+//! | `credit` | all-or-nothing allocation: sharded credits, and the end of a store |
+//! | `released` | notes for the policy plane: a stack a shard |
+//! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
+//! | `sweep` | victims without the plane |
+//! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`: what it does |
+//! | `audit` | the invariants, numbered, and their check |
+//! | `thread` | a small integer for every live thread |
+//! | `sync` | the atomics: `std`'s, or loom's |
+//!
+//! # Progress
+//!
+//! Matching, cloning, dropping, upgrading, staging, registering and allocating
+//! are lock-free: a thread suspended anywhere stops nobody else. The policy
+//! plane is the one thing that is taken; who finds it taken leaves a note and
+//! goes on, or sweeps.
+
+mod acquire;
+mod allocate;
+mod audit;
+mod credit;
+mod freelist;
+pub(crate) mod index;
+mod plane;
+mod register;
+mod release;
+mod released;
+mod slot;
+mod store;
+mod sweep;
+pub(crate) mod sync;
+pub(crate) mod thread;
+mod word;
+
+pub use audit::{AuditError, AuditReport};
+pub(crate) use register::Registered;
+pub(crate) use slot::Slot;
+pub(crate) use store::{Config, MAX_BLOCKS, Store};

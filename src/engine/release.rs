@@ -1,0 +1,203 @@
+//! Letting go of blocks: what the drop of each guard does.
+//!
+//! Whatever a release does, returning the credit comes last: from then on an
+//! allocation may count on the block, and if the manager is gone the store may
+//! be gone too.
+
+use crate::metrics::Counter;
+
+use super::credit::Released;
+use super::slot::Slot;
+use super::store::Store;
+use super::word::{State, Word};
+
+impl Store {
+    /// The store of a slot.
+    ///
+    /// # Safety
+    ///
+    /// The store is alive for as long as the result is used: the caller holds
+    /// the block, or has a reference to the store.
+    #[inline]
+    pub(crate) unsafe fn of<'a>(slot: &Slot) -> &'a Self {
+        // SAFETY: slots are adopted when their store is built, which has not
+        // moved since; the caller's contract is that it is alive.
+        unsafe { &*slot.store() }
+    }
+
+    /// Takes a pin off a registered block.
+    #[inline]
+    pub(crate) fn unpin(slot: &Slot) {
+        // With one pin left this is likely the last, which is one exchange
+        // together with the note; the others need not look at the word again.
+        if slot.word().count() == 1 {
+            return Self::unpin_last(slot);
+        }
+        let before = slot.unpin_shared();
+        if before.count() == 1 {
+            Self::settle_late(slot, before.unpinned());
+        }
+    }
+
+    #[inline(never)]
+    fn unpin_last(slot: &Slot) {
+        // SAFETY: the pin is the caller's until the exchanges below take it
+        // off, and its credit is out until it is returned.
+        let store = unsafe { Self::of(slot) };
+        let mut seen = slot.word();
+        let mut drained = false;
+        let mut levelled = false;
+        loop {
+            if seen.count() > 1 {
+                let before = slot.unpin_shared();
+                if before.count() == 1 {
+                    Self::settle_late(slot, before.unpinned());
+                }
+                return;
+            }
+            if seen.is_primary() && !seen.resets() {
+                if seen.is_noted() && !drained {
+                    // An earlier change is still to be applied, and comes first.
+                    drained = true;
+                    store.try_drain();
+                    seen = slot.word();
+                    continue;
+                }
+                if !levelled {
+                    levelled = true;
+                    if let Some(level) = store.level_of(slot) {
+                        slot.set_level(level);
+                    }
+                }
+                match slot.unpin_last(seen) {
+                    Ok(()) => {
+                        let home = store.home();
+                        if !seen.is_noted() {
+                            store.released[home].push(slot);
+                        }
+                        return store.return_credit(home);
+                    }
+                    Err(now) => seen = now,
+                }
+            } else {
+                match slot.vacate(seen, store.reset_on_release) {
+                    Ok(()) => return store.reset(slot, seen.state()),
+                    Err(now) => seen = now,
+                }
+            }
+        }
+    }
+
+    /// Finishes an unpin that turned out to be the last, when the word was
+    /// `seen` after it. The block may be anyone's by now; the credit is owed
+    /// whatever has become of it.
+    #[cold]
+    fn settle_late(slot: &Slot, seen: Word) {
+        // SAFETY: the caller's credit is out until it is returned.
+        let store = unsafe { Self::of(slot) };
+        let home = store.home();
+        if seen.is_primary() && !seen.resets() {
+            if let Some(level) = store.level_of(slot) {
+                slot.set_level(level);
+            }
+            if !slot.note().is_noted() {
+                store.released[home].push(slot);
+            }
+            return store.return_credit(home);
+        }
+        let mut now = seen;
+        while now.generation() == seen.generation() && now.count() == 0 {
+            match slot.vacate(now, store.reset_on_release) {
+                Ok(()) => return store.reset(slot, seen.state()),
+                Err(changed) => now = changed,
+            }
+        }
+        // Matched or evicted in between.
+        store.return_credit(home);
+    }
+
+    /// Frees a block whose registered tenancy, as `state`, the caller has ended.
+    fn reset(&self, slot: &Slot, state: State) {
+        // Frees the block even if an attachment panics when it is dropped.
+        let _free = Free::new(self, slot);
+        self.end_tenancy(slot, state);
+        if state == State::Duplicate {
+            Self::unpin(&self.slots[slot.primary() as usize]);
+        }
+    }
+
+    /// Takes a block that the caller has vacated out of the index and the
+    /// registry.
+    pub(super) fn end_tenancy(&self, slot: &Slot, state: State) {
+        if state == State::Primary {
+            let key = self.registry.key(slot.hash());
+            self.index.unlink(&self.slots, key.keyed, slot);
+        }
+        let entry = slot.entry();
+        // SAFETY: the tenancy had a strong reference to its entry, which is
+        // given up here; the slot is the caller's, so nobody else does.
+        unsafe {
+            (*entry).mark_absent(self.tier);
+            self.registry.release(entry);
+        }
+    }
+
+    /// Frees a block of a mutable or complete guard.
+    #[inline]
+    pub(crate) fn free(slot: &Slot) {
+        // SAFETY: the guard's credit is out until it is returned here.
+        let store = unsafe { Self::of(slot) };
+        let home = store.home();
+        store.free.put(home, slot.id());
+        store.return_credit(home);
+    }
+
+    /// As [`free`](Self::free), for a mutable guard, which the gauges count.
+    #[inline]
+    pub(crate) fn free_mutable(slot: &Slot) {
+        // SAFETY: as in `free`.
+        unsafe { Self::of(slot) }.count(Counter::MutableReleased, 1);
+        Self::free(slot);
+    }
+
+    #[inline]
+    fn return_credit(&self, home: usize) {
+        self.return_credits(home, 1);
+    }
+
+    /// Returns credits. The store may be gone afterwards, unless the caller has
+    /// more of them, or a reference.
+    #[inline]
+    pub(super) fn return_credits(&self, home: usize, count: u32) {
+        let store = self.as_ptr();
+        if self.credits.release(home, count) == Released::Last {
+            // SAFETY: the credits said so, and nothing uses the store after.
+            unsafe { Self::drop_pool_reference(store) };
+        }
+    }
+}
+
+/// Frees a slot, with its credit, when it is dropped.
+pub(super) struct Free<'a> {
+    store: &'a Store,
+    slot: &'a Slot,
+}
+
+impl<'a> Free<'a> {
+    pub(super) fn new(store: &'a Store, slot: &'a Slot) -> Self {
+        Self { store, slot }
+    }
+
+    /// Does not free the slot after all.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Free<'_> {
+    fn drop(&mut self) {
+        let home = self.store.home();
+        self.store.free.put(home, self.slot.id());
+        self.store.return_credit(home);
+    }
+}

@@ -1,0 +1,304 @@
+//! One block's slot: its word and what belongs to its tenancy, in one cache
+//! line.
+//!
+//! The fields other than the word are written only by the slot's exclusive
+//! owner, while the state is `Exclusive` or `Pending`, and read by anyone.
+//! A reader that must know them to be of one tenancy reads the word, the
+//! fields, and then either pins (the exchange fails if the word has changed)
+//! or holds a pin already. They are relaxed atomics because a reader may lose
+//! that race and read the fields of the next tenancy; it then discards them.
+
+use std::ptr;
+
+use crate::SequenceHash;
+use crate::registry::Entry;
+
+use super::store::Store;
+use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use super::word::{State, Word};
+
+/// "No slot", where a slot number is expected.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// See the module documentation.
+#[repr(C, align(64))]
+pub(crate) struct Slot {
+    word: AtomicU64,
+    hash: [AtomicU64; 2],
+    /// The registration entry this tenancy keeps alive; null when it has none.
+    entry: AtomicPtr<Entry>,
+    /// The next slot of the same index bucket: owned by `index`.
+    pub(super) chain: AtomicU64,
+    /// The store the slot belongs to: set once, when the store is built.
+    store: AtomicPtr<Store>,
+    /// The next note of a released stack: owned by `released`.
+    pub(super) next_note: AtomicU32,
+    /// The primary a duplicate keeps alive.
+    primary: AtomicU32,
+    id: u32,
+    /// The frequency level at the last release.
+    level: AtomicU8,
+}
+
+impl Slot {
+    pub(super) fn new(id: u32, reset: bool) -> Self {
+        Self {
+            word: AtomicU64::new(Word::new(reset).bits()),
+            hash: [AtomicU64::new(0), AtomicU64::new(0)],
+            entry: AtomicPtr::new(ptr::null_mut()),
+            chain: AtomicU64::new(super::index::UNLINKED),
+            store: AtomicPtr::new(ptr::null_mut()),
+            next_note: AtomicU32::new(NIL),
+            primary: AtomicU32::new(NIL),
+            id,
+            level: AtomicU8::new(0),
+        }
+    }
+
+    /// Names the store the slot is part of.
+    pub(super) fn adopt(&self, store: *const Store) {
+        self.store.store(store.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The store the slot is part of; null until it has been adopted.
+    #[inline]
+    pub(super) fn store(&self) -> *const Store {
+        self.store.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The word. Acquire: a reader that sees a registered state sees the fields
+    /// written before it was published, see [`promote`](Self::promote).
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        Word::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn exchange(&self, seen: Word, new: Word, success: Ordering) -> Result<(), Word> {
+        self.word
+            .compare_exchange(seen.bits(), new.bits(), success, Ordering::Acquire)
+            .map(drop)
+            .map_err(Word::from_bits)
+    }
+
+    // ---- the fields of the tenancy ----
+
+    #[inline]
+    pub(crate) fn hash(&self) -> SequenceHash {
+        hash_from_u128(self.hash_bits())
+    }
+
+    #[inline]
+    pub(super) fn hash_bits(&self) -> u128 {
+        u128::from(self.hash[0].load(Ordering::Relaxed))
+            | u128::from(self.hash[1].load(Ordering::Relaxed)) << 64
+    }
+
+    /// Names the content. For the slot's exclusive owner.
+    #[inline]
+    pub(crate) fn set_hash(&self, hash: SequenceHash) {
+        let bits = hash.as_u128();
+        self.hash[0].store(bits as u64, Ordering::Relaxed);
+        self.hash[1].store((bits >> 64) as u64, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn entry(&self) -> *const Entry {
+        self.entry.load(Ordering::Relaxed)
+    }
+
+    /// Names the registration entry of the tenancy. For its exclusive owner.
+    #[inline]
+    pub(super) fn set_entry(&self, entry: *const Entry) {
+        self.entry.store(entry.cast_mut(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn primary(&self) -> u32 {
+        self.primary.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_primary(&self, primary: u32) {
+        self.primary.store(primary, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn level(&self) -> u8 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set_level(&self, level: u8) {
+        self.level.store(level, Ordering::Relaxed);
+    }
+
+    // ---- pins ----
+
+    /// Adds a pin if the word is still `seen`.
+    ///
+    /// Acquire: pairs with the release that published the content, and with
+    /// the unpins of earlier holders. A pin that ends an inactive period may
+    /// take a note with it.
+    #[inline]
+    pub(super) fn pin(&self, seen: Word, note: bool) -> Result<(), Word> {
+        if seen.is_saturated() {
+            too_many_pins();
+        }
+        let new = seen.pinned();
+        self.exchange(seen, if note { new.noted() } else { new }, Ordering::Acquire)
+    }
+
+    /// Adds a pin to a block the caller holds pinned.
+    ///
+    /// Relaxed, as a clone of an `Arc`: the caller's own pin orders everything.
+    #[inline]
+    pub(crate) fn pin_again(&self) {
+        if Word::from_bits(self.word.fetch_add(1, Ordering::Relaxed)).is_saturated() {
+            too_many_pins();
+        }
+    }
+
+    /// Takes one of several pins off. Returns the word before.
+    ///
+    /// Release: what the holder did with the content happens before whoever
+    /// evicts the block writes it (the acquire in [`vacate`](Self::vacate)).
+    #[inline]
+    pub(super) fn unpin_shared(&self) -> Word {
+        Word::from_bits(self.word.fetch_sub(1, Ordering::Release))
+    }
+
+    /// Takes the last pin off and notes the slot, if the word is still `seen`.
+    #[inline]
+    pub(super) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
+        self.exchange(seen, seen.unpinned().noted(), Ordering::Release)
+    }
+
+    // ---- the note ----
+
+    /// Marks the slot as noted. Returns the word before.
+    ///
+    /// Release: the drainer that clears the mark sees what led to it.
+    pub(super) fn note(&self) -> Word {
+        Word::from_bits(self.word.fetch_or(Word::new(false).noted().bits(), Ordering::Release))
+    }
+
+    /// Clears the mark and returns the word at that instant, in one step: an
+    /// unpin that comes later finds the mark clear and notes the slot anew, one
+    /// that came earlier is in the word returned.
+    ///
+    /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
+    /// [`note`](Self::note) and of the registration.
+    pub(super) fn unnote(&self) -> Word {
+        let mark = Word::new(false).noted().bits();
+        Word::from_bits(self.word.fetch_and(!mark, Ordering::Acquire)).unnoted()
+    }
+
+    // ---- registration and eviction ----
+
+    /// Exclusive to pending with one pin. For the slot's exclusive owner.
+    ///
+    /// An exchange only where a drainer may clear the mark of an old note at
+    /// the same time; nobody else touches the word of an exclusive slot.
+    pub(super) fn begin(&self) -> Word {
+        self.own(|word| word.with(State::Pending, 1))
+    }
+
+    /// Pending back to exclusive, or to a duplicate with one pin.
+    ///
+    /// Only before the slot was linked. For the owner of the registration.
+    pub(super) fn settle(&self, state: State) {
+        debug_assert!(matches!(state, State::Exclusive | State::Duplicate));
+        let count = u64::from(state == State::Duplicate);
+        self.own(|word| word.with(state, count));
+    }
+
+    /// Changes a word that only a drainer's [`unnote`](Self::unnote) may change
+    /// besides the caller. Release: publishes the fields with the state.
+    fn own(&self, change: impl Fn(Word) -> Word) -> Word {
+        let mut seen = Word::from_bits(self.word.load(Ordering::Relaxed));
+        loop {
+            let new = change(seen);
+            if !seen.is_noted() {
+                self.word.store(new.bits(), Ordering::Release);
+                return new;
+            }
+            match self.exchange(seen, new, Ordering::Release) {
+                Ok(()) => return new,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Pending to primary, for anyone who has seen the slot linked.
+    ///
+    /// Release: whoever pins the block sees its fields. Does nothing if the
+    /// word has left the tenancy or the pending state that `seen` was read in.
+    pub(super) fn promote(&self, mut seen: Word) {
+        let generation = seen.generation();
+        while seen.state() == State::Pending && seen.generation() == generation {
+            let new = seen.with(State::Primary, seen.count());
+            match self.exchange(seen, new, Ordering::AcqRel) {
+                Ok(()) => return,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Ends the tenancy if the word is still `seen`: the caller then owns the
+    /// block, which is of the next generation.
+    ///
+    /// Acquire: pairs with the unpins, so that no holder's reads of the content
+    /// are overtaken by what the next owner writes.
+    pub(super) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
+        self.exchange(seen, seen.vacated(reset), Ordering::AcqRel)
+    }
+
+    /// Sets whether the block is reset on its last unpin.
+    pub(crate) fn set_reset(&self, reset: bool) {
+        let bit = Word::new(true).bits();
+        if reset {
+            self.word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the slot is still in the tenancy `seen` was read in: then the
+    /// fields read since belong to it.
+    pub(super) fn is_tenancy(&self, seen: Word) -> bool {
+        // Orders the reads of the fields before the read of the word. Pairs
+        // with the release in `own`, which follows the writes of the fields.
+        fence(Ordering::Acquire);
+        Word::from_bits(self.word.load(Ordering::Relaxed)).generation() == seen.generation()
+    }
+}
+
+/// The hash with this value.
+///
+/// `SequenceHash` is built from its parts or deserialised; the engine keeps the
+/// 128 bits as two words and needs the way back.
+#[inline]
+fn hash_from_u128(bits: u128) -> SequenceHash {
+    // SAFETY: `SequenceHash` is a `#[serde(transparent)]` newtype of one `u128`
+    // without niche or padding; the assertion below holds its size and
+    // alignment to that, and `hash_survives_the_way_back` its value.
+    unsafe { std::mem::transmute::<u128, SequenceHash>(bits) }
+}
+
+const _: () = assert!(
+    size_of::<SequenceHash>() == size_of::<u128>()
+        && align_of::<SequenceHash>() == align_of::<u128>()
+);
+
+/// A count that wrapped would free a block in use: there is no way on.
+#[cold]
+fn too_many_pins() -> ! {
+    eprintln!("kvbm-lockfree: more than 2^27 pins on one block");
+    std::process::abort()
+}

@@ -1,0 +1,237 @@
+//! One manager's blocks: the parts of the engine put together.
+//!
+//! What a store does stands in the files beside this one, an operation a file:
+//! [`allocate`](super::allocate), [`acquire`](super::acquire),
+//! [`register`](super::register), [`release`](super::release) and
+//! [`audit`](super::audit).
+//!
+//! # Lifetime
+//!
+//! A store lives as long as its manager, its weak guards, and its *pool*, which
+//! has one reference while any block is held. Guards are not counted: a held
+//! block is a credit that is missing, and the credits say when the last one is
+//! back (see [`credit`](super::credit)). A guard may therefore use its store
+//! until it has returned its credit, and not a moment longer.
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+use crate::ManagerId;
+use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Gauges};
+use crate::policy::{PolicyKind, level};
+use crate::registry::Core;
+
+use super::credit::{self, Credits, Released};
+use super::freelist::FreeList;
+use super::index::Index;
+use super::plane::Plane;
+use super::released::ReleasedStack;
+use super::slot::Slot;
+use super::sweep::Sweep;
+use super::thread;
+use super::word::State;
+
+/// Blocks a store can have: the index's links have 31 bits, the credits' balance
+/// 32 with a sign, and 2^28 slots are 16 GiB.
+pub(crate) const MAX_BLOCKS: usize = 1 << 28;
+
+/// Below this many blocks one shard is enough: more only mean more places to
+/// look.
+const MIN_BLOCKS_TO_SHARD: usize = 128;
+
+/// What a store is built from.
+pub(crate) struct Config {
+    pub(crate) block_count: u32,
+    pub(crate) block_size: usize,
+    pub(crate) policy: PolicyKind,
+    /// The thresholds of the frequency levels, for the policy that has them.
+    pub(crate) thresholds: Option<[u8; 3]>,
+    /// Whether blocks are reset on their last unpin unless told otherwise.
+    pub(crate) reset_on_release: bool,
+    pub(crate) registry: Arc<Core>,
+    /// The registry's number for the metadata type.
+    pub(crate) tier: usize,
+    pub(crate) metrics: Arc<BlockPoolMetrics>,
+}
+
+/// See the module documentation.
+pub(crate) struct Store {
+    pub(super) slots: Box<[Slot]>,
+    pub(super) index: Index,
+    pub(super) credits: Credits,
+    pub(super) free: FreeList,
+    /// One for each shard.
+    pub(super) released: Box<[ReleasedStack]>,
+    pub(super) plane: Plane,
+    pub(super) sweep: CachePadded<Sweep>,
+    pub(super) registry: Arc<Core>,
+    pub(super) tier: usize,
+    pub(super) reset_on_release: bool,
+    thresholds: Option<[u8; 3]>,
+    pub(super) metrics: Arc<BlockPoolMetrics>,
+    pub(crate) block_size: usize,
+    pub(crate) id: ManagerId,
+}
+
+// SAFETY: everything shared is atomic, the policy is guarded by the plane, and
+// the entries that slots name are atomics and `Send + Sync` user data. The
+// pointers to the store in its own slots are only compared and dereferenced
+// while it lives.
+unsafe impl Send for Store {}
+// SAFETY: as above.
+unsafe impl Sync for Store {}
+
+impl Store {
+    pub(crate) fn new(config: Config) -> Arc<Self> {
+        let block_count = config.block_count;
+        let shards = shard_count(block_count as usize);
+        let store = Arc::new(Self {
+            slots: (0..block_count).map(|id| Slot::new(id, config.reset_on_release)).collect(),
+            index: Index::new(block_count),
+            credits: Credits::new(block_count, shards),
+            free: FreeList::new(block_count, shards),
+            released: (0..shards).map(|_| ReleasedStack::new()).collect(),
+            plane: Plane::new(config.policy.build(block_count as usize)),
+            sweep: CachePadded::new(Sweep::new(matches!(config.policy, PolicyKind::Lineage(_)))),
+            registry: config.registry,
+            tier: config.tier,
+            reset_on_release: config.reset_on_release,
+            thresholds: config.thresholds,
+            metrics: config.metrics,
+            block_size: config.block_size,
+            id: ManagerId::next(),
+        });
+        for slot in &store.slots {
+            slot.adopt(Arc::as_ptr(&store));
+        }
+        store.metrics.attach(Arc::downgrade(&store) as _);
+        // The pool's reference; `Released::Last` says who drops it.
+        std::mem::forget(Arc::clone(&store));
+        store
+    }
+
+    #[inline]
+    pub(crate) fn block_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The calling thread's shard.
+    #[inline]
+    pub(super) fn home(&self) -> usize {
+        // A thread without a number of its own goes where any other may.
+        thread::index() % self.released.len()
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, counter: Counter, n: u64) {
+        self.metrics.add(counter, n);
+    }
+
+    /// Blocks free or inactive; see `Credits::available`.
+    pub(crate) fn available(&self) -> usize {
+        self.credits.available() as usize
+    }
+
+    /// The frequency level of a slot's hash, where the policy has levels.
+    pub(super) fn level_of(&self, slot: &Slot) -> Option<u8> {
+        let thresholds = self.thresholds?;
+        let tracker = self.registry.tracker()?;
+        Some(level(tracker.count(slot.hash_bits()), thresholds))
+    }
+
+    /// The pointer of the `Arc` the store is in.
+    pub(super) fn as_ptr(&self) -> *const Self {
+        self.slots[0].store()
+    }
+
+    /// Free blocks. O(block count).
+    pub(crate) fn free_blocks(&self) -> usize {
+        self.free.len()
+    }
+
+    /// A reference to the store. The caller holds one of its blocks, or has a
+    /// reference.
+    pub(crate) fn reference(&self) -> Arc<Self> {
+        // SAFETY: this is the pointer of the `Arc` that `new` made, and the
+        // caller's block or reference keeps the store alive.
+        unsafe {
+            Arc::increment_strong_count(self.as_ptr());
+            Arc::from_raw(self.as_ptr())
+        }
+    }
+
+    /// Lets go of the store on behalf of its manager.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        if self.credits.retire() == Released::Last {
+            // SAFETY: no block is held, and this call was told so.
+            unsafe { Self::drop_pool_reference(Arc::as_ptr(self)) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller was told by the credits to drop the pool's reference, and does
+    /// not use the store afterwards unless it has a reference of its own.
+    pub(super) unsafe fn drop_pool_reference(store: *const Self) {
+        // SAFETY: `new` forgot one reference for the pool, and a debit that
+        // revived the pool took another; each is dropped once.
+        unsafe { Arc::decrement_strong_count(store) };
+    }
+}
+
+/// One shard for a small store, and else one for each core there is.
+fn shard_count(block_count: usize) -> usize {
+    if block_count < MIN_BLOCKS_TO_SHARD {
+        return 1;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(credit::MAX_SHARDS)
+}
+
+impl GaugeSource for Store {
+    fn gauges(&self) -> Gauges {
+        let mut inactive = 0;
+        let mut pins = 0;
+        let mut duplicates = 0;
+        for slot in &self.slots {
+            let word = slot.word();
+            match word.state() {
+                State::Primary if word.count() == 0 => inactive += 1,
+                State::Primary => pins += word.count() as i64,
+                State::Duplicate => {
+                    pins += word.count() as i64;
+                    duplicates += 1;
+                }
+                State::Exclusive | State::Pending => {}
+            }
+        }
+        let sum = |counter| self.metrics.sum(counter) as i64;
+        // A duplicate pins its primary, and so does a lifecycle pin.
+        let lifecycle_pins = sum(Counter::PinsTaken) - sum(Counter::PinsReleased);
+        Gauges {
+            inflight_mutable: sum(Counter::Allocations) + sum(Counter::Unstaged)
+                - sum(Counter::Stagings)
+                - sum(Counter::MutableReleased),
+            inflight_immutable: pins - duplicates - lifecycle_pins,
+            reset_pool_size: self.free.len() as i64,
+            inactive_pool_size: inactive,
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.metrics.retire(self.gauges());
+        for slot in &self.slots {
+            if slot.word().is_primary() {
+                // SAFETY: a registered slot has a strong reference to its entry,
+                // given up here; the store is gone, and with it the slot.
+                unsafe {
+                    (*slot.entry()).mark_absent(self.tier);
+                    self.registry.release(slot.entry());
+                }
+            }
+        }
+    }
+}

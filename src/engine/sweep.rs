@@ -1,0 +1,88 @@
+//! Victims without the policy plane.
+//!
+//! Whoever holds the plane may be suspended, with the order of all inactive
+//! blocks in its hand. Allocation does not wait for it: it sweeps the slots
+//! themselves, where every inactive block can be seen. The order is then no
+//! policy's, with one exception that is not a matter of taste: under a
+//! leaf-first policy no block is taken before its inactive children.
+
+use std::collections::HashSet;
+
+use crate::policy::Keys;
+
+use super::plane::vacate_inactive;
+use super::slot::Slot;
+use super::sync::{AtomicU32, Ordering};
+
+/// See the module documentation.
+pub(super) struct Sweep {
+    /// Where the next sweep begins, so that sweeps take turns around the slots.
+    hand: AtomicU32,
+    leaf_first: bool,
+}
+
+impl Sweep {
+    pub(super) fn new(leaf_first: bool) -> Self {
+        Self { hand: AtomicU32::new(0), leaf_first }
+    }
+
+    /// Vacates up to `max` inactive blocks and calls `sink` with each. Returns
+    /// how many. O(block count); allocates under a leaf-first policy.
+    ///
+    /// Goes around once: a block that is released behind the hand is missed.
+    pub(super) fn evict<'s>(
+        &self,
+        max: usize,
+        slots: &'s [Slot],
+        reset: bool,
+        mut sink: impl FnMut(&'s Slot),
+    ) -> usize {
+        let mut evicted = 0;
+        // Taking leaves makes leaves of their parents.
+        loop {
+            let before = evicted;
+            evicted += self.go_around(max - evicted, slots, reset, &mut sink);
+            if evicted == before || evicted == max || !self.leaf_first {
+                return evicted;
+            }
+        }
+    }
+
+    fn go_around<'s>(
+        &self,
+        max: usize,
+        slots: &'s [Slot],
+        reset: bool,
+        sink: &mut impl FnMut(&'s Slot),
+    ) -> usize {
+        let parents: HashSet<_> = if self.leaf_first {
+            inactive(slots).filter_map(|slot| keys(slot).parent).collect()
+        } else {
+            HashSet::new()
+        };
+        // Relaxed: a hint where to begin.
+        let hand = self.hand.load(Ordering::Relaxed) as usize % slots.len();
+        let mut evicted = 0;
+        for at in (hand..slots.len()).chain(0..hand) {
+            if evicted == max {
+                self.hand.store(at as u32, Ordering::Relaxed);
+                break;
+            }
+            let slot = &slots[at];
+            let is_parent = || self.leaf_first && parents.contains(&keys(slot).own);
+            if slot.word().is_inactive() && !is_parent() && vacate_inactive(slot, reset) {
+                sink(slot);
+                evicted += 1;
+            }
+        }
+        evicted
+    }
+}
+
+fn keys(slot: &Slot) -> Keys {
+    Keys::of(slot.hash(), slot.id())
+}
+
+fn inactive(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
+    slots.iter().filter(|slot| slot.word().is_inactive())
+}

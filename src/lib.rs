@@ -1,0 +1,97 @@
+//! The logical block manager of an LLM server's KV cache, without locks.
+//!
+//! LLM servers keep attention state in fixed-size blocks. A *logical* block
+//! manager owns no bytes: it decides which block id holds which content, finds
+//! the blocks that hold a wanted prefix, keeps those in use, and chooses what to
+//! evict. Schedulers call it for every request of every step.
+//!
+//! ```
+//! use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+//!
+//! #[derive(Clone)]
+//! struct Gpu;
+//!
+//! let manager = BlockManager::<Gpu>::builder()
+//!     .block_count(512)
+//!     .block_size(16)
+//!     .registry(BlockRegistry::new())
+//!     .build()?;
+//!
+//! let prompt: Vec<SequenceHash> = (0..4)
+//!     .scan(None, |parent, position| {
+//!         let hash = SequenceHash::new(1000 + position, *parent, position);
+//!         *parent = Some(1000 + position);
+//!         Some(hash)
+//!     })
+//!     .collect();
+//!
+//! // What is cached is matched, what is missing is allocated.
+//! let mut blocks = Vec::new();
+//! let cached = manager.match_into(&prompt, &mut blocks);
+//! for &hash in &prompt[cached..] {
+//!     let block = manager.allocate_one().expect("512 blocks are enough");
+//!     let block = block.stage(hash, 16).expect("of this size");
+//!     blocks.push(manager.register_block(block));
+//! }
+//! drop(blocks);
+//!
+//! // The blocks are inactive now: available, and still there to be matched.
+//! assert_eq!(manager.available_blocks(), 512);
+//! assert_eq!(manager.match_blocks(&prompt).len(), 4);
+//! # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+//! ```
+//!
+//! # What it replaces
+//!
+//! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
+//! and driven by one thread it does the same: it finds the same blocks and evicts
+//! the same content in the same order. Only the ids handed out may differ. Where
+//! that crate puts every transition of every block behind one mutex, this one has
+//! none.
+//!
+//! # How it works
+//!
+//! All of a block's life is one atomic word: its pins, its state, and its
+//! tenancy. *Inactive is not a place*: it is a registered block without pins. So
+//! a match is one exchange, whether the block was in use or not, a clone is an
+//! addition and a drop a subtraction. Allocation reserves sharded credits, which
+//! decides it, and then takes free blocks from sharded bitmaps. The order of
+//! eviction is kept by plain sequential code that the hot path never calls: it
+//! leaves notes, and whoever needs victims applies them. If that code is held up,
+//! nobody waits for it.
+//!
+//! # Guarantees
+//!
+//! * An allocation is refused only if at some instant of the call there were too
+//!   few blocks free or inactive.
+//! * Driven by one thread, eviction is exactly the policy's order.
+//! * Hot operations are lock-free: a thread suspended inside one stops nobody.
+//! * Guards return their block exactly once, on any thread, also after the
+//!   manager is gone and while a panic unwinds.
+//! * [`BlockManager::audit`] checks the invariants.
+//!
+//! # Features
+//!
+//! * `metrics` (default): export of the metrics to Prometheus.
+//! * `replay`: the program `kvbm-replay`.
+
+#![warn(missing_docs)]
+
+pub mod blocks;
+mod engine;
+mod ids;
+pub mod manager;
+pub mod metrics;
+mod policy;
+pub mod pools;
+pub mod registry;
+pub mod tinylfu;
+
+pub use blocks::{
+    BlockError, BlockMetadata, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef,
+    MutableBlock, WeakBlock,
+};
+pub use engine::{AuditError, AuditReport};
+pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
+pub use manager::BlockManager;
+pub use registry::BlockRegistry;

@@ -1,0 +1,350 @@
+//! Building a block manager.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
+use crate::engine::{Config, MAX_BLOCKS, Store};
+#[cfg(feature = "metrics")]
+use crate::metrics::MetricsAggregator;
+use crate::metrics::{BlockPoolMetrics, short_type_name};
+use crate::policy::{LeafOrder, PolicyKind};
+use crate::registry::{BlockRegistry, MAX_TIERS};
+use crate::tinylfu::TinyLFUTracker;
+
+use super::BlockManager;
+
+/// Tokens a block unless set otherwise.
+const DEFAULT_BLOCK_SIZE: usize = 16;
+const MAX_BLOCK_SIZE: usize = 1024;
+/// The highest frequency the sketch can tell.
+const MAX_FREQUENCY: u8 = 15;
+
+/// How many hashes a frequency tracker is sized for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FrequencyTrackingCapacity {
+    /// 2^18.
+    Small,
+    /// 2^21.
+    #[default]
+    Medium,
+    /// 2^24.
+    Large,
+}
+
+impl FrequencyTrackingCapacity {
+    /// The number of hashes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Small => 1 << 18,
+            Self::Medium => 1 << 21,
+            Self::Large => 1 << 24,
+        }
+    }
+
+    /// A tracker for that many hashes, for [`BlockRegistry::builder`].
+    pub fn create_tracker(&self) -> Arc<TinyLFUTracker<u128>> {
+        Arc::new(TinyLFUTracker::new(self.size()))
+    }
+}
+
+/// The order in which inactive blocks are evicted.
+pub enum InactiveBackendConfig {
+    /// First released, first evicted. Since a match takes a block out of the
+    /// order and its release puts it at the end, this is the same order as
+    /// [`Lru`](Self::Lru).
+    HashMap,
+    /// Least recently released first.
+    Lru,
+    /// Four frequency levels, the lowest first, and least recently released first
+    /// within a level. A block's level is that of its hash when it is released.
+    MultiLru {
+        /// The frequencies from which a block belongs to the second, third and
+        /// fourth level.
+        frequency_thresholds: [u8; 3],
+    },
+    /// Only blocks without inactive children, so that a prefix is not evicted
+    /// before what continues it.
+    Lineage {
+        /// The order among those blocks.
+        eviction: LineageEviction,
+    },
+}
+
+/// The order among the leaves of the lineage policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LineageEviction {
+    /// Least recently released first: a block whose children have been evicted
+    /// has the place its own release gave it.
+    #[default]
+    Tick,
+    /// In the order in which they became leaves.
+    Fifo,
+}
+
+/// A manager could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockManagerBuilderError {
+    /// The block count is zero.
+    #[error("Block count must be greater than 0")]
+    InvalidBlockCount,
+    /// The block size does not fit.
+    #[error("Block size mismatch: expected {expected} tokens, got {actual}")]
+    BlockSizeMismatch {
+        /// Tokens expected.
+        expected: usize,
+        /// Tokens given.
+        actual: usize,
+    },
+    /// The policy cannot be built.
+    #[error("Invalid backend configuration: {0}")]
+    InvalidBackend(String),
+    /// An option is missing or out of range: says which.
+    #[error("Builder validation failed: {0}")]
+    ValidationError(String),
+}
+
+/// Blocks are held, so that not all of them are free.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockManagerResetError {
+    /// Not all blocks are free.
+    #[error("Reset pool count mismatch: expected {expected}, got {actual}")]
+    BlockCountMismatch {
+        /// The manager's blocks.
+        expected: usize,
+        /// Those that are free.
+        actual: usize,
+    },
+}
+
+/// Builds a [`BlockManager`].
+///
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
+///
+/// #[derive(Clone)]
+/// struct Gpu;
+///
+/// let manager = BlockManager::<Gpu>::builder()
+///     .block_count(1024)
+///     .block_size(16)
+///     .registry(BlockRegistry::new())
+///     .with_lineage_backend()
+///     .build()?;
+/// assert_eq!(manager.available_blocks(), 1024);
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+pub struct BlockManagerConfigBuilder<T: BlockMetadata> {
+    block_count: Option<usize>,
+    block_size: usize,
+    registry: Option<BlockRegistry>,
+    backend: InactiveBackendConfig,
+    duplication_policy: BlockDuplicationPolicy,
+    #[cfg(feature = "metrics")]
+    aggregator: Option<MetricsAggregator>,
+    reset_on_release: bool,
+    tier: PhantomData<fn() -> T>,
+}
+
+impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
+    fn default() -> Self {
+        Self {
+            block_count: None,
+            block_size: DEFAULT_BLOCK_SIZE,
+            registry: None,
+            backend: InactiveBackendConfig::Lineage { eviction: LineageEviction::default() },
+            duplication_policy: BlockDuplicationPolicy::Allow,
+            #[cfg(feature = "metrics")]
+            aggregator: None,
+            reset_on_release: false,
+            tier: PhantomData,
+        }
+    }
+}
+
+impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
+    /// A builder: 16 tokens a block, lineage eviction, duplicates allowed. Block
+    /// count and registry have to be set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of blocks: from 1 to 2^28.
+    pub fn block_count(mut self, count: usize) -> Self {
+        self.block_count = Some(count);
+        self
+    }
+
+    /// Sets the tokens a block.
+    ///
+    /// # Panics
+    ///
+    /// If `size` is not a power of two from 1 to 1024.
+    pub fn block_size(mut self, size: usize) -> Self {
+        assert!(
+            (1..=MAX_BLOCK_SIZE).contains(&size),
+            "block_size must be between 1 and 1024, got {size}"
+        );
+        assert!(size.is_power_of_two(), "block_size must be a power of 2, got {size}");
+        self.block_size = size;
+        self
+    }
+
+    /// Sets what happens to duplicates.
+    pub fn duplication_policy(mut self, policy: BlockDuplicationPolicy) -> Self {
+        self.duplication_policy = policy;
+        self
+    }
+
+    /// Sets the registry, which managers of several tiers can share.
+    pub fn registry(mut self, registry: BlockRegistry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Evicts the least recently released block first.
+    pub fn with_lru_backend(mut self) -> Self {
+        self.backend = InactiveBackendConfig::Lru;
+        self
+    }
+
+    /// Evicts by frequency level, with thresholds 3, 8 and 15. Needs a registry
+    /// with a frequency tracker.
+    pub fn with_multi_lru_backend(mut self) -> Self {
+        self.backend = InactiveBackendConfig::MultiLru { frequency_thresholds: [3, 8, 15] };
+        self
+    }
+
+    /// Evicts by frequency level: the thresholds are the frequencies from which
+    /// a block is warm, hot, and very hot. Needs a registry with a frequency
+    /// tracker.
+    ///
+    /// # Panics
+    ///
+    /// If the thresholds do not ascend, the first is 0, or the last is above 15.
+    pub fn with_multi_lru_backend_custom_thresholds(
+        mut self,
+        cold_to_warm: u8,
+        warm_to_hot: u8,
+        hot_to_very_hot: u8,
+    ) -> Self {
+        assert!(
+            cold_to_warm < warm_to_hot && warm_to_hot < hot_to_very_hot,
+            "Thresholds must be in ascending order: \
+             {cold_to_warm} < {warm_to_hot} < {hot_to_very_hot} failed"
+        );
+        assert!(
+            hot_to_very_hot <= MAX_FREQUENCY,
+            "hot_to_very_hot threshold ({hot_to_very_hot}) must be <= 15 (4-bit counter maximum)"
+        );
+        assert!(
+            cold_to_warm >= 1,
+            "cold_to_warm threshold must be >= 1 to distinguish from zero-access blocks"
+        );
+        self.backend = InactiveBackendConfig::MultiLru {
+            frequency_thresholds: [cold_to_warm, warm_to_hot, hot_to_very_hot],
+        };
+        self
+    }
+
+    /// Evicts the first released block first.
+    pub fn with_hashmap_backend(mut self) -> Self {
+        self.backend = InactiveBackendConfig::HashMap;
+        self
+    }
+
+    /// Evicts leaves of the lineage first, the least recently released first.
+    pub fn with_lineage_backend(self) -> Self {
+        self.with_lineage_backend_eviction(LineageEviction::default())
+    }
+
+    /// Evicts leaves of the lineage first, in the given order.
+    pub fn with_lineage_backend_eviction(mut self, eviction: LineageEviction) -> Self {
+        self.backend = InactiveBackendConfig::Lineage { eviction };
+        self
+    }
+
+    /// Has the manager's metrics exported by this aggregator.
+    #[cfg(feature = "metrics")]
+    pub fn aggregator(mut self, aggregator: MetricsAggregator) -> Self {
+        self.aggregator = Some(aggregator);
+        self
+    }
+
+    /// Sets whether blocks are freed, rather than becoming inactive, when their
+    /// last holder drops them. A block can be told otherwise by
+    /// [`set_evict_on_reset`](crate::ImmutableBlock::set_evict_on_reset).
+    pub fn with_default_reset_on_release(mut self, value: bool) -> Self {
+        self.reset_on_release = value;
+        self
+    }
+
+    /// Builds the manager. Allocates all memory it will ever need for its
+    /// blocks, about 130 bytes a block.
+    ///
+    /// # Errors
+    ///
+    /// If the registry or the block count is missing, the block count is out of
+    /// range, the multi-level policy is used without a frequency tracker, or the
+    /// registry has served 64 other metadata types.
+    pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
+        let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
+        let registry = self.registry.ok_or_else(|| invalid("registry is required".into()))?;
+        let block_count =
+            self.block_count.ok_or_else(|| invalid("block_count is required".into()))?;
+        if block_count == 0 {
+            return Err(invalid("block_count must be greater than 0".into()));
+        }
+        if block_count > MAX_BLOCKS {
+            return Err(invalid(format!(
+                "block_count must be at most {MAX_BLOCKS}, got {block_count}"
+            )));
+        }
+        let (policy, thresholds) = match self.backend {
+            InactiveBackendConfig::HashMap | InactiveBackendConfig::Lru => (PolicyKind::Lru, None),
+            InactiveBackendConfig::MultiLru { frequency_thresholds } => {
+                if !registry.has_frequency_tracking() {
+                    return Err(invalid(
+                        "MultiLRU backend requires a registry with frequency tracking".into(),
+                    ));
+                }
+                (PolicyKind::MultiLru, Some(frequency_thresholds))
+            }
+            InactiveBackendConfig::Lineage { eviction } => {
+                let order = match eviction {
+                    LineageEviction::Tick => LeafOrder::Tick,
+                    LineageEviction::Fifo => LeafOrder::Fifo,
+                };
+                (PolicyKind::Lineage(order), None)
+            }
+        };
+        let tier = registry.core().tier(TypeId::of::<T>()).ok_or_else(|| {
+            invalid(format!("the registry has served {MAX_TIERS} other metadata types"))
+        })?;
+
+        let metrics = Arc::new(BlockPoolMetrics::new(short_type_name::<T>()));
+        let store = Store::new(Config {
+            block_count: block_count as u32,
+            block_size: self.block_size,
+            policy,
+            thresholds,
+            reset_on_release: self.reset_on_release,
+            registry: Arc::clone(registry.core()),
+            tier,
+            metrics: Arc::clone(&metrics),
+        });
+        tracing::info!(block_count, block_size = self.block_size, ?policy, "built block manager");
+        #[cfg(feature = "metrics")]
+        if let Some(aggregator) = &self.aggregator {
+            aggregator.register_source(Arc::clone(&metrics));
+        }
+        Ok(BlockManager {
+            store,
+            registry,
+            duplication_policy: self.duplication_policy,
+            metrics,
+            tier: PhantomData,
+        })
+    }
+}

@@ -1,0 +1,299 @@
+//! The block manager.
+//!
+//! A [`BlockManager`] hands out blocks, finds those that hold a wanted content,
+//! keeps the ones in use, and evicts the others when it needs them. Two sets of
+//! methods do the same things: those here return collections, and are what
+//! `kvbm-logical` offers; those of [`direct`](self#the-no-heap-methods) put their
+//! results into buffers of the caller's and allocate nothing.
+//!
+//! # The no-heap methods
+//!
+//! [`allocate_one`](BlockManager::allocate_one),
+//! [`allocate_into`](BlockManager::allocate_into),
+//! [`allocate_into_with_evictions`](BlockManager::allocate_into_with_evictions),
+//! [`match_one`](BlockManager::match_one), [`match_into`](BlockManager::match_into)
+//! and [`register_into`](BlockManager::register_into). A buffer that has its
+//! capacity is only filled; with one that is reused nothing is allocated in a
+//! steady state.
+//!
+//! # Threads
+//!
+//! A manager is shared by reference. Its operations are lock-free. What one
+//! thread does is visible to it at once: a block it drops is counted by
+//! [`available_blocks`](BlockManager::available_blocks), and can be allocated,
+//! when the drop returns.
+
+mod builder;
+mod direct;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crossbeam_epoch as epoch;
+
+use crate::blocks::{
+    BlockDuplicationPolicy, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock,
+};
+use crate::engine::{AuditError, AuditReport, Registered, Store};
+use crate::metrics::{BlockPoolMetrics, Counter};
+use crate::registry::BlockRegistry;
+use crate::{ManagerId, SequenceHash};
+
+pub use builder::{
+    BlockManagerBuilderError, BlockManagerConfigBuilder, BlockManagerResetError,
+    FrequencyTrackingCapacity, InactiveBackendConfig, LineageEviction,
+};
+
+/// Manages the blocks of one tier: see the [module](self).
+///
+/// Dropping the manager leaves the guards of its blocks valid; what it kept in
+/// memory is freed with the last of them.
+pub struct BlockManager<T: BlockMetadata> {
+    store: Arc<Store>,
+    registry: BlockRegistry,
+    duplication_policy: BlockDuplicationPolicy,
+    metrics: Arc<BlockPoolMetrics>,
+    tier: PhantomData<fn() -> T>,
+}
+
+impl<T: BlockMetadata + Sync> BlockManager<T> {
+    /// A builder.
+    pub fn builder() -> BlockManagerConfigBuilder<T> {
+        BlockManagerConfigBuilder::default()
+    }
+
+    /// The manager's id, unique in the process.
+    pub fn id(&self) -> ManagerId {
+        self.store.id
+    }
+
+    /// Allocates `count` blocks: free ones first, then inactive ones, which are
+    /// evicted in the order of the policy.
+    ///
+    /// Returns `None`, and allocates nothing, only if at some instant of the
+    /// call fewer than `count` blocks were free or inactive. Lock-free; the only
+    /// heap allocation is the vector.
+    pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
+        let mut blocks = Vec::new();
+        self.allocate_into(count, &mut blocks).then_some(blocks)
+    }
+
+    /// As [`allocate_blocks`](Self::allocate_blocks), with the hashes of the
+    /// blocks that were evicted for it, in their order. They are those of the
+    /// last blocks returned: the free ones come first.
+    pub fn allocate_blocks_with_evictions(
+        &self,
+        count: usize,
+    ) -> Option<(Vec<MutableBlock<T>>, Vec<SequenceHash>)> {
+        let (mut blocks, mut evicted) = (Vec::new(), Vec::new());
+        self.allocate_into_with_evictions(count, &mut blocks, &mut evicted)
+            .then_some((blocks, evicted))
+    }
+
+    /// Evicts all inactive blocks.
+    ///
+    /// # Errors
+    ///
+    /// If afterwards not all blocks of the manager are free, since some are held:
+    /// the inactive ones are free all the same.
+    pub fn reset_inactive_pool(&self) -> Result<(), BlockManagerResetError> {
+        self.store.reset_inactive();
+        let (expected, actual) = (self.total_blocks(), self.store.free_blocks());
+        if actual == expected {
+            Ok(())
+        } else {
+            Err(BlockManagerResetError::BlockCountMismatch { expected, actual })
+        }
+    }
+
+    /// Registers blocks under their hashes, in the order of the input, and
+    /// returns a guard for each in the same order. See
+    /// [`register_block`](Self::register_block).
+    ///
+    /// The metric `registrations` counts the blocks once all of them can be
+    /// matched.
+    ///
+    /// # Panics
+    ///
+    /// As [`register_block`](Self::register_block).
+    pub fn register_blocks(&self, blocks: Vec<CompleteBlock<T>>) -> Vec<ImmutableBlock<T>> {
+        let mut registered = Vec::new();
+        self.register_into(blocks, &mut registered);
+        registered
+    }
+
+    /// Registers a block under its hash: from now on it can be matched.
+    ///
+    /// If another block of this manager holds the hash, the
+    /// [duplication policy](BlockDuplicationPolicy) decides: the guard returned is
+    /// that of the block as a duplicate, or that of the other one, and the block
+    /// is freed; its different `block_id` tells. A hash that was not registered
+    /// counts as an access. Lock-free; no heap allocation in a steady state.
+    ///
+    /// # Panics
+    ///
+    /// If the block is another manager's; nothing has happened then.
+    pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
+        let block = self.register(block, &epoch::pin());
+        self.metrics.inc_registrations();
+        block
+    }
+
+    fn register(&self, block: CompleteBlock<T>, guard: &epoch::Guard) -> ImmutableBlock<T> {
+        assert!(
+            block.is_of(&self.store),
+            "block {} belongs to another manager",
+            block.block_id()
+        );
+        let slot = block.into_slot();
+        // SAFETY: the block is this store's, which lives as long as the manager.
+        let slot = unsafe { slot.as_ref() };
+        match self.store.register(slot, self.duplication_policy, guard) {
+            Registered::Own => ImmutableBlock::new(slot),
+            Registered::Existing(primary) => ImmutableBlock::new(primary),
+        }
+    }
+
+    /// Finds the longest prefix of `seq_hash` whose blocks this manager has,
+    /// active or inactive, and returns a guard for each.
+    ///
+    /// Each block returned counts as one access. Lock-free; the only heap
+    /// allocation is the vector.
+    pub fn match_blocks(&self, seq_hash: &[SequenceHash]) -> Vec<ImmutableBlock<T>> {
+        let mut matched = Vec::new();
+        self.match_into(seq_hash, &mut matched);
+        tracing::debug!(
+            num_hashes = seq_hash.len(),
+            total_matched = matched.len(),
+            "match_blocks"
+        );
+        matched
+    }
+
+    /// Looks for the block of every hash, and does not stop at those that are
+    /// missing: the result has one place for each hash of the input.
+    ///
+    /// Each block returned counts as one access, and a hash that is repeated is
+    /// matched repeatedly. Lock-free; the only heap allocation is the vector.
+    pub fn match_blocks_scattered(
+        &self,
+        seq_hash: &[SequenceHash],
+    ) -> Vec<Option<ImmutableBlock<T>>> {
+        let mut matched = Vec::with_capacity(seq_hash.len());
+        self.store.match_each(seq_hash, |slot| matched.push(slot.map(ImmutableBlock::new)));
+        let mut hits = 0;
+        for (&hash, _) in seq_hash.iter().zip(&matched).filter(|(_, block)| block.is_some()) {
+            self.registry.touch(hash);
+            hits += 1;
+        }
+        self.metrics.inc_match_hashes_requested(seq_hash.len() as u64);
+        self.metrics.inc_match_blocks_returned(hits);
+        tracing::debug!(
+            num_hashes = seq_hash.len(),
+            total_matched = hits,
+            "match_blocks_scattered"
+        );
+        matched
+    }
+
+    /// The blocks of those hashes that this manager has, by hash.
+    ///
+    /// If `touch` is set, counts an access for every hash of the input that is
+    /// registered in any tier. Lock-free; allocates the map.
+    pub fn scan_matches(
+        &self,
+        seq_hashes: &[SequenceHash],
+        touch: bool,
+    ) -> HashMap<SequenceHash, ImmutableBlock<T>> {
+        let mut found = HashMap::new();
+        for &hash in seq_hashes {
+            if !self.registry.is_registered(hash) {
+                continue;
+            }
+            if touch {
+                self.registry.touch(hash);
+            }
+            if !found.contains_key(&hash)
+                && let Some(slot) = self.store.match_one(hash)
+            {
+                found.insert(hash, ImmutableBlock::new(slot));
+            }
+        }
+        self.metrics.inc_scan_hashes_requested(seq_hashes.len() as u64);
+        self.metrics.inc_scan_blocks_returned(found.len() as u64);
+        found
+    }
+
+    /// Blocks managed: constant.
+    pub fn total_blocks(&self) -> usize {
+        self.store.block_count()
+    }
+
+    /// Blocks that are free or inactive. Exact while no other thread takes or
+    /// returns any, and never above [`total_blocks`](Self::total_blocks). Reads a
+    /// word for each shard.
+    pub fn available_blocks(&self) -> usize {
+        self.store.available()
+    }
+
+    /// Tokens a block: constant.
+    pub fn block_size(&self) -> usize {
+        self.store.block_size
+    }
+
+    /// What happens to duplicates: constant.
+    pub fn duplication_policy(&self) -> &BlockDuplicationPolicy {
+        &self.duplication_policy
+    }
+
+    /// The registry, which other managers may share.
+    pub fn block_registry(&self) -> &BlockRegistry {
+        &self.registry
+    }
+
+    /// The manager's metrics.
+    pub fn metrics(&self) -> &Arc<BlockPoolMetrics> {
+        &self.metrics
+    }
+
+    /// Checks the invariants of the engine: for tests, and for incidents.
+    ///
+    /// To be called while no other thread uses the manager; guards may be held.
+    /// O(blocks), allocates, and briefly takes the policy plane.
+    ///
+    /// # Errors
+    ///
+    /// If an invariant does not hold, or the policy plane is in use.
+    pub fn audit(&self) -> Result<AuditReport, AuditError> {
+        self.store.audit()
+    }
+
+    fn count_match(&self, requested: usize, matched: &[SequenceHash]) {
+        if self.registry.has_frequency_tracking() {
+            for &hash in matched {
+                self.registry.touch(hash);
+            }
+        }
+        self.store.count(Counter::MatchHashesRequested, requested as u64);
+        self.store.count(Counter::MatchBlocksReturned, matched.len() as u64);
+    }
+}
+
+impl<T: BlockMetadata> Drop for BlockManager<T> {
+    fn drop(&mut self) {
+        self.store.retire();
+    }
+}
+
+impl<T: BlockMetadata> fmt::Debug for BlockManager<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockManager")
+            .field("id", &self.store.id)
+            .field("total_blocks", &self.store.block_count())
+            .field("block_size", &self.store.block_size)
+            .field("available_blocks", &self.store.available())
+            .finish()
+    }
+}

@@ -1,0 +1,297 @@
+//! Export to Prometheus.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+
+use super::families::{COUNTERS, Family, GAUGES};
+use super::{BlockPoolMetrics, MetricsSnapshot};
+
+/// The label that names the pool.
+const POOL: &str = "pool";
+
+/// A Prometheus collector over the metrics of any number of managers.
+///
+/// Metrics are read when they are collected; counting never waits for that.
+/// Every value is labelled `pool` with the
+/// [type label](BlockPoolMetrics::type_label) of its source, and with the
+/// external labels. Clones share sources and labels.
+#[derive(Clone)]
+pub struct MetricsAggregator {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sources: RwLock<Vec<Arc<BlockPoolMetrics>>>,
+    external_labels: RwLock<Vec<(String, String)>>,
+    descs: Vec<Desc>,
+}
+
+impl MetricsAggregator {
+    /// An aggregator without sources: it collects nothing.
+    pub fn new() -> Self {
+        let counters = COUNTERS.iter().map(|family| (family.name, family.help));
+        let gauges = GAUGES.iter().map(|family| (family.name, family.help));
+        let desc = |(name, help): (&str, &str)| {
+            Desc::new(name.into(), help.into(), vec![POOL.into()], HashMap::new())
+                .expect("the names of the metrics are valid")
+        };
+        Self {
+            shared: Arc::new(Shared {
+                sources: RwLock::default(),
+                external_labels: RwLock::default(),
+                descs: counters.chain(gauges).map(desc).collect(),
+            }),
+        }
+    }
+
+    /// Collects from `source` too. A manager that was built with this
+    /// aggregator does it by itself.
+    ///
+    /// The source stays for as long as the aggregator. Two sources with one
+    /// type label give two values with the same labels, which Prometheus
+    /// rejects.
+    pub fn register_source(&self, source: Arc<BlockPoolMetrics>) {
+        self.shared
+            .sources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(source);
+    }
+
+    /// Replaces the labels that every value gets besides `pool`, such as the
+    /// instance or worker.
+    pub fn set_external_labels(&self, labels: Vec<(String, String)>) {
+        *self
+            .shared
+            .external_labels
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = labels;
+    }
+
+    /// Registers a clone of this with `registry`.
+    ///
+    /// # Errors
+    ///
+    /// If `registry` has an aggregator already, or another collector with a
+    /// metric of the same name.
+    pub fn register_with(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.clone()))
+    }
+
+    /// The labels of `source`: its pool, then the external ones.
+    fn labels(&self, source: &BlockPoolMetrics) -> Vec<proto::LabelPair> {
+        let external = self
+            .shared
+            .external_labels
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let external = external.iter().map(|(name, value)| label(name, value));
+        std::iter::once(label(POOL, source.type_label()))
+            .chain(external)
+            .collect()
+    }
+}
+
+impl Default for MetricsAggregator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collector for MetricsAggregator {
+    fn desc(&self) -> Vec<&Desc> {
+        self.shared.descs.iter().collect()
+    }
+
+    /// One family for every metric with one value for every source, or
+    /// nothing at all without sources.
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let sources = self
+            .shared
+            .sources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if sources.is_empty() {
+            return Vec::new();
+        }
+        let pools: Vec<_> = sources
+            .iter()
+            .map(|source| (self.labels(source), source.snapshot()))
+            .collect();
+
+        let counters = COUNTERS.iter().map(|family| {
+            collect_family(
+                family,
+                proto::MetricType::COUNTER,
+                &pools,
+                |metric, value| {
+                    let mut counter = proto::Counter::default();
+                    counter.set_value(value as f64);
+                    metric.set_counter(counter);
+                },
+            )
+        });
+        let gauges = GAUGES.iter().map(|family| {
+            collect_family(family, proto::MetricType::GAUGE, &pools, |metric, value| {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value as f64);
+                metric.set_gauge(gauge);
+            })
+        });
+        counters.chain(gauges).collect()
+    }
+}
+
+fn collect_family<V>(
+    family: &Family<V>,
+    kind: proto::MetricType,
+    pools: &[(Vec<proto::LabelPair>, MetricsSnapshot)],
+    set_value: impl Fn(&mut proto::Metric, V),
+) -> proto::MetricFamily {
+    let metrics = pools.iter().map(|(labels, snapshot)| {
+        let mut metric = proto::Metric::from_label(labels.clone());
+        set_value(&mut metric, (family.read)(snapshot));
+        metric
+    });
+    let mut collected = proto::MetricFamily::default();
+    collected.set_name(family.name.into());
+    collected.set_help(family.help.into());
+    collected.set_field_type(kind);
+    collected.set_metric(metrics.collect());
+    collected
+}
+
+fn label(name: &str, value: &str) -> proto::LabelPair {
+    let mut label = proto::LabelPair::default();
+    label.set_name(name.into());
+    label.set_value(value.into());
+    label
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvbm_logical::metrics as reference;
+    use prometheus::{Registry, TextEncoder};
+
+    /// What a scrape of `registry` shows.
+    fn text(registry: &Registry) -> String {
+        TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap()
+    }
+
+    /// Drives every counter and gauge of a pool, each to another value.
+    macro_rules! drive {
+        ($metrics:expr, $n:expr) => {{
+            let (metrics, n) = (&$metrics, $n);
+            metrics.inc_allocations(n + 1);
+            metrics.inc_allocations_from_reset(n + 2);
+            metrics.inc_evictions(n + 3);
+            metrics.inc_registrations_by(n + 4);
+            metrics.inc_registrations();
+            for _ in 0..n + 6 {
+                metrics.inc_duplicate_blocks();
+            }
+            for _ in 0..n + 7 {
+                metrics.inc_registration_dedup();
+            }
+            for _ in 0..n + 8 {
+                metrics.inc_stagings();
+            }
+            metrics.inc_match_hashes_requested(n + 9);
+            metrics.inc_match_blocks_returned(n + 10);
+            metrics.inc_scan_hashes_requested(n + 11);
+            metrics.inc_scan_blocks_returned(n + 12);
+            for _ in 0..n + 13 {
+                metrics.inc_eager_primary_to_inactive();
+            }
+            for _ in 0..n + 14 {
+                metrics.inc_allocate_atomic_rollback();
+            }
+            for _ in 0..n + 15 {
+                metrics.inc_release_primary_noop();
+            }
+            for _ in 0..n + 16 {
+                metrics.inc_release_duplicate_noop();
+            }
+            metrics.inc_inflight_mutable_by(40);
+            metrics.dec_inflight_mutable_by(n as i64);
+            metrics.inc_inflight_mutable();
+            metrics.inc_inflight_immutable_by(50);
+            metrics.dec_inflight_immutable_by(n as i64);
+            metrics.dec_inflight_immutable();
+            metrics.set_reset_pool_size(60);
+            metrics.inc_reset_pool_size_by(n as i64);
+            metrics.dec_reset_pool_size_by(70);
+            metrics.inc_reset_pool_size();
+            metrics.inc_inactive_pool_size_by(80);
+            metrics.set_inactive_pool_size(90);
+            metrics.dec_inactive_pool_size_by(n as i64);
+            metrics.dec_inactive_pool_size();
+        }};
+    }
+
+    #[test]
+    fn a_scrape_is_that_of_the_reference() {
+        let ours = MetricsAggregator::new();
+        let theirs = reference::MetricsAggregator::new();
+        let (our_registry, their_registry) = (Registry::new(), Registry::new());
+        ours.register_with(&our_registry).unwrap();
+        theirs.register_with(&their_registry).unwrap();
+        assert_eq!(text(&our_registry), text(&their_registry), "no source");
+
+        for (n, tier) in ["G1", "G2", "Disk \"quoted\""].into_iter().enumerate() {
+            let our_pool = Arc::new(BlockPoolMetrics::new(tier.to_owned()));
+            let their_pool = Arc::new(reference::BlockPoolMetrics::new(tier.to_owned()));
+            ours.register_source(Arc::clone(&our_pool));
+            theirs.register_source(Arc::clone(&their_pool));
+            assert_eq!(text(&our_registry), text(&their_registry), "{tier}, idle");
+            drive!(our_pool, 100 * n as u64);
+            drive!(their_pool, 100 * n as u64);
+            assert_eq!(text(&our_registry), text(&their_registry), "{tier}, driven");
+        }
+
+        let labels: Vec<_> = [("worker_id", "w0"), ("instance_id", "node-1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        ours.clone().set_external_labels(labels.clone());
+        theirs.set_external_labels(labels);
+        let scraped = text(&our_registry);
+        assert_eq!(scraped, text(&their_registry), "external labels");
+        assert!(scraped.contains("worker_id=\"w0\""));
+    }
+
+    #[test]
+    fn what_is_collected_is_that_of_the_reference() {
+        let ours = MetricsAggregator::default();
+        let theirs = reference::MetricsAggregator::default();
+        for tier in ["b", "a"] {
+            ours.register_source(Arc::new(BlockPoolMetrics::new(tier.to_owned())));
+            theirs.register_source(Arc::new(reference::BlockPoolMetrics::new(tier.to_owned())));
+            assert_eq!(ours.collect(), theirs.collect(), "also in its order");
+        }
+    }
+
+    #[test]
+    fn every_family_is_described() {
+        let aggregator = MetricsAggregator::new();
+        aggregator.register_source(Arc::new(BlockPoolMetrics::new("G1".to_owned())));
+        let described: Vec<_> = aggregator.desc();
+        let described = described.iter().map(|desc| desc.fq_name.as_str());
+        let collected = aggregator.collect();
+        assert!(described.eq(collected.iter().map(|family| family.name())));
+    }
+
+    #[test]
+    fn a_registry_takes_one_aggregator() {
+        let registry = Registry::new();
+        let aggregator = MetricsAggregator::new();
+        assert!(aggregator.register_with(&registry).is_ok());
+        assert!(aggregator.register_with(&registry).is_err());
+    }
+}

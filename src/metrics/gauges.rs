@@ -1,0 +1,144 @@
+//! Gauges that nobody has to keep.
+//!
+//! What a manager's gauges show follows from its engine, which works it out
+//! when asked. What the gauge methods of
+//! [`BlockPoolMetrics`](super::BlockPoolMetrics) change is an offset to that.
+//! Metrics without a manager have nothing but the offsets.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::{OnceLock, Weak};
+
+/// The gauges of a manager.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    /// Blocks held by mutable and complete guards.
+    pub(crate) inflight_mutable: i64,
+    /// Blocks held by immutable guards.
+    pub(crate) inflight_immutable: i64,
+    /// Free blocks.
+    pub(crate) reset_pool_size: i64,
+    /// Registered blocks that nobody holds.
+    pub(crate) inactive_pool_size: i64,
+}
+
+/// Works out the gauges of a manager.
+pub(crate) trait GaugeSource: Send + Sync {
+    /// The gauges now. May be called from any thread at any time.
+    fn gauges(&self) -> Gauges;
+}
+
+/// The gauges of a [`BlockPoolMetrics`](super::BlockPoolMetrics).
+#[derive(Default)]
+pub(super) struct GaugeBoard {
+    pub(super) inflight_mutable: AtomicI64,
+    pub(super) inflight_immutable: AtomicI64,
+    pub(super) reset_pool_size: AtomicI64,
+    pub(super) inactive_pool_size: AtomicI64,
+    source: OnceLock<Weak<dyn GaugeSource>>,
+    retired: OnceLock<Gauges>,
+}
+
+impl GaugeBoard {
+    /// Derives the gauges from `source` from now on. The first source stays.
+    pub(super) fn attach(&self, source: Weak<dyn GaugeSource>) {
+        let attached = self.source.set(source);
+        debug_assert!(attached.is_ok(), "metrics belong to one engine");
+    }
+
+    /// Keeps the last gauges of a source that is about to go.
+    pub(super) fn retire(&self, last: Gauges) {
+        let retired = self.retired.set(last);
+        debug_assert!(retired.is_ok(), "an engine retires once");
+    }
+
+    /// What the source shows, or showed last; zeros if there never was one,
+    /// and between its last use and its retirement.
+    pub(super) fn derived(&self) -> Gauges {
+        match self.source.get().and_then(Weak::upgrade) {
+            Some(source) => source.gauges(),
+            None => self.retired.get().copied().unwrap_or_default(),
+        }
+    }
+
+    /// What the gauges show.
+    pub(super) fn read(&self) -> Gauges {
+        let derived = self.derived();
+        let add = |gauge: i64, offset: &AtomicI64| gauge.wrapping_add(offset.load(Relaxed));
+        Gauges {
+            inflight_mutable: add(derived.inflight_mutable, &self.inflight_mutable),
+            inflight_immutable: add(derived.inflight_immutable, &self.inflight_immutable),
+            reset_pool_size: add(derived.reset_pool_size, &self.reset_pool_size),
+            inactive_pool_size: add(derived.inactive_pool_size, &self.inactive_pool_size),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    struct Engine(Mutex<Gauges>);
+
+    impl GaugeSource for Engine {
+        fn gauges(&self) -> Gauges {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    const SHOWN: Gauges = Gauges {
+        inflight_mutable: 1,
+        inflight_immutable: 2,
+        reset_pool_size: 3,
+        inactive_pool_size: 4,
+    };
+
+    fn board_of(engine: &Arc<Engine>) -> GaugeBoard {
+        let board = GaugeBoard::default();
+        let source: Arc<dyn GaugeSource> = Arc::clone(engine) as _;
+        board.attach(Arc::downgrade(&source));
+        board
+    }
+
+    #[test]
+    fn a_source_is_asked_at_every_reading() {
+        let engine = Arc::new(Engine(Mutex::new(SHOWN)));
+        let board = board_of(&engine);
+        assert_eq!(board.read(), SHOWN);
+        engine.0.lock().unwrap().inactive_pool_size = 40;
+        board.reset_pool_size.fetch_sub(10, Relaxed);
+        let expected = Gauges {
+            reset_pool_size: -7,
+            inactive_pool_size: 40,
+            ..SHOWN
+        };
+        assert_eq!(board.read(), expected);
+    }
+
+    #[test]
+    fn a_source_that_went_shows_what_it_left() {
+        let engine = Arc::new(Engine(Mutex::new(SHOWN)));
+        let board = board_of(&engine);
+        board.inflight_mutable.fetch_add(5, Relaxed);
+        drop(engine);
+        let zeros = Gauges {
+            inflight_mutable: 5,
+            ..Gauges::default()
+        };
+        assert_eq!(board.read(), zeros);
+        board.retire(SHOWN);
+        let last = Gauges {
+            inflight_mutable: 6,
+            ..SHOWN
+        };
+        assert_eq!(board.read(), last);
+    }
+
+    #[test]
+    fn metrics_do_not_keep_their_engine() {
+        let engine = Arc::new(Engine(Mutex::new(SHOWN)));
+        let board = board_of(&engine);
+        board.read();
+        assert_eq!(Arc::strong_count(&engine), 1);
+    }
+}

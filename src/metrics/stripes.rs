@@ -1,0 +1,212 @@
+//! Counters that threads raise without meeting.
+//!
+//! Every thread has a row of its own and adds to it with a plain load and a
+//! plain store; a counter's value is the sum over the rows. Threads too many
+//! for a row each share the last one, and add there with `fetch_add`.
+
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::engine::thread;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Counter {
+    /// Blocks handed out.
+    Allocations,
+    /// Of these, blocks that were free.
+    AllocationsFromReset,
+    /// Inactive blocks evicted.
+    Evictions,
+    /// Blocks registered and to be found. See [`Counter::write_ordering`].
+    Registrations,
+    /// Blocks registered beside a primary.
+    DuplicateBlocks,
+    /// Registrations answered with the primary there was.
+    RegistrationDedup,
+    /// Mutable → complete.
+    Stagings,
+    /// Hashes asked for in matches.
+    MatchHashesRequested,
+    /// Blocks returned by matches.
+    MatchBlocksReturned,
+    /// Hashes asked for in scans.
+    ScanHashesRequested,
+    /// Blocks returned by scans.
+    ScanBlocksReturned,
+    /// Look-ups that found a primary on its way to inactive.
+    EagerPrimaryToInactive,
+    /// Allocations undone.
+    AllocateAtomicRollback,
+    /// Releases of a primary that had nothing to do.
+    ReleasePrimaryNoop,
+    /// Releases of a duplicate that had nothing to do.
+    ReleaseDuplicateNoop,
+    /// Mutable guards dropped.
+    MutableReleased,
+    /// Complete → mutable.
+    Unstaged,
+    /// Blocks taken by `reset_inactive_pool`.
+    Drained,
+    /// Lifecycle pins taken.
+    PinsTaken,
+    /// Lifecycle pins released.
+    PinsReleased,
+    /// Times the policy plane was busy and its caller did without.
+    PlaneFallbacks,
+    /// Blocks taken from another thread's shard.
+    Steals,
+}
+
+/// How many counters there are.
+const COUNTERS: usize = Counter::Steals as usize + 1;
+
+impl Counter {
+    /// Release for registrations, which callers read as a watermark: who sees
+    /// the count also sees the blocks it counts. Pairs with the Acquire of
+    /// [`Stripes::sum`].
+    #[inline(always)]
+    const fn write_ordering(self) -> Ordering {
+        match self {
+            Self::Registrations => Ordering::Release,
+            _ => Ordering::Relaxed,
+        }
+    }
+}
+
+/// Rows, of which all but the last belong to one thread each. Servers drive a
+/// manager from a scheduler and about as many workers as cores, so that 31
+/// are enough for most, and 32 rows of two cache line pairs are 8 KiB. Past
+/// that a thread pays for a locked addition, nothing worse.
+const ROWS: usize = 32;
+const SHARED: usize = ROWS - 1;
+
+type Row = CachePadded<[AtomicU64; COUNTERS]>;
+
+/// All counters of a manager, a row for each of the first threads.
+pub(crate) struct Stripes {
+    rows: Box<[Row; ROWS]>,
+}
+
+impl Stripes {
+    pub(crate) fn new() -> Self {
+        let row = || CachePadded::new(array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            rows: Box::new(array::from_fn(|_| row())),
+        }
+    }
+
+    /// Adds `n` to counter `c`, for this thread.
+    ///
+    /// A row's owner is the one live thread with its number. The next thread
+    /// of that number sees what this one has stored, because the number is
+    /// handed on with Release and Acquire.
+    #[inline]
+    pub(crate) fn add(&self, c: Counter, n: u64) {
+        let index = thread::index();
+        if index < SHARED {
+            let count = &self.rows[index][c as usize];
+            let sum = count.load(Ordering::Relaxed).wrapping_add(n);
+            count.store(sum, c.write_ordering());
+        } else {
+            self.rows[SHARED][c as usize].fetch_add(n, c.write_ordering());
+        }
+    }
+
+    /// The value of counter `c`, modulo 2⁶⁴.
+    ///
+    /// Includes every addition that the caller can know of; additions going
+    /// on at the same time may be missing.
+    pub(crate) fn sum(&self, c: Counter) -> u64 {
+        self.rows.iter().fold(0u64, |sum, row| {
+            // Acquire: pairs with the stores of `add`.
+            sum.wrapping_add(row[c as usize].load(Ordering::Acquire))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn all_rows_are_small() {
+        assert!(size_of::<[Row; ROWS]>() <= 8 * 1024);
+    }
+
+    #[test]
+    fn counters_do_not_mix_and_wrap() {
+        let stripes = Stripes::new();
+        stripes.add(Counter::Allocations, 5);
+        stripes.add(Counter::Steals, u64::MAX);
+        stripes.add(Counter::Steals, 3);
+        assert_eq!(stripes.sum(Counter::Allocations), 5);
+        assert_eq!(stripes.sum(Counter::Steals), 2);
+        assert_eq!(stripes.sum(Counter::AllocationsFromReset), 0);
+        assert_eq!(stripes.sum(Counter::PlaneFallbacks), 0);
+    }
+
+    #[test]
+    fn sums_are_exact_with_more_threads_than_rows() {
+        const THREADS: usize = ROWS + 8;
+        const ADDS: u64 = 2_000;
+        let stripes = Stripes::new();
+        // All have a number before one ends, so that some have no row.
+        let start = Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    thread::index();
+                    start.wait();
+                    for n in 0..ADDS {
+                        stripes.add(Counter::Evictions, n);
+                        stripes.add(Counter::Registrations, 1);
+                    }
+                });
+            }
+        });
+        let threads = THREADS as u64;
+        let each = ADDS * (ADDS - 1) / 2;
+        assert_eq!(stripes.sum(Counter::Evictions), threads * each);
+        assert_eq!(stripes.sum(Counter::Registrations), threads * ADDS);
+        let shared = &stripes.rows[SHARED][Counter::Registrations as usize];
+        assert!(shared.load(Ordering::Relaxed) >= ADDS);
+    }
+
+    #[test]
+    fn a_number_handed_on_loses_nothing() {
+        let stripes = Stripes::new();
+        for _ in 0..200 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| stripes.add(Counter::Stagings, 1));
+            });
+        }
+        assert_eq!(stripes.sum(Counter::Stagings), 200);
+    }
+
+    #[test]
+    fn a_registration_counted_is_published() {
+        let stripes = Stripes::new();
+        let published = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 1..=20_000 {
+                    published.store(n, Ordering::Relaxed);
+                    stripes.add(Counter::Registrations, 1);
+                }
+            });
+            let mut before = 0;
+            while before < 20_000 {
+                let counted = stripes.sum(Counter::Registrations);
+                assert!(counted >= before);
+                assert!(published.load(Ordering::Relaxed) >= counted);
+                before = counted;
+                std::thread::yield_now();
+            }
+        });
+    }
+}

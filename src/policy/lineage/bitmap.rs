@@ -1,0 +1,195 @@
+//! A set of small numbers that finds its smallest member quickly.
+//!
+//! A bit per number, and above it levels of summary: a bit of level `n + 1`
+//! says whether a word of level `n` has any bit set. Each level is a 64th of
+//! the one below, so three levels reach a quarter of a million numbers and
+//! four reach sixteen million.
+//!
+//! Finding the smallest member reads one word per level. Inserting and
+//! removing stop at the first level that does not change, which is the lowest
+//! one except when a word becomes empty or ceases to be.
+
+use crate::policy::ensure;
+
+/// A set of numbers below a fixed bound.
+pub(super) struct Bitmap {
+    /// The levels one behind another, the lowest first.
+    words: Box<[u64]>,
+    /// Where each level starts, the lowest first. The last has one word.
+    levels: Box<[usize]>,
+}
+
+impl Bitmap {
+    /// The empty set over `0..bound`.
+    pub(super) fn new(bound: usize) -> Self {
+        let mut levels = Vec::new();
+        let mut start = 0;
+        let mut words = bound.div_ceil(64).max(1);
+        loop {
+            levels.push(start);
+            start += words;
+            if words == 1 {
+                break;
+            }
+            words = words.div_ceil(64);
+        }
+        Self {
+            words: vec![0; start].into_boxed_slice(),
+            levels: levels.into_boxed_slice(),
+        }
+    }
+
+    /// Adds `number`; does nothing if it is a member.
+    #[inline]
+    pub(super) fn insert(&mut self, number: u32) {
+        let word = &mut self.words[number as usize / 64];
+        let before = *word;
+        *word |= 1 << (number % 64);
+        if before == 0 {
+            self.mark_filled(number as usize / 64);
+        }
+    }
+
+    /// Takes `number` out and says whether it was a member.
+    #[inline]
+    pub(super) fn remove(&mut self, number: u32) -> bool {
+        let word = &mut self.words[number as usize / 64];
+        let bit = 1 << (number % 64);
+        let was_member = *word & bit != 0;
+        *word &= !bit;
+        if was_member && *word == 0 {
+            self.mark_emptied(number as usize / 64);
+        }
+        was_member
+    }
+
+    /// Sets the summary bits of the lowest level's `word`, which was empty.
+    fn mark_filled(&mut self, word: usize) {
+        let mut bit = word;
+        for &start in &self.levels[1..] {
+            let word = &mut self.words[start + bit / 64];
+            let before = *word;
+            *word |= 1 << (bit % 64);
+            if before != 0 {
+                return;
+            }
+            bit /= 64;
+        }
+    }
+
+    /// Clears the summary bits of the lowest level's `word`, now empty.
+    fn mark_emptied(&mut self, word: usize) {
+        let mut bit = word;
+        for &start in &self.levels[1..] {
+            let word = &mut self.words[start + bit / 64];
+            *word &= !(1 << (bit % 64));
+            if *word != 0 {
+                return;
+            }
+            bit /= 64;
+        }
+    }
+
+    #[inline]
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.words[number as usize / 64] >> (number % 64) & 1 != 0
+    }
+
+    /// The smallest member.
+    pub(super) fn first(&self) -> Option<u32> {
+        let mut bit = 0;
+        for &start in self.levels.iter().rev() {
+            let word = self.words[start + bit];
+            // Only the topmost word can be empty: a summary bit promises one
+            // below it.
+            if word == 0 {
+                return None;
+            }
+            bit = bit * 64 + word.trailing_zeros() as usize;
+        }
+        Some(bit as u32)
+    }
+
+    /// Counts the members.
+    pub(super) fn count(&self) -> usize {
+        let lowest = self.levels.get(1).copied().unwrap_or(self.words.len());
+        let ones = |word: &u64| word.count_ones() as usize;
+        self.words[..lowest].iter().map(ones).sum()
+    }
+
+    /// Verifies every summary bit against the word it stands for.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (level, bounds) in self.levels.windows(2).enumerate() {
+            let (below, above) = (bounds[0], bounds[1]);
+            for word in 0..above - below {
+                let summary = self.words[above + word / 64] >> (word % 64) & 1 != 0;
+                ensure(summary == (self.words[below + word] != 0), || {
+                    format!("bitmap level {level}, word {word}: its summary bit is {summary}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::Random;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn has_as_many_levels_as_the_bound_needs() {
+        for (bound, levels) in [(0, 1), (64, 1), (65, 2), (4096, 2), (4097, 3), (1 << 18, 3)] {
+            assert_eq!(Bitmap::new(bound).levels.len(), levels, "bound {bound}");
+        }
+    }
+
+    #[test]
+    fn finds_members_at_the_edges() {
+        let mut set = Bitmap::new(4097);
+        assert_eq!(set.first(), None);
+        for number in [4096, 4095, 64, 63, 0] {
+            set.insert(number);
+            assert_eq!(set.first(), Some(number));
+            set.check().unwrap();
+        }
+        for (number, next) in [
+            (0, Some(63)),
+            (64, Some(63)),
+            (63, Some(4095)),
+            (4095, Some(4096)),
+            (4096, None),
+        ] {
+            set.remove(number);
+            set.remove(number);
+            assert_eq!(set.first(), next);
+            set.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_tree() {
+        let mut random = Random::new(5);
+        let bound = 10_000;
+        let mut set = Bitmap::new(bound as usize);
+        let mut tree = BTreeSet::new();
+        // First mostly inserting, then mostly removing, so that words and
+        // their summaries become full and empty again.
+        for step in 0..40_000 {
+            let number = random.below(bound) as u32;
+            if random.below(8) < if step < 20_000 { 6 } else { 1 } {
+                set.insert(number);
+                tree.insert(number);
+            } else {
+                let number = tree.range(number..).next().copied().unwrap_or(number);
+                set.remove(number);
+                tree.remove(&number);
+            }
+            assert_eq!(set.first(), tree.first().copied());
+            assert_eq!(set.contains(number), tree.contains(&number));
+        }
+        assert_eq!(set.count(), tree.len());
+        set.check().unwrap();
+    }
+}

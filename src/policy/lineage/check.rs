@@ -1,0 +1,75 @@
+//! The structure of the graph, verified from the nodes down.
+//!
+//! Everything that is maintained step by step elsewhere is counted anew here:
+//! residents, children and leaves. O(nodes + slots), and it allocates.
+
+use super::{Leaves, Lineage, NIL};
+use crate::policy::ensure;
+
+impl<L: Leaves> Lineage<L> {
+    pub(super) fn check_graph(&self) -> Result<(), String> {
+        self.nodes.check()?;
+        let mut children = vec![0; self.nodes.bound()];
+        let (mut listed, mut leaves) = (0, 0);
+        for (number, node) in self.nodes.in_use() {
+            let links = if node.resident == NIL {
+                ensure(node.children > 0, || format!("ghost {number} is childless"))?;
+                vec![node.parent]
+            } else {
+                ensure(node.parent == NIL, || {
+                    format!("node {number} has residents and a link of its own")
+                })?;
+                self.check_residents(number)?
+            };
+            if node.resident != NIL {
+                listed += links.len();
+                leaves += if node.children == 0 { links.len() } else { 0 };
+            }
+            for parent in links.into_iter().filter(|&parent| parent != NIL) {
+                children[parent as usize] += 1;
+            }
+        }
+
+        for (number, node) in self.nodes.in_use() {
+            let (counted, linked) = (node.children, children[number as usize]);
+            ensure(counted == linked, || {
+                format!("node {number} counts {counted} children, {linked} are linked to it")
+            })?;
+        }
+        let marked = self.residents.iter().filter(|at| at.next != NIL).count();
+        ensure(listed == self.len && marked == self.len, || {
+            let len = self.len;
+            format!("{listed} slots are residents, {marked} are marked so, {len} are counted")
+        })?;
+        let ordered = self.leaves.check()?;
+        ensure(leaves == ordered, || {
+            format!("{leaves} leaves in the graph, {ordered} in the order")
+        })
+    }
+
+    /// Verifies the ring of twins at node `number` and that they are leaves or
+    /// not together; returns the parent link of each.
+    fn check_residents(&self, number: u32) -> Result<Vec<u32>, String> {
+        let node = &self.nodes[number];
+        let mut links = Vec::new();
+        let mut slot = node.resident;
+        loop {
+            let resident = self.residents[slot as usize];
+            let next = self.residents.get(resident.next as usize);
+            ensure(
+                resident.node == number && next.is_some_and(|twin| twin.prev == slot),
+                || format!("slot {slot} does not fit the ring of node {number}"),
+            )?;
+            let leaf = self.leaves.contains(slot);
+            ensure(leaf == (node.children == 0), || {
+                let children = node.children;
+                format!("slot {slot} has {children} children, as a leaf it is {leaf}")
+            })?;
+            links.push(resident.parent);
+            slot = resident.next;
+            if slot == node.resident {
+                return Ok(links);
+            }
+        }
+    }
+}

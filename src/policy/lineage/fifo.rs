@@ -1,0 +1,78 @@
+//! Leaves in order of becoming one.
+//!
+//! A list: a block that becomes a leaf, for the first time or again, is
+//! appended. Every operation is O(1). Against [ticks](super::tick) this evicts
+//! several chains in turns, one block of each, rather than one whole chain
+//! after another.
+
+use super::Leaves;
+use crate::policy::list::Lists;
+
+pub(crate) struct FifoLeaves {
+    order: Lists,
+}
+
+impl Leaves for FifoLeaves {
+    fn new(block_count: usize) -> Self {
+        Self {
+            order: Lists::new(block_count, 1),
+        }
+    }
+
+    #[inline]
+    fn list(&mut self, slot: u32, leaf: bool) {
+        if leaf {
+            self.order.push_back(0, slot);
+        }
+    }
+
+    #[inline]
+    fn unlist(&mut self, slot: u32) {
+        self.order.unlink(slot);
+    }
+
+    #[inline]
+    fn add(&mut self, slot: u32) {
+        self.order.push_back(0, slot);
+    }
+
+    #[inline]
+    fn demote(&mut self, slot: u32) {
+        self.order.unlink(slot);
+    }
+
+    #[inline]
+    fn first(&self) -> Option<u32> {
+        self.order.first(0)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.order.contains(slot)
+    }
+
+    fn check(&self) -> Result<usize, String> {
+        self.order.check()?;
+        Ok(self.order.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_again_goes_to_the_end() {
+        let mut leaves = FifoLeaves::new(3);
+        for slot in 0..3 {
+            leaves.list(slot, true);
+        }
+        leaves.demote(0);
+        leaves.add(0);
+        let mut order = Vec::new();
+        while let Some(slot) = leaves.first() {
+            leaves.unlist(slot);
+            order.push(slot);
+        }
+        assert_eq!(order, [1, 2, 0]);
+    }
+}

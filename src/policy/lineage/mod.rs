@@ -1,0 +1,309 @@
+//! Blocks without inactive descendants first.
+//!
+//! A cached block is of use only to a request that also finds its ancestors,
+//! so evicting from the middle of a chain would strand what hangs below it.
+//! This policy evicts *leaves* only: blocks of which no child is listed. When
+//! the last child goes, the parent becomes a leaf in turn. Which leaf goes
+//! first is a policy within the policy, the [`Leaves`].
+//!
+//! # The graph
+//!
+//! Parent and child meet at a [key](key), and each key in use has a
+//! [node](nodes):
+//!
+//! - A node has *residents*, the blocks listed under its key. Normally one.
+//!   Two hashes can share a key, as can two blocks with the same hash; such
+//!   blocks are *twins*. Nobody can say which of them a child belongs to, so
+//!   none of them is a leaf while the key has children. Each has its own
+//!   position in the order and its own link to its parent.
+//! - A node without residents is a *ghost*. It stands in for a parent that is
+//!   not listed while its children are. It keeps the link to its parent that
+//!   the last resident had, so the ancestors further up are still no leaves. A
+//!   ghost made because a child arrived first knows no parent; it is linked
+//!   when a resident arrives. A ghost without children is freed, and so on up
+//!   the chain.
+//!
+//! Nothing ever needs the children of a node one by one, so a node *counts*
+//! them. A list of children would make a departure linear in the number of
+//! siblings, and under a shared system prompt there are many.
+//!
+//! # Cost
+//!
+//! Listing a block is O(1) expected, taking it out O(1) plus one step for each
+//! ghost that goes with it, and each ghost goes once. (Twins add a step each
+//! when a parent of several ceases to be a leaf or becomes one.) The slot leads
+//! to its node without a lookup. Listing needs the nodes of two keys: of blocks
+//! that come in chain order one is known, of a block that left a ghost when it
+//! was taken out both.
+//!
+//! # Memory
+//!
+//! There is room for two nodes per block of the store. A ghost either waits
+//! for its block, which is in use and still occupies its slot, or was made by
+//! a child that arrived first; a block makes at most one of those. So residents
+//! and ghosts of the first kind are at most one per slot, and ghosts of the
+//! second kind at most one for each of them.
+//!
+//! Only blocks that are *reset* while their children are listed break the
+//! argument, as they leave a ghost and free the slot. Dropping such ghosts
+//! would forget that the ancestors above have descendants, so the nodes grow
+//! instead.
+
+mod bitmap;
+mod check;
+mod fifo;
+mod key;
+#[cfg(test)]
+mod model;
+mod nodes;
+#[cfg(test)]
+mod tests;
+mod tick;
+
+pub(super) use fifo::FifoLeaves;
+pub(crate) use key::Keys;
+pub(super) use tick::TickLeaves;
+
+use super::{EvictionPolicy, NIL};
+use crate::SequenceHash;
+use nodes::Nodes;
+
+/// The order in which leaves are evicted.
+///
+/// It hears of every block that is listed or taken out, leaf or not, so that
+/// it can tie a block's position to the time of its release.
+pub(crate) trait Leaves: Send {
+    fn new(block_count: usize) -> Self;
+    /// `slot` was listed, as a leaf or not.
+    fn list(&mut self, slot: u32, leaf: bool);
+    /// `slot`, a leaf or not, was taken out.
+    fn unlist(&mut self, slot: u32);
+    /// The listed `slot` is a leaf again.
+    fn add(&mut self, slot: u32);
+    /// The leaf `slot` is listed still, but no longer a leaf.
+    fn demote(&mut self, slot: u32);
+    /// The leaf to evict next.
+    fn first(&self) -> Option<u32>;
+    /// Whether `slot` is a leaf.
+    fn contains(&self, slot: u32) -> bool;
+    /// Verifies the internal structure and counts the leaves.
+    fn check(&self) -> Result<usize, String>;
+}
+
+/// What a slot has to do with the graph.
+#[derive(Clone, Copy)]
+struct Resident {
+    /// The node the block is, or last was, a resident of. Once the block is
+    /// taken out this is only a guess, good if the node stayed as a ghost.
+    node: u32,
+    /// The node of the block's parent; `NIL` for a block that has none.
+    parent: u32,
+    /// The ring of twins in order of listing, which a block without twins
+    /// closes with itself. `NIL` while the slot is not listed.
+    next: u32,
+    prev: u32,
+}
+
+/// Evicts only blocks of which no child is listed, in the order `L`.
+pub(crate) struct Lineage<L> {
+    residents: Box<[Resident]>,
+    nodes: Nodes,
+    leaves: L,
+    len: usize,
+    /// The node of the block listed last, and of its parent: in a chain that
+    /// is released from either end, one of them is wanted next.
+    recent: u32,
+    recent_parent: u32,
+}
+
+impl<L: Leaves> Lineage<L> {
+    pub(crate) fn new(block_count: usize) -> Self {
+        let unlisted = Resident {
+            node: NIL,
+            parent: NIL,
+            next: NIL,
+            prev: NIL,
+        };
+        Self {
+            residents: vec![unlisted; block_count].into_boxed_slice(),
+            nodes: Nodes::new(2 * block_count),
+            leaves: L::new(block_count),
+            len: 0,
+            recent: NIL,
+            recent_parent: NIL,
+        }
+    }
+
+    /// The node of `parent`, with one child more.
+    ///
+    /// `inherited` is the link of the ghost whose key the child takes over.
+    /// Almost always it leads to the same parent, and that child is counted
+    /// there already. It leads elsewhere if the ghost was left by a twin.
+    #[inline]
+    fn link_parent(&mut self, parent: Option<u64>, inherited: u32) -> u32 {
+        let Some(key) = parent else {
+            // All residents of a key have the same position.
+            debug_assert_eq!(inherited, NIL);
+            return NIL;
+        };
+        if inherited != NIL && self.nodes[inherited].key() == key {
+            return inherited;
+        }
+        let node = self.nodes.obtain(key, [self.recent]);
+        self.attach(node);
+        if inherited != NIL {
+            self.detach(inherited);
+        }
+        node
+    }
+
+    /// Counts one child more at `node`, whose residents are then no leaves.
+    #[inline]
+    fn attach(&mut self, node: u32) {
+        let node = &mut self.nodes[node];
+        node.children += 1;
+        let first = node.resident;
+        if node.children == 1 && first != NIL {
+            self.for_each_twin(first, L::demote);
+        }
+    }
+
+    /// Counts one child less at `node`, which may be `NIL`. If it was the
+    /// last, the residents are leaves again; a ghost goes, and is one child
+    /// less at its own parent.
+    fn detach(&mut self, mut node: u32) {
+        while node != NIL {
+            let at = &mut self.nodes[node];
+            at.children -= 1;
+            if at.children > 0 {
+                return;
+            }
+            let (first, parent) = (at.resident, at.parent);
+            if first != NIL {
+                self.for_each_twin(first, L::add);
+                return;
+            }
+            self.nodes.free(node);
+            node = parent;
+        }
+    }
+
+    /// Takes the listed `slot` out of the graph and, for the same reason as in
+    /// [`insert`](Self::insert) only then, out of the order.
+    #[inline]
+    fn take_out(&mut self, slot: u32) {
+        let resident = self.residents[slot as usize];
+        self.residents[slot as usize].next = NIL;
+        self.len -= 1;
+        let mut parent = resident.parent;
+        if resident.next != slot {
+            self.leave_twins(slot, resident);
+        } else {
+            let node = &mut self.nodes[resident.node];
+            node.resident = NIL;
+            if node.children > 0 {
+                // The ghost takes over as the parent's child.
+                node.parent = std::mem::replace(&mut parent, NIL);
+            } else {
+                self.nodes.free(resident.node);
+                self.residents[slot as usize].node = NIL;
+            }
+        }
+        self.detach(parent);
+        self.leaves.unlist(slot);
+    }
+
+    /// Tells the leaves of `first` and its twins, in order of listing.
+    fn for_each_twin(&mut self, first: u32, tell: fn(&mut L, u32)) {
+        let mut slot = first;
+        loop {
+            tell(&mut self.leaves, slot);
+            slot = self.residents[slot as usize].next;
+            if slot == first {
+                return;
+            }
+        }
+    }
+
+    /// Puts `slot` at the end of the ring that starts at `first`.
+    fn join_twins(&mut self, slot: u32, first: u32) {
+        let last = std::mem::replace(&mut self.residents[first as usize].prev, slot);
+        self.residents[last as usize].next = slot;
+        self.residents[slot as usize].prev = last;
+        self.residents[slot as usize].next = first;
+    }
+
+    /// Takes `slot` out of its ring, in which there are others.
+    fn leave_twins(&mut self, slot: u32, left: Resident) {
+        self.residents[left.prev as usize].next = left.next;
+        self.residents[left.next as usize].prev = left.prev;
+        let first = &mut self.nodes[left.node].resident;
+        if *first == slot {
+            *first = left.next;
+        }
+    }
+}
+
+impl<L: Leaves> EvictionPolicy for Lineage<L> {
+    fn insert(&mut self, slot: u32, hash: SequenceHash, _level: u8) {
+        self.remove(slot);
+        let keys = Keys::of(hash, slot);
+        let guesses = [self.residents[slot as usize].node, self.recent_parent];
+        let node = self.nodes.obtain(keys.own, guesses);
+        let at = &mut self.nodes[node];
+        let first = at.resident;
+        let inherited = std::mem::replace(&mut at.parent, NIL);
+        if first == NIL {
+            at.resident = slot;
+        }
+        // The order hears of a new leaf before it hears that the parent is one
+        // no longer. The two are mostly neighbours there, so that a word of
+        // the bitmap does not become empty just to be filled again.
+        let leaf = at.children == 0;
+        self.leaves.list(slot, leaf);
+        let parent = self.link_parent(keys.parent, inherited);
+
+        self.residents[slot as usize] = Resident {
+            node,
+            parent,
+            next: slot,
+            prev: slot,
+        };
+        if first != NIL {
+            self.join_twins(slot, first);
+        }
+        self.len += 1;
+        self.recent = node;
+        self.recent_parent = parent;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if self.contains(slot) {
+            self.take_out(slot);
+        }
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let slot = self.leaves.first()?;
+        self.take_out(slot);
+        Some(slot)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.residents[slot as usize].next != NIL
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Yes: a block taken out for use may turn its parent into a leaf, and
+    /// when that happens decides the parent's position among the leaves.
+    fn observes_resurrection(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check_graph()
+    }
+}

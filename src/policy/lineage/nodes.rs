@@ -1,0 +1,280 @@
+//! The nodes of the lineage graph and the index that finds them by key.
+//!
+//! A node stands for one key: the place where the blocks listed under that key
+//! and their children meet. Nodes live in one array; the index is a chained
+//! hash table whose chains run through the nodes themselves, so that taking a
+//! node into use or giving it back moves a few numbers and allocates nothing.
+//! Finding, making and freeing a node are O(1) expected.
+//!
+//! The keys come from what users send, so the buckets are chosen by a hash
+//! with a random seed. Blocks are released and matched in chains, though, so
+//! the node wanted next is mostly one seen just before: lookups take guesses,
+//! and one that holds the key saves the walk through the table.
+
+use crate::policy::{NIL, ensure};
+use ahash::RandomState;
+use std::ops::{Index, IndexMut};
+
+/// The key of a node that is not in use. No block has it: a key with the two
+/// top bits set ends in a slot number.
+const VACANT: u64 = u64::MAX;
+
+/// A place in the graph. Without residents it is a ghost.
+///
+/// Aligned to its size, so that no node straddles two cache lines.
+#[repr(align(32))]
+pub(super) struct Node {
+    key: u64,
+    /// The next node in the same bucket, or the next vacant node.
+    chain: u32,
+    bucket: u32,
+    /// The resident that was listed first; `NIL` for a ghost. The others
+    /// follow in the ring of twins.
+    pub(super) resident: u32,
+    /// How many listed blocks and ghosts have this node as parent.
+    pub(super) children: u32,
+    /// The parent of a ghost. Residents have a link each, and while there are
+    /// any this is `NIL`.
+    pub(super) parent: u32,
+}
+
+impl Node {
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+pub(super) struct Nodes {
+    nodes: Vec<Node>,
+    /// The first node of each bucket. Always a power of two.
+    buckets: Box<[u32]>,
+    /// The vacant node to use next.
+    vacant: u32,
+    hasher: RandomState,
+}
+
+impl Nodes {
+    /// No nodes, and room for `capacity` of them.
+    pub(super) fn new(capacity: usize) -> Self {
+        assert!(capacity < NIL as usize, "too many nodes: {capacity}");
+        Self {
+            nodes: Vec::with_capacity(capacity),
+            buckets: vec![NIL; capacity.next_power_of_two()].into_boxed_slice(),
+            vacant: NIL,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The node of `key`, made as a childless ghost if there is none. Looks at
+    /// `guesses` first, each the number of some node, vacant or not, or `NIL`.
+    #[inline]
+    pub(super) fn obtain<const N: usize>(&mut self, key: u64, guesses: [u32; N]) -> u32 {
+        for guess in guesses {
+            let guessed = self.nodes.get(guess as usize);
+            if guessed.is_some_and(|node| node.key == key) {
+                return guess;
+            }
+        }
+        self.find_or_make(key)
+    }
+
+    /// Takes `node` out of the index and makes it vacant.
+    #[inline]
+    pub(super) fn free(&mut self, node: u32) {
+        let Node { chain, bucket, .. } = self[node];
+        let first = self.buckets[bucket as usize];
+        if first == node {
+            self.buckets[bucket as usize] = chain;
+        } else {
+            let mut before = first;
+            while self[before].chain != node {
+                before = self[before].chain;
+            }
+            self[before].chain = chain;
+        }
+        let vacant = self.vacant;
+        let freed = &mut self[node];
+        freed.key = VACANT;
+        freed.chain = vacant;
+        self.vacant = node;
+    }
+
+    /// The nodes in use, with their numbers.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (u32, &Node)> {
+        (0..)
+            .zip(&self.nodes)
+            .filter(|(_, node)| node.key != VACANT)
+    }
+
+    /// One more than the largest number a node has had.
+    pub(super) fn bound(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Verifies that the index finds every node in use, and that the others
+    /// are the vacant ones.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut used = 0;
+        for (number, node) in self.in_use() {
+            used += 1;
+            let found = self.find_in(self.bucket(node.key), node.key);
+            ensure(found == Some(number), || {
+                format!("node {number} is in use, its key leads to {found:?}")
+            })?;
+        }
+        let mut vacant = 0;
+        let mut at = self.vacant;
+        while at != NIL && vacant <= self.nodes.len() {
+            ensure(self[at].key == VACANT, || {
+                format!("node {at} is in use and vacant")
+            })?;
+            vacant += 1;
+            at = self[at].chain;
+        }
+        ensure(used + vacant == self.nodes.len(), || {
+            format!(
+                "{used} nodes in use, {vacant} vacant, {} made",
+                self.nodes.len()
+            )
+        })
+    }
+
+    fn find_or_make(&mut self, key: u64) -> u32 {
+        let bucket = self.bucket(key);
+        match self.find_in(bucket, key) {
+            Some(node) => node,
+            None => self.make(bucket, key),
+        }
+    }
+
+    fn bucket(&self, key: u64) -> u32 {
+        self.hasher.hash_one(key) as u32 & (self.buckets.len() - 1) as u32
+    }
+
+    fn find_in(&self, bucket: u32, key: u64) -> Option<u32> {
+        let mut at = self.buckets[bucket as usize];
+        while at != NIL {
+            let node = &self[at];
+            if node.key == key {
+                return Some(at);
+            }
+            at = node.chain;
+        }
+        None
+    }
+
+    fn make(&mut self, bucket: u32, key: u64) -> u32 {
+        let node = Node {
+            key,
+            chain: self.buckets[bucket as usize],
+            bucket,
+            resident: NIL,
+            children: 0,
+            parent: NIL,
+        };
+        let number = self.vacant;
+        if number == NIL {
+            return self.push(node);
+        }
+        self.vacant = self[number].chain;
+        self[number] = node;
+        self.buckets[bucket as usize] = number;
+        number
+    }
+
+    /// Puts `node` behind the others, which grows the array and the table if
+    /// the room asked for at the start is used up.
+    #[cold]
+    fn push(&mut self, node: Node) -> u32 {
+        let number = self.nodes.len();
+        assert!(number < NIL as usize, "too many nodes");
+        self.buckets[node.bucket as usize] = number as u32;
+        self.nodes.push(node);
+        if self.nodes.len() > self.buckets.len() {
+            self.grow_table();
+        }
+        number as u32
+    }
+
+    /// Doubles the table. Every node is in use: one is made only when none is
+    /// vacant.
+    fn grow_table(&mut self) {
+        self.buckets = vec![NIL; 2 * self.buckets.len()].into_boxed_slice();
+        for number in 0..self.nodes.len() as u32 {
+            let bucket = self.bucket(self[number].key);
+            let first = std::mem::replace(&mut self.buckets[bucket as usize], number);
+            self[number].bucket = bucket;
+            self[number].chain = first;
+        }
+    }
+}
+
+impl Index<u32> for Nodes {
+    type Output = Node;
+
+    fn index(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+}
+
+impl IndexMut<u32> for Nodes {
+    fn index_mut(&mut self, node: u32) -> &mut Node {
+        &mut self.nodes[node as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_it_made() {
+        let mut nodes = Nodes::new(8);
+        let made: Vec<u32> = (0..8).map(|key| nodes.obtain(key, [])).collect();
+        for key in 0..8 {
+            assert_eq!(nodes.obtain(key, []), made[key as usize]);
+            assert_eq!(nodes[made[key as usize]].key(), key);
+        }
+        nodes.check().unwrap();
+    }
+
+    #[test]
+    fn reuses_freed_nodes() {
+        let mut nodes = Nodes::new(8);
+        for round in 0..100 {
+            let made: Vec<u32> = (0..8)
+                .map(|key| nodes.obtain(round * 8 + key, []))
+                .collect();
+            nodes.check().unwrap();
+            for node in made {
+                nodes.free(node);
+                nodes.check().unwrap();
+            }
+        }
+        assert_eq!(nodes.bound(), 8);
+    }
+
+    #[test]
+    fn a_guess_is_believed_only_if_it_holds_the_key() {
+        let mut nodes = Nodes::new(8);
+        let a = nodes.obtain(1, [NIL, 5]);
+        let b = nodes.obtain(2, [a]);
+        assert_ne!(a, b);
+        assert_eq!(nodes.obtain(1, [b, a]), a);
+        nodes.free(a);
+        let c = nodes.obtain(3, [a]);
+        assert_eq!(nodes[c].key(), 3);
+        assert_ne!(nodes.obtain(1, [a]), c);
+        nodes.check().unwrap();
+    }
+
+    #[test]
+    fn grows_past_the_room_asked_for() {
+        let mut nodes = Nodes::new(2);
+        let made: Vec<u32> = (0..100).map(|key| nodes.obtain(key, [])).collect();
+        nodes.check().unwrap();
+        for (key, node) in (0..).zip(made) {
+            assert_eq!(nodes.obtain(key, []), node);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Least recently released first.
+//!
+//! One list in order of release. Releasing a block appends it, matching a
+//! block takes it out, and the victim is the front; each is O(1).
+//!
+//! The same type serves the two orders a store can be configured with:
+//!
+//! - *LRU* moves a block to the end whenever it is used. A block in use is
+//!   not listed at all, so its last use is over when it is released, and the
+//!   move is the append of that release.
+//! - *A hash map with first-in-first-out reuse* numbers the blocks as they
+//!   are released and evicts the smallest number. A matched block leaves the
+//!   map and is numbered anew by its next release, so the numbers ascend in
+//!   order of last release.
+//!
+//! Both evict in order of last release.
+
+use super::EvictionPolicy;
+use super::list::Lists;
+use crate::SequenceHash;
+
+/// Evicts the block whose last release is the longest ago.
+pub(crate) struct Lru {
+    order: Lists,
+}
+
+impl Lru {
+    pub(crate) fn new(block_count: usize) -> Self {
+        Self {
+            order: Lists::new(block_count, 1),
+        }
+    }
+}
+
+impl EvictionPolicy for Lru {
+    fn insert(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
+        self.order.unlink(slot);
+        self.order.push_back(0, slot);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.order.unlink(slot);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let slot = self.order.first(0)?;
+        self.order.unlink(slot);
+        Some(slot)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.order.contains(slot)
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// No: taking a block out leaves the order of the others as it was, and
+    /// the block's own next position comes from its next release.
+    fn observes_resurrection(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.order.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, any_hash};
+    use super::*;
+
+    #[test]
+    fn releasing_again_moves_to_the_end() {
+        let mut lru = Lru::new(3);
+        for slot in [0, 1, 2, 0] {
+            lru.insert(slot, any_hash(), 0);
+        }
+        assert_eq!(lru.len(), 3);
+        assert_eq!(
+            [lru.pop(), lru.pop(), lru.pop()],
+            [Some(1), Some(2), Some(0)]
+        );
+        assert_eq!(lru.pop(), None);
+    }
+
+    #[test]
+    fn agrees_with_a_plain_queue() {
+        const SLOTS: u64 = 12;
+        let mut random = Random::new(1);
+        let mut lru = Lru::new(SLOTS as usize);
+        let mut queue: Vec<u32> = Vec::new();
+        for _ in 0..20_000 {
+            let slot = random.below(SLOTS) as u32;
+            match random.below(4) {
+                0 | 1 => {
+                    queue.retain(|&listed| listed != slot);
+                    queue.push(slot);
+                    lru.insert(slot, any_hash(), 0);
+                }
+                2 => {
+                    queue.retain(|&listed| listed != slot);
+                    lru.remove(slot);
+                }
+                _ => {
+                    let victim = (!queue.is_empty()).then(|| queue.remove(0));
+                    assert_eq!(lru.pop(), victim);
+                }
+            }
+            lru.check().unwrap();
+            assert_eq!(lru.len(), queue.len());
+            assert_eq!(lru.contains(slot), queue.contains(&slot));
+        }
+    }
+}

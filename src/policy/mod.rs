@@ -1,0 +1,112 @@
+//! Eviction order, kept by plain sequential code.
+//!
+//! A policy is a data structure over slot numbers: it is told which blocks
+//! became inactive, and asked which of them goes next. It owns no atomics and
+//! is never called from a hot path; the engine's policy plane feeds it the
+//! notes the hot path left, in the order they were left, and takes victims
+//! from it while it holds the plane.
+//!
+//! All memory is reserved when the policy is built: a policy that lists every
+//! block of its store allocates nothing afterwards. ([`Lineage`] alone can be
+//! driven past its reservation, by resetting blocks whose descendants stay
+//! inactive; its module says how far.)
+//!
+//! Links between slots are `u32` numbers with [`NIL`] for "none": half the
+//! size of an `Option<u32>`, which for arrays as long as the store is the
+//! difference between one cache line touched and two.
+
+mod lineage;
+mod list;
+mod lru;
+mod multi_lru;
+#[cfg(test)]
+mod testing;
+
+pub(crate) use lineage::{Keys, Lineage};
+pub(crate) use lru::Lru;
+pub(crate) use multi_lru::{MultiLru, level};
+
+use crate::SequenceHash;
+
+/// The number that stands for "no slot" or "no node" in a link.
+const NIL: u32 = u32::MAX;
+
+/// The order in which inactive blocks are evicted.
+///
+/// Slots are numbered `0..block_count`. A slot is *listed* from the call of
+/// [`insert`](Self::insert) that names it until [`remove`](Self::remove) or
+/// [`pop`](Self::pop) takes it out.
+pub(crate) trait EvictionPolicy: Send {
+    /// Lists `slot`, which holds `hash`, as the block released last.
+    ///
+    /// A slot that is listed already is taken out first, so that its position
+    /// is that of this release. `level` is the frequency level computed when
+    /// the block was released (0 where the store does not use levels).
+    fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8);
+
+    /// Takes `slot` out of the order; does nothing if it is not listed.
+    fn remove(&mut self, slot: u32);
+
+    /// Takes the next victim out of the order.
+    fn pop(&mut self) -> Option<u32>;
+
+    /// Whether `slot` is listed.
+    fn contains(&self, slot: u32) -> bool;
+
+    /// How many slots are listed.
+    fn len(&self) -> usize;
+
+    /// Whether the order of later victims depends on *when* a listed block
+    /// came into use again. If so, the engine calls [`remove`](Self::remove)
+    /// in order with the releases; if not, it leaves such a block listed and
+    /// drops it when it comes up as a victim.
+    fn observes_resurrection(&self) -> bool;
+
+    /// Verifies the internal structure and describes the first fault found.
+    ///
+    /// Visits every slot and allocates; meant for audits and tests.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Which eviction policy a store uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyKind {
+    /// Least recently released first.
+    Lru,
+    /// Lowest frequency level first, least recently released within a level.
+    MultiLru,
+    /// Blocks without inactive descendants first.
+    Lineage(LeafOrder),
+}
+
+/// The order among the leaves of a [`Lineage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeafOrder {
+    /// By time of release: a block that becomes a leaf again has the position
+    /// its release gave it.
+    Tick,
+    /// By time of becoming a leaf: a block that becomes a leaf again goes to
+    /// the end.
+    Fifo,
+}
+
+impl PolicyKind {
+    /// Builds the policy for slots `0..block_count`.
+    pub(crate) fn build(self, block_count: usize) -> Box<dyn EvictionPolicy> {
+        match self {
+            Self::Lru => Box::new(Lru::new(block_count)),
+            Self::MultiLru => Box::new(MultiLru::new(block_count)),
+            Self::Lineage(LeafOrder::Tick) => {
+                Box::new(Lineage::<lineage::TickLeaves>::new(block_count))
+            }
+            Self::Lineage(LeafOrder::Fifo) => {
+                Box::new(Lineage::<lineage::FifoLeaves>::new(block_count))
+            }
+        }
+    }
+}
+
+/// `Err(fault())` unless `sound` holds; the shape of every structural check.
+fn ensure(sound: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
+    if sound { Ok(()) } else { Err(fault()) }
+}

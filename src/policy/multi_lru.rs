@@ -1,0 +1,135 @@
+//! Four levels of use frequency, least recently released first within each.
+//!
+//! One list per level over a shared array of links. Releasing a block appends
+//! it to the list of its level, matching takes it out of whichever list it is
+//! in, and the victim is the front of the lowest level that is not empty; each
+//! is O(1), the last with at most four looks.
+//!
+//! A block's level is that of its release and is not revised while it is
+//! listed: a block that was matched often and then never again keeps its rank
+//! until it is evicted.
+
+use super::EvictionPolicy;
+use super::list::Lists;
+use crate::SequenceHash;
+
+const LEVELS: u32 = 4;
+
+/// The level of a block that was used `count` times: how many of the ascending
+/// `thresholds` the count has reached.
+pub(crate) fn level(count: u32, thresholds: [u8; 3]) -> u8 {
+    thresholds
+        .into_iter()
+        .map(|threshold| u8::from(count >= u32::from(threshold)))
+        .sum()
+}
+
+/// Evicts from the lowest level, and there the block whose release is the
+/// longest ago.
+pub(crate) struct MultiLru {
+    levels: Lists,
+}
+
+impl MultiLru {
+    pub(crate) fn new(block_count: usize) -> Self {
+        Self {
+            levels: Lists::new(block_count, LEVELS as usize),
+        }
+    }
+}
+
+impl EvictionPolicy for MultiLru {
+    fn insert(&mut self, slot: u32, _hash: SequenceHash, level: u8) {
+        self.levels.unlink(slot);
+        self.levels.push_back(u32::from(level), slot);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.levels.unlink(slot);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let slot = (0..LEVELS).find_map(|level| self.levels.first(level))?;
+        self.levels.unlink(slot);
+        Some(slot)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.levels.contains(slot)
+    }
+
+    fn len(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// No, for the reason given at [`Lru`](super::Lru): a removal does not
+    /// reorder the others.
+    fn observes_resurrection(&self) -> bool {
+        false
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.levels.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Random, any_hash};
+    use super::*;
+
+    #[test]
+    fn a_level_starts_at_its_threshold() {
+        let level_of = |count| level(count, [3, 8, 15]);
+        assert_eq!(
+            [0, 2, 3, 7, 8, 14, 15, u32::MAX].map(level_of),
+            [0, 0, 1, 1, 2, 2, 3, 3]
+        );
+    }
+
+    #[test]
+    fn lower_levels_go_first() {
+        let mut policy = MultiLru::new(5);
+        for (slot, level) in [(0, 3), (1, 0), (2, 1), (3, 0), (4, 2)] {
+            policy.insert(slot, any_hash(), level);
+        }
+        policy.insert(1, any_hash(), 3);
+        let order: Vec<u32> = std::iter::from_fn(|| policy.pop()).collect();
+        assert_eq!(order, [3, 2, 4, 0, 1]);
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_queue() {
+        const SLOTS: u64 = 12;
+        let mut random = Random::new(2);
+        let mut policy = MultiLru::new(SLOTS as usize);
+        // In order of release; the victim is the first with the lowest level.
+        let mut queue: Vec<(u8, u32)> = Vec::new();
+        for _ in 0..20_000 {
+            let slot = random.below(SLOTS) as u32;
+            match random.below(4) {
+                0 | 1 => {
+                    let level = random.below(4) as u8;
+                    queue.retain(|&(_, listed)| listed != slot);
+                    queue.push((level, slot));
+                    policy.insert(slot, any_hash(), level);
+                }
+                2 => {
+                    queue.retain(|&(_, listed)| listed != slot);
+                    policy.remove(slot);
+                }
+                _ => {
+                    let victim = queue.iter().copied().min_by_key(|&(level, _)| level);
+                    queue.retain(|&entry| Some(entry) != victim);
+                    assert_eq!(policy.pop(), victim.map(|(_, slot)| slot));
+                }
+            }
+            policy.check().unwrap();
+            assert_eq!(policy.len(), queue.len());
+            assert_eq!(
+                policy.contains(slot),
+                queue.iter().any(|&(_, listed)| listed == slot)
+            );
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Registration handles: strong references to registry entries.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::SequenceHash;
+use crate::blocks::BlockMetadata;
+
+use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
+use super::core::Core;
+use super::entry::Entry;
+use super::BlockRegistry;
+
+/// A function called when a handle is touched.
+pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
+
+/// A registered sequence hash.
+///
+/// A hash is registered in a [`BlockRegistry`] for as long as it has a handle:
+/// one of these, a block that holds its content in some manager, or a
+/// [`WeakBlock`](crate::WeakBlock). The same handle serves every tier. Cloning
+/// one costs two atomic increments, dropping one two decrements; dropping the
+/// last unregisters the hash and drops its attachments.
+pub struct BlockRegistrationHandle {
+    entry: NonNull<Entry>,
+    core: Arc<Core>,
+}
+
+// SAFETY: an entry is made of atomics and locks, apart from its key and hash,
+// which do not change while it has a strong reference; attachments are required
+// to be `Send + Sync`, and callbacks are too.
+unsafe impl Send for BlockRegistrationHandle {}
+// SAFETY: as above.
+unsafe impl Sync for BlockRegistrationHandle {}
+
+impl BlockRegistrationHandle {
+    /// Takes over one strong reference to `entry`, an entry of `core`.
+    pub(crate) fn from_acquired(entry: &Entry, core: Arc<Core>) -> Self {
+        Self { entry: NonNull::from(entry), core }
+    }
+
+    #[inline]
+    pub(crate) fn entry(&self) -> &Entry {
+        // SAFETY: the handle has a strong reference to the entry.
+        unsafe { self.entry.as_ref() }
+    }
+
+    /// The sequence hash.
+    pub fn seq_hash(&self) -> SequenceHash {
+        self.entry().hash()
+    }
+
+    /// Whether the hash is registered in this registry (or a clone of it).
+    pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
+        Arc::ptr_eq(&self.core, registry.core())
+    }
+
+    /// Whether a block of metadata type `T`, in any manager of this registry,
+    /// is registered under the hash. Lock-free.
+    ///
+    /// A registration is counted when its block can be matched, an eviction
+    /// after the block cannot be matched any more; in between, the answer may
+    /// be the one before.
+    pub fn has_block<T: BlockMetadata>(&self) -> bool {
+        self.has_any_block(&[TypeId::of::<T>()])
+    }
+
+    /// Whether [`has_block`](Self::has_block) holds for any of the types.
+    pub fn has_any_block(&self, type_ids: &[TypeId]) -> bool {
+        type_ids
+            .iter()
+            .filter_map(|&type_id| self.core.known_tier(type_id))
+            .any(|tier| self.entry().present(tier) > 0)
+    }
+
+    /// Adds a function to be called by [`touch`](Self::touch). Takes a lock of
+    /// this handle's callbacks, and allocates.
+    pub fn on_touch(&self, callback: Arc<dyn Fn(SequenceHash) + Send + Sync>) {
+        self.entry().extras().add_callback(callback);
+    }
+
+    /// Calls the functions added by [`on_touch`](Self::on_touch), in the order
+    /// they were added, on this thread and with no lock held.
+    pub fn touch(&self) {
+        if let Some(extras) = self.entry().existing_extras() {
+            extras.touch(self.seq_hash());
+        }
+    }
+
+    /// The attachments of type `T`.
+    pub fn get<T: Any + Send + Sync>(&self) -> TypedAttachments<'_, T> {
+        TypedAttachments::new(self)
+    }
+
+    /// Attaches the only value of type `T`, in place of an earlier one.
+    ///
+    /// # Errors
+    ///
+    /// If values of the type have been attached with [`attach`](Self::attach).
+    pub fn attach_unique<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
+        let replaced = self
+            .entry()
+            .extras()
+            .with_attachments(|attachments| attachments.set_unique(value))?;
+        // The user's drop runs with no lock held.
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Attaches a further value of type `T`.
+    ///
+    /// # Errors
+    ///
+    /// If a value of the type has been attached with
+    /// [`attach_unique`](Self::attach_unique).
+    pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
+        self.entry().extras().with_attachments(|attachments| attachments.add(value))
+    }
+
+    /// Runs `f` with the attachments locked, or with `None` if there have never
+    /// been any.
+    pub(super) fn with_attachments<R>(
+        &self,
+        f: impl FnOnce(Option<&mut AttachmentStore>) -> R,
+    ) -> R {
+        match self.entry().existing_extras() {
+            None => f(None),
+            Some(extras) => extras.with_attachments(|attachments| f(Some(attachments))),
+        }
+    }
+}
+
+impl Clone for BlockRegistrationHandle {
+    fn clone(&self) -> Self {
+        self.entry().acquire();
+        Self { entry: self.entry, core: Arc::clone(&self.core) }
+    }
+}
+
+impl Drop for BlockRegistrationHandle {
+    fn drop(&mut self) {
+        // SAFETY: the handle has one strong reference, given up here, to an
+        // entry of this registry.
+        unsafe { self.core.release(self.entry.as_ptr()) };
+    }
+}
+
+impl fmt::Debug for BlockRegistrationHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extras = self.entry().existing_extras();
+        f.debug_struct("BlockRegistrationHandle")
+            .field("seq_hash", &self.seq_hash())
+            .field("attached_types", &self.with_attachments(|all| all.map_or(0, |all| all.len())))
+            .field("touch_callbacks", &extras.map_or(0, |extras| extras.callback_count()))
+            .finish()
+    }
+}

@@ -1,0 +1,506 @@
+//! The registry's hash table: a split-ordered list under epochs.
+//!
+//! All entries stand in one linked list, sorted by their *split order*: the bits
+//! of the keyed hash reversed (Shalev and Shavit, "Split-Ordered Lists:
+//! Lock-Free Extensible Hash Tables", J. ACM 53(3), 2006). A bucket is a marker
+//! node in that list, placed where its entries begin, and doubling the number of
+//! buckets only adds markers between entries that stay where they are. So the
+//! table grows without moving anything and without stopping a reader, and it
+//! shrinks by taking markers out again.
+//!
+//! The list itself is Harris's and Michael's: a node is marked dead in its own
+//! link, then unlinked by whoever comes by. Nodes are reached only under an
+//! epoch guard and freed only after it, which is also what makes the exchanges
+//! free of ABA.
+//!
+//! # Buckets
+//!
+//! Markers are stored in segments, the first of 64 and each further one as
+//! large as all before it. A segment is allocated when the table grows into it;
+//! a marker is linked when its bucket is first used, and until it is, the bucket
+//! it was split from serves instead. Nobody waits for a thread that is linking
+//! a marker.
+//!
+//! The table doubles when it holds more entries than buckets and shrinks when it
+//! holds fewer than an eighth. Shrinking publishes the smaller size, waits a
+//! grace period, so that nobody starts at the upper markers any more, unlinks
+//! them, waits another, and frees their segments. Meanwhile the table does not
+//! change its size again; it stays correct at any size.
+
+use std::ptr;
+
+use crossbeam_epoch::{self as epoch, Guard};
+
+use crate::SequenceHash;
+use crate::engine::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use super::entry::Entry;
+
+/// Buckets of the first segment, and the fewest a table has.
+const FIRST: usize = 64;
+/// Segments of a full directory: up to 2^32 buckets.
+const SEGMENTS: usize = 27;
+
+/// What bucket markers and entries have in common.
+#[repr(C)]
+pub(super) struct Node {
+    /// The next node; see [`Link`].
+    next: AtomicPtr<Node>,
+    /// The split-order key. Zero: a marker that nobody has claimed yet.
+    order: AtomicU64,
+}
+
+// Low bits of a split-order key. An entry's are above those of its bucket's
+// marker, claimed or linked.
+const ENTRY: u64 = 0b111;
+const MARKER: u64 = 0b100;
+/// Set in a marker's key once it is linked.
+const LINKED: u64 = 0b001;
+
+impl Node {
+    pub(super) fn entry(key: u64) -> Self {
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            order: AtomicU64::new(key.reverse_bits() | ENTRY),
+        }
+    }
+
+    /// Makes this an unlinked entry with another key.
+    pub(super) fn renew(&self, key: u64) {
+        self.order.store(key.reverse_bits() | ENTRY, Ordering::Relaxed);
+    }
+
+    /// The link of a node that is in no table, for the recycler to use.
+    pub(super) fn stacked(&self) -> *mut Node {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stacked(&self, next: *mut Node) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    fn marker() -> Self {
+        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU64::new(0) }
+    }
+
+    fn order(&self) -> u64 {
+        // Acquire: pairs with the release that announces a marker as linked.
+        self.order.load(Ordering::Acquire)
+    }
+
+    fn next(&self) -> Link {
+        // Acquire: pairs with the release in `exchange_next`.
+        Link(self.next.load(Ordering::Acquire))
+    }
+
+    fn exchange_next(&self, seen: Link, new: Link) -> bool {
+        // Release: a link publishes the node it leads to. Acquire: a link moved
+        // past a dead node passes on what that node's link had acquired.
+        self.next
+            .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Marks the node dead; does nothing if it is.
+    fn kill(&self) {
+        loop {
+            let next = self.next();
+            if next.is_dead() || self.exchange_next(next, next.dead()) {
+                return;
+            }
+        }
+    }
+}
+
+fn marker_order(bucket: usize) -> u64 {
+    (bucket as u64).reverse_bits() | MARKER
+}
+
+/// A link: the next node, and in the lowest bit whether the node that holds the
+/// link is dead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link(*mut Node);
+
+impl Link {
+    fn to(node: &Node) -> Self {
+        Self(ptr::from_ref(node).cast_mut())
+    }
+
+    fn is_dead(self) -> bool {
+        self.0.addr() & 1 != 0
+    }
+
+    fn dead(self) -> Self {
+        Self(self.0.map_addr(|addr| addr | 1))
+    }
+
+    fn alive(self) -> Self {
+        Self(self.0.map_addr(|addr| addr & !1))
+    }
+
+    /// The node the link leads to.
+    ///
+    /// # Safety
+    ///
+    /// The link was read under `_guard` from a node of the table.
+    unsafe fn node<'g>(self, _guard: &'g Guard) -> Option<&'g Node> {
+        // SAFETY: a node reached under a guard is not freed before the guard is
+        // dropped: it was linked when the guard was already there, and is freed
+        // through a deferral made after it was unlinked.
+        unsafe { self.alive().0.as_ref() }
+    }
+}
+
+/// Where a search ended: `before` links to `at`, and every node up to `before`
+/// is ordered before the key.
+struct Position<'g> {
+    before: &'g Node,
+    at: Link,
+    /// The entry searched for, if it is at `at`.
+    found: Option<&'g Entry>,
+}
+
+/// See the module documentation.
+pub(super) struct Table {
+    segments: [AtomicPtr<Node>; SEGMENTS],
+    /// Buckets in use: a power of two.
+    size: AtomicU64,
+    /// Set while the table is shrinking; also keeps it from growing.
+    shrinking: AtomicBool,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        let table = Self {
+            segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            size: AtomicU64::new(FIRST as u64),
+            shrinking: AtomicBool::new(false),
+        };
+        table.marker(0).order.store(marker_order(0) | LINKED, Ordering::Release);
+        table
+    }
+
+    /// The live entry of a hash.
+    pub(super) fn find<'g>(
+        &'g self,
+        key: u64,
+        hash: SequenceHash,
+        guard: &'g Guard,
+    ) -> Option<&'g Entry> {
+        let start = self.start(key, guard);
+        self.seek(start, key.reverse_bits() | ENTRY, Some(hash), guard).found
+    }
+
+    /// The live entry of a hash with a new strong reference; `make` makes it if
+    /// there is none, and is called at most once. Returns whether it was made.
+    pub(super) fn find_or_insert<'g>(
+        &'g self,
+        key: u64,
+        hash: SequenceHash,
+        make: impl FnOnce() -> *mut Entry,
+        guard: &'g Guard,
+    ) -> (&'g Entry, Result<Made, Option<*mut Entry>>) {
+        let start = self.start(key, guard);
+        let mut make = Some(make);
+        let mut made: Option<*mut Entry> = None;
+        loop {
+            let position = self.seek(start, key.reverse_bits() | ENTRY, Some(hash), guard);
+            if let Some(entry) = position.found {
+                if entry.try_acquire() {
+                    return (entry, Err(made));
+                }
+                // Its last reference is gone, and whoever took it off may
+                // sleep: finish the removal for them.
+                entry.node.kill();
+                continue;
+            }
+            let entry = *made.get_or_insert_with(|| make.take().expect("called once")());
+            // SAFETY: `make` returns an entry that is the caller's alone until
+            // it is linked.
+            let new: &'g Entry = unsafe { &*entry };
+            new.node.next.store(position.at.0, Ordering::Relaxed);
+            if position.before.exchange_next(position.at, Link::to(&new.node)) {
+                return (new, Ok(Made));
+            }
+        }
+    }
+
+    /// Unlinks an entry that has no strong reference any more. When this
+    /// returns, nobody who is not already under a guard can reach it.
+    pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
+        entry.node.kill();
+        let order = entry.node.order();
+        let start = self.start(order.reverse_bits(), guard);
+        // Passes every entry of this order, and unlinks the dead among them.
+        self.seek(start, order, None, guard);
+    }
+
+    /// Doubles the number of buckets if `len` entries are too many for it.
+    pub(super) fn grow_for(&self, len: u64) {
+        let size = self.size.load(Ordering::Relaxed);
+        if len <= size || self.shrinking.load(Ordering::Acquire) {
+            return;
+        }
+        let last = (size * 2).ilog2() as usize - FIRST.ilog2() as usize;
+        if last < SEGMENTS {
+            self.segment(last);
+            // Release: pairs with the acquire in `start`. An exchange, since
+            // another thread may have been first.
+            let _ = self.size.compare_exchange(
+                size,
+                size * 2,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Whether `len` entries are so few that the table should shrink.
+    pub(super) fn is_too_large_for(&self, len: u64) -> bool {
+        let size = self.size.load(Ordering::Relaxed);
+        size > FIRST as u64 && len < size / 8
+    }
+
+    /// Shrinks the table for `len` entries; does nothing if it is shrinking
+    /// already. The memory is freed after two grace periods; `keep` is kept
+    /// until then, and must keep the table where it is.
+    pub(super) fn shrink_for<K: Clone + Send + 'static>(
+        &self,
+        len: u64,
+        keep: K,
+        table_of: fn(&K) -> &Table,
+        guard: &Guard,
+    ) {
+        if self.shrinking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let before = self.size.load(Ordering::Acquire);
+        let after = (len.max(1) * 2).next_power_of_two().max(FIRST as u64);
+        if after >= before {
+            self.shrinking.store(false, Ordering::Release);
+            return;
+        }
+        // A thread that was about to double the size finds it changed.
+        if self
+            .size
+            .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            self.shrinking.store(false, Ordering::Release);
+            return;
+        }
+        guard.defer(move || {
+            let guard = &epoch::pin();
+            let table = table_of(&keep);
+            let segments = table.unlink_markers(after as usize, guard);
+            let keep = keep.clone();
+            guard.defer(move || {
+                segments.free();
+                table_of(&keep).shrinking.store(false, Ordering::Release);
+            });
+            guard.flush();
+        });
+        guard.flush();
+    }
+
+    /// Unlinks the markers of buckets from `size` on and takes their segments
+    /// out of the directory. After a grace period in which nobody started at
+    /// them.
+    fn unlink_markers(&self, size: usize, guard: &Guard) -> Segments {
+        let mut unlinked = Segments([ptr::null_mut(); SEGMENTS]);
+        let first = size.ilog2() as usize - FIRST.ilog2() as usize + 1;
+        // The upper ones first: their parents, where each search starts, are
+        // then still linked, and near.
+        for at in (first..SEGMENTS).rev() {
+            let segment = self.segments[at].load(Ordering::Acquire);
+            if segment.is_null() {
+                continue;
+            }
+            for offset in 0..Self::segment_len(at) {
+                // SAFETY: segment `at` has `segment_len(at)` nodes and is freed
+                // only after this.
+                let marker = unsafe { &*segment.add(offset) };
+                let order = marker.order();
+                if order & LINKED == 0 {
+                    continue;
+                }
+                marker.kill();
+                self.seek(self.nearest_linked(offset), order, None, guard);
+            }
+            self.segments[at].store(ptr::null_mut(), Ordering::Release);
+            unlinked.0[at] = segment;
+        }
+        unlinked
+    }
+
+    /// The marker of a bucket, or the nearest linked one before it.
+    fn nearest_linked(&self, mut bucket: usize) -> &Node {
+        loop {
+            let marker = self.marker(bucket);
+            if marker.order() & LINKED != 0 {
+                return marker;
+            }
+            bucket &= !(1 << bucket.ilog2());
+        }
+    }
+
+    /// How many buckets a segment has.
+    fn segment_len(at: usize) -> usize {
+        if at == 0 { FIRST } else { FIRST << (at - 1) }
+    }
+
+    /// A segment, allocated if need be.
+    fn segment(&self, at: usize) -> *mut Node {
+        let segment = self.segments[at].load(Ordering::Acquire);
+        if !segment.is_null() {
+            return segment;
+        }
+        let new: Box<[Node]> = (0..Self::segment_len(at)).map(|_| Node::marker()).collect();
+        let new = Box::into_raw(new);
+        match self.segments[at].compare_exchange(
+            ptr::null_mut(),
+            new.cast(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => new.cast(),
+            Err(existing) => {
+                // SAFETY: `new` came from `Box::into_raw` above and was not
+                // published.
+                drop(unsafe { Box::from_raw(new) });
+                existing
+            }
+        }
+    }
+
+    fn marker(&self, bucket: usize) -> &Node {
+        let (at, offset) = match bucket.checked_ilog2() {
+            None | Some(0..=5) => (0, bucket),
+            Some(log) => (log as usize - 5, bucket - (1 << log)),
+        };
+        debug_assert!(offset < Self::segment_len(at));
+        // SAFETY: the segment has more than `offset` nodes. It is freed only
+        // after the size has been below `bucket` for two grace periods, and the
+        // caller read a size above `bucket` under its guard.
+        unsafe { &*self.segment(at).add(offset) }
+    }
+
+    /// The linked marker to start from for a key.
+    fn start<'g>(&'g self, key: u64, guard: &'g Guard) -> &'g Node {
+        // Acquire: pairs with the releases of the size, made when the segment
+        // was there.
+        let size = self.size.load(Ordering::Acquire);
+        self.linked_marker((key & (size - 1)) as usize, guard)
+    }
+
+    /// The marker of a bucket, linked now if it was not, or the nearest linked
+    /// one before it while another thread is at it.
+    fn linked_marker<'g>(&'g self, bucket: usize, guard: &'g Guard) -> &'g Node {
+        let marker = self.marker(bucket);
+        let claimed = marker.order();
+        if claimed & LINKED != 0 {
+            return marker;
+        }
+        let parent = self.linked_marker(bucket & !(1 << bucket.ilog2()), guard);
+        let order = marker_order(bucket);
+        // Acquire and release: see `order`.
+        if claimed != 0
+            || marker
+                .order
+                .compare_exchange(0, order, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+        {
+            return parent;
+        }
+        loop {
+            let position = self.seek(parent, order, None, guard);
+            marker.next.store(position.at.0, Ordering::Relaxed);
+            if position.before.exchange_next(position.at, Link::to(marker)) {
+                // Release: whoever starts here finds it linked.
+                marker.order.store(order | LINKED, Ordering::Release);
+                return marker;
+            }
+        }
+    }
+
+    /// Walks from `start` to the entry of `hash` with this order or, if there is
+    /// none, past the last node of this order. Unlinks the dead nodes it meets.
+    fn seek<'g>(
+        &self,
+        start: &'g Node,
+        order: u64,
+        hash: Option<SequenceHash>,
+        guard: &'g Guard,
+    ) -> Position<'g> {
+        'again: loop {
+            let mut before = start;
+            let mut at = before.next().alive();
+            loop {
+                // SAFETY: read under `guard` from a node of the table.
+                let Some(node) = (unsafe { at.node(guard) }) else {
+                    return Position { before, at, found: None };
+                };
+                let next = node.next();
+                if next.is_dead() {
+                    if !before.exchange_next(at, next.alive()) {
+                        continue 'again;
+                    }
+                    at = next.alive();
+                    continue;
+                }
+                let reached = node.order();
+                if reached > order {
+                    return Position { before, at, found: None };
+                }
+                if reached == order && hash.is_some() {
+                    // SAFETY: only entries have an entry's order, and only
+                    // entries are searched for by hash; `node` is the first
+                    // field of a `repr(C)` entry.
+                    let entry = unsafe { &*ptr::from_ref(node).cast::<Entry>() };
+                    if Some(entry.hash()) == hash {
+                        return Position { before, at, found: Some(entry) };
+                    }
+                }
+                before = node;
+                at = next;
+            }
+        }
+    }
+}
+
+/// `find_or_insert` linked the entry it made.
+pub(super) struct Made;
+
+/// Segments out of the directory, to be freed after a grace period.
+struct Segments([*mut Node; SEGMENTS]);
+
+// SAFETY: whoever has the segments owns them alone.
+unsafe impl Send for Segments {}
+
+impl Segments {
+    fn free(self) {
+        for (at, segment) in self.0.into_iter().enumerate() {
+            if !segment.is_null() {
+                free_segment(at, segment);
+            }
+        }
+    }
+}
+
+fn free_segment(at: usize, segment: *mut Node) {
+    let nodes = ptr::slice_from_raw_parts_mut(segment, Table::segment_len(at));
+    // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
+    // `Table::segment`, and was taken out of the directory by the only caller.
+    drop(unsafe { Box::from_raw(nodes) });
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for (at, segment) in self.segments.iter().enumerate() {
+            let segment = segment.load(Ordering::Relaxed);
+            if !segment.is_null() {
+                free_segment(at, segment);
+            }
+        }
+    }
+}

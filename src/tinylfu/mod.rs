@@ -1,0 +1,40 @@
+//! How often a hash was asked for lately.
+//!
+//! The sketch of *TinyLFU: A Highly Efficient Cache Admission Policy*
+//! (Einziger, Friedman, Manes; ACM Transactions on Storage, 2017): every key
+//! owns four 4-bit counters in one table, an increment adds one to each of
+//! them, and the estimate of a key is the smallest of its four. Keys that
+//! share a counter can only make an estimate too high. Once enough increments
+//! were counted, a [`DecayPolicy`] has every counter halved, so that old
+//! popularity fades.
+//!
+//! [`TinyLFUSketch`] is that table for one owner. [`TinyLFUTracker`] shares it
+//! between threads without a lock that anybody waits for: touches are noted in
+//! a small buffer of the touching thread and applied to the table in batches,
+//! the striped read buffers of the Caffeine cache.
+//!
+//! ```
+//! use kvbm_lockfree::tinylfu::{FrequencyTracker, TinyLFUTracker};
+//!
+//! let tracker = TinyLFUTracker::<u64>::new(1024);
+//! tracker.touch(7);
+//! tracker.touch(7);
+//! assert_eq!(tracker.count(7), 2);
+//! assert_eq!(tracker.count(8), 0);
+//! ```
+
+mod counters;
+mod decay;
+mod key;
+mod settings;
+mod sketch;
+mod stripe;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+pub use decay::{DecayPolicy, FixedDecayPolicy};
+pub use key::SketchKey;
+pub use settings::{TinyLFUSettings, TinyLFUSettingsBuilder};
+pub use sketch::TinyLFUSketch;
+pub use tracker::{FrequencyTracker, NoOpTracker, TinyLFUTracker};
