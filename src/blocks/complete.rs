@@ -28,7 +28,10 @@ impl<T: BlockMetadata> CompleteBlock<T> {
     /// Takes over the block of a mutable guard.
     #[inline]
     pub(super) fn new(slot: NonNull<Slot>) -> Self {
-        Self { slot, tier: PhantomData }
+        Self {
+            slot,
+            tier: PhantomData,
+        }
     }
 
     #[inline]

@@ -33,7 +33,10 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
     /// Takes over one pin.
     #[inline]
     pub(crate) fn new(slot: &Slot) -> Self {
-        Self { slot: NonNull::from(slot), tier: PhantomData }
+        Self {
+            slot: NonNull::from(slot),
+            tier: PhantomData,
+        }
     }
 
     #[inline]
@@ -97,7 +100,10 @@ impl<T: BlockMetadata + Sync> Clone for ImmutableBlock<T> {
     #[inline]
     fn clone(&self) -> Self {
         self.slot().pin_again();
-        Self { slot: self.slot, tier: PhantomData }
+        Self {
+            slot: self.slot,
+            tier: PhantomData,
+        }
     }
 }
 

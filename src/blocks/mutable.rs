@@ -30,7 +30,10 @@ impl<T: BlockMetadata> MutableBlock<T> {
     /// Takes over an allocated block: its exclusive ownership and its credit.
     #[inline]
     pub(crate) fn new(slot: &Slot) -> Self {
-        Self { slot: NonNull::from(slot), tier: PhantomData }
+        Self {
+            slot: NonNull::from(slot),
+            tier: PhantomData,
+        }
     }
 
     #[inline]
@@ -114,6 +117,8 @@ impl<T: BlockMetadata> Drop for MutableBlock<T> {
 
 impl<T: BlockMetadata> fmt::Debug for MutableBlock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutableBlock").field("block_id", &self.slot().id()).finish()
+        f.debug_struct("MutableBlock")
+            .field("block_id", &self.slot().id())
+            .finish()
     }
 }

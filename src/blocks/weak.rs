@@ -48,7 +48,9 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
         {
             return Some(Self::upgraded(slot));
         }
-        self.store.match_one(self.sequence_hash()).map(Self::upgraded)
+        self.store
+            .match_one(self.sequence_hash())
+            .map(Self::upgraded)
     }
 
     /// The hash of the content.
@@ -70,6 +72,8 @@ impl<T: BlockMetadata> Clone for WeakBlock<T> {
 
 impl<T: BlockMetadata> fmt::Debug for WeakBlock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakBlock").field("sequence_hash", &self.handle.seq_hash()).finish()
+        f.debug_struct("WeakBlock")
+            .field("sequence_hash", &self.handle.seq_hash())
+            .finish()
     }
 }

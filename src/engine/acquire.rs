@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::registry::{BlockRegistrationHandle, Entry};
+use crate::registry::BlockRegistrationHandle;
 
 use super::index::Key;
 use super::released::Run;
@@ -24,7 +24,11 @@ pub(super) struct Pins<'a> {
 
 impl<'a> Pins<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
-        Self { store, resurrected: 0, notes: Run::new() }
+        Self {
+            store,
+            resurrected: 0,
+            notes: Run::new(),
+        }
     }
 
     /// Pins the primary of a hash.
@@ -116,7 +120,9 @@ impl Store {
         let mut pins = Pins::new(self);
         let mut matched = 0;
         for &hash in hashes {
-            let Some(slot) = pins.pin(self.key(hash)) else { break };
+            let Some(slot) = pins.pin(self.key(hash)) else {
+                break;
+            };
             sink(slot);
             matched += 1;
         }
@@ -170,19 +176,9 @@ impl Store {
         None
     }
 
-    /// The registration entry of a block the caller holds.
-    pub(super) fn entry_of<'a>(&self, slot: &'a Slot) -> &'a Entry {
-        debug_assert!(matches!(slot.word().state(), State::Primary | State::Duplicate));
-        // SAFETY: a registered slot has a strong reference to its entry, and the
-        // caller's pin keeps it registered for as long as it borrows the slot.
-        unsafe { &*slot.entry() }
-    }
-
     /// A handle to the hash of a block the caller holds.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
-        let entry = self.entry_of(slot);
-        entry.acquire();
-        BlockRegistrationHandle::from_acquired(entry, Arc::clone(&self.registry))
+        self.registry.handle(slot.hash()).0
     }
 
     /// Applies the notes, if the plane is free.

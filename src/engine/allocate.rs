@@ -23,7 +23,6 @@ use super::release::Free;
 use super::slot::{NIL, Slot};
 use super::store::Store;
 use super::sync::{spin_loop, yield_now};
-use super::word::State;
 
 /// Tries to find a reserved block before the thread lets others run.
 const SPINS: u32 = 6;
@@ -130,7 +129,9 @@ impl Store {
         self.count(Counter::PlaneFallbacks, 1);
         let swept = self
             .sweep
-            .evict(max, &self.slots, self.reset_on_release, |slot| victims.push(slot));
+            .evict(max, &self.slots, self.reset_on_release, |slot| {
+                victims.push(slot)
+            });
         let free = self
             .free
             .take_hidden(max - swept, |id| sink(&self.slots[id as usize]));
@@ -138,13 +139,10 @@ impl Store {
     }
 
     #[inline]
-    fn take_free<'a>(
-        &'a self,
-        home: usize,
-        max: usize,
-        sink: &mut impl FnMut(&'a Slot),
-    ) -> usize {
-        let taken = self.free.take(home, max, |id| sink(&self.slots[id as usize]));
+    fn take_free<'a>(&'a self, home: usize, max: usize, sink: &mut impl FnMut(&'a Slot)) -> usize {
+        let taken = self
+            .free
+            .take(home, max, |id| sink(&self.slots[id as usize]));
         if taken.stolen > 0 {
             self.count(Counter::Steals, taken.stolen as u64);
         }
@@ -173,7 +171,9 @@ impl Store {
                 }
                 None => self
                     .sweep
-                    .evict(batch, &self.slots, self.reset_on_release, |slot| victims.push(slot)),
+                    .evict(batch, &self.slots, self.reset_on_release, |slot| {
+                        victims.push(slot)
+                    }),
             };
             // Frees the victims, each with its credit.
             drop(victims);
@@ -198,7 +198,11 @@ struct Victims<'a> {
 
 impl<'a> Victims<'a> {
     fn new(store: &'a Store) -> Self {
-        Self { store, first: NIL, last: NIL }
+        Self {
+            store,
+            first: NIL,
+            last: NIL,
+        }
     }
 
     fn push(&mut self, slot: &Slot) {
@@ -229,12 +233,13 @@ impl<'a> Victims<'a> {
         evicted: &mut impl FnMut(SequenceHash),
     ) -> usize {
         let mut count = 0;
+        let has_entries = self.store.registry.has_entries();
         while let Some(slot) = self.pop() {
             let hash = slot.hash();
             // An attachment of the user's may panic when it is dropped: then
             // this block and the rest are freed.
             let free = Free::new(self.store, slot);
-            self.store.end_tenancy(slot, State::Primary);
+            self.store.end_tenancy(slot, has_entries);
             free.keep();
             evicted(hash);
             sink(slot);
@@ -246,9 +251,13 @@ impl<'a> Victims<'a> {
 
 impl Drop for Victims<'_> {
     fn drop(&mut self) {
+        if self.first == NIL {
+            return;
+        }
+        let has_entries = self.store.registry.has_entries();
         while let Some(slot) = self.pop() {
             let _free = Free::new(self.store, slot);
-            self.store.end_tenancy(slot, State::Primary);
+            self.store.end_tenancy(slot, has_entries);
         }
     }
 }

@@ -11,18 +11,13 @@
 //!    and a slot is on a released stack if and only if it is noted.
 //! 5. A slot's generation changes with every tenancy and never while it is
 //!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
-//! 6. The presence count of an entry and a tier is the number of primaries and
-//!    duplicates of its hash there.
-//! 7. A registered slot's entry is registered, under the slot's hash.
+//! 6. A duplicate keeps its primary: the slot it names is the primary of the same
+//!    hash, with at least a pin for each of its duplicates.
+//! 7. The hash of every registered slot is registered in the registry.
 //! 8. The policy's own structure is sound. For leaf-first policies this includes
 //!    that no block is listed as a leaf while it has listed children.
-//!
-//! A duplicate keeps its primary: the primary it names has the same hash and at
-//! least a pin for each of its duplicates.
 
 use std::collections::HashMap;
-
-use crossbeam_epoch as epoch;
 
 use super::slot::Slot;
 use super::store::Store;
@@ -72,12 +67,12 @@ fn broken(invariant: u8, detail: String) -> AuditError {
 }
 
 /// `Ok` if the invariant holds.
-fn hold(
-    invariant: u8,
-    holds: bool,
-    detail: impl FnOnce() -> String,
-) -> Result<(), AuditError> {
-    if holds { Ok(()) } else { Err(broken(invariant, detail())) }
+fn hold(invariant: u8, holds: bool, detail: impl FnOnce() -> String) -> Result<(), AuditError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(broken(invariant, detail()))
+    }
 }
 
 fn describe(slot: &Slot) -> String {
@@ -93,7 +88,10 @@ impl Store {
         self.audit_index()?;
         plane.policy().check().map_err(|detail| broken(8, detail))?;
 
-        let mut report = AuditReport { listed: plane.policy().len(), ..AuditReport::default() };
+        let mut report = AuditReport {
+            listed: plane.policy().len(),
+            ..AuditReport::default()
+        };
         for (slot, (&is_free, &is_noted)) in self.slots.iter().zip(free.iter().zip(&noted)) {
             let word = slot.word();
             let listed = plane.policy().contains(slot.id());
@@ -102,11 +100,15 @@ impl Store {
                 State::Exclusive => report.exclusive += 1,
                 State::Pending => return Err(broken(1, describe(slot))),
                 State::Primary | State::Duplicate => {
-                    hold(1, !is_free, || format!("free, but registered: {}", describe(slot)))?;
+                    hold(1, !is_free, || {
+                        format!("free, but registered: {}", describe(slot))
+                    })?;
                     if word.is_inactive() {
                         report.inactive += 1;
                         report.noted += usize::from(is_noted);
-                        hold(4, listed || is_noted, || format!("lost: {}", describe(slot)))?;
+                        hold(4, listed || is_noted, || {
+                            format!("lost: {}", describe(slot))
+                        })?;
                     } else {
                         hold(1, word.count() > 0, || describe(slot))?;
                         report.active += 1;
@@ -167,50 +169,54 @@ impl Store {
             let hash = slot.hash();
             let at_home = self.index.is_home(bucket, self.registry.key(hash));
             if !slot.word().is_primary() || !at_home {
-                result = Err(broken(3, format!("linked in bucket {bucket}: {}", describe(slot))));
+                result = Err(broken(
+                    3,
+                    format!("linked in bucket {bucket}: {}", describe(slot)),
+                ));
             }
             if let Some(other) = primaries.insert(hash, slot.id()) {
-                result = Err(broken(3, format!("as is block {other}: {}", describe(slot))));
+                result = Err(broken(
+                    3,
+                    format!("as is block {other}: {}", describe(slot)),
+                ));
             }
         });
         result?;
-        let expected = self.slots.iter().filter(|slot| slot.word().is_primary()).count();
+        let expected = self
+            .slots
+            .iter()
+            .filter(|slot| slot.word().is_primary())
+            .count();
         hold(3, primaries.len() == expected, || {
             format!("{} primaries linked of {expected}", primaries.len())
         })
     }
 
-    /// Entries, presence, and duplicates.
+    /// Duplicates and the registry.
     fn audit_registrations(&self) -> Result<(), AuditError> {
-        let guard = &epoch::pin();
-        let mut copies: HashMap<_, u32> = HashMap::new();
         let mut duplicates: HashMap<u32, u64> = HashMap::new();
         for slot in &self.slots {
             let state = slot.word().state();
-            if !matches!(state, State::Primary | State::Duplicate) {
-                continue;
-            }
-            *copies.entry(slot.hash()).or_default() += 1;
             if state == State::Duplicate {
-                *duplicates.entry(slot.primary()).or_default() += 1;
                 let primary = &self.slots[slot.primary() as usize];
-                hold(3, primary.word().is_primary() && primary.hash() == slot.hash(), || {
-                    format!("{} is a duplicate of {}", describe(slot), describe(primary))
-                })?;
+                *duplicates.entry(primary.id()).or_default() += 1;
+                hold(
+                    6,
+                    primary.word().is_primary() && primary.hash() == slot.hash(),
+                    || format!("{} is a duplicate of {}", describe(slot), describe(primary)),
+                )?;
             }
-            let found = self.registry.find(self.registry.key(slot.hash()), guard);
-            hold(7, found.is_some_and(|entry| std::ptr::eq(entry, slot.entry())), || {
-                format!("another entry, or none: {}", describe(slot))
-            })?;
+            let is_registered = matches!(state, State::Primary | State::Duplicate);
+            hold(
+                7,
+                !is_registered || self.registry.is_registered(slot.key()),
+                || format!("not in the registry: {}", describe(slot)),
+            )?;
         }
-        for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
-            // Other managers of the same metadata type count here too.
-            let present = self.entry_of(slot).present(self.tier);
-            let own = copies[&slot.hash()];
-            hold(6, present >= own, || format!("{present} present, {own} here: {}", describe(slot)))?;
-            let kept = duplicates.get(&slot.id()).copied().unwrap_or(0);
-            hold(3, slot.word().count() >= kept, || {
-                format!("{kept} duplicates of {}", describe(slot))
+        for (id, count) in duplicates {
+            let primary = &self.slots[id as usize];
+            hold(6, primary.word().count() >= count, || {
+                format!("{count} duplicates of {}", describe(primary))
             })?;
         }
         Ok(())

@@ -328,7 +328,11 @@ impl Credits {
     }
 
     fn released(&self, pot: Pot) -> Released {
-        if self.is_drained(pot) { Released::Last } else { Released::Live }
+        if self.is_drained(pot) {
+            Released::Last
+        } else {
+            Released::Live
+        }
     }
 
     /// Retired, with every credit back.
@@ -419,7 +423,10 @@ impl Credits {
             && pot.is_folded(shard)
             && !pot.is_retired()
             && pot.balance() >= share.balance() as i64
-            && self.change_pot(pot, pot.add(-(share.balance() as i64)).with_folded(shard, false))
+            && self.change_pot(
+                pot,
+                pot.add(-(share.balance() as i64)).with_folded(shard, false),
+            )
         {
             self.change_share(shard, share, share.next(Phase::Open, share.balance()));
         }
@@ -529,7 +536,10 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..20_000 {
                         let count = 1 + (round * 7 + thread * 13) % 64;
-                        assert!(credits.reserve(thread as usize % 2, count), "refused {count}");
+                        assert!(
+                            credits.reserve(thread as usize % 2, count),
+                            "refused {count}"
+                        );
                         let home = (thread + round) as usize % 2;
                         assert_eq!(credits.release(home, count), Released::Live);
                     }

@@ -58,7 +58,10 @@ impl Bitmap {
         let lines = (0..words.div_ceil(8))
             .map(|_| Line(std::array::from_fn(|_| AtomicU64::new(0))))
             .collect();
-        Self { lines, levels: levels.into() }
+        Self {
+            lines,
+            levels: levels.into(),
+        }
     }
 
     #[inline]
@@ -79,7 +82,11 @@ impl Bitmap {
         // Release: what the freeing thread did with the block happens before
         // whoever takes it (the acquire in `take_from`).
         let before = leaf.fetch_or(1 << (bit % FAN_OUT), Ordering::Release);
-        debug_assert_eq!(before & 1 << (bit % FAN_OUT), 0, "block {bit} was freed twice");
+        debug_assert_eq!(
+            before & 1 << (bit % FAN_OUT),
+            0,
+            "block {bit} was freed twice"
+        );
         if before == 0 {
             self.announce(bit / FAN_OUT);
         }
@@ -219,7 +226,9 @@ impl FreeList {
     /// All of `block_count` blocks free.
     pub(super) fn new(block_count: u32, shards: usize) -> Self {
         Self {
-            shards: (0..shards).map(|_| Bitmap::new(block_count as usize)).collect(),
+            shards: (0..shards)
+                .map(|_| Bitmap::new(block_count as usize))
+                .collect(),
             unused: CachePadded::new(AtomicU32::new(0)),
             block_count,
         }
@@ -248,7 +257,10 @@ impl FreeList {
                 }
             }
         }
-        Taken { count: count + stolen, stolen }
+        Taken {
+            count: count + stolen,
+            stolen,
+        }
     }
 
     #[inline]
@@ -354,7 +366,13 @@ mod tests {
         list.put(1, 5);
         assert_eq!(take(&list, 1, 1), [5]);
         let taken = list.take(1, 2, |id| assert_eq!(id, 3));
-        assert_eq!(taken, Taken { count: 1, stolen: 1 });
+        assert_eq!(
+            taken,
+            Taken {
+                count: 1,
+                stolen: 1
+            }
+        );
     }
 
     #[test]

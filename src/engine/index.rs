@@ -86,7 +86,10 @@ impl Key {
     /// not all meet in one bucket.
     #[inline]
     pub(crate) fn new(hasher: &RandomState, hash: SequenceHash) -> Self {
-        Self { hash, keyed: hasher.hash_one(hash.as_u128()) }
+        Self {
+            hash,
+            keyed: hasher.hash_one(hash.as_u128()),
+        }
     }
 }
 
@@ -262,7 +265,11 @@ struct Interrupted;
 /// Moves `cell` past a dead slot; returns the link it then holds.
 fn pass(cell: &AtomicU64, link: Link, dead: Link) -> Result<Link, Interrupted> {
     let past = link.to(dead.slot());
-    if exchange(cell, link, past) { Ok(past) } else { Err(Interrupted) }
+    if exchange(cell, link, past) {
+        Ok(past)
+    } else {
+        Err(Interrupted)
+    }
 }
 
 /// Release: a link publishes what it leads to. Acquire: a link moved past a dead

@@ -116,29 +116,26 @@ impl Store {
         store.return_credit(home);
     }
 
-    /// Frees a block whose registered tenancy, as `state`, the caller has ended.
+    /// Frees a block that the caller has vacated, when it was in `state`.
     fn reset(&self, slot: &Slot, state: State) {
         // Frees the block even if an attachment panics when it is dropped.
         let _free = Free::new(self, slot);
-        self.end_tenancy(slot, state);
         if state == State::Duplicate {
             Self::unpin(&self.slots[slot.primary() as usize]);
+        } else {
+            self.end_tenancy(slot, self.registry.has_entries());
         }
     }
 
-    /// Takes a block that the caller has vacated out of the index and the
-    /// registry.
-    pub(super) fn end_tenancy(&self, slot: &Slot, state: State) {
-        if state == State::Primary {
-            let key = self.registry.key(slot.hash());
-            self.index.unlink(&self.slots, key.keyed, slot);
-        }
-        let entry = slot.entry();
-        // SAFETY: the tenancy had a strong reference to its entry, which is
-        // given up here; the slot is the caller's, so nobody else does.
-        unsafe {
-            (*entry).mark_absent(self.tier);
-            self.registry.release(entry);
+    /// Takes a primary that the caller has vacated out of the index, and, if the
+    /// registry has entries, ends that of its hash where this was its last
+    /// block.
+    #[inline]
+    pub(super) fn end_tenancy(&self, slot: &Slot, has_entries: bool) {
+        let key = slot.key();
+        self.index.unlink(&self.slots, key.keyed, slot);
+        if has_entries {
+            self.registry.forget(key);
         }
     }
 

@@ -27,7 +27,9 @@ pub(super) struct ReleasedStack {
 
 impl ReleasedStack {
     pub(super) fn new() -> Self {
-        Self { head: CachePadded::new(AtomicU32::new(NIL)) }
+        Self {
+            head: CachePadded::new(AtomicU32::new(NIL)),
+        }
     }
 
     /// Pushes one slot that the caller has marked as noted.
@@ -185,8 +187,10 @@ mod tests {
             for id in drained(&stack, &slots) {
                 seen[id as usize] += 1;
             }
-            let pushed: Vec<i32> =
-                pushers.into_iter().flat_map(|pusher| pusher.join().unwrap()).collect();
+            let pushed: Vec<i32> = pushers
+                .into_iter()
+                .flat_map(|pusher| pusher.join().unwrap())
+                .collect();
             assert_eq!(seen, pushed);
         });
         assert!(slots.iter().all(|slot| !slot.word().is_noted()));

@@ -11,8 +11,8 @@
 use std::ptr;
 
 use crate::SequenceHash;
-use crate::registry::Entry;
 
+use super::index::Key;
 use super::store::Store;
 use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use super::word::{State, Word};
@@ -25,8 +25,8 @@ pub(crate) const NIL: u32 = u32::MAX;
 pub(crate) struct Slot {
     word: AtomicU64,
     hash: [AtomicU64; 2],
-    /// The registration entry this tenancy keeps alive; null when it has none.
-    entry: AtomicPtr<Entry>,
+    /// The keyed hash, so that eviction need not compute it again.
+    keyed: AtomicU64,
     /// The next slot of the same index bucket: owned by `index`.
     pub(super) chain: AtomicU64,
     /// The store the slot belongs to: set once, when the store is built.
@@ -45,7 +45,7 @@ impl Slot {
         Self {
             word: AtomicU64::new(Word::new(reset).bits()),
             hash: [AtomicU64::new(0), AtomicU64::new(0)],
-            entry: AtomicPtr::new(ptr::null_mut()),
+            keyed: AtomicU64::new(0),
             chain: AtomicU64::new(super::index::UNLINKED),
             store: AtomicPtr::new(ptr::null_mut()),
             next_note: AtomicU32::new(NIL),
@@ -108,14 +108,17 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn entry(&self) -> *const Entry {
-        self.entry.load(Ordering::Relaxed)
+    pub(super) fn key(&self) -> Key {
+        Key {
+            hash: self.hash(),
+            keyed: self.keyed.load(Ordering::Relaxed),
+        }
     }
 
-    /// Names the registration entry of the tenancy. For its exclusive owner.
+    /// Names the keyed hash. For the slot's exclusive owner.
     #[inline]
-    pub(super) fn set_entry(&self, entry: *const Entry) {
-        self.entry.store(entry.cast_mut(), Ordering::Relaxed);
+    pub(super) fn set_keyed(&self, keyed: u64) {
+        self.keyed.store(keyed, Ordering::Relaxed);
     }
 
     #[inline]
@@ -151,7 +154,11 @@ impl Slot {
             too_many_pins();
         }
         let new = seen.pinned();
-        self.exchange(seen, if note { new.noted() } else { new }, Ordering::Acquire)
+        self.exchange(
+            seen,
+            if note { new.noted() } else { new },
+            Ordering::Acquire,
+        )
     }
 
     /// Adds a pin to a block the caller holds pinned.
@@ -185,7 +192,10 @@ impl Slot {
     ///
     /// Release: the drainer that clears the mark sees what led to it.
     pub(super) fn note(&self) -> Word {
-        Word::from_bits(self.word.fetch_or(Word::new(false).noted().bits(), Ordering::Release))
+        Word::from_bits(
+            self.word
+                .fetch_or(Word::new(false).noted().bits(), Ordering::Release),
+        )
     }
 
     /// Clears the mark and returns the word at that instant, in one step: an

@@ -13,18 +13,19 @@
 //! back (see [`credit`](super::credit)). A guard may therefore use its store
 //! until it has returned its credit, and not a moment longer.
 
-use std::sync::Arc;
+use std::any::TypeId;
+use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use crate::ManagerId;
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Gauges};
 use crate::policy::{PolicyKind, level};
-use crate::registry::Core;
+use crate::registry::{Core, Tier};
+use crate::{ManagerId, SequenceHash};
 
 use super::credit::{self, Credits, Released};
 use super::freelist::FreeList;
-use super::index::Index;
+use super::index::{Index, Key};
 use super::plane::Plane;
 use super::released::ReleasedStack;
 use super::slot::Slot;
@@ -50,8 +51,8 @@ pub(crate) struct Config {
     /// Whether blocks are reset on their last unpin unless told otherwise.
     pub(crate) reset_on_release: bool,
     pub(crate) registry: Arc<Core>,
-    /// The registry's number for the metadata type.
-    pub(crate) tier: usize,
+    /// The metadata type.
+    pub(crate) type_id: TypeId,
     pub(crate) metrics: Arc<BlockPoolMetrics>,
 }
 
@@ -66,7 +67,6 @@ pub(crate) struct Store {
     pub(super) plane: Plane,
     pub(super) sweep: CachePadded<Sweep>,
     pub(super) registry: Arc<Core>,
-    pub(super) tier: usize,
     pub(super) reset_on_release: bool,
     thresholds: Option<[u8; 3]>,
     pub(super) metrics: Arc<BlockPoolMetrics>,
@@ -74,10 +74,8 @@ pub(crate) struct Store {
     pub(crate) id: ManagerId,
 }
 
-// SAFETY: everything shared is atomic, the policy is guarded by the plane, and
-// the entries that slots name are atomics and `Send + Sync` user data. The
-// pointers to the store in its own slots are only compared and dereferenced
-// while it lives.
+// SAFETY: everything shared is atomic, and the policy is guarded by the plane.
+// The pointers to the store in its own slots are dereferenced only while it lives.
 unsafe impl Send for Store {}
 // SAFETY: as above.
 unsafe impl Sync for Store {}
@@ -87,7 +85,9 @@ impl Store {
         let block_count = config.block_count;
         let shards = shard_count(block_count as usize);
         let store = Arc::new(Self {
-            slots: (0..block_count).map(|id| Slot::new(id, config.reset_on_release)).collect(),
+            slots: (0..block_count)
+                .map(|id| Slot::new(id, config.reset_on_release))
+                .collect(),
             index: Index::new(block_count),
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),
@@ -95,7 +95,6 @@ impl Store {
             plane: Plane::new(config.policy.build(block_count as usize)),
             sweep: CachePadded::new(Sweep::new(matches!(config.policy, PolicyKind::Lineage(_)))),
             registry: config.registry,
-            tier: config.tier,
             reset_on_release: config.reset_on_release,
             thresholds: config.thresholds,
             metrics: config.metrics,
@@ -106,6 +105,8 @@ impl Store {
             slot.adopt(Arc::as_ptr(&store));
         }
         store.metrics.attach(Arc::downgrade(&store) as _);
+        let tier: Weak<Self> = Arc::downgrade(&store);
+        store.registry.attach(config.type_id, tier);
         // The pool's reference; `Released::Last` says who drops it.
         std::mem::forget(Arc::clone(&store));
         store
@@ -119,8 +120,9 @@ impl Store {
     /// The calling thread's shard.
     #[inline]
     pub(super) fn home(&self) -> usize {
-        // A thread without a number of its own goes where any other may.
-        thread::index() % self.released.len()
+        // A thread without a number of its own goes where any other may. The
+        // number of shards is a power of two.
+        thread::index() & (self.released.len() - 1)
     }
 
     #[inline]
@@ -180,13 +182,32 @@ impl Store {
     }
 }
 
-/// One shard for a small store, and else one for each core there is.
+/// One shard for a small store, and else one for each core there is, rounded up
+/// to a power of two.
 fn shard_count(block_count: usize) -> usize {
     if block_count < MIN_BLOCKS_TO_SHARD {
         return 1;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.min(credit::MAX_SHARDS)
+    cores.next_power_of_two().min(credit::MAX_SHARDS)
+}
+
+impl Tier for Store {
+    fn holds(&self, key: Key) -> bool {
+        self.index.find(&self.slots, key).is_some()
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
+        for slot in &self.slots {
+            let word = slot.word();
+            if word.is_primary() {
+                let hash = slot.hash();
+                if slot.is_tenancy(word) {
+                    visit(hash);
+                }
+            }
+        }
+    }
 }
 
 impl GaugeSource for Store {
@@ -223,15 +244,13 @@ impl GaugeSource for Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.metrics.retire(self.gauges());
-        for slot in &self.slots {
-            if slot.word().is_primary() {
-                // SAFETY: a registered slot has a strong reference to its entry,
-                // given up here; the store is gone, and with it the slot.
-                unsafe {
-                    (*slot.entry()).mark_absent(self.tier);
-                    self.registry.release(slot.entry());
-                }
-            }
+        // The registry does not see this tier any more; what was registered only
+        // here is registered no longer.
+        if self.registry.has_entries() {
+            self.slots
+                .iter()
+                .filter(|slot| slot.word().is_primary())
+                .for_each(|slot| self.registry.forget(slot.key()));
         }
     }
 }

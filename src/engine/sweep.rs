@@ -23,7 +23,10 @@ pub(super) struct Sweep {
 
 impl Sweep {
     pub(super) fn new(leaf_first: bool) -> Self {
-        Self { hand: AtomicU32::new(0), leaf_first }
+        Self {
+            hand: AtomicU32::new(0),
+            leaf_first,
+        }
     }
 
     /// Vacates up to `max` inactive blocks and calls `sink` with each. Returns
@@ -56,7 +59,9 @@ impl Sweep {
         sink: &mut impl FnMut(&'s Slot),
     ) -> usize {
         let parents: HashSet<_> = if self.leaf_first {
-            inactive(slots).filter_map(|slot| keys(slot).parent).collect()
+            inactive(slots)
+                .filter_map(|slot| keys(slot).parent)
+                .collect()
         } else {
             HashSet::new()
         };

@@ -112,6 +112,9 @@ mod tests {
             .map(|_| std::thread::spawn(index).join().unwrap())
             .max()
             .unwrap();
-        assert!(highest < 999, "number {highest} for the last of 1000 short-lived threads");
+        assert!(
+            highest < 999,
+            "number {highest} for the last of 1000 short-lived threads"
+        );
     }
 }

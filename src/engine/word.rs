@@ -202,7 +202,10 @@ mod tests {
 
     #[test]
     fn fields_do_not_overlap() {
-        let word = Word::new(false).with(State::Primary, 7).noted().with_reset(true);
+        let word = Word::new(false)
+            .with(State::Primary, 7)
+            .noted()
+            .with_reset(true);
         assert_eq!(word.count(), 7);
         assert!(word.is_primary() && word.is_noted() && word.resets());
         assert_eq!(word.generation(), 0);

@@ -10,7 +10,7 @@ use crate::engine::{Config, MAX_BLOCKS, Store};
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
 use crate::policy::{LeafOrder, PolicyKind};
-use crate::registry::{BlockRegistry, MAX_TIERS};
+use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 
 use super::BlockManager;
@@ -153,7 +153,9 @@ impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
             block_count: None,
             block_size: DEFAULT_BLOCK_SIZE,
             registry: None,
-            backend: InactiveBackendConfig::Lineage { eviction: LineageEviction::default() },
+            backend: InactiveBackendConfig::Lineage {
+                eviction: LineageEviction::default(),
+            },
             duplication_policy: BlockDuplicationPolicy::Allow,
             #[cfg(feature = "metrics")]
             aggregator: None,
@@ -186,7 +188,10 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             (1..=MAX_BLOCK_SIZE).contains(&size),
             "block_size must be between 1 and 1024, got {size}"
         );
-        assert!(size.is_power_of_two(), "block_size must be a power of 2, got {size}");
+        assert!(
+            size.is_power_of_two(),
+            "block_size must be a power of 2, got {size}"
+        );
         self.block_size = size;
         self
     }
@@ -212,7 +217,9 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// Evicts by frequency level, with thresholds 3, 8 and 15. Needs a registry
     /// with a frequency tracker.
     pub fn with_multi_lru_backend(mut self) -> Self {
-        self.backend = InactiveBackendConfig::MultiLru { frequency_thresholds: [3, 8, 15] };
+        self.backend = InactiveBackendConfig::MultiLru {
+            frequency_thresholds: [3, 8, 15],
+        };
         self
     }
 
@@ -286,13 +293,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// # Errors
     ///
     /// If the registry or the block count is missing, the block count is out of
-    /// range, the multi-level policy is used without a frequency tracker, or the
-    /// registry has served 64 other metadata types.
+    /// range, or the multi-level policy is used without a frequency tracker.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
-        let registry = self.registry.ok_or_else(|| invalid("registry is required".into()))?;
-        let block_count =
-            self.block_count.ok_or_else(|| invalid("block_count is required".into()))?;
+        let registry = self
+            .registry
+            .ok_or_else(|| invalid("registry is required".into()))?;
+        let block_count = self
+            .block_count
+            .ok_or_else(|| invalid("block_count is required".into()))?;
         if block_count == 0 {
             return Err(invalid("block_count must be greater than 0".into()));
         }
@@ -303,7 +312,9 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         }
         let (policy, thresholds) = match self.backend {
             InactiveBackendConfig::HashMap | InactiveBackendConfig::Lru => (PolicyKind::Lru, None),
-            InactiveBackendConfig::MultiLru { frequency_thresholds } => {
+            InactiveBackendConfig::MultiLru {
+                frequency_thresholds,
+            } => {
                 if !registry.has_frequency_tracking() {
                     return Err(invalid(
                         "MultiLRU backend requires a registry with frequency tracking".into(),
@@ -319,9 +330,6 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
                 (PolicyKind::Lineage(order), None)
             }
         };
-        let tier = registry.core().tier(TypeId::of::<T>()).ok_or_else(|| {
-            invalid(format!("the registry has served {MAX_TIERS} other metadata types"))
-        })?;
 
         let metrics = Arc::new(BlockPoolMetrics::new(short_type_name::<T>()));
         let store = Store::new(Config {
@@ -331,10 +339,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             thresholds,
             reset_on_release: self.reset_on_release,
             registry: Arc::clone(registry.core()),
-            tier,
+            type_id: TypeId::of::<T>(),
             metrics: Arc::clone(&metrics),
         });
-        tracing::info!(block_count, block_size = self.block_size, ?policy, "built block manager");
+        tracing::info!(
+            block_count,
+            block_size = self.block_size,
+            ?policy,
+            "built block manager"
+        );
         #[cfg(feature = "metrics")]
         if let Some(aggregator) = &self.aggregator {
             aggregator.register_source(Arc::clone(&metrics));

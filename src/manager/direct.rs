@@ -1,7 +1,5 @@
 //! The methods that allocate nothing: results go to the caller's buffers.
 
-use crossbeam_epoch as epoch;
-
 use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
 
@@ -61,7 +59,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         blocks.reserve(count);
         let before = blocks.len();
         let allocated =
-            self.store.allocate(count, |slot| blocks.push(MutableBlock::new(slot)), evicted);
+            self.store
+                .allocate(count, |slot| blocks.push(MutableBlock::new(slot)), evicted);
         if !allocated {
             blocks.truncate(before);
         }
@@ -112,10 +111,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> usize {
         let blocks = blocks.into_iter();
         registered.reserve(blocks.size_hint().0);
-        // One pin for the batch.
-        let guard = &epoch::pin();
         let before = registered.len();
-        registered.extend(blocks.map(|block| self.register(block, guard)));
+        registered.extend(blocks.map(|block| self.register(block)));
         let count = registered.len() - before;
         // Callers read this count as a watermark: not before all can be matched.
         self.metrics.inc_registrations_by(count as u64);

@@ -31,8 +31,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crossbeam_epoch as epoch;
-
 use crate::blocks::{
     BlockDuplicationPolicy, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock,
 };
@@ -136,12 +134,13 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// If the block is another manager's; nothing has happened then.
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
-        let block = self.register(block, &epoch::pin());
+        let block = self.register(block);
         self.metrics.inc_registrations();
         block
     }
 
-    fn register(&self, block: CompleteBlock<T>, guard: &epoch::Guard) -> ImmutableBlock<T> {
+    #[inline]
+    fn register(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
         assert!(
             block.is_of(&self.store),
             "block {} belongs to another manager",
@@ -150,8 +149,13 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let slot = block.into_slot();
         // SAFETY: the block is this store's, which lives as long as the manager.
         let slot = unsafe { slot.as_ref() };
-        match self.store.register(slot, self.duplication_policy, guard) {
-            Registered::Own => ImmutableBlock::new(slot),
+        match self.store.register(slot, self.duplication_policy) {
+            Registered::Primary(key) => {
+                let block = ImmutableBlock::new(slot);
+                self.registry.core().touch_if_new(key, &*self.store);
+                block
+            }
+            Registered::Duplicate => ImmutableBlock::new(slot),
             Registered::Existing(primary) => ImmutableBlock::new(primary),
         }
     }
@@ -182,13 +186,19 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         seq_hash: &[SequenceHash],
     ) -> Vec<Option<ImmutableBlock<T>>> {
         let mut matched = Vec::with_capacity(seq_hash.len());
-        self.store.match_each(seq_hash, |slot| matched.push(slot.map(ImmutableBlock::new)));
+        self.store
+            .match_each(seq_hash, |slot| matched.push(slot.map(ImmutableBlock::new)));
         let mut hits = 0;
-        for (&hash, _) in seq_hash.iter().zip(&matched).filter(|(_, block)| block.is_some()) {
+        for (&hash, _) in seq_hash
+            .iter()
+            .zip(&matched)
+            .filter(|(_, block)| block.is_some())
+        {
             self.registry.touch(hash);
             hits += 1;
         }
-        self.metrics.inc_match_hashes_requested(seq_hash.len() as u64);
+        self.metrics
+            .inc_match_hashes_requested(seq_hash.len() as u64);
         self.metrics.inc_match_blocks_returned(hits);
         tracing::debug!(
             num_hashes = seq_hash.len(),
@@ -221,7 +231,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 found.insert(hash, ImmutableBlock::new(slot));
             }
         }
-        self.metrics.inc_scan_hashes_requested(seq_hashes.len() as u64);
+        self.metrics
+            .inc_scan_hashes_requested(seq_hashes.len() as u64);
         self.metrics.inc_scan_blocks_returned(found.len() as u64);
         found
     }
@@ -276,8 +287,10 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 self.registry.touch(hash);
             }
         }
-        self.store.count(Counter::MatchHashesRequested, requested as u64);
-        self.store.count(Counter::MatchBlocksReturned, matched.len() as u64);
+        self.store
+            .count(Counter::MatchHashesRequested, requested as u64);
+        self.store
+            .count(Counter::MatchBlocksReturned, matched.len() as u64);
     }
 }
 

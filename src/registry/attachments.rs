@@ -25,7 +25,10 @@ impl fmt::Display for AttachmentError {
             Self::TypeAlreadyRegisteredAsMultiple(type_id) => (type_id, "multiple"),
             Self::TypeAlreadyRegisteredAsUnique(type_id) => (type_id, "unique"),
         };
-        write!(f, "Type {type_id:?} is already registered as {mode} attachment")
+        write!(
+            f,
+            "Type {type_id:?} is already registered as {mode} attachment"
+        )
     }
 }
 
@@ -58,7 +61,8 @@ impl AttachmentStore {
             }
             Some(Attached::Unique(old)) => Ok(Some(std::mem::replace(old, Box::new(value)))),
             None => {
-                self.by_type.insert(type_id, Attached::Unique(Box::new(value)));
+                self.by_type
+                    .insert(type_id, Attached::Unique(Box::new(value)));
                 Ok(None)
             }
         }
@@ -67,7 +71,11 @@ impl AttachmentStore {
     /// Adds a value of a type.
     pub(super) fn add<T: Any + Send + Sync>(&mut self, value: T) -> Result<(), AttachmentError> {
         let type_id = TypeId::of::<T>();
-        match self.by_type.entry(type_id).or_insert_with(|| Attached::Multiple(Vec::new())) {
+        match self
+            .by_type
+            .entry(type_id)
+            .or_insert_with(|| Attached::Multiple(Vec::new()))
+        {
             Attached::Unique(_) => Err(AttachmentError::TypeAlreadyRegisteredAsUnique(type_id)),
             Attached::Multiple(values) => {
                 values.push(Box::new(value));
@@ -85,9 +93,10 @@ impl AttachmentStore {
 
     fn multiple<T: Any>(&mut self) -> Vec<&mut T> {
         match self.by_type.get_mut(&TypeId::of::<T>()) {
-            Some(Attached::Multiple(values)) => {
-                values.iter_mut().filter_map(|value| value.downcast_mut()).collect()
-            }
+            Some(Attached::Multiple(values)) => values
+                .iter_mut()
+                .filter_map(|value| value.downcast_mut())
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -112,7 +121,10 @@ pub struct TypedAttachments<'a, T> {
 
 impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
     pub(super) fn new(handle: &'a BlockRegistrationHandle) -> Self {
-        Self { handle, of_type: PhantomData }
+        Self {
+            handle,
+            of_type: PhantomData,
+        }
     }
 
     /// Calls `f` with the unique value; returns `None` if there is none.
@@ -122,7 +134,8 @@ impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
 
     /// Calls `f` with the unique value; returns `None` if there is none.
     pub fn with_unique_mut<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.handle.with_attachments(|attachments| attachments?.unique().map(f))
+        self.handle
+            .with_attachments(|attachments| attachments?.unique().map(f))
     }
 
     /// Calls `f` with the multiple values, in the order they were attached.
@@ -147,15 +160,16 @@ impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
     /// Calls `f` with the unique value and the multiple values. A type is
     /// attached as one or the other, so at most one of the two is there.
     pub fn with_all_mut<R>(&self, f: impl FnOnce(Option<&mut T>, &mut [&mut T]) -> R) -> R {
-        self.handle.with_attachments(|attachments| match attachments {
-            None => f(None, &mut []),
-            Some(attachments) => {
-                if attachments.unique::<T>().is_some() {
-                    f(attachments.unique(), &mut [])
-                } else {
-                    f(None, &mut attachments.multiple())
+        self.handle
+            .with_attachments(|attachments| match attachments {
+                None => f(None, &mut []),
+                Some(attachments) => {
+                    if attachments.unique::<T>().is_some() {
+                        f(attachments.unique(), &mut [])
+                    } else {
+                        f(None, &mut attachments.multiple())
+                    }
                 }
-            }
-        })
+            })
     }
 }

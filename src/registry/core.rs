@@ -1,35 +1,63 @@
-//! What all handles of a registry share: the table, its keyed hashing, and the
-//! life of its entries.
+//! What all handles of a registry share: the entries, the tiers, and the rule
+//! by which a hash is registered.
+//!
+//! **A hash is registered while it has a handle or a block.** Blocks are found
+//! in the indexes of the managers that share the registry, so a block needs no
+//! entry: registering and evicting one leaves the registry alone, as long as
+//! nobody has asked for a handle to its hash. That makes the common case cheap;
+//! what it costs is this rule for the end of an entry, since attachments live as
+//! long as the hash is registered:
+//!
+//! * who drops the last handle looks whether a tier still has the hash, and if
+//!   not, ends the entry;
+//! * who ends the last tenancy of a hash looks whether there is an entry without
+//!   handles, and if so, ends it.
+//!
+//! Each first makes its own change and then looks for the other's, with a
+//! sequentially consistent fence in between, so of two that meet at least one
+//! sees both. Both may; the exchange in `Entry::die` lets one of them act.
 
 use std::any::TypeId;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 
 use ahash::RandomState;
+use arc_swap::ArcSwap;
 use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
+use crate::engine::sync::{AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
-use super::entry::{Entry, INLINE_TIERS};
-use super::recycle::Recycler;
+use super::entry::Entry;
+use super::handle::BlockRegistrationHandle;
 use super::table::Table;
-use super::tally::Tally;
 
-/// Metadata types one registry can tell apart.
-pub(crate) const MAX_TIERS: usize = 64;
+/// A manager's blocks, as the registry sees them.
+pub(crate) trait Tier: Send + Sync {
+    /// Whether a block of the hash, active or inactive, is registered here.
+    fn holds(&self, key: Key) -> bool;
 
-/// How often a thread compares the number of entries with the table's size.
-const RESIZE_CHECK: u64 = 64;
+    /// Calls `visit` with every hash that is registered here.
+    fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
+}
+
+/// A tier and its metadata type.
+#[derive(Clone)]
+struct Attached {
+    type_id: TypeId,
+    tier: Weak<dyn Tier>,
+}
 
 /// See the module documentation.
 pub(crate) struct Core {
     table: Table,
     hasher: RandomState,
-    /// Entries with a strong reference: made minus removed.
-    live: Tally,
-    recycler: Recycler,
-    tiers: [OnceLock<TypeId>; MAX_TIERS],
+    /// Entries made and not ended.
+    entries: AtomicU64,
+    /// Entries ended and not freed.
+    garbage: Arc<AtomicU64>,
+    tiers: ArcSwap<Vec<Attached>>,
     tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
 }
 
@@ -38,9 +66,9 @@ impl Core {
         Self {
             table: Table::new(),
             hasher: RandomState::new(),
-            live: Tally::new(),
-            recycler: Recycler::new(),
-            tiers: [const { OnceLock::new() }; MAX_TIERS],
+            entries: AtomicU64::new(0),
+            garbage: Arc::new(AtomicU64::new(0)),
+            tiers: ArcSwap::default(),
             tracker,
         }
     }
@@ -62,111 +90,203 @@ impl Core {
         }
     }
 
-    /// The number of a metadata type, given to it now if it has none; `None` if
-    /// [`MAX_TIERS`] others have been seen before.
-    pub(crate) fn tier(&self, type_id: TypeId) -> Option<usize> {
-        self.tiers.iter().position(|tier| *tier.get_or_init(|| type_id) == type_id)
+    // ---- tiers ----
+
+    /// Adds a tier. Tiers that are gone are left out on the occasion.
+    pub(crate) fn attach(&self, type_id: TypeId, tier: Weak<dyn Tier>) {
+        self.tiers.rcu(|tiers| {
+            let mut tiers: Vec<Attached> = tiers
+                .iter()
+                .filter(|attached| attached.tier.strong_count() > 0)
+                .cloned()
+                .collect();
+            tiers.push(Attached {
+                type_id,
+                tier: tier.clone(),
+            });
+            tiers
+        });
     }
 
-    /// The number of a metadata type, if it has one.
-    pub(super) fn known_tier(&self, type_id: TypeId) -> Option<usize> {
+    /// The tiers there are, of these metadata types or of all.
+    fn tiers(&self, type_ids: Option<&[TypeId]>) -> Vec<Arc<dyn Tier>> {
         self.tiers
+            .load()
             .iter()
-            .map_while(OnceLock::get)
-            .position(|&tier| tier == type_id)
+            .filter(|attached| type_ids.is_none_or(|ids| ids.contains(&attached.type_id)))
+            .filter_map(|attached| attached.tier.upgrade())
+            .collect()
     }
 
+    /// Whether any tier of these metadata types, or of all, has the hash.
+    pub(super) fn is_present(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
+        self.tiers
+            .load()
+            .iter()
+            .filter(|attached| type_ids.is_none_or(|ids| ids.contains(&attached.type_id)))
+            .any(|attached| attached.tier.upgrade().is_some_and(|tier| tier.holds(key)))
+    }
+
+    /// For every hash, whether any tier of these metadata types has it.
+    pub(super) fn presence(
+        &self,
+        hashes: &[SequenceHash],
+        type_ids: &[TypeId],
+    ) -> Vec<(SequenceHash, bool)> {
+        let tiers = self.tiers(Some(type_ids));
+        hashes
+            .iter()
+            .map(|&hash| {
+                let key = self.key(hash);
+                (hash, tiers.iter().any(|tier| tier.holds(key)))
+            })
+            .collect()
+    }
+
+    // ---- registration ----
+
+    pub(crate) fn is_registered(&self, key: Key) -> bool {
+        let is_held = {
+            let guard = &epoch::pin();
+            self.find(key, guard).is_some_and(Entry::is_held)
+        };
+        is_held || self.is_present(key, None)
+    }
+
+    /// The number of hashes that are registered. O(blocks).
     pub(super) fn len(&self) -> usize {
-        self.live.sum() as usize
-    }
-
-    /// The entry of a hash, if it is registered, for as long as the guard lives.
-    #[inline]
-    pub(crate) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
-        self.table
-            .find(key.keyed, key.hash, guard)
-            .filter(|entry| entry.is_registered())
-    }
-
-    /// The entry of a hash with a new strong reference, if it is registered.
-    pub(super) fn acquire<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
-        self.table
-            .find(key.keyed, key.hash, guard)
-            .filter(|entry| entry.try_acquire())
-    }
-
-    /// Whether any of these tiers has a block of the hash.
-    pub(super) fn is_present(self: &Arc<Self>, key: Key, tiers: &[usize], guard: &Guard) -> bool {
-        if tiers.iter().all(|&tier| tier < INLINE_TIERS) {
-            return self
-                .find(key, guard)
-                .is_some_and(|entry| tiers.iter().any(|&tier| entry.present(tier) > 0));
+        let tiers = self.tiers(None);
+        let mut len = 0;
+        for (at, tier) in tiers.iter().enumerate() {
+            tier.for_each(&mut |hash| {
+                let key = self.key(hash);
+                len += usize::from(!tiers[..at].iter().any(|other| other.holds(key)));
+            });
         }
-        // The counts of further tiers are in the extras, which are gone with
-        // the last strong reference: it takes one to look at them.
-        self.acquire(key, guard).is_some_and(|entry| {
-            let present = tiers.iter().any(|&tier| entry.present(tier) > 0);
-            // SAFETY: `acquire` added the reference, to an entry of this table.
-            unsafe { self.release(entry) };
-            present
-        })
+        let guard = &epoch::pin();
+        self.table.for_each(guard, |entry| {
+            let is_held = entry.is_held();
+            len += usize::from(is_held && !tiers.iter().any(|tier| tier.holds(entry.key())));
+        });
+        len
     }
 
-    /// The entry of a hash with a new strong reference, registered now if it was
-    /// not: then `true` is returned with it.
+    /// Counts an access of a hash whose first block in a tier this is, if the
+    /// hash was not registered before.
     #[inline]
-    pub(crate) fn register<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
-        let make = || self.recycler.make(key.keyed, key.hash, guard);
-        let (entry, made) = self.table.find_or_insert(key.keyed, key.hash, make, guard);
-        match made {
-            Ok(_) => {
-                if self.live.add(1).is_multiple_of(RESIZE_CHECK) {
-                    self.table.grow_for(self.live.sum());
-                }
-                (entry, true)
-            }
-            Err(unused) => {
-                if let Some(unused) = unused {
-                    // SAFETY: `make` returned it and it was not linked.
-                    unsafe { self.recycler.unmake(unused) };
-                }
-                (entry, false)
-            }
+    pub(crate) fn touch_if_new(&self, key: Key, tier: &dyn Tier) {
+        if self.tracker.is_some() && !self.is_registered_besides(key, tier) {
+            self.touch(key.hash);
         }
     }
 
-    /// Takes a strong reference off an entry; the last removes it.
+    fn is_registered_besides(&self, key: Key, besides: &dyn Tier) -> bool {
+        let in_a_tier = self.tiers.load().iter().any(|attached| {
+            !std::ptr::addr_eq(attached.tier.as_ptr(), besides)
+                && attached.tier.upgrade().is_some_and(|tier| tier.holds(key))
+        });
+        in_a_tier || {
+            let guard = &epoch::pin();
+            self.find(key, guard).is_some_and(Entry::is_held)
+        }
+    }
+
+    // ---- entries ----
+
+    fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
+        if self.entries.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.table.find(key, guard)
+    }
+
+    /// The entry of a hash with a new handle, and whether the hash was
+    /// registered before.
+    fn register<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+        // Before the entry: who finds none counted must not miss one. See the
+        // module documentation.
+        let count = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
+        let (entry, made) = self.table.find_or_insert(key, guard);
+        if made {
+            self.table.grow_for(count);
+            (entry, self.is_present(key, None))
+        } else {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            (entry, true)
+        }
+    }
+
+    /// A handle to a hash, and whether the hash was registered before.
+    pub(crate) fn handle(self: &Arc<Self>, hash: SequenceHash) -> (BlockRegistrationHandle, bool) {
+        let guard = &epoch::pin();
+        let (entry, was_registered) = self.register(self.key(hash), guard);
+        (
+            BlockRegistrationHandle::from_acquired(entry, Arc::clone(self)),
+            was_registered,
+        )
+    }
+
+    /// Takes a handle off an entry.
     ///
     /// # Safety
     ///
-    /// The reference is the caller's, and the entry is one of this registry.
-    #[inline]
-    pub(crate) unsafe fn release(self: &Arc<Self>, entry: *const Entry) {
-        // SAFETY: the caller's reference keeps the entry from being retired.
-        if unsafe { (*entry).release() } {
-            // SAFETY: that was the last reference, so nobody else removes it.
-            unsafe { self.remove(entry) };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The caller took the last strong reference off `entry`.
-    #[cold]
-    #[inline(never)]
-    unsafe fn remove(self: &Arc<Self>, entry: *const Entry) {
+    /// The handle is the caller's, and the entry is one of this registry.
+    pub(super) unsafe fn release(self: &Arc<Self>, entry: *const Entry) {
+        // Pinned first: without its handle the entry may be ended and freed.
         let guard = epoch::pin();
-        // SAFETY: the entry is retired below, by nobody else, and freed only
-        // after the guard is gone.
-        let removed = unsafe { &*entry };
-        self.table.remove(removed, &guard);
-        let extras = removed.take_extras();
-        let live_here = self.live.subtract(1);
-        // SAFETY: the table no longer leads to the entry, and only this call
-        // retires it.
-        unsafe { self.recycler.retire(self, entry.cast_mut(), &guard) };
-        if live_here.is_multiple_of(RESIZE_CHECK) {
-            self.shrink_if_too_large(&guard);
+        // SAFETY: the caller's handle, and after it the guard, keep the entry.
+        let entry = unsafe { &*entry };
+        if entry.release() {
+            fence(Ordering::SeqCst);
+            if !self.is_present(entry.key(), None) {
+                self.end(entry, guard);
+            }
+        }
+    }
+
+    /// Whether there are entries that may have to be ended with a tenancy. To be
+    /// asked after the tenancies have ended, once for a batch.
+    #[inline]
+    pub(crate) fn has_entries(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.entries.load(Ordering::SeqCst) != 0
+    }
+
+    /// Ends the entry of a hash that a tier has just lost, if it has no handles
+    /// and no other tier has the hash.
+    #[cold]
+    pub(crate) fn forget(self: &Arc<Self>, key: Key) {
+        let guard = epoch::pin();
+        // SAFETY: the entry is used only while the guard is there.
+        let entry = self.find(key, &guard).map(std::ptr::from_ref);
+        if let Some(entry) = entry {
+            // SAFETY: found under the guard, which is still there.
+            let entry = unsafe { &*entry };
+            if !entry.is_held() && !self.is_present(key, None) {
+                self.end(entry, guard);
+            }
+        }
+    }
+
+    /// Ends an entry that has no handles, unless someone else does or it has got
+    /// one again.
+    fn end(self: &Arc<Self>, entry: &Entry, guard: Guard) {
+        if !entry.die() {
+            return;
+        }
+        self.table.remove(entry, &guard);
+        let extras = entry.take_extras();
+        self.garbage.fetch_add(1, Ordering::Relaxed);
+        let garbage = Arc::clone(&self.garbage);
+        let retired = Retired(std::ptr::from_ref(entry).cast_mut());
+        guard.defer(move || {
+            retired.free();
+            garbage.fetch_sub(1, Ordering::Relaxed);
+        });
+        let left = self.entries.fetch_sub(1, Ordering::Relaxed) - 1;
+        if self.table.is_too_large_for(left) {
+            self.table
+                .shrink_for(left, Arc::clone(self), |core| &core.table, &guard);
         }
         drop(guard);
         // Last, with nothing half done: attachments are the user's, and may
@@ -174,24 +294,41 @@ impl Core {
         drop(extras);
     }
 
-    fn shrink_if_too_large(self: &Arc<Self>, guard: &Guard) {
-        let live = self.live.sum();
-        if self.table.is_too_large_for(live) {
-            self.table.shrink_for(live, Arc::clone(self), |core| &core.table, guard);
+    /// Entries that have been removed and may still be read by someone.
+    pub(super) fn garbage(&self) -> u64 {
+        self.garbage.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Handles keep the core, so what is left has none: entries of hashes
+        // whose last tier went away unnoticed, with their attachments.
+        let guard = &epoch::pin();
+        let mut entries = Vec::new();
+        self.table.for_each(guard, |entry| {
+            entries.push(std::ptr::from_ref(entry).cast_mut())
+        });
+        for entry in entries {
+            let retired = Retired(entry);
+            // SAFETY: the core is going, and nobody else can reach its entries.
+            drop(unsafe { (*entry).take_extras() });
+            retired.free();
         }
     }
+}
 
-    pub(super) fn recycler(&self) -> &Recycler {
-        &self.recycler
-    }
+/// An entry out of the table.
+struct Retired(*mut Entry);
 
-    /// Entries that have been removed and may still be read by someone.
-    pub(crate) fn pending_garbage(&self) -> u64 {
-        self.recycler.pending()
-    }
+// SAFETY: an entry is freed by whichever thread runs the deferral, and is nobody
+// else's by then.
+unsafe impl Send for Retired {}
 
-    /// Entries that are live, for the recycler to decide what is worth keeping.
-    pub(super) fn live(&self) -> u64 {
-        self.live.sum()
+impl Retired {
+    fn free(self) {
+        // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`;
+        // nobody can reach this one any more, and its extras have been taken.
+        drop(unsafe { Box::from_raw(self.0) });
     }
 }

@@ -8,42 +8,44 @@ use std::sync::Arc;
 use crate::SequenceHash;
 use crate::blocks::BlockMetadata;
 
+use super::BlockRegistry;
 use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
 use super::core::Core;
 use super::entry::Entry;
-use super::BlockRegistry;
 
 /// A function called when a handle is touched.
 pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
 
 /// A registered sequence hash.
 ///
-/// A hash is registered in a [`BlockRegistry`] for as long as it has a handle:
-/// one of these, a block that holds its content in some manager, or a
-/// [`WeakBlock`](crate::WeakBlock). The same handle serves every tier. Cloning
-/// one costs two atomic increments, dropping one two decrements; dropping the
-/// last unregisters the hash and drops its attachments.
+/// A hash is registered in a [`BlockRegistry`] for as long as it has a handle
+/// (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
+/// content, active or inactive, in some manager of the registry. The same handle
+/// serves every tier. When the last of them is gone the attachments are dropped.
+///
+/// The first handle to a hash allocates; cloning one is two atomic increments.
 pub struct BlockRegistrationHandle {
     entry: NonNull<Entry>,
     core: Arc<Core>,
 }
 
-// SAFETY: an entry is made of atomics and locks, apart from its key and hash,
-// which do not change while it has a strong reference; attachments are required
-// to be `Send + Sync`, and callbacks are too.
+// SAFETY: an entry is made of atomics and locks, apart from its key, which does
+// not change; attachments are required to be `Send + Sync`, and callbacks are.
 unsafe impl Send for BlockRegistrationHandle {}
 // SAFETY: as above.
 unsafe impl Sync for BlockRegistrationHandle {}
 
 impl BlockRegistrationHandle {
-    /// Takes over one strong reference to `entry`, an entry of `core`.
-    pub(crate) fn from_acquired(entry: &Entry, core: Arc<Core>) -> Self {
-        Self { entry: NonNull::from(entry), core }
+    /// Takes over a handle to `entry`, an entry of `core`.
+    pub(super) fn from_acquired(entry: &Entry, core: Arc<Core>) -> Self {
+        Self {
+            entry: NonNull::from(entry),
+            core,
+        }
     }
 
-    #[inline]
-    pub(crate) fn entry(&self) -> &Entry {
-        // SAFETY: the handle has a strong reference to the entry.
+    fn entry(&self) -> &Entry {
+        // SAFETY: an entry with a handle is not freed.
         unsafe { self.entry.as_ref() }
     }
 
@@ -58,21 +60,15 @@ impl BlockRegistrationHandle {
     }
 
     /// Whether a block of metadata type `T`, in any manager of this registry,
-    /// is registered under the hash. Lock-free.
-    ///
-    /// A registration is counted when its block can be matched, an eviction
-    /// after the block cannot be matched any more; in between, the answer may
-    /// be the one before.
+    /// is registered under the hash: one that could be matched at some instant of
+    /// the call. Lock-free.
     pub fn has_block<T: BlockMetadata>(&self) -> bool {
         self.has_any_block(&[TypeId::of::<T>()])
     }
 
     /// Whether [`has_block`](Self::has_block) holds for any of the types.
     pub fn has_any_block(&self, type_ids: &[TypeId]) -> bool {
-        type_ids
-            .iter()
-            .filter_map(|&type_id| self.core.known_tier(type_id))
-            .any(|tier| self.entry().present(tier) > 0)
+        self.core.is_present(self.entry().key(), Some(type_ids))
     }
 
     /// Adds a function to be called by [`touch`](Self::touch). Takes a lock of
@@ -116,7 +112,9 @@ impl BlockRegistrationHandle {
     /// If a value of the type has been attached with
     /// [`attach_unique`](Self::attach_unique).
     pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
-        self.entry().extras().with_attachments(|attachments| attachments.add(value))
+        self.entry()
+            .extras()
+            .with_attachments(|attachments| attachments.add(value))
     }
 
     /// Runs `f` with the attachments locked, or with `None` if there have never
@@ -135,14 +133,16 @@ impl BlockRegistrationHandle {
 impl Clone for BlockRegistrationHandle {
     fn clone(&self) -> Self {
         self.entry().acquire();
-        Self { entry: self.entry, core: Arc::clone(&self.core) }
+        Self {
+            entry: self.entry,
+            core: Arc::clone(&self.core),
+        }
     }
 }
 
 impl Drop for BlockRegistrationHandle {
     fn drop(&mut self) {
-        // SAFETY: the handle has one strong reference, given up here, to an
-        // entry of this registry.
+        // SAFETY: this is the handle that is given up, to an entry of this core.
         unsafe { self.core.release(self.entry.as_ptr()) };
     }
 }
@@ -152,8 +152,14 @@ impl fmt::Debug for BlockRegistrationHandle {
         let extras = self.entry().existing_extras();
         f.debug_struct("BlockRegistrationHandle")
             .field("seq_hash", &self.seq_hash())
-            .field("attached_types", &self.with_attachments(|all| all.map_or(0, |all| all.len())))
-            .field("touch_callbacks", &extras.map_or(0, |extras| extras.callback_count()))
+            .field(
+                "attached_types",
+                &self.with_attachments(|all| all.map_or(0, |all| all.len())),
+            )
+            .field(
+                "touch_callbacks",
+                &extras.map_or(0, |extras| extras.callbacks().len()),
+            )
             .finish()
     }
 }

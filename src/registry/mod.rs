@@ -1,41 +1,37 @@
 //! The registry: which sequence hashes are registered, shared by all tiers.
 //!
-//! A [`BlockRegistry`] maps sequence hashes to entries. An entry lives as long as
-//! something refers to it: a block in some manager, active or inactive, a
-//! [`BlockRegistrationHandle`], or a [`WeakBlock`](crate::WeakBlock). It counts
-//! the blocks of each metadata type, so that one look-up tells in which tiers a
-//! hash can be found, and carries typed attachments and touch callbacks.
-//!
-//! Which *block* holds a hash is not the registry's business: every manager has
-//! an index of its own for that, and matching does not come here at all.
+//! A hash is registered while some manager of the [`BlockRegistry`] has a block of
+//! it, active or inactive, or somebody has a handle to it: a
+//! [`BlockRegistrationHandle`] or a [`WeakBlock`](crate::WeakBlock). The registry
+//! tells in which tiers a hash can be found, and carries typed attachments and
+//! touch callbacks for as long as it is registered.
 //!
 //! # How it is built
 //!
+//! Blocks are found through the managers' own indexes, so that the hot path
+//! never comes here. What is kept here is an *entry* for every hash that somebody
+//! has asked for a handle to.
+//!
 //! | file | idea |
 //! |---|---|
-//! | `table` | the hash table: a split-ordered list that grows and shrinks without stopping anyone |
-//! | `entry` | what is known of one hash, in one cache line |
-//! | `recycle` | entries are used again after their grace period |
-//! | `extras` | what few entries have, allocated on first use |
-//! | `core` | the three together: registering, looking up, and the end of an entry |
+//! | `core` | when a hash is registered, and when its entry ends |
+//! | `table` | the entries' hash table: a split-ordered list that grows and shrinks without stopping anyone |
+//! | `entry` | the handles and extras of one hash |
+//! | `extras` | attachments and callbacks, allocated on first use |
 //!
-//! Look-ups, registrations and removals are lock-free. Look-ups and
-//! registrations of a batch pin the epoch once. Hashing is keyed per registry,
-//! because sequence hashes are made from user input.
+//! Look-ups, registrations and removals are lock-free; entries are reclaimed by
+//! epochs. Hashing is keyed per registry, because sequence hashes are made from
+//! user input.
 
 mod attachments;
 mod core;
 mod entry;
 mod extras;
 mod handle;
-mod recycle;
 mod table;
-mod tally;
 
 use std::any::TypeId;
 use std::sync::Arc;
-
-use crossbeam_epoch as epoch;
 
 use crate::SequenceHash;
 use crate::blocks::BlockMetadata;
@@ -44,8 +40,7 @@ use crate::tinylfu::FrequencyTracker;
 pub use attachments::{AttachmentError, TypedAttachments};
 pub use handle::BlockRegistrationHandle;
 
-pub(crate) use self::core::{Core, MAX_TIERS};
-pub(crate) use entry::Entry;
+pub(crate) use self::core::{Core, Tier};
 
 /// Builds a [`BlockRegistry`].
 ///
@@ -77,7 +72,9 @@ impl BlockRegistryBuilder {
 
     /// The registry, empty.
     pub fn build(self) -> BlockRegistry {
-        BlockRegistry { core: Arc::new(Core::new(self.frequency_tracker)) }
+        BlockRegistry {
+            core: Arc::new(Core::new(self.frequency_tracker)),
+        }
     }
 }
 
@@ -119,14 +116,15 @@ impl BlockRegistry {
     /// How often a hash was accessed, as the frequency tracker estimates it;
     /// 0 without one.
     pub fn count(&self, seq_hash: SequenceHash) -> u32 {
-        self.core.tracker().map_or(0, |tracker| tracker.count(seq_hash.as_u128()))
+        self.core
+            .tracker()
+            .map_or(0, |tracker| tracker.count(seq_hash.as_u128()))
     }
 
     /// Whether each hash has a block of metadata type `T`, active or inactive,
     /// in some manager of this registry; in the order of the input.
     ///
-    /// Lock-free, under one epoch pin. Allocates the result. Does not count as
-    /// an access. See [`BlockRegistrationHandle::has_block`] for what it means
+    /// Lock-free; allocates the result. Does not count as an access. See [`BlockRegistrationHandle::has_block`] for what it means
     /// while blocks come and go; to get hold of a block, match it.
     pub fn check_presence<T: BlockMetadata>(
         &self,
@@ -142,28 +140,16 @@ impl BlockRegistry {
         seq_hashes: &[SequenceHash],
         type_ids: &[TypeId],
     ) -> Vec<(SequenceHash, bool)> {
-        let tiers: Vec<usize> = type_ids
-            .iter()
-            .filter_map(|&type_id| self.core.known_tier(type_id))
-            .collect();
-        let guard = &epoch::pin();
-        seq_hashes
-            .iter()
-            .map(|&hash| {
-                (hash, self.core.is_present(self.core.key(hash), &tiers, guard))
-            })
-            .collect()
+        self.core.presence(seq_hashes, type_ids)
     }
 
     /// A handle to a hash, which is registered if it was not.
     ///
-    /// Counts an access if the hash was not registered. Lock-free; allocates
-    /// only if no removed entry can be used again.
+    /// Counts an access if the hash was not registered. Lock-free; the first
+    /// handle to a hash allocates.
     pub fn register_sequence_hash(&self, seq_hash: SequenceHash) -> BlockRegistrationHandle {
-        let guard = &epoch::pin();
-        let (entry, is_new) = self.core.register(self.core.key(seq_hash), guard);
-        let handle = BlockRegistrationHandle::from_acquired(entry, Arc::clone(&self.core));
-        if is_new {
+        let (handle, was_registered) = self.core.handle(seq_hash);
+        if !was_registered {
             self.core.touch(seq_hash);
         }
         handle
@@ -188,34 +174,31 @@ impl BlockRegistry {
         seq_hash: SequenceHash,
         touch: bool,
     ) -> Option<BlockRegistrationHandle> {
-        let handle = {
-            let guard = &epoch::pin();
-            let entry = self.core.acquire(self.core.key(seq_hash), guard)?;
-            BlockRegistrationHandle::from_acquired(entry, Arc::clone(&self.core))
-        };
+        if !self.is_registered(seq_hash) {
+            return None;
+        }
         if touch {
             self.core.touch(seq_hash);
         }
-        Some(handle)
+        Some(self.core.handle(seq_hash).0)
     }
 
     /// Whether a hash is registered. Lock-free.
     pub fn is_registered(&self, seq_hash: SequenceHash) -> bool {
-        let guard = &epoch::pin();
-        self.core.find(self.core.key(seq_hash), guard).is_some()
+        self.core.is_registered(self.core.key(seq_hash))
     }
 
     /// How many hashes are registered: exact while none is registered or
-    /// removed. Reads a row of counters for every thread.
+    /// removed. O(blocks) over all managers of the registry.
     pub fn registered_count(&self) -> usize {
         self.core.len()
     }
 
-    /// Entries that have been removed and whose memory waits for readers that may
-    /// still be looking at it: a gauge. Stays below a few hundred for each thread
-    /// that removes, unless a thread is suspended inside a look-up.
+    /// Entries of hashes that are no longer registered, whose memory waits for
+    /// readers that may still be looking at it: a gauge. Blocks leave no garbage,
+    /// only handles do.
     pub fn pending_garbage(&self) -> u64 {
-        self.core.pending_garbage()
+        self.core.garbage()
     }
 
     /// The frequency tracker, if there is one.

@@ -32,6 +32,7 @@ use std::ptr;
 use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::SequenceHash;
+use crate::engine::index::Key;
 use crate::engine::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
@@ -61,26 +62,15 @@ impl Node {
     pub(super) fn entry(key: u64) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
-            order: AtomicU64::new(key.reverse_bits() | ENTRY),
+            order: AtomicU64::new(entry_order(key)),
         }
     }
 
-    /// Makes this an unlinked entry with another key.
-    pub(super) fn renew(&self, key: u64) {
-        self.order.store(key.reverse_bits() | ENTRY, Ordering::Relaxed);
-    }
-
-    /// The link of a node that is in no table, for the recycler to use.
-    pub(super) fn stacked(&self) -> *mut Node {
-        self.next.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_stacked(&self, next: *mut Node) {
-        self.next.store(next, Ordering::Relaxed);
-    }
-
     fn marker() -> Self {
-        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU64::new(0) }
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            order: AtomicU64::new(0),
+        }
     }
 
     fn order(&self) -> u64 {
@@ -110,6 +100,10 @@ impl Node {
             }
         }
     }
+}
+
+fn entry_order(key: u64) -> u64 {
+    key.reverse_bits() | ENTRY
 }
 
 fn marker_order(bucket: usize) -> u64 {
@@ -176,57 +170,61 @@ impl Table {
             size: AtomicU64::new(FIRST as u64),
             shrinking: AtomicBool::new(false),
         };
-        table.marker(0).order.store(marker_order(0) | LINKED, Ordering::Release);
+        table
+            .marker(0)
+            .order
+            .store(marker_order(0) | LINKED, Ordering::Release);
         table
     }
 
-    /// The live entry of a hash.
-    pub(super) fn find<'g>(
-        &'g self,
-        key: u64,
-        hash: SequenceHash,
-        guard: &'g Guard,
-    ) -> Option<&'g Entry> {
-        let start = self.start(key, guard);
-        self.seek(start, key.reverse_bits() | ENTRY, Some(hash), guard).found
+    /// The entry of a hash.
+    pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
+        let start = self.start(key.keyed, guard);
+        self.seek(start, entry_order(key.keyed), Some(key.hash), guard)
+            .found
     }
 
-    /// The live entry of a hash with a new strong reference; `make` makes it if
-    /// there is none, and is called at most once. Returns whether it was made.
-    pub(super) fn find_or_insert<'g>(
-        &'g self,
-        key: u64,
-        hash: SequenceHash,
-        make: impl FnOnce() -> *mut Entry,
-        guard: &'g Guard,
-    ) -> (&'g Entry, Result<Made, Option<*mut Entry>>) {
-        let start = self.start(key, guard);
-        let mut make = Some(make);
-        let mut made: Option<*mut Entry> = None;
+    /// The entry of a hash with a new handle, made if there is none. Returns
+    /// whether it was made.
+    pub(super) fn find_or_insert<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+        let start = self.start(key.keyed, guard);
+        let mut made: Option<Box<Entry>> = None;
         loop {
-            let position = self.seek(start, key.reverse_bits() | ENTRY, Some(hash), guard);
+            let position = self.seek(start, entry_order(key.keyed), Some(key.hash), guard);
             if let Some(entry) = position.found {
                 if entry.try_acquire() {
-                    return (entry, Err(made));
+                    return (entry, false);
                 }
-                // Its last reference is gone, and whoever took it off may
-                // sleep: finish the removal for them.
+                // Dead, and whoever killed it may sleep: finish the removal.
                 entry.node.kill();
                 continue;
             }
-            let entry = *made.get_or_insert_with(|| make.take().expect("called once")());
-            // SAFETY: `make` returns an entry that is the caller's alone until
-            // it is linked.
-            let new: &'g Entry = unsafe { &*entry };
-            new.node.next.store(position.at.0, Ordering::Relaxed);
-            if position.before.exchange_next(position.at, Link::to(&new.node)) {
-                return (new, Ok(Made));
+            let new = Box::into_raw(made.take().unwrap_or_else(|| Box::new(Entry::new(key))));
+            // SAFETY: the box's, and the caller's alone until it is linked.
+            let entry: &'g Entry = unsafe { &*new };
+            entry.node.next.store(position.at.0, Ordering::Relaxed);
+            if position.before.exchange_next(position.at, Link(new.cast())) {
+                return (entry, true);
+            }
+            // SAFETY: it was not linked, so the box is still the caller's alone.
+            made = Some(unsafe { Box::from_raw(new) });
+        }
+    }
+
+    /// Calls `visit` with every entry.
+    pub(super) fn for_each<'g>(&'g self, guard: &'g Guard, mut visit: impl FnMut(&'g Entry)) {
+        let mut at = self.marker(0).next();
+        // SAFETY: read under `guard` from a node of the table.
+        while let Some(node) = unsafe { at.node(guard) } {
+            at = node.next();
+            if node.order() & ENTRY == ENTRY && !at.is_dead() {
+                // SAFETY: only entries have an entry's order; see `seek`.
+                visit(unsafe { &*ptr::from_ref(node).cast::<Entry>() });
             }
         }
     }
 
-    /// Unlinks an entry that has no strong reference any more. When this
-    /// returns, nobody who is not already under a guard can reach it.
+    /// Unlinks a dead entry. When this returns, nobody who is not already under a guard can reach it.
     pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
         entry.node.kill();
         let order = entry.node.order();
@@ -246,12 +244,9 @@ impl Table {
             self.segment(last);
             // Release: pairs with the acquire in `start`. An exchange, since
             // another thread may have been first.
-            let _ = self.size.compare_exchange(
-                size,
-                size * 2,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            let _ =
+                self.size
+                    .compare_exchange(size, size * 2, Ordering::Release, Ordering::Relaxed);
         }
     }
 
@@ -438,7 +433,11 @@ impl Table {
             loop {
                 // SAFETY: read under `guard` from a node of the table.
                 let Some(node) = (unsafe { at.node(guard) }) else {
-                    return Position { before, at, found: None };
+                    return Position {
+                        before,
+                        at,
+                        found: None,
+                    };
                 };
                 let next = node.next();
                 if next.is_dead() {
@@ -450,7 +449,11 @@ impl Table {
                 }
                 let reached = node.order();
                 if reached > order {
-                    return Position { before, at, found: None };
+                    return Position {
+                        before,
+                        at,
+                        found: None,
+                    };
                 }
                 if reached == order && hash.is_some() {
                     // SAFETY: only entries have an entry's order, and only
@@ -458,7 +461,11 @@ impl Table {
                     // field of a `repr(C)` entry.
                     let entry = unsafe { &*ptr::from_ref(node).cast::<Entry>() };
                     if Some(entry.hash()) == hash {
-                        return Position { before, at, found: Some(entry) };
+                        return Position {
+                            before,
+                            at,
+                            found: Some(entry),
+                        };
                     }
                 }
                 before = node;
@@ -467,9 +474,6 @@ impl Table {
         }
     }
 }
-
-/// `find_or_insert` linked the entry it made.
-pub(super) struct Made;
 
 /// Segments out of the directory, to be freed after a grace period.
 struct Segments([*mut Node; SEGMENTS]);

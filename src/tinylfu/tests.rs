@@ -237,6 +237,34 @@ fn threads_at_once_are_never_counted_twice() {
 }
 
 #[test]
+fn the_shared_stripe_has_one_writer_at_a_time() {
+    let (tracker, _) = recorded(ROOMY, 0);
+    let threads = 40;
+    let numbered = Barrier::new(threads);
+    let touch = &|owner| {
+        let shares = crate::engine::thread::index() >= 32;
+        numbered.wait();
+        // Two writers at once would trip an assertion of the stripe.
+        for _ in 0..if shares { 20_000 } else { 100 } {
+            tracker.touch(spread(owner, 1));
+        }
+        shares
+    };
+    let shares: Vec<bool> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads as u64)
+            .map(|owner| scope.spawn(move || touch(owner)))
+            .collect();
+        let joined = threads.into_iter().map(|thread| thread.join().unwrap());
+        joined.collect()
+    });
+    assert!(shares.contains(&true));
+    for (owner, shares) in shares.into_iter().enumerate() {
+        // A stripe of one's own keeps what the table cannot take now.
+        assert!(shares || tracker.count(spread(owner as u64, 1)) == 15);
+    }
+}
+
+#[test]
 fn a_held_table_stops_nobody_and_costs_what_the_stripe_cannot_hold() {
     /// Parks the thread that asks first.
     struct Park(mpsc::SyncSender<()>, std::sync::Mutex<mpsc::Receiver<()>>);

@@ -8,8 +8,7 @@
 //!
 //! # The graph
 //!
-//! Parent and child meet at a [key](key), and each key in use has a
-//! [node](nodes):
+//! Parent and child meet at a [key], and each key in use has a [node](nodes):
 //!
 //! - A node has *residents*, the blocks listed under its key. Normally one.
 //!   Two hashes can share a key, as can two blocks with the same hash; such

@@ -105,7 +105,7 @@ impl Leaves for TickLeaves {
 
     #[inline]
     fn list(&mut self, slot: u32, leaf: bool) {
-        if self.next >= self.begin || self.read != 0 {
+        if self.next >= self.begin {
             self.advance_pass();
         }
         let tick = self.next;

@@ -1,0 +1,256 @@
+//! This crate and `kvbm-logical`, side by side: the same operations on the same
+//! inputs in one process.
+//!
+//! `cargo bench --bench side_by_side` runs everything; a filter, as in
+//! `cargo bench --bench side_by_side -- lifecycle`, runs a part. Times are per
+//! batch; the throughput criterion prints is in blocks. What is worth comparing
+//! is the ratio within one run.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dynamo_tokens::PositionalLineageHash as SequenceHash;
+
+/// Blocks a request.
+const BATCH: usize = 32;
+/// Blocks of the pools.
+const POOL: usize = 10_000;
+
+#[derive(Clone)]
+struct Tier;
+
+/// Hashes of a chain of `BATCH` blocks that no other chain shares.
+fn chain(number: u64) -> [SequenceHash; BATCH] {
+    let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6;
+    std::array::from_fn(|at| {
+        let at = at as u64;
+        let parent = at.checked_sub(1).map(|above| seed + above);
+        SequenceHash::new(seed + at, parent, at)
+    })
+}
+
+/// Requests that share prefixes as chats do: a prompt by Zipf's law, then
+/// blocks of its own.
+struct Requests {
+    hashes: Vec<[SequenceHash; BATCH]>,
+}
+
+impl Requests {
+    const PROMPTS: u64 = 512;
+
+    fn new(count: usize, seed: u64) -> Self {
+        let mut state = seed;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let weights: Vec<f64> = (1..=Self::PROMPTS).map(|rank| 1.0 / rank as f64).collect();
+        let total: f64 = weights.iter().sum();
+        let hashes = (0..count)
+            .map(|_| {
+                let mut point = (random() >> 11) as f64 / (1_u64 << 53) as f64 * total;
+                let prompt = weights
+                    .iter()
+                    .position(|weight| {
+                        point -= weight;
+                        point <= 0.0
+                    })
+                    .unwrap_or(0) as u64;
+                let shared = 8 + (prompt % 16) as usize;
+                let own = chain(Self::PROMPTS + (random() >> 16));
+                let prompt = chain(prompt);
+                std::array::from_fn(|at| match at {
+                    at if at < shared => prompt[at],
+                    at if at == shared => SequenceHash::new(
+                        own[at].current_sequence_hash(),
+                        Some(prompt[at - 1].current_sequence_hash()),
+                        at as u64,
+                    ),
+                    at => own[at],
+                })
+            })
+            .collect();
+        Self { hashes }
+    }
+}
+
+/// One crate's side: the same source against either.
+macro_rules! side {
+    ($name:ident, $krate:ident) => {
+        mod $name {
+            use super::*;
+            use $krate::manager::{FrequencyTrackingCapacity, LineageEviction};
+            use $krate::{BlockManager, BlockRegistry, ImmutableBlock};
+
+            pub fn manager(policy: &str) -> BlockManager<Tier> {
+                let tracker = FrequencyTrackingCapacity::Small.create_tracker();
+                let registry = match policy {
+                    "multi-lru" => BlockRegistry::builder().frequency_tracker(tracker).build(),
+                    _ => BlockRegistry::new(),
+                };
+                let builder = BlockManager::builder()
+                    .block_count(POOL)
+                    .block_size(16)
+                    .registry(registry);
+                match policy {
+                    "lru" => builder.with_lru_backend(),
+                    "multi-lru" => builder.with_multi_lru_backend(),
+                    "lineage-fifo" => builder.with_lineage_backend_eviction(LineageEviction::Fifo),
+                    _ => builder.with_lineage_backend(),
+                }
+                .build()
+                .unwrap()
+            }
+
+            /// Match, allocate, stage and register one request.
+            pub fn request(
+                manager: &BlockManager<Tier>,
+                hashes: &[SequenceHash],
+            ) -> Vec<ImmutableBlock<Tier>> {
+                let mut held = manager.match_blocks(hashes);
+                let missing = &hashes[held.len()..];
+                let blocks = manager
+                    .allocate_blocks(missing.len())
+                    .expect("the pool is large");
+                let complete = blocks
+                    .into_iter()
+                    .zip(missing)
+                    .map(|(block, &hash)| block.stage(hash, 16).unwrap())
+                    .collect();
+                held.extend(manager.register_blocks(complete));
+                held
+            }
+
+            pub fn fill(manager: &BlockManager<Tier>) {
+                for number in 0..(POOL / BATCH + 1) as u64 {
+                    drop(request(manager, &chain(u64::MAX - number)));
+                }
+            }
+
+            pub fn lifecycle(c: &mut Criterion) {
+                let mut group = c.benchmark_group("lifecycle under eviction");
+                group.throughput(Throughput::Elements(BATCH as u64));
+                for policy in ["lru", "multi-lru", "lineage-tick", "lineage-fifo"] {
+                    let manager = manager(policy);
+                    fill(&manager);
+                    let mut number = 0;
+                    group.bench_function(format!("{policy}/{}", stringify!($name)), |b| {
+                        b.iter(|| {
+                            number += 1;
+                            drop(request(&manager, &chain(number)));
+                        });
+                    });
+                }
+            }
+
+            pub fn matches(c: &mut Criterion) {
+                let mut group = c.benchmark_group("match 32 and drop");
+                group.throughput(Throughput::Elements(BATCH as u64));
+                let hashes = chain(1);
+                for policy in ["lru", "lineage-tick"] {
+                    let manager = manager(policy);
+                    let held = request(&manager, &hashes);
+                    group.bench_function(format!("active/{policy}/{}", stringify!($name)), |b| {
+                        b.iter(|| drop(manager.match_blocks(black_box(&hashes))));
+                    });
+                    drop(held);
+                    group.bench_function(format!("inactive/{policy}/{}", stringify!($name)), |b| {
+                        b.iter(|| drop(manager.match_blocks(black_box(&hashes))));
+                    });
+                }
+            }
+
+            pub fn allocate(c: &mut Criterion) {
+                let mut group = c.benchmark_group("allocate and drop");
+                let manager = manager("lru");
+                for count in [1, BATCH] {
+                    group.throughput(Throughput::Elements(count as u64));
+                    group.bench_function(format!("{count}/{}", stringify!($name)), |b| {
+                        b.iter(|| drop(manager.allocate_blocks(black_box(count))));
+                    });
+                }
+            }
+
+            pub fn guards(c: &mut Criterion) {
+                let manager = manager("lru");
+                let held = request(&manager, &chain(1));
+                c.bench_function(&format!("clone and drop/{}", stringify!($name)), |b| {
+                    b.iter(|| drop(black_box(held[0].clone())));
+                });
+                let hashes = chain(1);
+                let mut group = c.benchmark_group("check_presence 32");
+                group.throughput(Throughput::Elements(BATCH as u64));
+                group.bench_function(stringify!($name), |b| {
+                    b.iter(|| manager.block_registry().check_presence::<Tier>(&hashes));
+                });
+            }
+
+            pub fn mixed(c: &mut Criterion) {
+                let mut group = c.benchmark_group("mixed Zipf requests");
+                group.sample_size(10);
+                for policy in ["lru", "lineage-tick"] {
+                    for threads in [1_usize, 2] {
+                        let manager = manager(policy);
+                        fill(&manager);
+                        let requests: Vec<Requests> = (0..threads)
+                            .map(|thread| Requests::new(4_000, 1 + thread as u64))
+                            .collect();
+                        group.throughput(Throughput::Elements((BATCH * threads) as u64));
+                        let name = format!("{policy}/{threads} threads/{}", stringify!($name));
+                        group.bench_function(name, |b| {
+                            b.iter_custom(|rounds| run(&manager, &requests, rounds as usize));
+                        });
+                    }
+                }
+            }
+
+            /// Every thread runs `rounds` requests and holds the last four. Wall
+            /// time between two barriers.
+            fn run(manager: &BlockManager<Tier>, requests: &[Requests], rounds: usize) -> Duration {
+                let barrier = Barrier::new(requests.len() + 1);
+                std::thread::scope(|scope| {
+                    for requests in requests {
+                        let barrier = &barrier;
+                        scope.spawn(move || {
+                            let mut held = std::collections::VecDeque::with_capacity(5);
+                            barrier.wait();
+                            for round in 0..rounds {
+                                let hashes = &requests.hashes[round % requests.hashes.len()];
+                                held.push_back(request(manager, hashes));
+                                if held.len() > 4 {
+                                    held.pop_front();
+                                }
+                            }
+                            barrier.wait();
+                        });
+                    }
+                    barrier.wait();
+                    let start = Instant::now();
+                    barrier.wait();
+                    start.elapsed()
+                })
+            }
+        }
+    };
+}
+
+side!(lockfree, kvbm_lockfree);
+side!(reference, kvbm_logical);
+
+criterion_group!(
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets =
+        lockfree::allocate, reference::allocate,
+        lockfree::matches, reference::matches,
+        lockfree::guards, reference::guards,
+        lockfree::lifecycle, reference::lifecycle,
+        lockfree::mixed, reference::mixed
+);
+criterion_main!(benches);
