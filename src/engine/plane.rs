@@ -59,8 +59,9 @@ impl Plane {
         if self.taken.load(Ordering::Relaxed) {
             return None;
         }
-        // Acquire: pairs with the release of the holder before.
-        (!self.taken.swap(true, Ordering::Acquire)).then_some(Held { plane: self })
+        // Acquire: pairs with the release of the holder before. A `Held` is made
+        // only by the winner: dropping one lets go of the plane.
+        (!self.taken.swap(true, Ordering::Acquire)).then(|| Held { plane: self })
     }
 }
 

@@ -32,7 +32,9 @@ impl Sweep {
     /// Vacates up to `max` inactive blocks and calls `sink` with each. Returns
     /// how many. O(block count); allocates under a leaf-first policy.
     ///
-    /// Goes around once: a block that is released behind the hand is missed.
+    /// Fewer than `max` means that the slots were gone around once without
+    /// passing over an inactive block. One that is released behind the hand is
+    /// missed.
     pub(super) fn evict<'s>(
         &self,
         max: usize,
@@ -41,11 +43,11 @@ impl Sweep {
         mut sink: impl FnMut(&'s Slot),
     ) -> usize {
         let mut evicted = 0;
-        // Taking leaves makes leaves of their parents.
         loop {
-            let before = evicted;
-            evicted += self.go_around(max - evicted, slots, reset, &mut sink);
-            if evicted == before || evicted == max || !self.leaf_first {
+            let round = self.go_around(max - evicted, slots, reset, &mut sink);
+            evicted += round.evicted;
+            // Taking leaves, whoever did, makes leaves of their parents.
+            if evicted == max || round.parents == 0 {
                 return evicted;
             }
         }
@@ -57,9 +59,11 @@ impl Sweep {
         slots: &'s [Slot],
         reset: bool,
         sink: &mut impl FnMut(&'s Slot),
-    ) -> usize {
-        let parents: HashSet<_> = if self.leaf_first {
-            inactive(slots)
+    ) -> Round {
+        let parents: HashSet<u64> = if self.leaf_first {
+            slots
+                .iter()
+                .filter(|slot| slot.word().is_inactive())
                 .filter_map(|slot| keys(slot).parent)
                 .collect()
         } else {
@@ -67,27 +71,37 @@ impl Sweep {
         };
         // Relaxed: a hint where to begin.
         let hand = self.hand.load(Ordering::Relaxed) as usize % slots.len();
-        let mut evicted = 0;
+        let mut round = Round {
+            evicted: 0,
+            parents: 0,
+        };
         for at in (hand..slots.len()).chain(0..hand) {
-            if evicted == max {
+            if round.evicted == max {
                 self.hand.store(at as u32, Ordering::Relaxed);
                 break;
             }
             let slot = &slots[at];
-            let is_parent = || self.leaf_first && parents.contains(&keys(slot).own);
-            if slot.word().is_inactive() && !is_parent() && vacate_inactive(slot, reset) {
+            if !slot.word().is_inactive() {
+                continue;
+            }
+            if self.leaf_first && parents.contains(&keys(slot).own) {
+                round.parents += 1;
+            } else if vacate_inactive(slot, reset) {
                 sink(slot);
-                evicted += 1;
+                round.evicted += 1;
             }
         }
-        evicted
+        round
     }
+}
+
+/// What going around the slots once came to.
+struct Round {
+    evicted: usize,
+    /// Inactive blocks passed over for the sake of their children.
+    parents: usize,
 }
 
 fn keys(slot: &Slot) -> Keys {
     Keys::of(slot.hash(), slot.id())
-}
-
-fn inactive(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
-    slots.iter().filter(|slot| slot.word().is_inactive())
 }

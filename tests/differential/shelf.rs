@@ -1,0 +1,35 @@
+//! Guards of one kind, from which operations choose by [`Pick`].
+
+use crate::ops::Pick;
+use crate::outcome::Outcome;
+
+/// Acts on the picked element; does nothing where there is none.
+pub fn with<G>(
+    shelf: &mut Vec<G>,
+    pick: Pick,
+    act: impl FnOnce(&mut Vec<G>, usize) -> Outcome,
+) -> Outcome {
+    if shelf.is_empty() {
+        return Outcome::Skipped;
+    }
+    let at = pick % shelf.len();
+    act(shelf, at)
+}
+
+/// Drops the picked guard.
+pub fn remove<G>(shelf: &mut Vec<G>, pick: Pick) -> Outcome {
+    with(shelf, pick, |shelf, at| {
+        drop(shelf.remove(at));
+        Outcome::Done
+    })
+}
+
+/// Takes up to `count` neighbours, from the picked one on.
+pub fn take_some<G>(shelf: &mut Vec<G>, pick: Pick, count: usize) -> Vec<G> {
+    if shelf.is_empty() {
+        return Vec::new();
+    }
+    let start = pick % shelf.len();
+    let end = (start + count).min(shelf.len());
+    shelf.drain(start..end).collect()
+}
