@@ -75,8 +75,6 @@
 //! * `metrics` (default): export of the metrics to Prometheus.
 //! * `replay`: the program `kvbm-replay`.
 
-#![warn(missing_docs)]
-
 pub mod blocks;
 mod engine;
 mod ids;
@@ -95,3 +93,8 @@ pub use engine::{AuditError, AuditReport};
 pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
 pub use manager::BlockManager;
 pub use registry::BlockRegistry;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

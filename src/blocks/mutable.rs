@@ -7,7 +7,6 @@ use std::ptr::NonNull;
 use dynamo_tokens::TokenBlock;
 
 use crate::engine::{Slot, Store};
-use crate::metrics::Counter;
 use crate::{KvbmSequenceHashProvider, SequenceHash};
 
 use super::{BlockError, BlockId, BlockMetadata, CompleteBlock};
@@ -89,8 +88,7 @@ impl<T: BlockMetadata + Sync> MutableBlock<T> {
                 block: self,
             });
         }
-        self.store().count(Counter::Stagings, 1);
-        self.slot().set_hash(seq_hash);
+        self.store().stage(self.slot(), seq_hash);
         Ok(CompleteBlock::new(self.into_slot()))
     }
 

@@ -19,15 +19,23 @@
 use crate::SequenceHash;
 use crate::metrics::Counter;
 
+use super::plane::vacate_inactive;
+use super::prefetch::prefetch;
 use super::release::Free;
 use super::slot::{NIL, Slot};
 use super::store::Store;
 use super::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
-const SPINS: u32 = 6;
+const SPINS: u32 = 128;
 /// Tries to find a reserved block before it searches everywhere.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = SPINS + 16;
+/// Pauses between two tries: few enough that a plane let go of is noticed before
+/// its last holder is back.
+const PAUSES: u32 = 16;
+
+/// Victims taken from the plane at a time.
+const CANDIDATES: usize = 64;
 
 /// Blocks [`Store::reset_inactive`] reserves at a time.
 const RESET_BATCH: usize = 64;
@@ -76,12 +84,7 @@ impl Store {
         let mut missing = count - from_reset;
         let mut tries = 0;
         loop {
-            if let Some(mut plane) = self.plane.try_hold() {
-                plane.drain(&self.slots, &self.released);
-                missing -= plane.evict(missing, &self.slots, self.reset_on_release, |slot| {
-                    victims.push(slot);
-                });
-            }
+            missing -= self.evict(home, missing, &mut victims);
             if missing == 0 {
                 break;
             }
@@ -93,7 +96,7 @@ impl Store {
             }
             tries += 1;
             if tries <= SPINS {
-                (0..1 << tries).for_each(|_| spin_loop());
+                (0..PAUSES).for_each(|_| spin_loop());
             } else if tries <= PATIENCE {
                 yield_now();
             } else {
@@ -115,6 +118,45 @@ impl Store {
             self.return_credits(home, missing as u32);
         }
         missing == 0
+    }
+
+    /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
+    /// the order came to its end, or the plane was taken.
+    fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
+        let mut candidates = [NIL; CANDIDATES];
+        let mut evicted = 0;
+        while evicted < max {
+            let wanted = CANDIDATES.min(max - evicted);
+            let Some(mut plane) = self.plane.try_hold() else {
+                break;
+            };
+            if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
+                plane.drain(&self.slots, &self.released);
+            } else {
+                plane.drain(&self.slots, [&self.released[home]]);
+            }
+            let mut found = plane.pop(&mut candidates[..wanted]);
+            if found < wanted {
+                plane.drain(&self.slots, &self.released);
+                found += plane.pop(&mut candidates[found..wanted]);
+            }
+            drop(plane);
+            for &candidate in &candidates[..found] {
+                prefetch(&self.slots[candidate as usize]);
+            }
+            for &candidate in &candidates[..found] {
+                let slot = &self.slots[candidate as usize];
+                if vacate_inactive(slot, self.reset_on_release) {
+                    self.index.prefetch(slot.key().keyed);
+                    victims.push(slot);
+                    evicted += 1;
+                }
+            }
+            if found < wanted {
+                break;
+            }
+        }
+        evicted
     }
 
     /// Looks for reserved blocks everywhere: at every slot and every word of the
@@ -162,19 +204,15 @@ impl Store {
                 return;
             }
             let mut victims = Victims::new(self);
-            let evicted = match self.plane.try_hold() {
-                Some(mut plane) => {
-                    plane.drain(&self.slots, &self.released);
-                    plane.evict(batch, &self.slots, self.reset_on_release, |slot| {
-                        victims.push(slot);
-                    })
-                }
-                None => self
+            let mut evicted = self.evict(home, batch, &mut victims);
+            if evicted == 0 {
+                // The order is at its end, or in the hand of another thread.
+                evicted = self
                     .sweep
                     .evict(batch, &self.slots, self.reset_on_release, |slot| {
-                        victims.push(slot)
-                    }),
-            };
+                        victims.push(slot);
+                    });
+            }
             // Frees the victims, each with its credit.
             drop(victims);
             self.return_credits(home, (batch - evicted) as u32);

@@ -35,6 +35,7 @@ use ahash::RandomState;
 
 use crate::SequenceHash;
 
+use super::prefetch::prefetch;
 use super::slot::{NIL, Slot};
 use super::sync::{AtomicU64, Ordering};
 use super::word::{State, Word};
@@ -110,7 +111,9 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(block_count: u32) -> Self {
-        let buckets = (block_count as usize * 3 / 2).next_power_of_two();
+        // Two to four buckets a block: a chain's other slots are mostly on
+        // lines that another core has written.
+        let buckets = (block_count as usize * 2).next_power_of_two();
         Self {
             buckets: (0..buckets).map(|_| AtomicU64::new(UNLINKED)).collect(),
             mask: buckets as u64 - 1,
@@ -120,6 +123,19 @@ impl Index {
     #[inline]
     fn bucket(&self, keyed: u64) -> &AtomicU64 {
         &self.buckets[(keyed & self.mask) as usize]
+    }
+
+    /// Has the bucket of a hash fetched, to be written soon.
+    #[inline]
+    pub(super) fn prefetch(&self, keyed: u64) {
+        prefetch(self.bucket(keyed));
+    }
+
+    /// The slot most likely to be the primary of a hash, as a hint.
+    #[inline]
+    pub(super) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
+        let head = Link(self.bucket(key.keyed).load(Ordering::Relaxed));
+        head.slot().map(|slot| &slots[slot as usize])
     }
 
     /// The primary of a hash, and its word when it was read: to be pinned by an

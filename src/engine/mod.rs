@@ -18,6 +18,7 @@
 //! | `sweep` | victims without the plane |
 //! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`: what it does |
 //! | `audit` | the invariants, numbered, and their check |
+//! | `prefetch` | asking for a cache line before it is needed |
 //! | `thread` | a small integer for every live thread |
 //! | `sync` | the atomics: `std`'s, or loom's |
 //!
@@ -35,6 +36,7 @@ mod credit;
 mod freelist;
 pub(crate) mod index;
 mod plane;
+mod prefetch;
 mod register;
 mod release;
 mod released;

@@ -8,7 +8,13 @@
 //!
 //! # When notes are applied
 //!
-//! Whoever needs victims drains the stacks. Besides, a slot is noted only once,
+//! Whoever needs victims drains its own shard's stack, whose slots are in its
+//! cache, and every so often, or when it finds too few victims, those of all
+//! shards. Under a policy that observes resurrections it always drains all: a
+//! block must not be taken for a leaf because its child's release lies undrained.
+//! From one thread there is one stack, and the order is exact.
+//!
+//! Besides, a slot is noted only once,
 //! but may change twice between two drains: released, matched, and released
 //! again. Where it would be noted a second time, the thread tries to drain
 //! first, so that the earlier change takes its place in the order. If the plane
@@ -31,10 +37,15 @@ pub(super) struct Plane {
     taken: CachePadded<AtomicBool>,
     policy: UnsafeCell<Box<dyn EvictionPolicy>>,
     observes_resurrection: bool,
+    /// Counts the times the plane was held to evict; the holder's alone.
+    turns: UnsafeCell<u32>,
 }
 
-// SAFETY: the policy is `Send` and reached only through `Held`, of which there
-// is one at a time.
+/// How often all stacks are drained, and not only the holder's own.
+const DRAIN_ALL: u32 = 8;
+
+// SAFETY: the policy is `Send`, and it and the turns are reached only through
+// `Held`, of which there is one at a time.
 unsafe impl Sync for Plane {}
 
 impl Plane {
@@ -43,6 +54,7 @@ impl Plane {
             taken: CachePadded::new(AtomicBool::new(false)),
             observes_resurrection: policy.observes_resurrection(),
             policy: UnsafeCell::new(policy),
+            turns: UnsafeCell::new(0),
         }
     }
 
@@ -84,8 +96,20 @@ impl Held<'_> {
         unsafe { &mut **self.plane.policy.get() }
     }
 
-    /// Applies the notes of all shards.
-    pub(super) fn drain(&mut self, slots: &[Slot], stacks: &[ReleasedStack]) {
+    /// Whether it is time to drain the stacks of all shards.
+    pub(super) fn is_turn_to_drain_all(&mut self) -> bool {
+        // SAFETY: as for the policy.
+        let turns = unsafe { &mut *self.plane.turns.get() };
+        *turns = turns.wrapping_add(1);
+        turns.is_multiple_of(DRAIN_ALL)
+    }
+
+    /// Applies the notes of some shards.
+    pub(super) fn drain<'r>(
+        &mut self,
+        slots: &[Slot],
+        stacks: impl IntoIterator<Item = &'r ReleasedStack>,
+    ) {
         let observes_resurrection = self.plane.observes_resurrection;
         let policy = self.policy();
         for stack in stacks {
@@ -104,29 +128,22 @@ impl Held<'_> {
         }
     }
 
-    /// Vacates up to `max` blocks in the policy's order and calls `sink` with
-    /// each. Returns how many.
+    /// Takes the next candidates out of the order, as many as `candidates` has
+    /// room for. Returns how many there were.
     ///
-    /// A block that has come into use unnoticed is dropped from the order: its
-    /// last unpin will note it again.
-    pub(super) fn evict<'s>(
-        &mut self,
-        max: usize,
-        slots: &'s [Slot],
-        reset: bool,
-        mut sink: impl FnMut(&'s Slot),
-    ) -> usize {
+    /// They are the caller's to vacate, in this order, once it has let go of the
+    /// plane: their lines are then fetched while nobody waits for it. One that
+    /// has come into use unnoticed is no victim, and is noted again by its last
+    /// unpin.
+    pub(super) fn pop(&mut self, candidates: &mut [u32]) -> usize {
         let policy = self.policy();
-        let mut evicted = 0;
-        while evicted < max {
-            let Some(victim) = policy.pop() else { break };
-            let slot = &slots[victim as usize];
-            if vacate_inactive(slot, reset) {
-                sink(slot);
-                evicted += 1;
+        for (at, candidate) in candidates.iter_mut().enumerate() {
+            match policy.pop() {
+                Some(slot) => *candidate = slot,
+                None => return at,
             }
         }
-        evicted
+        candidates.len()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Registration: a complete block becomes the primary of its hash, a duplicate,
 //! or is refused in favour of the primary there is.
 
+use crate::SequenceHash;
 use crate::blocks::BlockDuplicationPolicy;
 use crate::metrics::Counter;
 
@@ -21,6 +22,19 @@ pub(crate) enum Registered<'a> {
 }
 
 impl Store {
+    /// Names the content of a block. For the owner of the mutable guard.
+    ///
+    /// The registration that follows will write the hash's bucket, which is
+    /// fetched on the occasion: blocks are mostly staged and then registered by
+    /// the batch.
+    #[inline]
+    pub(crate) fn stage(&self, slot: &Slot, hash: SequenceHash) {
+        let key = self.registry.key(hash);
+        slot.set_key(key);
+        self.index.prefetch(key.keyed);
+        self.count(Counter::Stagings, 1);
+    }
+
     /// Registers a block under the hash in its slot. Takes over the block of
     /// the complete guard.
     ///
@@ -34,8 +48,7 @@ impl Store {
         slot: &'a Slot,
         policy: BlockDuplicationPolicy,
     ) -> Registered<'a> {
-        let key = self.registry.key(slot.hash());
-        slot.set_keyed(key.keyed);
+        let key = slot.key();
         let word = slot.begin();
         loop {
             let (primary, seen) = match self.index.link(&self.slots, key, slot) {

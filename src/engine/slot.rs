@@ -101,8 +101,9 @@ impl Slot {
 
     /// Names the content. For the slot's exclusive owner.
     #[inline]
-    pub(crate) fn set_hash(&self, hash: SequenceHash) {
-        let bits = hash.as_u128();
+    pub(super) fn set_key(&self, key: Key) {
+        let bits = key.hash.as_u128();
+        self.keyed.store(key.keyed, Ordering::Relaxed);
         self.hash[0].store(bits as u64, Ordering::Relaxed);
         self.hash[1].store((bits >> 64) as u64, Ordering::Relaxed);
     }
@@ -113,12 +114,6 @@ impl Slot {
             hash: self.hash(),
             keyed: self.keyed.load(Ordering::Relaxed),
         }
-    }
-
-    /// Names the keyed hash. For the slot's exclusive owner.
-    #[inline]
-    pub(super) fn set_keyed(&self, keyed: u64) {
-        self.keyed.store(keyed, Ordering::Relaxed);
     }
 
     #[inline]

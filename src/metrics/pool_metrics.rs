@@ -77,6 +77,17 @@ impl BlockPoolMetrics {
         }
     }
 
+    /// How often an allocation did without the policy plane, because whoever had
+    /// it did not come back: then victims are not chosen by the policy.
+    pub fn plane_fallbacks(&self) -> u64 {
+        self.sum(Counter::PlaneFallbacks)
+    }
+
+    /// How many free blocks were taken from another thread's shard.
+    pub fn steals(&self) -> u64 {
+        self.sum(Counter::Steals)
+    }
+
     /// Adds `n` to a counter.
     #[inline]
     pub(crate) fn add(&self, c: Counter, n: u64) {

@@ -170,13 +170,13 @@ mod tests {
                 })
                 .collect();
             let adds = threads.into_iter().map(|thread| thread.join().unwrap());
-            adds.inspect(|adds| stripes.add(Counter::Drained, adds * (adds - 1) / 2))
+            adds.inspect(|adds| stripes.add(Counter::Steals, adds * (adds - 1) / 2))
                 .sum()
         });
         assert_eq!(stripes.sum(Counter::Registrations), added);
         assert_eq!(
             stripes.sum(Counter::Evictions),
-            stripes.sum(Counter::Drained)
+            stripes.sum(Counter::Steals)
         );
         let shared = &stripes.rows[SHARED][Counter::Registrations as usize];
         assert!(shared.load(Ordering::Relaxed) >= 9 * 100_000);

@@ -1,7 +1,8 @@
 //! Least recently released first.
 //!
-//! One list in order of release. Releasing a block appends it, matching a
-//! block takes it out, and the victim is the front; each is O(1).
+//! One [ring](super::ring) in order of release. Releasing a block appends it,
+//! taking it out leaves its entry behind, and the victim is the front; each is
+//! O(1) amortized.
 //!
 //! The same type serves the two orders a store can be configured with:
 //!
@@ -16,36 +17,33 @@
 //! Both evict in order of last release.
 
 use super::EvictionPolicy;
-use super::list::Lists;
+use super::ring::ReleaseRing;
 use crate::SequenceHash;
 
 /// Evicts the block whose last release is the longest ago.
 pub(crate) struct Lru {
-    order: Lists,
+    order: ReleaseRing,
 }
 
 impl Lru {
     pub(crate) fn new(block_count: usize) -> Self {
         Self {
-            order: Lists::new(block_count, 1),
+            order: ReleaseRing::new(block_count),
         }
     }
 }
 
 impl EvictionPolicy for Lru {
     fn insert(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
-        self.order.unlink(slot);
-        self.order.push_back(0, slot);
+        self.order.push(slot);
     }
 
     fn remove(&mut self, slot: u32) {
-        self.order.unlink(slot);
+        self.order.remove(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
-        let slot = self.order.first(0)?;
-        self.order.unlink(slot);
-        Some(slot)
+        self.order.pop()
     }
 
     fn contains(&self, slot: u32) -> bool {

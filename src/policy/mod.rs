@@ -19,6 +19,7 @@ mod lineage;
 mod list;
 mod lru;
 mod multi_lru;
+mod ring;
 #[cfg(test)]
 mod testing;
 
