@@ -6,6 +6,9 @@
 //! batch; the throughput criterion prints is in blocks. What is worth comparing
 //! is the ratio within one run.
 
+// `criterion_group!` makes a public function without documentation.
+#![allow(missing_docs)]
+
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};

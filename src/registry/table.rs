@@ -137,7 +137,7 @@ impl Link {
     /// # Safety
     ///
     /// The link was read under `_guard` from a node of the table.
-    unsafe fn node<'g>(self, _guard: &'g Guard) -> Option<&'g Node> {
+    unsafe fn node(self, _guard: &Guard) -> Option<&Node> {
         // SAFETY: a node reached under a guard is not freed before the guard is
         // dropped: it was linked when the guard was already there, and is freed
         // through a deferral made after it was unlinked.
