@@ -8,7 +8,7 @@ use crate::SequenceHash;
 use crate::registry::BlockRegistrationHandle;
 
 use super::index::Key;
-use super::prefetch::prefetch;
+use super::prefetch::prefetch_to_write;
 use super::released::Run;
 use super::slot::Slot;
 use super::store::Store;
@@ -130,7 +130,7 @@ impl Store {
         let keys = unsafe { &*(std::ptr::from_mut(keys) as *const [Key]) };
         for key in keys {
             if let Some(slot) = self.index.first(&self.slots, *key) {
-                prefetch(slot);
+                prefetch_to_write(slot);
             }
         }
         keys

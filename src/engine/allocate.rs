@@ -20,22 +20,22 @@ use crate::SequenceHash;
 use crate::metrics::Counter;
 
 use super::plane::vacate_inactive;
-use super::prefetch::prefetch;
+use super::prefetch::prefetch_to_write;
 use super::release::Free;
 use super::slot::{NIL, Slot};
+use super::stash::{self, STASHED, Stash};
 use super::store::Store;
 use super::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
-const SPINS: u32 = 128;
+const SPINS: u32 = 32;
 /// Tries to find a reserved block before it searches everywhere.
 const PATIENCE: u32 = SPINS + 16;
 /// Pauses between two tries: few enough that a plane let go of is noticed before
 /// its last holder is back.
-const PAUSES: u32 = 16;
-
-/// Victims taken from the plane at a time.
-const CANDIDATES: usize = 64;
+const PAUSES: u32 = 8;
+/// Pauses between two tries while the plane is seen to be taken.
+const LONG_PAUSES: u32 = 64;
 
 /// Blocks [`Store::reset_inactive`] reserves at a time.
 const RESET_BATCH: usize = 64;
@@ -96,7 +96,11 @@ impl Store {
             }
             tries += 1;
             if tries <= SPINS {
-                (0..PAUSES).for_each(|_| spin_loop());
+                let mut pauses = 0;
+                while pauses < PAUSES || self.plane.is_taken() && pauses < LONG_PAUSES {
+                    spin_loop();
+                    pauses += 1;
+                }
             } else if tries <= PATIENCE {
                 yield_now();
             } else {
@@ -123,40 +127,91 @@ impl Store {
     /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
     /// the order came to its end, or the plane was taken.
     fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
-        let mut candidates = [NIL; CANDIDATES];
+        if self.plane.hands_out_ahead()
+            && let Some(mut stash) = self.stashes[home].try_hold()
+        {
+            let mut evicted = 0;
+            loop {
+                evicted += self.evict_stashed(&mut stash, max - evicted, victims);
+                if evicted == max {
+                    return evicted;
+                }
+                let mut candidates = [NIL; STASHED];
+                let found = self.candidates(home, &mut candidates).unwrap_or(0);
+                if found == 0 {
+                    break;
+                }
+                stash.fill(&self.slots, &candidates[..found]);
+            }
+            // What other shards have put aside is all that is left.
+            drop(stash);
+            for away in self.stashes.iter().filter_map(Stash::try_hold) {
+                evicted += self.evict_stashed(&mut { away }, max - evicted, victims);
+            }
+            return evicted;
+        }
         let mut evicted = 0;
         while evicted < max {
-            let wanted = CANDIDATES.min(max - evicted);
-            let Some(mut plane) = self.plane.try_hold() else {
+            let mut candidates = [NIL; STASHED];
+            let wanted = STASHED.min(max - evicted);
+            let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
                 break;
             };
-            if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
-                plane.drain(&self.slots, &self.released);
-            } else {
-                plane.drain(&self.slots, [&self.released[home]]);
-            }
-            let mut found = plane.pop(&mut candidates[..wanted]);
-            if found < wanted {
-                plane.drain(&self.slots, &self.released);
-                found += plane.pop(&mut candidates[found..wanted]);
-            }
-            drop(plane);
-            for &candidate in &candidates[..found] {
-                prefetch(&self.slots[candidate as usize]);
-            }
             for &candidate in &candidates[..found] {
                 let slot = &self.slots[candidate as usize];
-                if vacate_inactive(slot, self.reset_on_release) {
-                    self.index.prefetch(slot.key().keyed);
-                    victims.push(slot);
-                    evicted += 1;
-                }
+                evicted += usize::from(self.evict_one(slot, victims));
             }
             if found < wanted {
                 break;
             }
         }
         evicted
+    }
+
+    fn evict_stashed<'a>(
+        &'a self,
+        stash: &mut stash::Held<'_>,
+        max: usize,
+        victims: &mut Victims<'a>,
+    ) -> usize {
+        let mut evicted = 0;
+        while evicted < max
+            && let Some(slot) = stash.pop(&self.slots)
+        {
+            evicted += usize::from(self.evict_one(slot, victims));
+        }
+        evicted
+    }
+
+    #[inline]
+    fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
+        let is_vacated = vacate_inactive(slot, self.reset_on_release);
+        if is_vacated {
+            self.index.prefetch_to_write(slot.key().keyed);
+            victims.push(slot);
+        }
+        is_vacated
+    }
+
+    /// Takes the next candidates from the plane and has their slots fetched.
+    /// Returns how many, or `None` if the plane was taken.
+    fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
+        let mut plane = self.plane.try_hold()?;
+        if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
+            plane.drain(&self.slots, &self.released);
+        } else {
+            plane.drain(&self.slots, [&self.released[home]]);
+        }
+        let mut found = plane.pop(candidates);
+        if found < candidates.len() {
+            plane.drain(&self.slots, &self.released);
+            found += plane.pop(&mut candidates[found..]);
+        }
+        drop(plane);
+        for &candidate in &candidates[..found] {
+            prefetch_to_write(&self.slots[candidate as usize]);
+        }
+        Some(found)
     }
 
     /// Looks for reserved blocks everywhere: at every slot and every word of the

@@ -7,8 +7,8 @@
 //! 2. Credits = free + inactive blocks.
 //! 3. A slot is a primary if and only if it is linked in the index, in the bucket
 //!    of its hash, and a hash has at most one primary.
-//! 4. An inactive slot is listed by the policy or on exactly one released stack,
-//!    and a slot is on a released stack if and only if it is noted.
+//! 4. An inactive slot is listed by the policy, in a stash, or on exactly one
+//!    released stack, and a slot is on a released stack if and only if it is noted.
 //! 5. A slot's generation changes with every tenancy and never while it is
 //!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
 //! 6. A duplicate keeps its primary: the slot it names is the primary of the same
@@ -85,6 +85,13 @@ impl Store {
         let mut plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
         let free = self.audit_free()?;
         let noted = self.audit_notes()?;
+        let mut stashed = vec![false; self.slots.len()];
+        for stash in &self.stashes {
+            stash
+                .try_hold()
+                .ok_or(AuditError::Busy)?
+                .for_each(|id| stashed[id as usize] = true);
+        }
         self.audit_index()?;
         plane.policy().check().map_err(|detail| broken(8, detail))?;
 
@@ -94,7 +101,7 @@ impl Store {
         };
         for (slot, (&is_free, &is_noted)) in self.slots.iter().zip(free.iter().zip(&noted)) {
             let word = slot.word();
-            let listed = plane.policy().contains(slot.id());
+            let listed = plane.policy().contains(slot.id()) || stashed[slot.id() as usize];
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,

@@ -35,7 +35,7 @@ use ahash::RandomState;
 
 use crate::SequenceHash;
 
-use super::prefetch::prefetch;
+use super::prefetch::{prefetch, prefetch_to_write};
 use super::slot::{NIL, Slot};
 use super::sync::{AtomicU64, Ordering};
 use super::word::{State, Word};
@@ -125,10 +125,16 @@ impl Index {
         &self.buckets[(keyed & self.mask) as usize]
     }
 
-    /// Has the bucket of a hash fetched, to be written soon.
+    /// Has the bucket of a hash fetched, to be looked at soon.
     #[inline]
     pub(super) fn prefetch(&self, keyed: u64) {
         prefetch(self.bucket(keyed));
+    }
+
+    /// Has the bucket of a hash fetched, to be linked or unlinked in soon.
+    #[inline]
+    pub(super) fn prefetch_to_write(&self, keyed: u64) {
+        prefetch_to_write(self.bucket(keyed));
     }
 
     /// The slot most likely to be the primary of a hash, as a hint.

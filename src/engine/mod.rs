@@ -15,6 +15,7 @@
 //! | `credit` | all-or-nothing allocation: sharded credits, and the end of a store |
 //! | `released` | notes for the policy plane: a stack a shard |
 //! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
+//! | `stash` | victims taken from the plane ahead of need |
 //! | `sweep` | victims without the plane |
 //! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`: what it does |
 //! | `audit` | the invariants, numbered, and their check |
@@ -41,6 +42,7 @@ mod register;
 mod release;
 mod released;
 mod slot;
+mod stash;
 mod store;
 mod sweep;
 pub(crate) mod sync;

@@ -37,6 +37,7 @@ pub(super) struct Plane {
     taken: CachePadded<AtomicBool>,
     policy: UnsafeCell<Box<dyn EvictionPolicy>>,
     observes_resurrection: bool,
+    hands_out_ahead: bool,
     /// Counts the times the plane was held to evict; the holder's alone.
     turns: UnsafeCell<u32>,
 }
@@ -53,6 +54,7 @@ impl Plane {
         Self {
             taken: CachePadded::new(AtomicBool::new(false)),
             observes_resurrection: policy.observes_resurrection(),
+            hands_out_ahead: policy.hands_out_ahead(),
             policy: UnsafeCell::new(policy),
             turns: UnsafeCell::new(0),
         }
@@ -64,13 +66,21 @@ impl Plane {
         self.observes_resurrection
     }
 
+    /// Whether victims can be popped ahead of need.
+    #[inline]
+    pub(super) fn hands_out_ahead(&self) -> bool {
+        self.hands_out_ahead
+    }
+
+    /// Whether someone has the plane: a look that does not take its line away.
+    #[inline]
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Takes the plane, unless someone has it.
     #[inline]
     pub(super) fn try_hold(&self) -> Option<Held<'_>> {
-        // A look first: a failed exchange would take the line from the holder.
-        if self.taken.load(Ordering::Relaxed) {
-            return None;
-        }
         // Acquire: pairs with the release of the holder before. A `Held` is made
         // only by the winner: dropping one lets go of the plane.
         (!self.taken.swap(true, Ordering::Acquire)).then(|| Held { plane: self })

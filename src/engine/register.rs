@@ -31,7 +31,7 @@ impl Store {
     pub(crate) fn stage(&self, slot: &Slot, hash: SequenceHash) {
         let key = self.registry.key(hash);
         slot.set_key(key);
-        self.index.prefetch(key.keyed);
+        self.index.prefetch_to_write(key.keyed);
         self.count(Counter::Stagings, 1);
     }
 

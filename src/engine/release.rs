@@ -7,6 +7,7 @@
 use crate::metrics::Counter;
 
 use super::credit::Released;
+use super::prefetch::prefetch_to_write;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
@@ -28,6 +29,8 @@ impl Store {
     /// Takes a pin off a registered block.
     #[inline]
     pub(crate) fn unpin(slot: &Slot) {
+        // The look at the word is not to cost a round trip of its own.
+        prefetch_to_write(slot);
         // With one pin left this is likely the last, which is one exchange
         // together with the note; the others need not look at the word again.
         if slot.word().count() == 1 {
@@ -46,7 +49,7 @@ impl Store {
         let store = unsafe { Self::of(slot) };
         let mut seen = slot.word();
         let mut drained = false;
-        let mut levelled = false;
+        let mut counted = false;
         loop {
             if seen.count() > 1 {
                 let before = slot.unpin_shared();
@@ -63,8 +66,9 @@ impl Store {
                     seen = slot.word();
                     continue;
                 }
-                if !levelled {
-                    levelled = true;
+                if !counted {
+                    counted = true;
+                    slot.count_release();
                     if let Some(level) = store.level_of(slot) {
                         slot.set_level(level);
                     }
@@ -97,6 +101,7 @@ impl Store {
         let store = unsafe { Self::of(slot) };
         let home = store.home();
         if seen.is_primary() && !seen.resets() {
+            slot.count_release();
             if let Some(level) = store.level_of(slot) {
                 slot.set_level(level);
             }

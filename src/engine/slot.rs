@@ -14,7 +14,7 @@ use crate::SequenceHash;
 
 use super::index::Key;
 use super::store::Store;
-use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use super::word::{State, Word};
 
 /// "No slot", where a slot number is expected.
@@ -38,6 +38,8 @@ pub(crate) struct Slot {
     id: u32,
     /// The frequency level at the last release.
     level: AtomicU8,
+    /// Last unpins; wraps.
+    releases: AtomicU16,
 }
 
 impl Slot {
@@ -52,6 +54,7 @@ impl Slot {
             primary: AtomicU32::new(NIL),
             id,
             level: AtomicU8::new(0),
+            releases: AtomicU16::new(0),
         }
     }
 
@@ -134,6 +137,21 @@ impl Slot {
     #[inline]
     pub(super) fn set_level(&self, level: u8) {
         self.level.store(level, Ordering::Relaxed);
+    }
+
+    /// How often the block became inactive, modulo 2^16. Tells whether it has
+    /// since.
+    #[inline]
+    pub(super) fn releases(&self) -> u16 {
+        self.releases.load(Ordering::Relaxed)
+    }
+
+    /// Counts a release. For whoever takes off the last pin; two who race to be
+    /// the last may be counted as one.
+    #[inline]
+    pub(super) fn count_release(&self) {
+        let releases = self.releases().wrapping_add(1);
+        self.releases.store(releases, Ordering::Relaxed);
     }
 
     // ---- pins ----

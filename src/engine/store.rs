@@ -29,6 +29,7 @@ use super::index::{Index, Key};
 use super::plane::Plane;
 use super::released::ReleasedStack;
 use super::slot::Slot;
+use super::stash::Stash;
 use super::sweep::Sweep;
 use super::thread;
 use super::word::State;
@@ -65,6 +66,8 @@ pub(crate) struct Store {
     /// One for each shard.
     pub(super) released: Box<[ReleasedStack]>,
     pub(super) plane: Plane,
+    /// One for each shard.
+    pub(super) stashes: Box<[Stash]>,
     pub(super) sweep: CachePadded<Sweep>,
     pub(super) registry: Arc<Core>,
     pub(super) reset_on_release: bool,
@@ -92,6 +95,7 @@ impl Store {
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),
             released: (0..shards).map(|_| ReleasedStack::new()).collect(),
+            stashes: (0..shards).map(|_| Stash::new()).collect(),
             plane: Plane::new(config.policy.build(block_count as usize)),
             sweep: CachePadded::new(Sweep::new(matches!(config.policy, PolicyKind::Lineage(_)))),
             registry: config.registry,

@@ -60,6 +60,11 @@ impl EvictionPolicy for Lru {
         false
     }
 
+    /// Yes: what is released later comes later.
+    fn hands_out_ahead(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), String> {
         self.order.check()
     }

@@ -63,6 +63,12 @@ pub(crate) trait EvictionPolicy: Send {
     /// drops it when it comes up as a victim.
     fn observes_resurrection(&self) -> bool;
 
+    /// Whether victims that were popped stay the next ones whatever is listed
+    /// later. If so, the engine pops some ahead of need.
+    fn hands_out_ahead(&self) -> bool {
+        false
+    }
+
     /// Verifies the internal structure and describes the first fault found.
     ///
     /// Visits every slot and allocates; meant for audits and tests.
