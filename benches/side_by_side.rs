@@ -2,84 +2,28 @@
 //! inputs in one process.
 //!
 //! `cargo bench --bench side_by_side` runs everything; a filter, as in
-//! `cargo bench --bench side_by_side -- lifecycle`, runs a part. Times are per
+//! `cargo bench --bench side_by_side -- lifecycle`, runs a part. How throughput
+//! changes with threads is measured by `scaling`. Times are per
 //! batch; the throughput criterion prints is in blocks. What is worth comparing
 //! is the ratio within one run.
 
 // `criterion_group!` makes a public function without documentation.
 #![allow(missing_docs)]
 
+mod workload;
+
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
+use workload::{BATCH, chain};
 
-/// Blocks a request.
-const BATCH: usize = 32;
 /// Blocks of the pools.
 const POOL: usize = 10_000;
 
 #[derive(Clone)]
 struct Tier;
-
-/// Hashes of a chain of `BATCH` blocks that no other chain shares.
-fn chain(number: u64) -> [SequenceHash; BATCH] {
-    let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6;
-    std::array::from_fn(|at| {
-        let at = at as u64;
-        let parent = at.checked_sub(1).map(|above| seed + above);
-        SequenceHash::new(seed + at, parent, at)
-    })
-}
-
-/// Requests that share prefixes as chats do: a prompt by Zipf's law, then
-/// blocks of its own.
-struct Requests {
-    hashes: Vec<[SequenceHash; BATCH]>,
-}
-
-impl Requests {
-    const PROMPTS: u64 = 512;
-
-    fn new(count: usize, seed: u64) -> Self {
-        let mut state = seed;
-        let mut random = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        let weights: Vec<f64> = (1..=Self::PROMPTS).map(|rank| 1.0 / rank as f64).collect();
-        let total: f64 = weights.iter().sum();
-        let hashes = (0..count)
-            .map(|_| {
-                let mut point = (random() >> 11) as f64 / (1_u64 << 53) as f64 * total;
-                let prompt = weights
-                    .iter()
-                    .position(|weight| {
-                        point -= weight;
-                        point <= 0.0
-                    })
-                    .unwrap_or(0) as u64;
-                let shared = 8 + (prompt % 16) as usize;
-                let own = chain(Self::PROMPTS + (random() >> 16));
-                let prompt = chain(prompt);
-                std::array::from_fn(|at| match at {
-                    at if at < shared => prompt[at],
-                    at if at == shared => SequenceHash::new(
-                        own[at].current_sequence_hash(),
-                        Some(prompt[at - 1].current_sequence_hash()),
-                        at as u64,
-                    ),
-                    at => own[at],
-                })
-            })
-            .collect();
-        Self { hashes }
-    }
-}
 
 /// One crate's side: the same source against either.
 macro_rules! side {
@@ -191,52 +135,6 @@ macro_rules! side {
                     b.iter(|| manager.block_registry().check_presence::<Tier>(&hashes));
                 });
             }
-
-            pub fn mixed(c: &mut Criterion) {
-                let mut group = c.benchmark_group("mixed Zipf requests");
-                group.sample_size(10);
-                for policy in ["lru", "lineage-tick"] {
-                    for threads in [1_usize, 2] {
-                        let manager = manager(policy);
-                        fill(&manager);
-                        let requests: Vec<Requests> = (0..threads)
-                            .map(|thread| Requests::new(4_000, 1 + thread as u64))
-                            .collect();
-                        group.throughput(Throughput::Elements((BATCH * threads) as u64));
-                        let name = format!("{policy}/{threads} threads/{}", stringify!($name));
-                        group.bench_function(name, |b| {
-                            b.iter_custom(|rounds| run(&manager, &requests, rounds as usize));
-                        });
-                    }
-                }
-            }
-
-            /// Every thread runs `rounds` requests and holds the last four. Wall
-            /// time between two barriers.
-            fn run(manager: &BlockManager<Tier>, requests: &[Requests], rounds: usize) -> Duration {
-                let barrier = Barrier::new(requests.len() + 1);
-                std::thread::scope(|scope| {
-                    for requests in requests {
-                        let barrier = &barrier;
-                        scope.spawn(move || {
-                            let mut held = std::collections::VecDeque::with_capacity(5);
-                            barrier.wait();
-                            for round in 0..rounds {
-                                let hashes = &requests.hashes[round % requests.hashes.len()];
-                                held.push_back(request(manager, hashes));
-                                if held.len() > 4 {
-                                    held.pop_front();
-                                }
-                            }
-                            barrier.wait();
-                        });
-                    }
-                    barrier.wait();
-                    let start = Instant::now();
-                    barrier.wait();
-                    start.elapsed()
-                })
-            }
         }
     };
 }
@@ -253,7 +151,6 @@ criterion_group!(
         lockfree::allocate, reference::allocate,
         lockfree::matches, reference::matches,
         lockfree::guards, reference::guards,
-        lockfree::lifecycle, reference::lifecycle,
-        lockfree::mixed, reference::mixed
+        lockfree::lifecycle, reference::lifecycle
 );
 criterion_main!(benches);

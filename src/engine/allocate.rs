@@ -28,9 +28,9 @@ use super::store::Store;
 use super::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
-const SPINS: u32 = 32;
+const SPINS: u32 = 64;
 /// Tries to find a reserved block before it searches everywhere.
-const PATIENCE: u32 = SPINS + 16;
+const PATIENCE: u32 = SPINS + 256;
 /// Pauses between two tries: few enough that a plane let go of is noticed before
 /// its last holder is back.
 const PAUSES: u32 = 8;
