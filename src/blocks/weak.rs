@@ -43,8 +43,8 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
     /// The block, or the one that holds its content now, active or inactive;
     /// `None` if the content has been evicted. Not counted as an access.
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
-        if let Some((id, generation)) = self.duplicate
-            && let Some(slot) = self.store.pin_duplicate(id, generation)
+        if let Some(address) = self.duplicate
+            && let Some(slot) = self.store.pin_duplicate(address, self.sequence_hash())
         {
             return Some(Self::upgraded(slot));
         }

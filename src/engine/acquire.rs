@@ -191,8 +191,12 @@ impl Store {
         (word.state() == State::Duplicate).then(|| (slot.id(), word.generation()))
     }
 
-    /// Pins the duplicate at this address if it is still held.
-    pub(crate) fn pin_duplicate(&self, id: u32, generation: u32) -> Option<&Slot> {
+    /// Pins the duplicate of `hash` at this address if it is still held.
+    pub(crate) fn pin_duplicate(
+        &self,
+        (id, generation): (u32, u32),
+        hash: SequenceHash,
+    ) -> Option<&Slot> {
         let slot = &self.slots[id as usize];
         let mut seen = slot.word();
         while seen.state() == State::Duplicate
@@ -200,7 +204,12 @@ impl Store {
             && seen.count() > 0
         {
             match slot.pin(seen, false) {
-                Ok(()) => return Some(slot),
+                Ok(()) if slot.hash() == hash => return Some(slot),
+                // Generations wrap, identity does not.
+                Ok(()) => {
+                    Self::unpin(slot);
+                    return None;
+                }
                 Err(now) => seen = now,
             }
         }

@@ -12,9 +12,10 @@
 //! debited. Those moments pass; if their thread is suspended, an exhaustive
 //! search finds the block all the same, with one exception: a block that a match
 //! has pinned and not yet debited. If the exhaustive search finds too little,
-//! and the credits are the same before and after it, then that is what happened,
-//! fewer blocks were available than were reserved, and the allocation is refused
-//! after all. It keeps nothing, but what it has evicted by then stays evicted.
+//! and the credits are the same before and after it, then that is what happened:
+//! fewer blocks were available than were reserved. The allocation gives back what
+//! it has, which may be what another one is missing, and starts again with a new
+//! reservation. What it has evicted by then stays evicted.
 
 use crate::SequenceHash;
 use crate::metrics::Counter;
@@ -37,35 +38,42 @@ const PAUSES: u32 = 8;
 /// Pauses between two tries while the plane is seen to be taken.
 const LONG_PAUSES: u32 = 64;
 
-/// Blocks [`Store::reset_inactive`] reserves at a time.
-const RESET_BATCH: usize = 64;
+/// What came of an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allocated {
+    /// All blocks were handed out.
+    All,
+    /// None was: too few were available.
+    Refused,
+    /// Some were, and the others have been matched meanwhile. The caller frees
+    /// those it got and tries again.
+    Short,
+}
 
 impl Store {
-    /// Allocates `count` blocks, or none and returns `false`.
+    /// Allocates `count` blocks.
     ///
     /// Calls `sink` with each block, the free ones first, and `evicted` with the
-    /// hash of each that was evicted, in the policy's order. If `false` is
-    /// returned after all, `sink` may have been called: the caller then frees
-    /// what it got as any other block.
+    /// hash of each that was evicted, in the policy's order.
     #[inline]
     pub(crate) fn allocate<'a>(
         &'a self,
         count: usize,
         mut sink: impl FnMut(&'a Slot),
         evicted: impl FnMut(SequenceHash),
-    ) -> bool {
+    ) -> Allocated {
         if count == 0 {
-            return true;
+            return Allocated::All;
         }
         let home = self.home();
         if count > self.slots.len() || !self.credits.reserve(home, count as u32) {
-            return false;
+            return Allocated::Refused;
         }
         let from_reset = self.take_free(home, count, &mut sink);
         if from_reset == count {
             self.count(Counter::Allocations, count as u64);
             self.count(Counter::AllocationsFromReset, count as u64);
-            return true;
+            return Allocated::All;
         }
         self.allocate_evicting(home, count, from_reset, sink, evicted)
     }
@@ -79,7 +87,7 @@ impl Store {
         mut from_reset: usize,
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
-    ) -> bool {
+    ) -> Allocated {
         let mut victims = Victims::new(self);
         let mut missing = count - from_reset;
         let mut tries = 0;
@@ -113,15 +121,20 @@ impl Store {
                 }
             }
         }
+        if missing > 0 {
+            // First: ending a tenancy may run the user's code, which may panic.
+            self.count(Counter::AllocateAtomicRollback, 1);
+            self.return_credits(home, missing as u32);
+        }
         let evictions = victims.finish(&mut sink, &mut evicted);
         self.count(Counter::Allocations, (from_reset + evictions) as u64);
         self.count(Counter::AllocationsFromReset, from_reset as u64);
         self.count(Counter::Evictions, evictions as u64);
-        if missing > 0 {
-            self.count(Counter::AllocateAtomicRollback, 1);
-            self.return_credits(home, missing as u32);
+        if missing == 0 {
+            Allocated::All
+        } else {
+            Allocated::Short
         }
-        missing == 0
     }
 
     /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
@@ -249,31 +262,26 @@ impl Store {
     /// Resets all inactive blocks. Blocks that become inactive meanwhile may be
     /// missed.
     ///
-    /// Works in batches that are reserved as allocations are, so that blocks on
-    /// their way from inactive to free are nobody else's.
+    /// One at a time, and reserved as allocations are: a block on its way from
+    /// inactive to free is nobody else's, and no more than one is at a time.
     pub(crate) fn reset_inactive(&self) {
         let home = self.home();
-        loop {
-            let batch = self.available().min(RESET_BATCH);
-            if batch == 0 || !self.credits.reserve(home, batch as u32) {
-                return;
-            }
+        while self.credits.reserve(home, 1) {
             let mut victims = Victims::new(self);
-            let mut evicted = self.evict(home, batch, &mut victims);
+            let mut evicted = self.evict(home, 1, &mut victims);
             if evicted == 0 {
                 // The order is at its end, or in the hand of another thread.
                 evicted = self
                     .sweep
-                    .evict(batch, &self.slots, self.reset_on_release, |slot| {
+                    .evict(1, &self.slots, self.reset_on_release, |slot| {
                         victims.push(slot);
                     });
             }
-            // Frees the victims, each with its credit.
-            drop(victims);
-            self.return_credits(home, (batch - evicted) as u32);
             if evicted == 0 {
-                return;
+                return self.return_credits(home, 1);
             }
+            // Frees the victim, with its credit.
+            drop(victims);
         }
     }
 }

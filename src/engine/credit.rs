@@ -43,9 +43,10 @@
 //! A match that makes an inactive block active takes a credit too, after it has
 //! pinned the block, and cannot be refused: the pot may go below zero by blocks
 //! that were reserved and matched at the same time. The allocation that then
-//! misses a block notices (see `Store::allocate`) and gives its credits back.
-//! Where threads together never ask for more than there is, this cannot happen:
-//! the pin is part of what its thread asked for.
+//! misses a block notices (see `Store::allocate`), gives back what it has, and
+//! tries again. Where threads together never ask for more than there is, this
+//! cannot happen: the pin is part of what its thread asked for. Where they do, an
+//! allocation may be refused on account of a reservation that comes to nothing.
 //!
 //! # Retirement
 //!
@@ -59,40 +60,43 @@ use crossbeam_utils::CachePadded;
 use super::sync::{AtomicU64, Ordering};
 
 /// Shards a pot has folded bits for.
-pub(super) const MAX_SHARDS: usize = 16;
+pub(super) const MAX_SHARDS: usize = 8;
 
-/// `0..32` balance (signed), `32..48` folded bits, `48` retired, `49..64` version.
+/// `0..30` balance (signed), `30..38` folded bits, `38` retired, `39..64` version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Pot(u64);
 
 impl Pot {
-    const RETIRED: u64 = 1 << 48;
-    const VERSION: u64 = 1 << 49;
+    const BALANCE_BITS: u32 = 30;
+    const BALANCE: u64 = (1 << Self::BALANCE_BITS) - 1;
+    const RETIRED: u64 = 1 << 38;
+    const VERSION: u64 = 1 << 39;
 
     fn balance(self) -> i64 {
-        i64::from(self.0 as u32 as i32)
+        // Shifts the sign into place.
+        (self.0 << (64 - Self::BALANCE_BITS)) as i64 >> (64 - Self::BALANCE_BITS)
+    }
+
+    fn folded_bit(shard: usize) -> u64 {
+        1 << (Self::BALANCE_BITS as usize + shard)
     }
 
     fn is_folded(self, shard: usize) -> bool {
-        self.0 & 1 << (32 + shard) != 0
+        self.0 & Self::folded_bit(shard) != 0
     }
 
     fn is_retired(self) -> bool {
         self.0 & Self::RETIRED != 0
     }
 
-    fn folded_bits(self) -> u64 {
-        self.0 >> 32 & 0xFFFF
-    }
-
     /// The next version, with the balance changed by `by`.
     fn add(self, by: i64) -> Self {
-        let balance = (self.balance() + by) as i32 as u32;
-        Self((self.0 & !0xFFFF_FFFF | u64::from(balance)).wrapping_add(Self::VERSION))
+        let balance = (self.balance() + by) as u64 & Self::BALANCE;
+        Self((self.0 & !Self::BALANCE | balance).wrapping_add(Self::VERSION))
     }
 
     fn with_folded(self, shard: usize, folded: bool) -> Self {
-        let bit = 1 << (32 + shard);
+        let bit = Self::folded_bit(shard);
         Self(if folded { self.0 | bit } else { self.0 & !bit })
     }
 }
@@ -165,7 +169,7 @@ pub(super) struct Credits {
 impl Credits {
     /// One credit for each of `block_count` blocks, all of them in the pot.
     pub(super) fn new(block_count: u32, shards: usize) -> Self {
-        assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= i32::MAX as u32);
+        assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= 1 << 28);
         let pot = (0..shards).fold(Pot(u64::from(block_count)), |pot, shard| {
             pot.with_folded(shard, true)
         });
@@ -338,7 +342,7 @@ impl Credits {
     /// Retired, with every credit back.
     fn is_drained(&self, pot: Pot) -> bool {
         pot.is_retired()
-            && pot.folded_bits() == (1 << self.shards.len()) - 1
+            && (0..self.shards.len()).all(|shard| pot.is_folded(shard))
             && pot.balance() == i64::from(self.block_count)
     }
 

@@ -106,10 +106,11 @@ impl Bitmap {
         }
     }
 
-    /// Clears the summary bits above leaf word `at`, which was seen empty.
-    fn retract(&self, at: usize) {
+    /// Clears the summary bits above word `at` of level `from`, which was seen
+    /// empty.
+    fn retract(&self, from: usize, at: usize) {
         let mut below = at;
-        for level in 1..self.levels.len() {
+        for level in from + 1..self.levels.len() {
             let bit = 1 << (below % FAN_OUT);
             // AcqRel: see "Summaries are hints".
             let before = self
@@ -158,9 +159,8 @@ impl Bitmap {
                 }
             }
             if word == 0 {
-                // The hint was late. Above the leaves only the level that lied
-                // can be mended, from the leaf that stands for it.
-                self.retract(at * FAN_OUT.pow(level as u32));
+                // The hint above this word was late.
+                self.retract(level, at);
                 continue;
             }
             taken += self.take_from(at, word, max - taken, sink);
@@ -184,7 +184,7 @@ impl Bitmap {
             ) {
                 Ok(_) => {
                     if seen == wanted {
-                        self.retract(at);
+                        self.retract(0, at);
                     }
                     let mut left = wanted;
                     while left != 0 {
@@ -196,7 +196,7 @@ impl Bitmap {
                 Err(now) => seen = now,
             }
         }
-        self.retract(at);
+        self.retract(0, at);
         0
     }
 }

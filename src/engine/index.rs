@@ -37,7 +37,7 @@ use crate::SequenceHash;
 
 use super::prefetch::{prefetch, prefetch_to_write};
 use super::slot::{NIL, Slot};
-use super::sync::{AtomicU64, Ordering};
+use super::sync::{AtomicU64, Ordering, fence};
 use super::word::{State, Word};
 
 /// `0..31` next slot, `31` dead, `32..64` version.
@@ -179,7 +179,9 @@ impl Index {
                 Ok(Found::Pending(slot, word)) => slot.promote(word),
                 Ok(Found::Absent) => {
                     let own = Link(slot.chain.load(Ordering::Relaxed));
-                    slot.chain.store(own.to(head.slot()).0, Ordering::Relaxed);
+                    // Release: a walker that still stands on the slot and reads
+                    // this sees, in the cell it came by, that it has moved.
+                    slot.chain.store(own.to(head.slot()).0, Ordering::Release);
                     // Release: whoever gets to the slot through the head sees
                     // its link, its word and its hash.
                     if exchange(bucket, head, head.to(Some(slot.id()))) {
@@ -226,6 +228,9 @@ impl Index {
             let next = Link(slot.chain.load(Ordering::Acquire));
             // A pending slot counts only while it is known to be linked.
             let pending = word.state() == State::Pending && slot.hash_bits() == wanted;
+            // The reads of the hash come before this check; pairs with the
+            // releases in `Slot::set_key`.
+            fence(Ordering::Acquire);
             if Link(cell.load(Ordering::Acquire)) != link {
                 return Err(Interrupted);
             }

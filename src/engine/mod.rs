@@ -49,6 +49,7 @@ pub(crate) mod sync;
 pub(crate) mod thread;
 mod word;
 
+pub(crate) use allocate::Allocated;
 pub use audit::{AuditError, AuditReport};
 pub(crate) use register::Registered;
 pub(crate) use slot::Slot;

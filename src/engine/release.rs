@@ -68,7 +68,7 @@ impl Store {
                 }
                 if !counted {
                     counted = true;
-                    slot.count_release();
+                    slot.set_stash(None);
                     if let Some(level) = store.level_of(slot) {
                         slot.set_level(level);
                     }
@@ -101,7 +101,7 @@ impl Store {
         let store = unsafe { Self::of(slot) };
         let home = store.home();
         if seen.is_primary() && !seen.resets() {
-            slot.count_release();
+            slot.set_stash(None);
             if let Some(level) = store.level_of(slot) {
                 slot.set_level(level);
             }
@@ -111,13 +111,15 @@ impl Store {
             return store.return_credit(home);
         }
         let mut now = seen;
-        while now.generation() == seen.generation() && now.count() == 0 {
+        let still_resets = |now: Word| !now.is_primary() || now.resets();
+        while now.generation() == seen.generation() && now.count() == 0 && still_resets(now) {
             match slot.vacate(now, store.reset_on_release) {
                 Ok(()) => return store.reset(slot, seen.state()),
                 Err(changed) => now = changed,
             }
         }
-        // Matched or evicted in between.
+        // Matched or evicted in between. Where a later holder has taken the reset
+        // back as well, that holder's release has noted the block.
         store.return_credit(home);
     }
 

@@ -14,7 +14,7 @@ use crate::SequenceHash;
 
 use super::index::Key;
 use super::store::Store;
-use super::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use super::word::{State, Word};
 
 /// "No slot", where a slot number is expected.
@@ -38,8 +38,8 @@ pub(crate) struct Slot {
     id: u32,
     /// The frequency level at the last release.
     level: AtomicU8,
-    /// Last unpins; wraps.
-    releases: AtomicU16,
+    /// The stash the block is in, plus one.
+    stash: AtomicU8,
 }
 
 impl Slot {
@@ -54,7 +54,7 @@ impl Slot {
             primary: AtomicU32::new(NIL),
             id,
             level: AtomicU8::new(0),
-            releases: AtomicU16::new(0),
+            stash: AtomicU8::new(0),
         }
     }
 
@@ -107,8 +107,10 @@ impl Slot {
     pub(super) fn set_key(&self, key: Key) {
         let bits = key.hash.as_u128();
         self.keyed.store(key.keyed, Ordering::Relaxed);
-        self.hash[0].store(bits as u64, Ordering::Relaxed);
-        self.hash[1].store((bits >> 64) as u64, Ordering::Relaxed);
+        // Release: who reads one of these and then finds the word as it was
+        // before cannot have; see `is_tenancy` and `Index::walk`.
+        self.hash[0].store(bits as u64, Ordering::Release);
+        self.hash[1].store((bits >> 64) as u64, Ordering::Release);
     }
 
     #[inline]
@@ -139,19 +141,21 @@ impl Slot {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// How often the block became inactive, modulo 2^16. Tells whether it has
-    /// since.
+    /// The stash the block has been put in since its last release, if any.
     #[inline]
-    pub(super) fn releases(&self) -> u16 {
-        self.releases.load(Ordering::Relaxed)
+    pub(super) fn stash(&self) -> Option<usize> {
+        self.stash
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+            .map(usize::from)
     }
 
-    /// Counts a release. For whoever takes off the last pin; two who race to be
-    /// the last may be counted as one.
+    /// Names the stash the block is in; `None` for whoever takes off its last
+    /// pin.
     #[inline]
-    pub(super) fn count_release(&self) {
-        let releases = self.releases().wrapping_add(1);
-        self.releases.store(releases, Ordering::Relaxed);
+    pub(super) fn set_stash(&self, stash: Option<usize>) {
+        let mark = stash.map_or(0, |stash| stash as u8 + 1);
+        self.stash.store(mark, Ordering::Relaxed);
     }
 
     // ---- pins ----
@@ -196,18 +200,20 @@ impl Slot {
     /// Takes the last pin off and notes the slot, if the word is still `seen`.
     #[inline]
     pub(super) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
-        self.exchange(seen, seen.unpinned().noted(), Ordering::Release)
+        self.exchange(seen, seen.unpinned().noted(), Ordering::AcqRel)
     }
 
     // ---- the note ----
 
     /// Marks the slot as noted. Returns the word before.
     ///
-    /// Release: the drainer that clears the mark sees what led to it.
+    /// Release: the drainer that clears the mark sees what led to it. Acquire, as
+    /// in [`unpin_last`](Self::unpin_last): whoever marks the slot may write its
+    /// link, after the drainer that cleared the mark before has read it.
     pub(super) fn note(&self) -> Word {
         Word::from_bits(
             self.word
-                .fetch_or(Word::new(false).noted().bits(), Ordering::Release),
+                .fetch_or(Word::new(false).noted().bits(), Ordering::AcqRel),
         )
     }
 
@@ -216,18 +222,16 @@ impl Slot {
     /// that came earlier is in the word returned.
     ///
     /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
-    /// [`note`](Self::note) and of the registration.
+    /// [`note`](Self::note) and of the registration. Release: pairs with the
+    /// acquires of the next note, which overwrites the link read before.
     pub(super) fn unnote(&self) -> Word {
         let mark = Word::new(false).noted().bits();
-        Word::from_bits(self.word.fetch_and(!mark, Ordering::Acquire)).unnoted()
+        Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unnoted()
     }
 
     // ---- registration and eviction ----
 
     /// Exclusive to pending with one pin. For the slot's exclusive owner.
-    ///
-    /// An exchange only where a drainer may clear the mark of an old note at
-    /// the same time; nobody else touches the word of an exclusive slot.
     pub(super) fn begin(&self) -> Word {
         self.own(|word| word.with(State::Pending, 1))
     }
@@ -241,16 +245,16 @@ impl Slot {
         self.own(|word| word.with(state, count));
     }
 
-    /// Changes a word that only a drainer's [`unnote`](Self::unnote) may change
-    /// besides the caller. Release: publishes the fields with the state.
+    /// Changes the word of a slot that is the caller's.
+    ///
+    /// By an exchange all the same: a drainer may clear the mark of an old note
+    /// meanwhile, and one whose unpin turned out to be the last may set it, long
+    /// after the block went to somebody else. Release: publishes the fields with
+    /// the state.
     fn own(&self, change: impl Fn(Word) -> Word) -> Word {
         let mut seen = Word::from_bits(self.word.load(Ordering::Relaxed));
         loop {
             let new = change(seen);
-            if !seen.is_noted() {
-                self.word.store(new.bits(), Ordering::Release);
-                return new;
-            }
             match self.exchange(seen, new, Ordering::Release) {
                 Ok(()) => return new,
                 Err(now) => seen = now,
@@ -296,7 +300,8 @@ impl Slot {
     /// fields read since belong to it.
     pub(super) fn is_tenancy(&self, seen: Word) -> bool {
         // Orders the reads of the fields before the read of the word. Pairs
-        // with the release in `own`, which follows the writes of the fields.
+        // with the releases in `set_key`: who has read a later tenancy's hash
+        // sees that its word has moved on.
         fence(Ordering::Acquire);
         Word::from_bits(self.word.load(Ordering::Relaxed)).generation() == seen.generation()
     }

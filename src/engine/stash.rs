@@ -7,10 +7,10 @@
 //! several allocations, and threads on different shards seldom meet there.
 //!
 //! A stashed block is not evicted: it is inactive, matchable, and merely out of
-//! the policy's hands. With it is remembered how often it had been released. If
-//! it is matched and released again the two differ, the block is passed over, and
-//! that release has noted it anew; if it is in use, its next release will. So the
-//! order stays the policy's.
+//! the policy's hands. Its slot says which stash it is in, and a release takes
+//! that back. So a block that has been matched and released since is passed over:
+//! that release has noted it anew. One that is in use will be noted by its next
+//! release. The order stays the policy's.
 //!
 //! A stash is taken by a try-lock, like the plane. Others may take it too: no
 //! block is out of reach.
@@ -19,28 +19,22 @@ use std::cell::UnsafeCell;
 
 use crossbeam_utils::CachePadded;
 
-use super::slot::Slot;
+use super::slot::{NIL, Slot};
 use super::sync::{AtomicBool, Ordering};
 
 /// Blocks a stash holds.
 pub(super) const STASHED: usize = 64;
 
-/// A block and how often it had been released.
-#[derive(Clone, Copy)]
-struct Stashed {
-    slot: u32,
-    releases: u16,
-}
-
 /// The blocks of one stash, the next victim at `next`.
 struct Queue {
-    blocks: [Stashed; STASHED],
+    blocks: [u32; STASHED],
     next: usize,
     end: usize,
 }
 
 /// See the module documentation.
 pub(super) struct Stash {
+    shard: usize,
     taken: CachePadded<AtomicBool>,
     queue: UnsafeCell<Queue>,
 }
@@ -50,14 +44,12 @@ pub(super) struct Stash {
 unsafe impl Sync for Stash {}
 
 impl Stash {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(shard: usize) -> Self {
         Self {
+            shard,
             taken: CachePadded::new(AtomicBool::new(false)),
             queue: UnsafeCell::new(Queue {
-                blocks: [Stashed {
-                    slot: 0,
-                    releases: 0,
-                }; STASHED],
+                blocks: [NIL; STASHED],
                 next: 0,
                 end: 0,
             }),
@@ -95,25 +87,23 @@ impl Held<'_> {
 
     /// Puts blocks in an empty stash.
     pub(super) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
+        for &slot in blocks {
+            slots[slot as usize].set_stash(Some(self.stash.shard));
+        }
         let queue = self.queue();
         debug_assert_eq!(queue.next, queue.end);
-        for (stashed, &slot) in queue.blocks.iter_mut().zip(blocks) {
-            *stashed = Stashed {
-                slot,
-                releases: slots[slot as usize].releases(),
-            };
-        }
+        queue.blocks[..blocks.len()].copy_from_slice(blocks);
         (queue.next, queue.end) = (0, blocks.len());
     }
 
     /// Takes the next block that has not been released since it was stashed.
     pub(super) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
+        let shard = self.stash.shard;
         let queue = self.queue();
         while queue.next < queue.end {
-            let Stashed { slot, releases } = queue.blocks[queue.next];
+            let slot = &slots[queue.blocks[queue.next] as usize];
             queue.next += 1;
-            let slot = &slots[slot as usize];
-            if slot.releases() == releases {
+            if slot.stash() == Some(shard) {
                 return Some(slot);
             }
         }
@@ -125,7 +115,7 @@ impl Held<'_> {
         let queue = self.queue();
         queue.blocks[queue.next..queue.end]
             .iter()
-            .map(|stashed| stashed.slot)
+            .copied()
             .for_each(visit);
     }
 }

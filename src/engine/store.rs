@@ -35,7 +35,7 @@ use super::thread;
 use super::word::State;
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
-/// 32 with a sign, and 2^28 slots are 16 GiB.
+/// 30 with a sign, and 2^28 slots are 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
 /// Below this many blocks one shard is enough: more only mean more places to
@@ -95,7 +95,7 @@ impl Store {
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),
             released: (0..shards).map(|_| ReleasedStack::new()).collect(),
-            stashes: (0..shards).map(|_| Stash::new()).collect(),
+            stashes: (0..shards).map(Stash::new).collect(),
             plane: Plane::new(config.policy.build(block_count as usize)),
             sweep: CachePadded::new(Sweep::new(matches!(config.policy, PolicyKind::Lineage(_)))),
             registry: config.registry,

@@ -7,17 +7,13 @@
 #[cfg(not(kvbm_loom))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence,
-    },
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
     thread::yield_now,
 };
 
 #[cfg(kvbm_loom)]
 pub(crate) use loom::{
     hint::spin_loop,
-    sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence,
-    },
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
     thread::yield_now,
 };

@@ -4,6 +4,7 @@ use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
 
 use super::BlockManager;
+use crate::engine::Allocated;
 
 impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Allocates one block. As [`allocate_blocks`](Self::allocate_blocks),
@@ -11,13 +12,18 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
-        let allocated = self.store.allocate(
-            1,
-            |slot| block = Some(MutableBlock::new(slot)),
-            |_evicted| {},
-        );
-        // A block that was found and then refused is freed.
-        block.filter(|_| allocated)
+        loop {
+            let allocated = self.store.allocate(
+                1,
+                |slot| block = Some(MutableBlock::new(slot)),
+                |_evicted| {},
+            );
+            match allocated {
+                Allocated::All => return block,
+                Allocated::Refused => return None,
+                Allocated::Short => block = None,
+            }
+        }
     }
 
     /// Allocates `count` blocks and appends them to `blocks`, or none and
@@ -30,18 +36,17 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     /// As [`allocate_into`](Self::allocate_into), and appends the hashes of the
     /// blocks that were evicted for it to `evicted`, in their order.
+    ///
+    /// Normally they are those of the last blocks appended. If other threads match
+    /// reserved blocks under this call it starts again, or is refused after all:
+    /// what it has evicted by then comes first.
     pub fn allocate_into_with_evictions(
         &self,
         count: usize,
         blocks: &mut Vec<MutableBlock<T>>,
         evicted: &mut Vec<SequenceHash>,
     ) -> bool {
-        let evicted_before = evicted.len();
-        let allocated = self.allocate_or_restore(count, blocks, |hash| evicted.push(hash));
-        if !allocated {
-            evicted.truncate(evicted_before);
-        }
-        allocated
+        self.allocate_or_restore(count, blocks, |hash| evicted.push(hash))
     }
 
     #[inline]
@@ -49,7 +54,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         &self,
         count: usize,
         blocks: &mut Vec<MutableBlock<T>>,
-        evicted: impl FnMut(SequenceHash),
+        mut evicted: impl FnMut(SequenceHash),
     ) -> bool {
         // Before there is memory for them: a count out of all reason is refused,
         // not attempted.
@@ -58,13 +63,18 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         }
         blocks.reserve(count);
         let before = blocks.len();
-        let allocated =
-            self.store
-                .allocate(count, |slot| blocks.push(MutableBlock::new(slot)), evicted);
-        if !allocated {
-            blocks.truncate(before);
+        loop {
+            let allocated = self.store.allocate(
+                count,
+                |slot| blocks.push(MutableBlock::new(slot)),
+                &mut evicted,
+            );
+            match allocated {
+                Allocated::All => return true,
+                Allocated::Refused => return false,
+                Allocated::Short => blocks.truncate(before),
+            }
         }
-        allocated
     }
 
     /// Finds the block of one hash. As [`match_blocks`](Self::match_blocks),

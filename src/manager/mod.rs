@@ -71,8 +71,10 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// evicted in the order of the policy.
     ///
     /// Returns `None`, and allocates nothing, only if at some instant of the
-    /// call fewer than `count` blocks were free or inactive. Lock-free; the only
-    /// heap allocation is the vector.
+    /// call fewer than `count` blocks were available: free or inactive, not
+    /// reserved by another allocation under way, and not on their way back, in a
+    /// drop that has not returned. Lock-free; the only heap allocation is the
+    /// vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let mut blocks = Vec::new();
         self.allocate_into(count, &mut blocks).then_some(blocks)

@@ -49,16 +49,19 @@ pub(super) struct AttachmentStore {
 }
 
 impl AttachmentStore {
-    /// Sets the unique value of a type; returns the one it replaces.
+    /// Sets the unique value of a type; returns the one it replaces. A value that
+    /// is refused is returned too: values are the user's, and are dropped with no
+    /// lock held.
     pub(super) fn set_unique<T: Any + Send + Sync>(
         &mut self,
         value: T,
-    ) -> Result<Option<Value>, AttachmentError> {
+    ) -> Result<Option<Value>, (AttachmentError, T)> {
         let type_id = TypeId::of::<T>();
         match self.by_type.get_mut(&type_id) {
-            Some(Attached::Multiple(_)) => {
-                Err(AttachmentError::TypeAlreadyRegisteredAsMultiple(type_id))
-            }
+            Some(Attached::Multiple(_)) => Err((
+                AttachmentError::TypeAlreadyRegisteredAsMultiple(type_id),
+                value,
+            )),
             Some(Attached::Unique(old)) => Ok(Some(std::mem::replace(old, Box::new(value)))),
             None => {
                 self.by_type
@@ -68,15 +71,21 @@ impl AttachmentStore {
         }
     }
 
-    /// Adds a value of a type.
-    pub(super) fn add<T: Any + Send + Sync>(&mut self, value: T) -> Result<(), AttachmentError> {
+    /// Adds a value of a type; returns one that is refused.
+    pub(super) fn add<T: Any + Send + Sync>(
+        &mut self,
+        value: T,
+    ) -> Result<(), (AttachmentError, T)> {
         let type_id = TypeId::of::<T>();
         match self
             .by_type
             .entry(type_id)
             .or_insert_with(|| Attached::Multiple(Vec::new()))
         {
-            Attached::Unique(_) => Err(AttachmentError::TypeAlreadyRegisteredAsUnique(type_id)),
+            Attached::Unique(_) => Err((
+                AttachmentError::TypeAlreadyRegisteredAsUnique(type_id),
+                value,
+            )),
             Attached::Multiple(values) => {
                 values.push(Box::new(value));
                 Ok(())

@@ -278,7 +278,7 @@ impl Core {
         let extras = entry.take_extras();
         self.garbage.fetch_add(1, Ordering::Relaxed);
         let garbage = Arc::clone(&self.garbage);
-        let retired = Retired(std::ptr::from_ref(entry).cast_mut());
+        let retired = Retired::of(entry);
         guard.defer(move || {
             retired.free();
             garbage.fetch_sub(1, Ordering::Relaxed);
@@ -307,13 +307,11 @@ impl Drop for Core {
         let guard = &epoch::pin();
         let mut entries = Vec::new();
         self.table.for_each(guard, |entry| {
-            entries.push(std::ptr::from_ref(entry).cast_mut())
+            entries.push((Retired::of(entry), entry.take_extras()));
         });
-        for entry in entries {
-            let retired = Retired(entry);
-            // SAFETY: the core is going, and nobody else can reach its entries.
-            drop(unsafe { (*entry).take_extras() });
+        for (retired, extras) in entries {
             retired.free();
+            drop(extras);
         }
     }
 }
@@ -326,6 +324,13 @@ struct Retired(*mut Entry);
 unsafe impl Send for Retired {}
 
 impl Retired {
+    fn of(entry: &Entry) -> Self {
+        // `Table::find_or_insert` has exposed the box's own pointer.
+        Self(std::ptr::with_exposed_provenance_mut(
+            std::ptr::from_ref(entry).addr(),
+        ))
+    }
+
     fn free(self) {
         // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`;
         // nobody can reach this one any more, and its extras have been taken.

@@ -99,7 +99,8 @@ impl BlockRegistrationHandle {
         let replaced = self
             .entry()
             .extras()
-            .with_attachments(|attachments| attachments.set_unique(value))?;
+            .with_attachments(|attachments| attachments.set_unique(value))
+            .map_err(|(error, _refused)| error)?;
         // The user's drop runs with no lock held.
         drop(replaced);
         Ok(())
@@ -115,6 +116,7 @@ impl BlockRegistrationHandle {
         self.entry()
             .extras()
             .with_attachments(|attachments| attachments.add(value))
+            .map_err(|(error, _refused)| error)
     }
 
     /// Runs `f` with the attachments locked, or with `None` if there have never

@@ -33,9 +33,12 @@ use crossbeam_epoch::{self as epoch, Guard};
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
-use crate::engine::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::engine::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
+
+/// Set in a table's size while it is shrinking, during which it keeps its size.
+const SHRINKING: u64 = 1;
 
 /// Buckets of the first segment, and the fewest a table has.
 const FIRST: usize = 64;
@@ -157,10 +160,8 @@ struct Position<'g> {
 /// See the module documentation.
 pub(super) struct Table {
     segments: [AtomicPtr<Node>; SEGMENTS],
-    /// Buckets in use: a power of two.
+    /// Buckets in use, a power of two, and [`SHRINKING`].
     size: AtomicU64,
-    /// Set while the table is shrinking; also keeps it from growing.
-    shrinking: AtomicBool,
 }
 
 impl Table {
@@ -168,7 +169,6 @@ impl Table {
         let table = Self {
             segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             size: AtomicU64::new(FIRST as u64),
-            shrinking: AtomicBool::new(false),
         };
         table
             .marker(0)
@@ -200,6 +200,9 @@ impl Table {
                 continue;
             }
             let new = Box::into_raw(made.take().unwrap_or_else(|| Box::new(Entry::new(key))));
+            // Entries are freed by their address, which is all that is left of
+            // the pointer where it has been a reference.
+            new.expose_provenance();
             // SAFETY: the box's, and the caller's alone until it is linked.
             let entry: &'g Entry = unsafe { &*new };
             entry.node.next.store(position.at.0, Ordering::Relaxed);
@@ -236,7 +239,7 @@ impl Table {
     /// Doubles the number of buckets if `len` entries are too many for it.
     pub(super) fn grow_for(&self, len: u64) {
         let size = self.size.load(Ordering::Relaxed);
-        if len <= size || self.shrinking.load(Ordering::Acquire) {
+        if len <= size || size & SHRINKING != 0 {
             return;
         }
         let last = (size * 2).ilog2() as usize - FIRST.ilog2() as usize;
@@ -253,7 +256,7 @@ impl Table {
     /// Whether `len` entries are so few that the table should shrink.
     pub(super) fn is_too_large_for(&self, len: u64) -> bool {
         let size = self.size.load(Ordering::Relaxed);
-        size > FIRST as u64 && len < size / 8
+        size & SHRINKING == 0 && size > FIRST as u64 && len < size / 8
     }
 
     /// Shrinks the table for `len` entries; does nothing if it is shrinking
@@ -266,22 +269,23 @@ impl Table {
         table_of: fn(&K) -> &Table,
         guard: &Guard,
     ) {
-        if self.shrinking.swap(true, Ordering::AcqRel) {
-            return;
-        }
         let before = self.size.load(Ordering::Acquire);
         let after = (len.max(1) * 2).next_power_of_two().max(FIRST as u64);
-        if after >= before {
-            self.shrinking.store(false, Ordering::Release);
+        if before & SHRINKING != 0 || after >= before {
             return;
         }
-        // A thread that was about to double the size finds it changed.
+        // The flag is part of the word: a thread that was about to double the
+        // size, however long ago it looked, fails until the markers are gone.
         if self
             .size
-            .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                before,
+                after | SHRINKING,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .is_err()
         {
-            self.shrinking.store(false, Ordering::Release);
             return;
         }
         guard.defer(move || {
@@ -291,7 +295,9 @@ impl Table {
             let keep = keep.clone();
             guard.defer(move || {
                 segments.free();
-                table_of(&keep).shrinking.store(false, Ordering::Release);
+                table_of(&keep)
+                    .size
+                    .fetch_and(!SHRINKING, Ordering::Release);
             });
             guard.flush();
         });
@@ -384,7 +390,7 @@ impl Table {
     fn start<'g>(&'g self, key: u64, guard: &'g Guard) -> &'g Node {
         // Acquire: pairs with the releases of the size, made when the segment
         // was there.
-        let size = self.size.load(Ordering::Acquire);
+        let size = self.size.load(Ordering::Acquire) & !SHRINKING;
         self.linked_marker((key & (size - 1)) as usize, guard)
     }
 
