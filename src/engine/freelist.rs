@@ -406,6 +406,24 @@ mod tests {
         assert_eq!(lowest(1, 0), 0);
     }
 
+    /// A thread suspended in the middle of `put` may hide blocks, but must not keep
+    /// others from finding that there are none to be seen.
+    #[test]
+    fn a_hint_that_came_too_early_is_taken_back() {
+        let bitmap = Bitmap::new(64 * 64 * 64 * 64);
+        assert_eq!(bitmap.levels.len(), 4);
+        // The top says yes, the level below no, and the one below that yes.
+        bitmap.word(3, 0).store(1 << 5, Ordering::Relaxed);
+        bitmap.word(1, 5 * 64).store(1 << 7, Ordering::Relaxed);
+        bitmap.word(0, 5 * 64 * 64 + 7).store(1, Ordering::Relaxed);
+        assert_eq!(bitmap.take(1, &mut |_| {}), 0);
+        // The rest of the `put`.
+        bitmap.announce(5 * 64 * 64 + 7);
+        bitmap.word(2, 5).fetch_or(1, Ordering::Relaxed);
+        bitmap.word(3, 0).fetch_or(1 << 5, Ordering::Relaxed);
+        assert_eq!(bitmap.take(1, &mut |_| {}), 1);
+    }
+
     /// Every block is in one hand or in the list, however the hints race.
     #[test]
     fn threads_share_no_block() {

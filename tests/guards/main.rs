@@ -15,6 +15,7 @@ mod input;
 mod lifetimes;
 #[path = "../policy/mod.rs"]
 mod policy;
+mod regressions;
 
 use std::sync::Arc;
 

@@ -1,0 +1,96 @@
+//! Defects that were found, each by the test that would have found it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+
+#[derive(Clone)]
+struct Tier;
+
+fn lru(blocks: usize) -> BlockManager<Tier> {
+    BlockManager::builder()
+        .block_count(blocks)
+        .block_size(16)
+        .registry(BlockRegistry::new())
+        .with_lru_backend()
+        .build()
+        .unwrap()
+}
+
+/// Leaves blocks of these hashes inactive, the first released first.
+fn leave_inactive(manager: &BlockManager<Tier>, hashes: &[SequenceHash]) {
+    let blocks = manager.allocate_blocks(hashes.len()).unwrap();
+    let complete = blocks
+        .into_iter()
+        .zip(hashes)
+        .map(|(block, &hash)| block.stage(hash, 16).unwrap())
+        .collect();
+    drop(manager.register_blocks(complete));
+}
+
+/// Panics when it is dropped, unless that would abort.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("an attachment panics");
+        }
+    }
+}
+
+/// An attachment that panicked during a reset took the rest of the batch and its
+/// credits with it.
+#[test]
+fn a_panicking_attachment_costs_no_block() {
+    let manager = lru(8);
+    let hashes: Vec<_> = (0..4).map(SequenceHash::root).collect();
+    leave_inactive(&manager, &hashes);
+    for block in manager.match_blocks_scattered(&hashes) {
+        let handle = block.unwrap().registration_handle();
+        handle.attach_unique(Bomb).unwrap();
+    }
+    for _ in 0..4 {
+        assert_eq!(manager.available_blocks(), 8);
+        manager.audit().unwrap();
+        catch_unwind(AssertUnwindSafe(|| manager.reset_inactive_pool())).unwrap_err();
+    }
+    manager.reset_inactive_pool().unwrap();
+    assert_eq!(manager.audit().unwrap().free, 8);
+}
+
+/// A victim put aside was recognised by a count of its releases, which wrapped.
+#[test]
+fn a_block_released_often_is_no_victim() {
+    let manager = lru(4);
+    let hashes: Vec<_> = (0..4).map(SequenceHash::root).collect();
+    leave_inactive(&manager, &hashes);
+    let (_first, evicted) = manager.allocate_blocks_with_evictions(1).unwrap();
+    assert_eq!(evicted, hashes[..1]);
+    for _ in 0..1 << 16 {
+        drop(manager.match_one(hashes[1]).unwrap());
+    }
+    let (_second, evicted) = manager.allocate_blocks_with_evictions(1).unwrap();
+    assert_eq!(evicted, hashes[2..3]);
+}
+
+/// A reset reserved many blocks at once, and refused them to others meanwhile.
+#[test]
+fn a_reset_beside_an_allocation_refuses_nothing() {
+    let manager = lru(8);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                manager.reset_inactive_pool().ok();
+            }
+        });
+        let refused = (0..50_000)
+            .filter(|_| manager.allocate_one().is_none())
+            .count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(refused, 0, "one of eight free blocks was wanted");
+    });
+    manager.audit().unwrap();
+}
