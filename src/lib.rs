@@ -63,7 +63,8 @@
 //! # Guarantees
 //!
 //! * An allocation is refused only if at some instant of the call there were too
-//!   few blocks free or inactive.
+//!   few blocks that were free or inactive and that no other allocation had
+//!   reserved.
 //! * Driven by one thread, eviction is exactly the policy's order.
 //! * Hot operations are lock-free: a thread suspended inside one stops nobody.
 //! * Guards return their block exactly once, on any thread, also after the

@@ -174,7 +174,7 @@ impl Bitmap {
         let leaf = self.word(0, at);
         let mut seen = word;
         while seen != 0 {
-            let wanted = lowest(seen, max);
+            let (wanted, count) = lowest(seen, max);
             // Acquire: pairs with the release in `put`.
             match leaf.compare_exchange_weak(
                 seen,
@@ -191,7 +191,7 @@ impl Bitmap {
                         sink((at * FAN_OUT) as u32 + left.trailing_zeros());
                         left &= left - 1;
                     }
-                    return wanted.count_ones() as usize;
+                    return count;
                 }
                 Err(now) => seen = now,
             }
@@ -201,17 +201,15 @@ impl Bitmap {
     }
 }
 
-/// The lowest `max` bits set in `word`.
+/// The lowest `max` bits set in `word`, and how many they are.
 #[inline]
-fn lowest(word: u64, max: usize) -> u64 {
-    if word.count_ones() as usize <= max {
-        return word;
-    }
-    let mut rest = word;
-    for _ in 0..max {
+fn lowest(word: u64, max: usize) -> (u64, usize) {
+    let (mut rest, mut count) = (word, 0);
+    while rest != 0 && count < max {
         rest &= rest - 1;
+        count += 1;
     }
-    word & !rest
+    (word & !rest, count)
 }
 
 /// See the module documentation.
@@ -400,10 +398,10 @@ mod tests {
 
     #[test]
     fn lowest_bits() {
-        assert_eq!(lowest(0b1011_0100, 2), 0b1_0100);
-        assert_eq!(lowest(0b1011_0100, 9), 0b1011_0100);
-        assert_eq!(lowest(u64::MAX, 64), u64::MAX);
-        assert_eq!(lowest(1, 0), 0);
+        assert_eq!(lowest(0b1011_0100, 2), (0b1_0100, 2));
+        assert_eq!(lowest(0b1011_0100, 9), (0b1011_0100, 4));
+        assert_eq!(lowest(u64::MAX, 64), (u64::MAX, 64));
+        assert_eq!(lowest(1, 0), (0, 0));
     }
 
     /// A thread suspended in the middle of `put` may hide blocks, but must not keep
