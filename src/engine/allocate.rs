@@ -158,8 +158,8 @@ impl Store {
             }
             // What other shards have put aside is all that is left.
             drop(stash);
-            for away in self.stashes.iter().filter_map(Stash::try_hold) {
-                evicted += self.evict_stashed(&mut { away }, max - evicted, victims);
+            for mut away in self.stashes.iter().filter_map(Stash::try_hold) {
+                evicted += self.evict_stashed(&mut away, max - evicted, victims);
             }
             return evicted;
         }
@@ -183,7 +183,7 @@ impl Store {
 
     fn evict_stashed<'a>(
         &'a self,
-        stash: &mut stash::Held<'_>,
+        stash: &mut stash::Queue,
         max: usize,
         victims: &mut Victims<'a>,
     ) -> usize {

@@ -21,6 +21,7 @@
 //! | `audit` | the invariants, numbered, and their check |
 //! | `prefetch` | asking for a cache line before it is needed |
 //! | `thread` | a small integer for every live thread |
+//! | `try_lock` | a lock that nobody waits for |
 //! | `sync` | the atomics: `std`'s, or loom's |
 //!
 //! # Progress
@@ -47,6 +48,7 @@ mod store;
 mod sweep;
 pub(crate) mod sync;
 pub(crate) mod thread;
+mod try_lock;
 mod word;
 
 pub(crate) use allocate::Allocated;

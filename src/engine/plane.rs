@@ -22,41 +22,32 @@
 //! state, at the place of the first note. That is the one liberty the order
 //! takes under contention.
 
-use std::cell::UnsafeCell;
-
-use crossbeam_utils::CachePadded;
-
 use crate::policy::EvictionPolicy;
 
 use super::released::ReleasedStack;
 use super::slot::Slot;
-use super::sync::{AtomicBool, Ordering};
-
-/// See the module documentation.
-pub(super) struct Plane {
-    taken: CachePadded<AtomicBool>,
-    policy: UnsafeCell<Box<dyn EvictionPolicy>>,
-    observes_resurrection: bool,
-    hands_out_ahead: bool,
-    /// Counts the times the plane was held to evict; the holder's alone.
-    turns: UnsafeCell<u32>,
-}
+use super::try_lock::{Held, TryLock};
 
 /// How often all stacks are drained, and not only the holder's own.
 const DRAIN_ALL: u32 = 8;
 
-// SAFETY: the policy is `Send`, and it and the turns are reached only through
-// `Held`, of which there is one at a time.
-unsafe impl Sync for Plane {}
+/// See the module documentation.
+pub(super) struct Plane {
+    order: TryLock<Order>,
+    observes_resurrection: bool,
+    hands_out_ahead: bool,
+}
 
 impl Plane {
     pub(super) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
         Self {
-            taken: CachePadded::new(AtomicBool::new(false)),
             observes_resurrection: policy.observes_resurrection(),
             hands_out_ahead: policy.hands_out_ahead(),
-            policy: UnsafeCell::new(policy),
-            turns: UnsafeCell::new(0),
+            order: TryLock::new(Order {
+                observes_resurrection: policy.observes_resurrection(),
+                policy,
+                turns: 0,
+            }),
         }
     }
 
@@ -72,46 +63,36 @@ impl Plane {
         self.hands_out_ahead
     }
 
-    /// Whether someone has the plane: a look that does not take its line away.
+    /// Whether someone has the plane.
     #[inline]
     pub(super) fn is_taken(&self) -> bool {
-        self.taken.load(Ordering::Relaxed)
+        self.order.is_taken()
     }
 
     /// Takes the plane, unless someone has it.
     #[inline]
-    pub(super) fn try_hold(&self) -> Option<Held<'_>> {
-        // Acquire: pairs with the release of the holder before. A `Held` is made
-        // only by the winner: dropping one lets go of the plane.
-        (!self.taken.swap(true, Ordering::Acquire)).then(|| Held { plane: self })
+    pub(super) fn try_hold(&self) -> Option<Held<'_, Order>> {
+        self.order.try_hold()
     }
 }
 
-/// The plane, taken until this is dropped.
-pub(super) struct Held<'a> {
-    plane: &'a Plane,
+/// What the holder of the plane has in hand.
+pub(super) struct Order {
+    policy: Box<dyn EvictionPolicy>,
+    observes_resurrection: bool,
+    /// Counts the times the plane was held to evict.
+    turns: u32,
 }
 
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // Release: pairs with the acquire of the next holder.
-        self.plane.taken.store(false, Ordering::Release);
-    }
-}
-
-impl Held<'_> {
+impl Order {
     pub(super) fn policy(&mut self) -> &mut dyn EvictionPolicy {
-        // SAFETY: `taken` was false when this `Held` was made and is true until
-        // it is dropped, so it is the only one.
-        unsafe { &mut **self.plane.policy.get() }
+        &mut *self.policy
     }
 
     /// Whether it is time to drain the stacks of all shards.
     pub(super) fn is_turn_to_drain_all(&mut self) -> bool {
-        // SAFETY: as for the policy.
-        let turns = unsafe { &mut *self.plane.turns.get() };
-        *turns = turns.wrapping_add(1);
-        turns.is_multiple_of(DRAIN_ALL)
+        self.turns = self.turns.wrapping_add(1);
+        self.turns.is_multiple_of(DRAIN_ALL)
     }
 
     /// Applies the notes of some shards.
@@ -120,7 +101,7 @@ impl Held<'_> {
         slots: &[Slot],
         stacks: impl IntoIterator<Item = &'r ReleasedStack>,
     ) {
-        let observes_resurrection = self.plane.observes_resurrection;
+        let observes_resurrection = self.observes_resurrection;
         let policy = self.policy();
         for stack in stacks {
             stack.drain(slots, |slot| {

@@ -15,95 +15,56 @@
 //! A stash is taken by a try-lock, like the plane. Others may take it too: no
 //! block is out of reach.
 
-use std::cell::UnsafeCell;
-
-use crossbeam_utils::CachePadded;
-
 use super::slot::{NIL, Slot};
-use super::sync::{AtomicBool, Ordering};
+use super::try_lock::{Held, TryLock};
 
 /// Blocks a stash holds.
 pub(super) const STASHED: usize = 64;
 
+/// See the module documentation.
+pub(super) struct Stash(TryLock<Queue>);
+
+impl Stash {
+    pub(super) fn new(shard: usize) -> Self {
+        Self(TryLock::new(Queue {
+            shard,
+            blocks: [NIL; STASHED],
+            next: 0,
+            end: 0,
+        }))
+    }
+
+    /// Takes the stash, unless someone has it.
+    pub(super) fn try_hold(&self) -> Option<Held<'_, Queue>> {
+        self.0.try_hold()
+    }
+}
+
 /// The blocks of one stash, the next victim at `next`.
-struct Queue {
+pub(super) struct Queue {
+    shard: usize,
     blocks: [u32; STASHED],
     next: usize,
     end: usize,
 }
 
-/// See the module documentation.
-pub(super) struct Stash {
-    shard: usize,
-    taken: CachePadded<AtomicBool>,
-    queue: UnsafeCell<Queue>,
-}
-
-// SAFETY: the queue is reached only through `Held`, of which there is one at a
-// time.
-unsafe impl Sync for Stash {}
-
-impl Stash {
-    pub(super) fn new(shard: usize) -> Self {
-        Self {
-            shard,
-            taken: CachePadded::new(AtomicBool::new(false)),
-            queue: UnsafeCell::new(Queue {
-                blocks: [NIL; STASHED],
-                next: 0,
-                end: 0,
-            }),
-        }
-    }
-
-    /// Takes the stash, unless someone has it.
-    pub(super) fn try_hold(&self) -> Option<Held<'_>> {
-        if self.taken.load(Ordering::Relaxed) {
-            return None;
-        }
-        // Acquire: pairs with the release of the holder before.
-        (!self.taken.swap(true, Ordering::Acquire)).then(|| Held { stash: self })
-    }
-}
-
-/// A stash, taken until this is dropped.
-pub(super) struct Held<'a> {
-    stash: &'a Stash,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // Release: pairs with the acquire of the next holder.
-        self.stash.taken.store(false, Ordering::Release);
-    }
-}
-
-impl Held<'_> {
-    fn queue(&mut self) -> &mut Queue {
-        // SAFETY: `taken` was false when this `Held` was made and is true until
-        // it is dropped, so it is the only one.
-        unsafe { &mut *self.stash.queue.get() }
-    }
-
+impl Queue {
     /// Puts blocks in an empty stash.
     pub(super) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
         for &slot in blocks {
-            slots[slot as usize].set_stash(Some(self.stash.shard));
+            slots[slot as usize].set_stash(Some(self.shard));
         }
-        let queue = self.queue();
-        debug_assert_eq!(queue.next, queue.end);
-        queue.blocks[..blocks.len()].copy_from_slice(blocks);
-        (queue.next, queue.end) = (0, blocks.len());
+        debug_assert_eq!(self.next, self.end);
+        self.blocks[..blocks.len()].copy_from_slice(blocks);
+        (self.next, self.end) = (0, blocks.len());
     }
 
     /// Takes the next block that has not been released since it was stashed.
     pub(super) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
-        let shard = self.stash.shard;
-        let queue = self.queue();
-        while queue.next < queue.end {
-            let slot = &slots[queue.blocks[queue.next] as usize];
-            queue.next += 1;
-            if slot.stash() == Some(shard) {
+        while self.next < self.end {
+            let slot = &slots[self.blocks[self.next] as usize];
+            self.next += 1;
+            if slot.stash() == Some(self.shard) {
                 return Some(slot);
             }
         }
@@ -111,9 +72,8 @@ impl Held<'_> {
     }
 
     /// Calls `visit` with the number of every block in the stash.
-    pub(super) fn for_each(&mut self, visit: impl FnMut(u32)) {
-        let queue = self.queue();
-        queue.blocks[queue.next..queue.end]
+    pub(super) fn for_each(&self, visit: impl FnMut(u32)) {
+        self.blocks[self.next..self.end]
             .iter()
             .copied()
             .for_each(visit);

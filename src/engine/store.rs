@@ -10,7 +10,7 @@
 //! A store lives as long as its manager, its weak guards, and its *pool*, which
 //! has one reference while any block is held. Guards are not counted: a held
 //! block is a credit that is missing, and the credits say when the last one is
-//! back (see [`credit`](super::credit)). A guard may therefore use its store
+//! back (see [`credit`]). A guard may therefore use its store
 //! until it has returned its credit, and not a moment longer.
 
 use std::any::TypeId;

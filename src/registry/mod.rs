@@ -124,8 +124,9 @@ impl BlockRegistry {
     /// Whether each hash has a block of metadata type `T`, active or inactive,
     /// in some manager of this registry; in the order of the input.
     ///
-    /// Lock-free; allocates the result. Does not count as an access. See [`BlockRegistrationHandle::has_block`] for what it means
-    /// while blocks come and go; to get hold of a block, match it.
+    /// Lock-free; allocates the result. Does not count as an access. See
+    /// [`BlockRegistrationHandle::has_block`] for what it means while blocks come
+    /// and go; to get hold of a block, match it.
     pub fn check_presence<T: BlockMetadata>(
         &self,
         seq_hashes: &[SequenceHash],
