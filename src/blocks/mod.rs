@@ -13,9 +13,10 @@
 //! also while a panic unwinds and after its manager is gone: a mutable or complete
 //! block becomes free, a registered one inactive when its last holder drops it.
 //!
-//! A guard is one pointer. Cloning an [`ImmutableBlock`] is one atomic add,
-//! dropping it one atomic subtraction; the last drop is four or five atomic
-//! operations and no lock. No guard allocates.
+//! A guard that holds a block is one pointer and allocates nothing. Cloning an
+//! [`ImmutableBlock`] is one atomic add, dropping it one atomic subtraction; the
+//! last drop is three exchanges, and may apply waiting notes to the eviction
+//! order. A [`WeakBlock`] holds a handle to its hash, the first of which allocates.
 
 mod complete;
 mod immutable;

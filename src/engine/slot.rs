@@ -1,8 +1,10 @@
 //! One block's slot: its word and what belongs to its tenancy, in one cache
 //! line.
 //!
-//! The fields other than the word are written only by the slot's exclusive
-//! owner, while the state is `Exclusive` or `Pending`, and read by anyone.
+//! The key and the primary are written only by the slot's exclusive owner, while
+//! the state is `Exclusive` or `Pending`, and read by anyone. (The level and the
+//! stash are notes of whoever releases the block; a wrong one costs its place in
+//! the eviction order, nothing else.)
 //! A reader that must know them to be of one tenancy reads the word, the
 //! fields, and then either pins (the exchange fails if the word has changed)
 //! or holds a pin already. They are relaxed atomics because a reader may lose

@@ -77,12 +77,6 @@ pub(crate) struct Store {
     pub(crate) id: ManagerId,
 }
 
-// SAFETY: everything shared is atomic, and the policy is guarded by the plane.
-// The pointers to the store in its own slots are dereferenced only while it lives.
-unsafe impl Send for Store {}
-// SAFETY: as above.
-unsafe impl Sync for Store {}
-
 impl Store {
     pub(crate) fn new(config: Config) -> Arc<Self> {
         let block_count = config.block_count;
