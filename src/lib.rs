@@ -81,9 +81,12 @@ mod engine;
 mod ids;
 pub mod manager;
 pub mod metrics;
+#[cfg(all(test, kvbm_loom))]
+mod models;
 mod policy;
 pub mod pools;
 pub mod registry;
+mod sync;
 pub mod tinylfu;
 
 pub use blocks::{

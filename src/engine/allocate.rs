@@ -26,7 +26,7 @@ use super::release::Free;
 use super::slot::{NIL, Slot};
 use super::stash::{self, STASHED, Stash};
 use super::store::Store;
-use super::sync::{spin_loop, yield_now};
+use crate::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
 const SPINS: u32 = 64;

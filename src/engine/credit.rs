@@ -57,7 +57,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Shards a pot has folded bits for.
 pub(super) const MAX_SHARDS: usize = 8;

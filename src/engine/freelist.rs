@@ -26,7 +26,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bits a word; also the fan-out of the summary levels.
 const FAN_OUT: usize = 64;

@@ -20,9 +20,7 @@
 //! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`: what it does |
 //! | `audit` | the invariants, numbered, and their check |
 //! | `prefetch` | asking for a cache line before it is needed |
-//! | `thread` | a small integer for every live thread |
 //! | `try_lock` | a lock that nobody waits for |
-//! | `sync` | the atomics: `std`'s, or loom's |
 //!
 //! # Progress
 //!
@@ -46,8 +44,6 @@ mod slot;
 mod stash;
 mod store;
 mod sweep;
-pub(crate) mod sync;
-pub(crate) mod thread;
 mod try_lock;
 mod word;
 

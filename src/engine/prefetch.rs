@@ -8,7 +8,7 @@
 //! Hints only: they change nothing but time, and do nothing where the machine has
 //! no such instruction.
 
-#[cfg(all(target_arch = "x86_64", not(kvbm_loom)))]
+#[cfg(all(target_arch = "x86_64", not(any(kvbm_loom, kvbm_shuttle))))]
 mod machine {
     use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
 
@@ -26,7 +26,7 @@ mod machine {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", not(kvbm_loom))))]
+#[cfg(not(all(target_arch = "x86_64", not(any(kvbm_loom, kvbm_shuttle)))))]
 mod machine {
     #[inline(always)]
     pub(in super::super) fn prefetch<T>(_target: &T) {}

@@ -18,7 +18,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::slot::{NIL, Slot};
-use super::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// One shard's stack.
 pub(super) struct ReleasedStack {

@@ -16,8 +16,8 @@ use crate::SequenceHash;
 
 use super::index::Key;
 use super::store::Store;
-use super::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use super::word::{State, Word};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
 /// "No slot", where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;

@@ -31,8 +31,8 @@ use super::released::ReleasedStack;
 use super::slot::Slot;
 use super::stash::Stash;
 use super::sweep::Sweep;
-use super::thread;
 use super::word::State;
+use crate::sync::thread;
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
 /// 30 with a sign, and 2^28 slots are 16 GiB.

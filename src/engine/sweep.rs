@@ -12,7 +12,7 @@ use crate::policy::Keys;
 
 use super::plane::vacate_inactive;
 use super::slot::Slot;
-use super::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// See the module documentation.
 pub(super) struct Sweep {

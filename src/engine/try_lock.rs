@@ -4,12 +4,11 @@
 //! sequential data, and both have a way around for when their holder does not
 //! come back.
 
-use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 
 use crossbeam_utils::CachePadded;
 
-use super::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, Ordering, UnsafeCell};
 
 /// See the module documentation.
 pub(super) struct TryLock<T> {
@@ -64,7 +63,7 @@ impl<T> Deref for Held<'_, T> {
     fn deref(&self) -> &T {
         // SAFETY: `taken` was false when this `Held` was made and is true until
         // it is dropped, so it is the only one, and it is borrowed.
-        unsafe { &*self.lock.value.get() }
+        self.lock.value.with(|value| unsafe { &*value })
     }
 }
 
@@ -72,7 +71,7 @@ impl<T> DerefMut for Held<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as above, and it is borrowed mutably.
-        unsafe { &mut *self.lock.value.get() }
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::engine::thread;
+use crate::sync::thread;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

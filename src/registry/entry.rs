@@ -8,7 +8,7 @@ use std::ptr;
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
-use crate::engine::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::extras::Extras;
 use super::table::Node;

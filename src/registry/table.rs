@@ -29,11 +29,11 @@
 
 use std::ptr;
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crate::sync::epoch::{self, Guard};
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
-use crate::engine::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
 

@@ -169,7 +169,7 @@ fn threads_one_after_the_other_lose_nothing() {
         for (i, turn) in turns.iter().enumerate() {
             let (tracker, numbered) = (&tracker, &numbered);
             scope.spawn(move || {
-                crate::engine::thread::index();
+                crate::sync::thread::index();
                 numbered.wait();
                 turn.wait();
                 let mine = i as u64;
@@ -242,7 +242,7 @@ fn the_shared_stripe_has_one_writer_at_a_time() {
     let threads = 40;
     let numbered = Barrier::new(threads);
     let touch = &|owner| {
-        let shares = crate::engine::thread::index() >= 32;
+        let shares = crate::sync::thread::index() >= 32;
         numbered.wait();
         // Two writers at once would trip an assertion of the stripe.
         for _ in 0..if shares { 20_000 } else { 100 } {

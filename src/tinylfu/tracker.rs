@@ -13,7 +13,7 @@ use super::counters::{Counters, Hashes};
 use super::decay::Age;
 use super::stripe::Stripe;
 use super::{SketchKey, TinyLFUSketch};
-use crate::engine::thread;
+use crate::sync::thread;
 
 /// Counts how often keys are used.
 ///
