@@ -17,44 +17,77 @@ use super::word::{State, Word};
 /// Hashes looked up together.
 const WINDOW: usize = 16;
 
-/// The pins of one operation, which settles for them once, at its end: one
-/// debit and one note run, however many blocks it pinned.
+/// The pins of one operation.
+///
+/// An inactive block is pinned with a credit that has been reserved before, see
+/// [`credit`](super::credit). Credits left over are returned, and the policy is
+/// told of the pins, once for the operation: when this is dropped.
 pub(super) struct Pins<'a> {
     store: &'a Store,
-    /// Pins that ended an inactive period, and are not debited yet.
-    resurrected: u32,
-    /// Those of them that the policy is to be told of.
+    /// Credits reserved and not used.
+    reserved: u32,
+    /// Blocks that came into use again, of which the policy is to be told.
     notes: Run<'a>,
+}
+
+/// What came of a try to pin a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// It is pinned.
+    Made,
+    /// It has left the tenancy in which it was seen.
+    Gone,
+    /// It is inactive, and it and all other available blocks are promised to
+    /// allocations.
+    Promised,
 }
 
 impl<'a> Pins<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
         Self {
             store,
-            resurrected: 0,
+            reserved: 0,
             notes: Run::new(),
         }
     }
 
-    /// Pins the primary of a hash.
+    /// Pins the primary of a hash, unless there is none or it is promised.
+    ///
+    /// `next` are the hashes that the operation will come to after this one.
     #[inline]
-    pub(super) fn pin(&mut self, key: Key) -> Option<&'a Slot> {
+    fn pin(&mut self, key: Key, next: &[Key]) -> Option<&'a Slot> {
         loop {
             let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
-            if self.pin_seen(slot, seen, key.hash) {
-                return Some(slot);
+            match self.pin_seen(slot, seen, key.hash, next) {
+                Pin::Made => return Some(slot),
+                Pin::Gone => {}
+                Pin::Promised => return None,
             }
         }
     }
 
-    /// Pins a primary of `hash` whose word was `seen`, unless it has left that
-    /// tenancy.
+    /// Pins a primary of `hash` whose word was `seen`.
     #[inline]
-    pub(super) fn pin_seen(&mut self, slot: &'a Slot, mut seen: Word, hash: SequenceHash) -> bool {
+    pub(super) fn pin_seen(
+        &mut self,
+        slot: &'a Slot,
+        mut seen: Word,
+        hash: SequenceHash,
+        next: &[Key],
+    ) -> Pin {
         let generation = seen.generation();
         let mut drained = false;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
+            if resurrects && self.reserved == 0 && !self.reserve(next) {
+                // Unless someone has pinned it meanwhile, and so paid for it.
+                let now = slot.word();
+                if now == seen {
+                    return Pin::Promised;
+                }
+                seen = now;
+                continue;
+            }
             let notes = resurrects && self.store.plane.observes_resurrection();
             if notes && seen.is_noted() && !drained {
                 // Its release is still to be applied, and comes first.
@@ -67,43 +100,53 @@ impl<'a> Pins<'a> {
                 seen = now;
                 continue;
             }
-            self.resurrected += u32::from(resurrects);
+            self.reserved -= u32::from(resurrects);
             if notes && !seen.is_noted() {
                 self.notes.add(slot);
             }
             // Generations wrap, identity does not.
             if slot.hash_bits() == hash.as_u128() {
-                return true;
+                return Pin::Made;
             }
-            self.unpin_stranger(slot);
-            return false;
+            self.push_notes();
+            Store::unpin(slot);
+            return Pin::Gone;
         }
-        false
+        Pin::Gone
     }
 
-    /// Takes back a pin of a block that turned out to be another one.
-    #[cold]
-    fn unpin_stranger(&mut self, slot: &Slot) {
-        self.settle_now();
-        Store::unpin(slot);
-    }
-
-    fn settle_now(&mut self) {
+    /// Reserves a credit for the block at hand and, on the occasion, for those of
+    /// the next hashes that are seen to be inactive.
+    fn reserve(&mut self, next: &[Key]) -> bool {
         let store = self.store;
-        let home = store.home();
-        std::mem::replace(&mut self.notes, Run::new()).push_to(&store.released[home]);
-        let count = std::mem::take(&mut self.resurrected);
-        if count > 0 {
-            let debited = store.credits.debit(home, count);
-            store.adjust_pool_references(debited.references);
-        }
+        let inactive = next
+            .iter()
+            .filter_map(|&key| Some((store.index.first(&store.slots, key)?, key)))
+            .filter(|(slot, key)| slot.word().is_inactive() && slot.hash() == key.hash)
+            .count() as u32;
+        [1 + inactive, 1].into_iter().any(|count| {
+            let reservation = store.credits.reserve(store.home(), count);
+            store.adjust_pool_references(reservation.references);
+            self.reserved += if reservation.is_made { count } else { 0 };
+            reservation.is_made
+        })
     }
 
-    /// Tells the policy and the credits of the pins.
+    fn push_notes(&mut self) {
+        let notes = std::mem::replace(&mut self.notes, Run::new());
+        notes.push_to(&self.store.released[self.store.home()]);
+    }
+}
+
+impl Drop for Pins<'_> {
     #[inline]
-    pub(super) fn settle(mut self) {
-        if self.resurrected > 0 {
-            self.settle_now();
+    fn drop(&mut self) {
+        if !self.notes.is_empty() {
+            self.push_notes();
+        }
+        if self.reserved > 0 {
+            // The store is there afterwards: the caller has a reference.
+            self.store.return_credits(self.store.home(), self.reserved);
         }
     }
 }
@@ -147,15 +190,17 @@ impl Store {
         let mut pins = Pins::new(self);
         let mut matched = 0;
         'hashes: for window in hashes.chunks(WINDOW) {
-            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
-                let Some(slot) = pins.pin(key) else {
+            let mut space = [MaybeUninit::uninit(); WINDOW];
+            let mut keys = self.fetched(window, &mut space);
+            while let [key, next @ ..] = keys {
+                let Some(slot) = pins.pin(*key, next) else {
                     break 'hashes;
                 };
                 sink(slot);
                 matched += 1;
+                keys = next;
             }
         }
-        pins.settle();
         matched
     }
 
@@ -168,20 +213,19 @@ impl Store {
     ) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
-            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
-                sink(pins.pin(key));
+            let mut space = [MaybeUninit::uninit(); WINDOW];
+            let mut keys = self.fetched(window, &mut space);
+            while let [key, next @ ..] = keys {
+                sink(pins.pin(*key, next));
+                keys = next;
             }
         }
-        pins.settle();
     }
 
     /// Pins the primary of a hash.
     #[inline]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<&Slot> {
-        let mut pins = Pins::new(self);
-        let slot = pins.pin(self.key(hash));
-        pins.settle();
-        slot
+        Pins::new(self).pin(self.key(hash), &[])
     }
 
     /// Where to find a block the caller holds if it is a duplicate: its slot
@@ -228,7 +272,7 @@ impl Store {
         }
     }
 
-    /// Takes or drops references on behalf of the pool, as a debit asked for.
+    /// Takes or drops references on behalf of the pool, as a reservation asked for.
     /// The caller has a reference of its own.
     fn adjust_pool_references(&self, references: i32) {
         for _ in 0..references {

@@ -7,15 +7,13 @@
 //!
 //! # When a reserved block cannot be found
 //!
-//! Between two lines of another thread a block can be in nobody's list: not yet
-//! announced by a summary, drained and not yet in the order, pinned and not yet
-//! debited. Those moments pass; if their thread is suspended, an exhaustive
-//! search finds the block all the same, with one exception: a block that a match
-//! has pinned and not yet debited. If the exhaustive search finds too little,
-//! and the credits are the same before and after it, then that is what happened:
-//! fewer blocks were available than were reserved. The allocation gives back what
-//! it has, which may be what another one is missing, and starts again with a new
-//! reservation. What it has evicted by then stays evicted.
+//! It exists: see "Reserve before you take" in [`credit`](super::credit). But
+//! between two lines of another thread it can be in nobody's list: not yet
+//! announced by a summary, drained and not yet in the order, popped from it and
+//! not yet vacated. Those moments pass; if their thread is suspended, an
+//! exhaustive search, of every slot and every word of the freelists, finds the
+//! block all the same. Where the search finds too little, blocks have moved behind
+//! its back, which means that others got on, and it is repeated.
 
 use crate::SequenceHash;
 use crate::metrics::Counter;
@@ -29,29 +27,17 @@ use super::store::Store;
 use crate::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
-const SPINS: u32 = 64;
-/// Tries to find a reserved block before it searches everywhere.
-const PATIENCE: u32 = SPINS + 256;
+const SPINS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
+/// Tries to find a reserved block before the thread searches everywhere.
+const PATIENCE: u32 = if cfg!(kvbm_loom) { 2 } else { SPINS + 256 };
 /// Pauses between two tries: few enough that a plane let go of is noticed before
 /// its last holder is back.
-const PAUSES: u32 = 8;
+const PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 8 };
 /// Pauses between two tries while the plane is seen to be taken.
-const LONG_PAUSES: u32 = 64;
-
-/// What came of an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Allocated {
-    /// All blocks were handed out.
-    All,
-    /// None was: too few were available.
-    Refused,
-    /// Some were, and the others have been matched meanwhile. The caller frees
-    /// those it got and tries again.
-    Short,
-}
+const LONG_PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
 
 impl Store {
-    /// Allocates `count` blocks.
+    /// Allocates `count` blocks, or none and returns `false`.
     ///
     /// Calls `sink` with each block, the free ones first, and `evicted` with the
     /// hash of each that was evicted, in the policy's order.
@@ -61,21 +47,24 @@ impl Store {
         count: usize,
         mut sink: impl FnMut(&'a Slot),
         evicted: impl FnMut(SequenceHash),
-    ) -> Allocated {
+    ) -> bool {
         if count == 0 {
-            return Allocated::All;
+            return true;
         }
         let home = self.home();
-        if count > self.slots.len() || !self.credits.reserve(home, count as u32) {
-            return Allocated::Refused;
+        // The caller has a manager, so the store is not retired, and a reservation
+        // asks for no references.
+        if count > self.slots.len() || !self.credits.reserve(home, count as u32).is_made {
+            return false;
         }
         let from_reset = self.take_free(home, count, &mut sink);
         if from_reset == count {
             self.count(Counter::Allocations, count as u64);
             self.count(Counter::AllocationsFromReset, count as u64);
-            return Allocated::All;
+        } else {
+            self.allocate_evicting(home, count, from_reset, sink, evicted);
         }
-        self.allocate_evicting(home, count, from_reset, sink, evicted)
+        true
     }
 
     /// The rest of an allocation that has reserved `count` blocks and found
@@ -87,7 +76,7 @@ impl Store {
         mut from_reset: usize,
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
-    ) -> Allocated {
+    ) {
         let mut victims = Victims::new(self);
         let mut missing = count - from_reset;
         let mut tries = 0;
@@ -109,32 +98,22 @@ impl Store {
                     spin_loop();
                     pauses += 1;
                 }
-            } else if tries <= PATIENCE {
-                yield_now();
             } else {
-                let before = self.credits.snapshot();
+                yield_now();
+            }
+            if tries > PATIENCE {
                 let (swept, free) = self.search(missing, &mut victims, &mut sink);
                 from_reset += free;
                 missing -= swept + free;
-                if missing == 0 || self.credits.snapshot() == before {
+                if missing == 0 {
                     break;
                 }
             }
-        }
-        if missing > 0 {
-            // First: ending a tenancy may run the user's code, which may panic.
-            self.count(Counter::AllocateAtomicRollback, 1);
-            self.return_credits(home, missing as u32);
         }
         let evictions = victims.finish(&mut sink, &mut evicted);
         self.count(Counter::Allocations, (from_reset + evictions) as u64);
         self.count(Counter::AllocationsFromReset, from_reset as u64);
         self.count(Counter::Evictions, evictions as u64);
-        if missing == 0 {
-            Allocated::All
-        } else {
-            Allocated::Short
-        }
     }
 
     /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
@@ -266,7 +245,7 @@ impl Store {
     /// inactive to free is nobody else's, and no more than one is at a time.
     pub(crate) fn reset_inactive(&self) {
         let home = self.home();
-        while self.credits.reserve(home, 1) {
+        while self.credits.reserve(home, 1).is_made {
             let mut victims = Victims::new(self);
             let mut evicted = self.evict(home, 1, &mut victims);
             if evicted == 0 {

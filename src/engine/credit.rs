@@ -38,15 +38,26 @@
 //! read *before* the folded bit it depends on: if the word has not changed by
 //! the time of the exchange, then both were so at one instant.
 //!
-//! # Debits
+//! # Reserve before you take
 //!
-//! A match that makes an inactive block active takes a credit too, after it has
-//! pinned the block, and cannot be refused: the pot may go below zero by blocks
-//! that were reserved and matched at the same time. The allocation that then
-//! misses a block notices (see `Store::allocate`), gives back what it has, and
-//! tries again. Where threads together never ask for more than there is, this
-//! cannot happen: the pin is part of what its thread asked for. Where they do, an
-//! allocation may be refused on account of a reservation that comes to nothing.
+//! Whoever makes a block unavailable has a credit for it first: an allocation
+//! for every block it will hand out, a match for every inactive block it is about
+//! to pin. And a credit is returned after its block: a release takes its pin
+//! off, or frees the block, and only then returns the credit. So there are never
+//! more credits, reserved or not, than blocks to be found for them. A reservation
+//! cannot come to nothing, and an allocation that has been decided needs nothing
+//! but time.
+//!
+//! It also means that a match can find an inactive block and no credit: then
+//! every available block is promised to an allocation under way, this one too,
+//! and the match misses, as it would a moment later.
+//!
+//! A credit is out while its operation is under way, also where that turns out
+//! not to need it (two threads that match one inactive block both reserve, and
+//! one of them returns). So a refusal says that at some instant of the call the
+//! blocks held, and those that operations under way had asked for, left fewer
+//! than `n`. Threads that together never ask for more than there is are never
+//! refused.
 //!
 //! # Retirement
 //!
@@ -62,19 +73,18 @@ use crate::sync::{AtomicU64, Ordering};
 /// Shards a pot has folded bits for.
 pub(super) const MAX_SHARDS: usize = 8;
 
-/// `0..30` balance (signed), `30..38` folded bits, `38` retired, `39..64` version.
+/// `0..29` balance, `29..37` folded bits, `37` retired, `38..64` version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Pot(u64);
 
 impl Pot {
-    const BALANCE_BITS: u32 = 30;
+    const BALANCE_BITS: u32 = 29;
     const BALANCE: u64 = (1 << Self::BALANCE_BITS) - 1;
-    const RETIRED: u64 = 1 << 38;
-    const VERSION: u64 = 1 << 39;
+    const RETIRED: u64 = 1 << 37;
+    const VERSION: u64 = 1 << 38;
 
-    fn balance(self) -> i64 {
-        // Shifts the sign into place.
-        (self.0 << (64 - Self::BALANCE_BITS)) as i64 >> (64 - Self::BALANCE_BITS)
+    fn balance(self) -> u64 {
+        self.0 & Self::BALANCE
     }
 
     fn folded_bit(shard: usize) -> u64 {
@@ -89,9 +99,9 @@ impl Pot {
         self.0 & Self::RETIRED != 0
     }
 
-    /// The next version, with the balance changed by `by`.
-    fn add(self, by: i64) -> Self {
-        let balance = (self.balance() + by) as u64 & Self::BALANCE;
+    /// The next version, with this balance.
+    fn with_balance(self, balance: u64) -> Self {
+        debug_assert!(balance <= Self::BALANCE);
         Self((self.0 & !Self::BALANCE | balance).wrapping_add(Self::VERSION))
     }
 
@@ -157,7 +167,7 @@ pub(super) enum Released {
 
 /// A value of all balances, to compare with a later one.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Snapshot([u64; MAX_SHARDS + 1]);
+struct Snapshot([u64; MAX_SHARDS + 1]);
 
 /// See the module documentation.
 pub(super) struct Credits {
@@ -205,10 +215,10 @@ impl Credits {
             .is_ok()
     }
 
-    /// Reserves `count` credits, or none and returns `false`: then at some
-    /// instant of the call fewer than `count` blocks were available.
+    /// Reserves `count` credits or none. If none, then at some instant of the call
+    /// fewer than `count` were left.
     #[inline]
-    pub(super) fn reserve(&self, home: usize, count: u32) -> bool {
+    pub(super) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
         loop {
             let share = self.share(home);
@@ -217,62 +227,41 @@ impl Credits {
             }
             let new = share.next(Phase::Open, share.balance() - count);
             if self.change_share(home, share, new) {
-                return true;
+                return Reservation {
+                    is_made: true,
+                    references: 0,
+                };
             }
         }
     }
 
     #[cold]
-    fn reserve_from_pot(&self, home: usize, count: u64) -> bool {
+    fn reserve_from_pot(&self, home: usize, count: u64) -> Reservation {
+        let mut references = 0;
         loop {
             let pot = self.pot();
-            if pot.balance() >= count as i64 {
-                if self.change_pot(pot, pot.add(-(count as i64))) {
+            if pot.balance() >= count {
+                if self.change_pot(pot, pot.with_balance(pot.balance() - count)) {
                     self.open(home);
-                    return true;
+                    return Reservation {
+                        is_made: true,
+                        references: references + i32::from(self.is_drained(pot)),
+                    };
                 }
                 continue;
             }
             // Home first: the others are other threads' working capital.
             let shards = self.shards.len();
             match (home..shards).chain(0..home).find(|&s| !pot.is_folded(s)) {
-                // Never the last step of a retirement: the caller has a manager,
-                // and so the store is not retired.
-                Some(shard) => drop(self.advance(shard)),
-                None => return false,
-            }
-        }
-    }
-
-    /// Takes `count` credits for blocks the caller has just pinned.
-    #[inline]
-    pub(super) fn debit(&self, home: usize, count: u32) -> Debited {
-        let count = u64::from(count);
-        loop {
-            let share = self.share(home);
-            if share.phase() != Phase::Open || share.balance() < count {
-                return self.debit_pot(home, count);
-            }
-            let new = share.next(Phase::Open, share.balance() - count);
-            if self.change_share(home, share, new) {
-                return Debited { references: 0 };
-            }
-        }
-    }
-
-    #[cold]
-    fn debit_pot(&self, home: usize, count: u64) -> Debited {
-        let mut references = 0;
-        loop {
-            let pot = self.pot();
-            if !pot.is_folded(home) {
-                references -= i32::from(self.advance(home) == Released::Last);
-            } else if self.change_pot(pot, pot.add(-(count as i64))) {
-                references += i32::from(self.is_drained(pot));
-                if pot.balance() >= count as i64 {
-                    self.open(home);
+                Some(shard) => {
+                    references -= i32::from(self.advance(shard) == Released::Last);
                 }
-                return Debited { references };
+                None => {
+                    return Reservation {
+                        is_made: false,
+                        references,
+                    };
+                }
             }
         }
     }
@@ -321,7 +310,7 @@ impl Credits {
             }
             let pot = self.pot();
             if pot.is_folded(home) {
-                let new = pot.add(count as i64);
+                let new = pot.with_balance(pot.balance() + count);
                 // Found out first: after the exchange the store may be gone.
                 let released = self.released(new);
                 if self.change_pot(pot, new) {
@@ -343,7 +332,7 @@ impl Credits {
     fn is_drained(&self, pot: Pot) -> bool {
         pot.is_retired()
             && (0..self.shards.len()).all(|shard| pot.is_folded(shard))
-            && pot.balance() == i64::from(self.block_count)
+            && pot.balance() == u64::from(self.block_count)
     }
 
     /// Folds all shards for good. Returns [`Released::Last`] if every credit is
@@ -351,7 +340,7 @@ impl Credits {
     pub(super) fn retire(&self) -> Released {
         loop {
             let pot = self.pot();
-            let new = Pot(pot.add(0).0 | Pot::RETIRED);
+            let new = Pot(pot.with_balance(pot.balance()).0 | Pot::RETIRED);
             if self.change_pot(pot, new) {
                 if self.is_drained(new) {
                     return Released::Last;
@@ -388,7 +377,9 @@ impl Credits {
                 }
             }
             Phase::Frozen => {
-                let new = pot.add(share.balance() as i64).with_folded(shard, true);
+                let new = pot
+                    .with_balance(pot.balance() + share.balance())
+                    .with_folded(shard, true);
                 if self.change_pot(pot, new) {
                     self.change_share(shard, share, share.next(Phase::Folded, 0));
                     return self.released(new);
@@ -412,9 +403,9 @@ impl Credits {
                 self.change_share(shard, share, share.next(Phase::Folded, 0));
             }
             Phase::Folded => {
-                let grant = pot.balance() / (2 * self.shards.len() as i64);
+                let grant = pot.balance() / (2 * self.shards.len() as u64);
                 if grant > 0 {
-                    self.change_share(shard, share, share.next(Phase::Granted, grant as u64));
+                    self.change_share(shard, share, share.next(Phase::Granted, grant));
                 }
             }
             Phase::Granted => {}
@@ -426,10 +417,11 @@ impl Credits {
         if share.phase() == Phase::Granted
             && pot.is_folded(shard)
             && !pot.is_retired()
-            && pot.balance() >= share.balance() as i64
+            && pot.balance() >= share.balance()
             && self.change_pot(
                 pot,
-                pot.add(-(share.balance() as i64)).with_folded(shard, false),
+                pot.with_balance(pot.balance() - share.balance())
+                    .with_folded(shard, false),
             )
         {
             self.change_share(shard, share, share.next(Phase::Open, share.balance()));
@@ -449,16 +441,16 @@ impl Credits {
             before = after;
         }
         let pot = Pot(before.0[MAX_SHARDS]);
-        let shares: i64 = (0..self.shards.len())
+        let shares: u64 = (0..self.shards.len())
             .filter(|&shard| !pot.is_folded(shard))
-            .map(|shard| Share(before.0[shard]).balance() as i64)
+            .map(|shard| Share(before.0[shard]).balance())
             .sum();
-        (pot.balance() + shares).clamp(0, i64::from(self.block_count)) as u32
+        (pot.balance() + shares).min(u64::from(self.block_count)) as u32
     }
 
     /// All balances and versions, one after the other. Two equal snapshots mean
-    /// that no credit was reserved, debited or returned in between.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    /// that no credit was reserved or returned in between.
+    fn snapshot(&self) -> Snapshot {
         let mut words = [0; MAX_SHARDS + 1];
         words[MAX_SHARDS] = self.pot().0;
         for (shard, word) in words.iter_mut().enumerate().take(self.shards.len()) {
@@ -468,13 +460,15 @@ impl Credits {
     }
 }
 
-/// What a debit found.
+/// What came of a reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub(super) struct Debited {
+pub(super) struct Reservation {
+    /// Whether the credits are the caller's.
+    pub(super) is_made: bool,
     /// References to the store that the caller must take (or, if negative, drop)
     /// on behalf of the pool: 1 if a retired store had every credit back and now
-    /// has a guard again.
+    /// has a guard again. Zero unless the store is retired.
     pub(super) references: i32,
 }
 
@@ -485,47 +479,36 @@ mod tests {
     #[test]
     fn all_or_nothing() {
         let credits = Credits::new(100, 3);
-        assert!(credits.reserve(0, 60));
-        assert!(!credits.reserve(1, 60));
+        assert!(credits.reserve(0, 60).is_made);
+        assert!(!credits.reserve(1, 60).is_made);
         assert_eq!(credits.available(), 40);
-        assert!(credits.reserve(2, 40));
-        assert!(!credits.reserve(0, 1));
+        assert!(credits.reserve(2, 40).is_made);
+        assert!(!credits.reserve(0, 1).is_made);
         assert_eq!(credits.available(), 0);
         assert_eq!(credits.release(1, 100), Released::Live);
-        assert!(credits.reserve(0, 100));
+        assert!(credits.reserve(0, 100).is_made);
     }
 
     #[test]
     fn a_refusal_takes_what_every_shard_has_into_account() {
         let credits = Credits::new(64, 4);
         for home in 0..4 {
-            assert!(credits.reserve(home, 1));
+            assert!(credits.reserve(home, 1).is_made);
             assert_eq!(credits.release(home, 1), Released::Live);
         }
-        assert!(credits.reserve(3, 64));
+        assert!(credits.reserve(3, 64).is_made);
         assert_eq!(credits.available(), 0);
-    }
-
-    #[test]
-    fn a_debit_is_never_refused() {
-        let credits = Credits::new(2, 1);
-        assert!(credits.reserve(0, 2));
-        assert_eq!(credits.debit(0, 1).references, 0);
-        assert_eq!(credits.available(), 0);
-        assert_eq!(credits.release(0, 2), Released::Live);
-        assert_eq!(credits.available(), 1);
-        assert!(!credits.reserve(0, 2));
     }
 
     #[test]
     fn the_last_release_of_a_retired_store_says_so() {
         let credits = Credits::new(10, 2);
-        assert!(credits.reserve(0, 3) && credits.reserve(1, 3));
+        assert!(credits.reserve(0, 3).is_made && credits.reserve(1, 3).is_made);
         assert_eq!(credits.retire(), Released::Live);
         assert_eq!(credits.release(1, 3), Released::Live);
         assert_eq!(credits.release(0, 3), Released::Last);
-        assert_eq!(credits.debit(0, 1).references, 1);
-        assert_eq!(credits.debit(0, 1).references, 0);
+        assert_eq!(credits.reserve(0, 1).references, 1);
+        assert_eq!(credits.reserve(0, 1).references, 0);
         assert_eq!(credits.release(0, 1), Released::Live);
         assert_eq!(credits.release(1, 1), Released::Last);
         assert_eq!(Credits::new(1, 1).retire(), Released::Last);
@@ -541,7 +524,7 @@ mod tests {
                     for round in 0..20_000 {
                         let count = 1 + (round * 7 + thread * 13) % 64;
                         assert!(
-                            credits.reserve(thread as usize % 2, count),
+                            credits.reserve(thread as usize % 2, count).is_made,
                             "refused {count}"
                         );
                         let home = (thread + round) as usize % 2;
@@ -557,7 +540,7 @@ mod tests {
     fn exactly_one_release_is_the_last() {
         for round in 0..200 {
             let credits = Credits::new(4, 2);
-            assert!(credits.reserve(round % 2, 4));
+            assert!(credits.reserve(round % 2, 4).is_made);
             let last: usize = std::thread::scope(|scope| {
                 let guards: Vec<_> = (0..4)
                     .map(|guard| {

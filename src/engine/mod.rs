@@ -47,7 +47,6 @@ mod sweep;
 mod try_lock;
 mod word;
 
-pub(crate) use allocate::Allocated;
 pub use audit::{AuditError, AuditReport};
 pub(crate) use register::Registered;
 pub(crate) use slot::Slot;

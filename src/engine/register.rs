@@ -5,11 +5,11 @@ use crate::SequenceHash;
 use crate::blocks::BlockDuplicationPolicy;
 use crate::metrics::Counter;
 
-use super::acquire::Pins;
+use super::acquire::{Pin, Pins};
 use super::index::Key;
 use super::slot::Slot;
 use super::store::Store;
-use super::word::State;
+use super::word::{State, Word};
 
 /// What became of a registration.
 pub(crate) enum Registered<'a> {
@@ -58,11 +58,13 @@ impl Store {
                 }
                 Err(existing) => existing,
             };
-            let mut pins = Pins::new(self);
-            let pinned = pins.pin_seen(primary, seen, key.hash);
-            pins.settle();
-            if !pinned {
-                continue;
+            match Pins::new(self).pin_seen(primary, seen, key.hash, &[]) {
+                Pin::Made => {}
+                Pin::Gone => continue,
+                Pin::Promised => {
+                    self.free_promised(primary, seen);
+                    continue;
+                }
             }
             return match policy {
                 BlockDuplicationPolicy::Allow => {
@@ -78,6 +80,27 @@ impl Store {
                     Registered::Existing(primary)
                 }
             };
+        }
+    }
+
+    /// Frees an inactive primary that stands in the way of a registration and is
+    /// promised to an allocation, as every available block is. The hash gets
+    /// another block at once, and stays registered.
+    ///
+    /// The one place where a promised block is in nobody's reach, between two
+    /// steps of a thread: an allocation that has been promised every available
+    /// block waits for it.
+    #[cold]
+    fn free_promised(&self, primary: &Slot, mut seen: Word) {
+        let generation = seen.generation();
+        while seen.is_inactive() && seen.generation() == generation {
+            match primary.vacate(seen, self.reset_on_release) {
+                Ok(()) => {
+                    self.index.unlink(&self.slots, primary.key().keyed, primary);
+                    return self.free.put(self.home(), primary.id());
+                }
+                Err(now) => seen = now,
+            }
         }
     }
 }

@@ -42,14 +42,35 @@ impl Store {
         }
     }
 
+    /// Takes off a pin that is likely the last.
     #[inline(never)]
     fn unpin_last(slot: &Slot) {
+        // SAFETY: the pin is the caller's until `LastPin` takes it off.
+        let store = unsafe { Self::of(slot) };
+        // Takes it off even if the user's frequency tracker panics.
+        let _pin = LastPin(slot);
+        let seen = slot.word();
+        if seen.is_primary() && !seen.resets() {
+            if seen.is_noted() {
+                // An earlier change is still to be applied, and comes first.
+                store.try_drain();
+            }
+            store.set_level(slot);
+        }
+    }
+
+    /// Remembers how frequent the hash of a block is that is being released.
+    fn set_level(&self, slot: &Slot) {
+        if let Some(level) = self.level_of(slot) {
+            slot.set_level(level);
+        }
+    }
+
+    fn take_off(slot: &Slot) {
         // SAFETY: the pin is the caller's until the exchanges below take it
         // off, and its credit is out until it is returned.
         let store = unsafe { Self::of(slot) };
         let mut seen = slot.word();
-        let mut drained = false;
-        let mut counted = false;
         loop {
             if seen.count() > 1 {
                 let before = slot.unpin_shared();
@@ -59,20 +80,7 @@ impl Store {
                 return;
             }
             if seen.is_primary() && !seen.resets() {
-                if seen.is_noted() && !drained {
-                    // An earlier change is still to be applied, and comes first.
-                    drained = true;
-                    store.try_drain();
-                    seen = slot.word();
-                    continue;
-                }
-                if !counted {
-                    counted = true;
-                    slot.set_stash(None);
-                    if let Some(level) = store.level_of(slot) {
-                        slot.set_level(level);
-                    }
-                }
+                slot.set_stash(None);
                 match slot.unpin_last(seen) {
                     Ok(()) => {
                         let home = store.home();
@@ -99,16 +107,14 @@ impl Store {
     fn settle_late(slot: &Slot, seen: Word) {
         // SAFETY: the caller's credit is out until it is returned.
         let store = unsafe { Self::of(slot) };
-        let home = store.home();
         if seen.is_primary() && !seen.resets() {
             slot.set_stash(None);
-            if let Some(level) = store.level_of(slot) {
-                slot.set_level(level);
-            }
             if !slot.note().is_noted() {
-                store.released[home].push(slot);
+                store.released[store.home()].push(slot);
             }
-            return store.return_credit(home);
+            // Returns the credit even if the user's frequency tracker panics.
+            let _credit = Credit(store);
+            return store.set_level(slot);
         }
         let mut now = seen;
         let still_resets = |now: Word| !now.is_primary() || now.resets();
@@ -120,7 +126,7 @@ impl Store {
         }
         // Matched or evicted in between. Where a later holder has taken the reset
         // back as well, that holder's release has noted the block.
-        store.return_credit(home);
+        store.return_credit(store.home());
     }
 
     /// Frees a block that the caller has vacated, when it was in `state`.
@@ -178,6 +184,25 @@ impl Store {
             // SAFETY: the credits said so, and nothing uses the store after.
             unsafe { Self::drop_pool_reference(store) };
         }
+    }
+}
+
+/// The last pin of a slot, most likely: taken off when this is dropped.
+struct LastPin<'a>(&'a Slot);
+
+impl Drop for LastPin<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        Store::take_off(self.0);
+    }
+}
+
+/// A credit that is owed: returned when this is dropped.
+struct Credit<'a>(&'a Store);
+
+impl Drop for Credit<'_> {
+    fn drop(&mut self) {
+        self.0.return_credit(self.0.home());
     }
 }
 

@@ -116,6 +116,11 @@ impl<'a> Run<'a> {
     }
 
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_none()
+    }
+
+    #[inline]
     pub(super) fn push_to(self, stack: &ReleasedStack) {
         if let Some((top, bottom)) = self.ends {
             stack.push_run(top, bottom);

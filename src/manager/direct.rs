@@ -4,7 +4,6 @@ use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
 
 use super::BlockManager;
-use crate::engine::Allocated;
 
 impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Allocates one block. As [`allocate_blocks`](Self::allocate_blocks),
@@ -12,18 +11,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
-        loop {
-            let allocated = self.store.allocate(
-                1,
-                |slot| block = Some(MutableBlock::new(slot)),
-                |_evicted| {},
-            );
-            match allocated {
-                Allocated::All => return block,
-                Allocated::Refused => return None,
-                Allocated::Short => block = None,
-            }
-        }
+        self.store.allocate(
+            1,
+            |slot| block = Some(MutableBlock::new(slot)),
+            |_evicted| {},
+        );
+        block
     }
 
     /// Allocates `count` blocks and appends them to `blocks`, or none and
@@ -31,30 +24,28 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// vector of its own.
     #[inline]
     pub fn allocate_into(&self, count: usize, blocks: &mut Vec<MutableBlock<T>>) -> bool {
-        self.allocate_or_restore(count, blocks, |_evicted| {})
+        self.allocate_onto(count, blocks, |_evicted| {})
     }
 
     /// As [`allocate_into`](Self::allocate_into), and appends the hashes of the
     /// blocks that were evicted for it to `evicted`, in their order.
     ///
-    /// Normally they are those of the last blocks appended. If other threads match
-    /// reserved blocks under this call it starts again, or is refused after all:
-    /// what it has evicted by then comes first.
+    /// They are those of the last blocks appended: the free ones come first.
     pub fn allocate_into_with_evictions(
         &self,
         count: usize,
         blocks: &mut Vec<MutableBlock<T>>,
         evicted: &mut Vec<SequenceHash>,
     ) -> bool {
-        self.allocate_or_restore(count, blocks, |hash| evicted.push(hash))
+        self.allocate_onto(count, blocks, |hash| evicted.push(hash))
     }
 
     #[inline]
-    fn allocate_or_restore(
+    fn allocate_onto(
         &self,
         count: usize,
         blocks: &mut Vec<MutableBlock<T>>,
-        mut evicted: impl FnMut(SequenceHash),
+        evicted: impl FnMut(SequenceHash),
     ) -> bool {
         // Before there is memory for them: a count out of all reason is refused,
         // not attempted.
@@ -62,19 +53,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             return false;
         }
         blocks.reserve(count);
-        let before = blocks.len();
-        loop {
-            let allocated = self.store.allocate(
-                count,
-                |slot| blocks.push(MutableBlock::new(slot)),
-                &mut evicted,
-            );
-            match allocated {
-                Allocated::All => return true,
-                Allocated::Refused => return false,
-                Allocated::Short => blocks.truncate(before),
-            }
-        }
+        self.store
+            .allocate(count, |slot| blocks.push(MutableBlock::new(slot)), evicted)
     }
 
     /// Finds the block of one hash. As [`match_blocks`](Self::match_blocks),

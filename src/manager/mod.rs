@@ -70,11 +70,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Allocates `count` blocks: free ones first, then inactive ones, which are
     /// evicted in the order of the policy.
     ///
-    /// Returns `None`, and allocates nothing, only if at some instant of the
-    /// call fewer than `count` blocks were available: free or inactive, not
-    /// reserved by another allocation under way, and not on their way back, in a
-    /// drop that has not returned. Lock-free; the only heap allocation is the
-    /// vector.
+    /// Returns `None`, and changes nothing, only if at some instant of the call
+    /// the blocks that were held, and those that other calls under way had asked
+    /// for, left fewer than `count`. A drop is such a call until it returns. So
+    /// threads that together never ask for more blocks than there are, the held
+    /// ones included, are never refused. Lock-free; the only heap allocation is
+    /// the vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let mut blocks = Vec::new();
         self.allocate_into(count, &mut blocks).then_some(blocks)
@@ -165,8 +166,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Finds the longest prefix of `seq_hash` whose blocks this manager has,
     /// active or inactive, and returns a guard for each.
     ///
-    /// Each block returned counts as one access. Lock-free; the only heap
-    /// allocation is the vector.
+    /// Each block returned counts as one access. An inactive block is not found
+    /// any more while every available block is promised to an allocation under
+    /// way. Lock-free; the only heap allocation is the vector.
     pub fn match_blocks(&self, seq_hash: &[SequenceHash]) -> Vec<ImmutableBlock<T>> {
         let mut matched = Vec::new();
         self.match_into(seq_hash, &mut matched);
