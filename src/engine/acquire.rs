@@ -13,6 +13,12 @@ use super::released::Run;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
+use crate::sync::spin_loop;
+
+/// Looks at a block that is inactive, while there is no credit for it, before it
+/// is taken for promised: the credit may be with another match of that very block,
+/// which is about to pin it.
+const LOOKS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
 
 /// Hashes looked up together.
 const WINDOW: usize = 16;
@@ -38,7 +44,7 @@ pub(super) enum Pin {
     /// It has left the tenancy in which it was seen.
     Gone,
     /// It is inactive, and it and all other available blocks are promised to
-    /// allocations.
+    /// operations under way.
     Promised,
 }
 
@@ -77,15 +83,16 @@ impl<'a> Pins<'a> {
     ) -> Pin {
         let generation = seen.generation();
         let mut drained = false;
+        let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
             if resurrects && self.reserved == 0 && !self.reserve(next) {
-                // Unless someone has pinned it meanwhile, and so paid for it.
-                let now = slot.word();
-                if now == seen {
+                if looks == LOOKS {
                     return Pin::Promised;
                 }
-                seen = now;
+                looks += 1;
+                spin_loop();
+                seen = slot.word();
                 continue;
             }
             let notes = resurrects && self.store.plane.observes_resurrection();

@@ -428,6 +428,12 @@ impl Credits {
         }
     }
 
+    /// Whether a shard has a share of its own to work with.
+    #[cfg(all(test, kvbm_loom))]
+    pub(super) fn is_open(&self, shard: usize) -> bool {
+        self.share(shard).phase() == Phase::Open
+    }
+
     /// The number of credits: exact while nobody reserves or returns any, and
     /// always between zero and the block count.
     pub(super) fn available(&self) -> u32 {

@@ -40,7 +40,7 @@ pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
 /// Below this many blocks one shard is enough: more only mean more places to
 /// look.
-const MIN_BLOCKS_TO_SHARD: usize = 128;
+const MIN_BLOCKS_TO_SHARD: usize = if cfg!(kvbm_loom) { 1 } else { 128 };
 
 /// What a store is built from.
 pub(crate) struct Config {
@@ -186,7 +186,11 @@ fn shard_count(block_count: usize) -> usize {
     if block_count < MIN_BLOCKS_TO_SHARD {
         return 1;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = if cfg!(kvbm_loom) {
+        2
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    };
     cores.next_power_of_two().min(credit::MAX_SHARDS)
 }
 

@@ -14,13 +14,36 @@
 //! Loom takes sequentially consistent accesses for acquire-release ones, and
 //! models sequentially consistent fences.
 
+mod lifecycle;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use loom::thread::JoinHandle;
+
+use crate::sync::thread;
+
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;
 
 /// Explores a model.
-fn explore(model: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(PREEMPTIONS);
     builder.max_branches = 100_000;
-    builder.check(model);
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        model();
+    });
+    println!("{} runs", runs.load(Relaxed));
+}
+
+/// Starts a thread whose home is shard `home`.
+pub(crate) fn spawn<R: 'static>(home: usize, f: impl FnOnce() -> R + 'static) -> JoinHandle<R> {
+    loom::thread::spawn(move || {
+        thread::set_index(home);
+        f()
+    })
 }

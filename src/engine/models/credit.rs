@@ -1,0 +1,174 @@
+//! Credits: every reservation is all or nothing, none is lost or made, and the
+//! last one back of a retired store is told so exactly once.
+
+use std::sync::Arc;
+
+use crate::engine::credit::{Credits, Released};
+use crate::models::{explore, spawn};
+
+/// Enough for two shards to have a share each, and the pot the rest.
+const COUNT: u32 = 16;
+
+/// Credits of two shards, both of them open with a share.
+fn opened() -> Arc<Credits> {
+    let credits = Credits::new(COUNT, 2);
+    for home in 0..2 {
+        assert!(credits.reserve(home, 1).is_made);
+        assert_eq!(credits.release(home, 1), Released::Live);
+    }
+    assert!((0..2).all(|shard| credits.is_open(shard)));
+    Arc::new(credits)
+}
+
+/// Two that each need more than half: one gets all it wants, the other nothing.
+#[test]
+fn two_that_need_more_than_half() {
+    explore(|| {
+        let credits = opened();
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || credits.reserve(1, COUNT - 3).is_made
+        });
+        let own = credits.reserve(0, COUNT - 3).is_made;
+        let other = other.join().unwrap();
+        assert!(own != other, "{own} and {other}");
+        assert_eq!(credits.available(), 3);
+    });
+}
+
+/// Two whose demands fit together are never refused, whatever is on its way from
+/// one shard to the other.
+#[test]
+fn demands_that_fit_are_never_refused() {
+    explore(|| {
+        let credits = opened();
+        let work = |credits: &Credits, home: usize, then: usize| {
+            assert!(credits.reserve(home, COUNT / 2).is_made);
+            assert_eq!(credits.release(then, COUNT / 2), Released::Live);
+        };
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || work(&credits, 1, 0)
+        });
+        work(&credits, 0, 0);
+        other.join().unwrap();
+        assert_eq!(credits.available(), COUNT);
+    });
+}
+
+/// What is released can be reserved, all of it, once the release has returned.
+#[test]
+fn a_release_meets_a_fold() {
+    explore(|| {
+        let credits = opened();
+        assert!(credits.reserve(1, 2).is_made);
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || assert_eq!(credits.release(1, 2), Released::Live)
+        });
+        let early = credits.reserve(0, COUNT).is_made;
+        other.join().unwrap();
+        assert_eq!(credits.available(), if early { 0 } else { COUNT });
+        assert!(early || credits.reserve(0, COUNT).is_made);
+    });
+}
+
+/// Whoever looks at any moment sees no more credits than there are.
+#[test]
+fn nobody_sees_too_many() {
+    explore(|| {
+        let credits = opened();
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || {
+                assert!(credits.reserve(1, 3).is_made);
+                assert_eq!(credits.release(0, 3), Released::Live);
+            }
+        });
+        assert!(credits.available() <= COUNT);
+        other.join().unwrap();
+        assert_eq!(credits.available(), COUNT);
+    });
+}
+
+/// References of the pool when all is done: 1 while a credit is out, 0 when all
+/// are back.
+fn settled(changes: &[i32]) -> i32 {
+    1 + changes.iter().sum::<i32>()
+}
+
+fn dropped(released: Released) -> i32 {
+    -i32::from(released == Released::Last)
+}
+
+/// The end of a store: the manager goes while the guards do, each from the shard
+/// it finds itself in.
+fn the_end(credits: &Arc<Credits>, guards: usize) {
+    let guards: Vec<_> = (0..guards)
+        .map(|home| {
+            let credits = Arc::clone(credits);
+            spawn(home, move || dropped(credits.release(home, 1)))
+        })
+        .collect();
+    let retired = dropped(credits.retire());
+    let changes: Vec<i32> = guards
+        .into_iter()
+        .map(|guard| guard.join().unwrap())
+        .chain([retired])
+        .collect();
+    assert_eq!(settled(&changes), 0, "{changes:?}");
+}
+
+#[test]
+fn one_release_is_the_last_with_open_shards() {
+    explore(|| {
+        let credits = opened();
+        assert!(credits.reserve(0, 1).is_made);
+        the_end(&credits, 1);
+    });
+}
+
+#[test]
+fn one_of_two_releases_is_the_last() {
+    explore(|| {
+        let credits = Arc::new(Credits::new(2, 2));
+        assert!(credits.reserve(0, 2).is_made);
+        the_end(&credits, 2);
+    });
+}
+
+/// A weak guard is upgraded while the store retires and its last guard goes.
+fn an_upgrade_meets_the_end(credits: &Arc<Credits>) {
+    let upgrade = spawn(1, {
+        let credits = Arc::clone(credits);
+        move || {
+            let reservation = credits.reserve(1, 1);
+            assert!(reservation.is_made, "there are others");
+            reservation.references
+        }
+    });
+    let released = dropped(credits.release(0, 1));
+    let retired = dropped(credits.retire());
+    let changes = [released, retired, upgrade.join().unwrap()];
+    assert_eq!(settled(&changes), 1, "{changes:?}");
+    let last = dropped(credits.release(0, 1));
+    assert_eq!(settled(&changes) + last, 0, "{changes:?}");
+}
+
+#[test]
+fn an_upgrade_meets_the_end_with_open_shards() {
+    explore(|| {
+        let credits = opened();
+        assert!(credits.reserve(0, 1).is_made);
+        an_upgrade_meets_the_end(&credits);
+    });
+}
+
+#[test]
+fn an_upgrade_meets_the_end_with_one_pot() {
+    explore(|| {
+        let credits = Arc::new(Credits::new(3, 2));
+        assert!(credits.reserve(0, 1).is_made);
+        an_upgrade_meets_the_end(&credits);
+    });
+}

@@ -1,0 +1,336 @@
+//! Whole managers of one to three blocks: pairs of operations that meet on one
+//! block or one hash. Every model ends with an audit.
+
+use std::sync::Arc;
+
+use super::{explore, spawn};
+use crate::blocks::{BlockDuplicationPolicy, ImmutableBlock, MutableBlock};
+use crate::{BlockManager, BlockRegistry, SequenceHash};
+
+type Manager = BlockManager<()>;
+
+#[derive(Clone, Copy)]
+enum Order {
+    Lru,
+    Lineage,
+}
+
+fn manager(blocks: usize, order: Order, duplication: BlockDuplicationPolicy) -> Arc<Manager> {
+    let builder = Manager::builder()
+        .block_count(blocks)
+        .block_size(1)
+        .duplication_policy(duplication)
+        .registry(BlockRegistry::new());
+    let manager = match order {
+        Order::Lru => builder.with_lru_backend(),
+        Order::Lineage => builder.with_lineage_backend(),
+    };
+    Arc::new(manager.build().expect("a valid configuration"))
+}
+
+fn pool(blocks: usize, order: Order) -> Arc<Manager> {
+    manager(blocks, order, BlockDuplicationPolicy::Allow)
+}
+
+fn hash(value: u64) -> SequenceHash {
+    SequenceHash::root(value)
+}
+
+fn register(manager: &Manager, block: MutableBlock<()>, hash: SequenceHash) -> ImmutableBlock<()> {
+    let complete = block.stage(hash, 1).expect("of this size");
+    let block = manager.register_block(complete);
+    assert_eq!(block.sequence_hash(), hash);
+    block
+}
+
+/// Registers a block and lets go of it.
+fn cache(manager: &Manager, hash: SequenceHash) {
+    let block = manager.allocate_one().expect("a block is free");
+    drop(register(manager, block, hash));
+}
+
+/// Once all threads are done and `held` blocks are held.
+fn assert_whole(manager: &Manager, held: usize) {
+    let report = manager.audit().expect("the invariants hold");
+    assert_eq!(manager.available_blocks(), manager.total_blocks() - held);
+    assert_eq!(report.exclusive + report.active, held);
+}
+
+/// The only block is either matched or evicted, and not neither.
+fn match_against_eviction(order: Order) {
+    explore(move || {
+        let manager = pool(1, order);
+        cache(&manager, hash(1));
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.match_one(hash(1))
+        });
+        let allocated = manager.allocate_one();
+        let matched = other.join().unwrap();
+        assert!(
+            allocated.is_some() != matched.is_some(),
+            "{allocated:?} and {matched:?}"
+        );
+        assert_whole(&manager, 1);
+    });
+}
+
+#[test]
+fn match_against_eviction_lru() {
+    match_against_eviction(Order::Lru);
+}
+
+#[test]
+fn match_against_eviction_lineage() {
+    match_against_eviction(Order::Lineage);
+}
+
+/// Two matches of one inactive block, with a block to spare: both get it, and it
+/// costs one credit.
+fn match_against_match(order: Order) {
+    explore(move || {
+        let manager = pool(2, order);
+        cache(&manager, hash(1));
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.match_one(hash(1)).expect("it is there")
+        });
+        let own = manager.match_one(hash(1)).expect("it is there");
+        let other = other.join().unwrap();
+        assert_eq!(own.block_id(), other.block_id());
+        assert_whole(&manager, 1);
+        drop((own, other));
+        assert_whole(&manager, 0);
+    });
+}
+
+#[test]
+fn match_against_match_lru() {
+    match_against_match(Order::Lru);
+}
+
+#[test]
+fn match_against_match_lineage() {
+    match_against_match(Order::Lineage);
+}
+
+/// The last guard goes while another match comes: the block stays where the
+/// policy can find it.
+fn release_against_match(order: Order) {
+    explore(move || {
+        let manager = pool(1, order);
+        cache(&manager, hash(1));
+        let held = manager.match_one(hash(1)).expect("it is there");
+        let other = spawn(1, move || drop(held));
+        let matched = manager.match_one(hash(1));
+        assert!(matched.is_some(), "it was never away");
+        other.join().unwrap();
+        assert_whole(&manager, 1);
+        drop(matched);
+        assert_whole(&manager, 0);
+        assert!(manager.allocate_one().is_some());
+    });
+}
+
+#[test]
+fn release_against_match_lru() {
+    release_against_match(Order::Lru);
+}
+
+#[test]
+fn release_against_match_lineage() {
+    release_against_match(Order::Lineage);
+}
+
+/// The last guard goes while an allocation looks for a victim.
+fn release_against_eviction(order: Order) {
+    explore(move || {
+        let manager = pool(2, order);
+        cache(&manager, hash(1));
+        cache(&manager, hash(2));
+        let held = manager.match_one(hash(1)).expect("it is there");
+        let other = spawn(1, move || drop(held));
+        let allocated = manager.allocate_one().expect("the other one is inactive");
+        other.join().unwrap();
+        assert_whole(&manager, 1);
+        let second = manager
+            .allocate_one()
+            .expect("the released one is inactive");
+        assert_ne!(allocated.block_id(), second.block_id());
+        assert_whole(&manager, 2);
+    });
+}
+
+#[test]
+fn release_against_eviction_lru() {
+    release_against_eviction(Order::Lru);
+}
+
+#[test]
+fn release_against_eviction_lineage() {
+    release_against_eviction(Order::Lineage);
+}
+
+/// Two guards of one block go at once.
+#[test]
+fn release_against_release() {
+    explore(|| {
+        let manager = pool(1, Order::Lru);
+        cache(&manager, hash(1));
+        let one = manager.match_one(hash(1)).expect("it is there");
+        let two = one.clone();
+        let other = spawn(1, move || drop(one));
+        drop(two);
+        other.join().unwrap();
+        assert_whole(&manager, 0);
+        assert!(manager.allocate_one().is_some());
+    });
+}
+
+/// Two blocks are registered under one hash.
+fn register_against_register(duplication: BlockDuplicationPolicy) {
+    explore(move || {
+        let manager = manager(2, Order::Lru, duplication);
+        let mut blocks = manager.allocate_blocks(2).expect("both are free");
+        let block = blocks.pop().expect("two");
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || register(&manager, block, hash(1))
+        });
+        let own = register(&manager, blocks.pop().expect("two"), hash(1));
+        let other = other.join().unwrap();
+        let held = match duplication {
+            BlockDuplicationPolicy::Allow => 2,
+            BlockDuplicationPolicy::Reject => 1,
+        };
+        assert_eq!(own.block_id() == other.block_id(), held == 1);
+        assert_whole(&manager, held);
+        drop((own, other));
+        assert_whole(&manager, 0);
+    });
+}
+
+#[test]
+fn register_against_register_allow() {
+    register_against_register(BlockDuplicationPolicy::Allow);
+}
+
+#[test]
+fn register_against_register_reject() {
+    register_against_register(BlockDuplicationPolicy::Reject);
+}
+
+/// A hash is registered anew while its inactive block is evicted, with no block
+/// to spare.
+fn register_against_eviction(duplication: BlockDuplicationPolicy) {
+    explore(move || {
+        let manager = manager(2, Order::Lru, duplication);
+        cache(&manager, hash(1));
+        let block = manager.allocate_one().expect("one is free");
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || register(&manager, block, hash(1))
+        });
+        let allocated = manager.allocate_one();
+        let registered = other.join().unwrap();
+        let again = manager.match_one(hash(1)).expect("it is registered");
+        let duplicate = again.block_id() != registered.block_id();
+        drop(again);
+        assert!(!duplicate || allocated.is_none());
+        let held = 1 + usize::from(duplicate) + usize::from(allocated.is_some());
+        assert_whole(&manager, held);
+        drop((registered, allocated));
+        assert_whole(&manager, 0);
+    });
+}
+
+#[test]
+fn register_against_eviction_allow() {
+    register_against_eviction(BlockDuplicationPolicy::Allow);
+}
+
+#[test]
+fn register_against_eviction_reject() {
+    register_against_eviction(BlockDuplicationPolicy::Reject);
+}
+
+/// A weak guard is upgraded while its block is evicted and used for something
+/// else: it never yields the new content.
+#[test]
+fn upgrade_against_reuse() {
+    explore(|| {
+        let manager = pool(1, Order::Lru);
+        let block = manager.allocate_one().expect("a block is free");
+        let weak = register(&manager, block, hash(1)).downgrade();
+        let other = spawn(1, move || {
+            let upgraded = weak.upgrade();
+            if let Some(block) = &upgraded {
+                assert_eq!(block.sequence_hash(), hash(1));
+            }
+            (upgraded.is_some(), weak)
+        });
+        let reused = manager
+            .allocate_one()
+            .map(|block| register(&manager, block, hash(2)));
+        let (upgraded, weak) = other.join().unwrap();
+        drop(weak);
+        assert!(upgraded || reused.is_some());
+        assert_whole(&manager, usize::from(reused.is_some()));
+        let registered = manager.block_registry().registered_count();
+        assert_eq!(registered, 1);
+    });
+}
+
+/// Two allocations that each need more than half: one gets its blocks.
+#[test]
+fn allocation_against_allocation() {
+    explore(|| {
+        let manager = pool(3, Order::Lru);
+        cache(&manager, hash(1));
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.allocate_blocks(2)
+        });
+        let own = manager.allocate_blocks(2);
+        let other = other.join().unwrap();
+        assert!(own.is_some() != other.is_some());
+        assert_whole(&manager, 2);
+    });
+}
+
+/// A child is evicted before its parent, whatever another thread drains.
+#[test]
+fn leaves_first() {
+    explore(|| {
+        let manager = pool(3, Order::Lineage);
+        let parent = hash(1);
+        let child = parent.extend(2);
+        cache(&manager, child);
+        cache(&manager, parent);
+        cache(&manager, hash(9));
+        let held = manager.match_one(hash(9)).expect("it is there");
+        let other = spawn(1, move || drop(held));
+        let (block, evicted) = manager
+            .allocate_blocks_with_evictions(1)
+            .expect("two are inactive");
+        assert_ne!(evicted, [parent], "its child is inactive");
+        other.join().unwrap();
+        drop(block);
+        assert_whole(&manager, 0);
+    });
+}
+
+/// The manager goes while a guard does: the store is freed once, by the later.
+#[test]
+fn the_manager_goes() {
+    explore(|| {
+        let manager = pool(1, Order::Lru);
+        let block = manager.allocate_one().expect("a block is free");
+        let registry = manager.block_registry().clone();
+        let block = register(&manager, block, hash(1));
+        let other = spawn(1, move || drop(block));
+        drop(manager);
+        other.join().unwrap();
+        assert!(!registry.is_registered(hash(1)));
+    });
+}
