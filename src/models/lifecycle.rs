@@ -176,8 +176,9 @@ fn release_against_eviction_lineage() {
 fn release_against_release() {
     explore(|| {
         let manager = pool(1, Order::Lru);
-        cache(&manager, hash(1));
-        let one = manager.match_one(hash(1)).expect("it is there");
+        // Never released before, so it has not been noted yet.
+        let block = manager.allocate_one().expect("a block is free");
+        let one = register(&manager, block, hash(1));
         let two = one.clone();
         let other = spawn(1, move || drop(one));
         drop(two);
@@ -305,7 +306,12 @@ fn leaves_first() {
         let manager = pool(3, Order::Lineage);
         let parent = hash(1);
         let child = parent.extend(2);
-        cache(&manager, child);
+        // Noted in another shard than the parent.
+        let released = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || cache(&manager, child)
+        });
+        released.join().unwrap();
         cache(&manager, parent);
         cache(&manager, hash(9));
         let held = manager.match_one(hash(9)).expect("it is there");

@@ -10,8 +10,8 @@ use crate::models::{explore, spawn};
 const COUNT: u32 = 16;
 
 /// Credits of two shards, both of them open with a share.
-fn opened() -> Arc<Credits> {
-    let credits = Credits::new(COUNT, 2);
+fn opened(count: u32) -> Arc<Credits> {
+    let credits = Credits::new(count, 2);
     for home in 0..2 {
         assert!(credits.reserve(home, 1).is_made);
         assert_eq!(credits.release(home, 1), Released::Live);
@@ -20,11 +20,22 @@ fn opened() -> Arc<Credits> {
     Arc::new(credits)
 }
 
+/// How many credits there are for the taking, from any shard.
+fn left(credits: &Credits) -> u32 {
+    let mut left = 0;
+    for home in 0..2 {
+        while credits.reserve(home, 1).is_made {
+            left += 1;
+        }
+    }
+    left
+}
+
 /// Two that each need more than half: one gets all it wants, the other nothing.
 #[test]
 fn two_that_need_more_than_half() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || credits.reserve(1, COUNT - 3).is_made
@@ -41,7 +52,7 @@ fn two_that_need_more_than_half() {
 #[test]
 fn demands_that_fit_are_never_refused() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         let work = |credits: &Credits, home: usize, then: usize| {
             assert!(credits.reserve(home, COUNT / 2).is_made);
             assert_eq!(credits.release(then, COUNT / 2), Released::Live);
@@ -53,6 +64,7 @@ fn demands_that_fit_are_never_refused() {
         work(&credits, 0, 0);
         other.join().unwrap();
         assert_eq!(credits.available(), COUNT);
+        assert_eq!(left(&credits), COUNT);
     });
 }
 
@@ -60,7 +72,7 @@ fn demands_that_fit_are_never_refused() {
 #[test]
 fn a_release_meets_a_fold() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         assert!(credits.reserve(1, 2).is_made);
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
@@ -77,7 +89,7 @@ fn a_release_meets_a_fold() {
 #[test]
 fn nobody_sees_too_many() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || {
@@ -88,6 +100,83 @@ fn nobody_sees_too_many() {
         assert!(credits.available() <= COUNT);
         other.join().unwrap();
         assert_eq!(credits.available(), COUNT);
+        assert_eq!(left(&credits), COUNT);
+    });
+}
+
+/// A shard is folded and opened again, with the share that it had, under a thread
+/// that is about to fold it.
+#[test]
+fn a_shard_is_as_it_was() {
+    explore(|| {
+        // The pot has 9, shard 0 has 5 and shard 1 has 3.
+        let count = COUNT + 1;
+        let credits = opened(count);
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || {
+                // Takes the pot and shard 1, gives all of it back, and a quarter
+                // of that is 3 again.
+                let made = credits.reserve(1, 12).is_made;
+                if made {
+                    assert_eq!(credits.release(1, 12), Released::Live);
+                    assert!(credits.reserve(1, 0).is_made);
+                }
+            }
+        });
+        let held = if credits.reserve(0, 15).is_made {
+            15
+        } else {
+            0
+        };
+        other.join().unwrap();
+        assert_eq!(left(&credits), count - held);
+    });
+}
+
+/// A shard is opened by two threads at once.
+#[test]
+fn two_that_open() {
+    explore(|| {
+        let credits = Arc::new(Credits::new(COUNT, 2));
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || assert!(credits.reserve(0, 1).is_made)
+        });
+        assert!(credits.reserve(0, 1).is_made);
+        other.join().unwrap();
+        assert_eq!(left(&credits), COUNT - 2);
+    });
+}
+
+/// A shard is opened, folded and about to be opened again, under a thread that is
+/// about to open it.
+#[test]
+fn a_grant_is_as_it_was() {
+    explore(|| {
+        let credits = Arc::new(Credits::new(COUNT, 1));
+        let other = spawn(1, {
+            let credits = Arc::clone(&credits);
+            move || {
+                let made = credits.reserve(0, COUNT).is_made;
+                if made {
+                    assert_eq!(credits.release(0, COUNT), Released::Live);
+                    assert!(credits.reserve(0, 0).is_made);
+                }
+            }
+        });
+        assert!(credits.reserve(0, 0).is_made);
+        let held: u32 = [COUNT / 2, COUNT / 2, COUNT / 2]
+            .into_iter()
+            .filter(|&count| credits.reserve(0, count).is_made)
+            .sum();
+        assert!(held <= COUNT);
+        other.join().unwrap();
+        let mut left = 0;
+        while credits.reserve(0, 1).is_made {
+            left += 1;
+        }
+        assert_eq!(left + held, COUNT);
     });
 }
 
@@ -122,7 +211,7 @@ fn the_end(credits: &Arc<Credits>, guards: usize) {
 #[test]
 fn one_release_is_the_last_with_open_shards() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         assert!(credits.reserve(0, 1).is_made);
         the_end(&credits, 1);
     });
@@ -158,7 +247,7 @@ fn an_upgrade_meets_the_end(credits: &Arc<Credits>) {
 #[test]
 fn an_upgrade_meets_the_end_with_open_shards() {
     explore(|| {
-        let credits = opened();
+        let credits = opened(COUNT);
         assert!(credits.reserve(0, 1).is_made);
         an_upgrade_meets_the_end(&credits);
     });
