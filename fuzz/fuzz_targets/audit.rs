@@ -33,7 +33,7 @@ use draw::Draw;
 use policy::Policy;
 use tier::{Config, Op, Tier};
 
-const MAX_OPS: usize = 128;
+const MAX_OPS: usize = 96;
 
 /// The metadata type of the first tier.
 #[derive(Clone)]

@@ -45,7 +45,7 @@ use ops::{
 };
 use policy::Policy;
 
-const MAX_OPS: usize = 256;
+const MAX_OPS: usize = 160;
 
 /// Picks are taken modulo what there is to choose from, which is less than this.
 const PICKS: usize = 64;

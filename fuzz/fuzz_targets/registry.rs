@@ -28,7 +28,7 @@ use libfuzzer_sys::fuzz_target;
 
 use draw::Draw;
 
-const MAX_OPS: usize = 256;
+const MAX_OPS: usize = 96;
 const NODES: usize = 12;
 
 /// The metadata type of the only tier.
