@@ -15,12 +15,15 @@
 //! do cases hold two hashes with the same position and fragment, on which the
 //! published crate panics.
 //!
-//! `PROPTEST_CASES` sets the number of cases (default 256).
+//! `PROPTEST_CASES` sets the number of cases (default 256). The fuzz target
+//! `differential` drives the same pair from bytes.
 
 mod forest;
+mod generate;
 mod ops;
 mod ours;
 mod outcome;
+mod pair;
 #[path = "../policy/mod.rs"]
 mod policy;
 // Both sides compile one driver, each against its own crate.
@@ -30,17 +33,6 @@ mod shelf;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, TestCaseError};
-
-use forest::Forest;
-use ops::Case;
-
-/// The metadata type of the first tier.
-#[derive(Debug, Clone)]
-struct Device;
-
-/// The metadata type of the second tier, where it is another one.
-#[derive(Debug, Clone)]
-struct Host;
 
 const DEFAULT_CASES: u32 = 256;
 
@@ -60,86 +52,11 @@ fn runner_config() -> RunnerConfig {
     }
 }
 
-/// The two implementations, in step.
-struct Pair {
-    ours: ours::World,
-    reference: reference::World,
-    forest: Forest,
-}
-
-impl Pair {
-    fn new(case: &Case) -> Self {
-        Pair {
-            ours: ours::World::new(&case.config),
-            reference: reference::World::new(&case.config),
-            forest: Forest::grow(&case.config.sprouts, case.config.block_size),
-        }
-    }
-
-    fn apply(&mut self, step: usize, op: &ops::Op) -> Result<(), TestCaseError> {
-        let ours = self.ours.apply(op, &self.forest);
-        let reference = self.reference.apply(op, &self.forest);
-        prop_assert_eq!(ours, reference, "result of step {}: {:?}", step, op);
-        Ok(())
-    }
-
-    fn compare(&self, when: &str) -> Result<(), TestCaseError> {
-        let ours = self.ours.observe(&self.forest);
-        let reference = self.reference.observe(&self.forest);
-        same_items("tier", &ours.tiers, &reference.tiers, when)?;
-        same_items("entry", &ours.entries, &reference.entries, when)?;
-        same_items("handle", &ours.handles, &reference.handles, when)?;
-        prop_assert_eq!(ours, reference, "state after {}", when);
-        Ok(())
-    }
-
-    fn run(&mut self, ops: &[ops::Op], observe_every: usize) -> Result<(), TestCaseError> {
-        for (step, op) in ops.iter().enumerate() {
-            self.apply(step, op)?;
-            if (step + 1) % observe_every == 0 {
-                self.compare(&format!("step {step}: {op:?}"))?;
-            }
-        }
-        self.compare("the last step")
-    }
-}
-
-/// Compares item by item, so that a failure shows the one that differs.
-fn same_items<I: PartialEq + std::fmt::Debug>(
-    what: &str,
-    ours: &[I],
-    reference: &[I],
-    when: &str,
-) -> Result<(), TestCaseError> {
-    for (number, (ours, reference)) in ours.iter().zip(reference).enumerate() {
-        prop_assert_eq!(ours, reference, "{} {} after {}", what, number, when);
-    }
-    Ok(())
-}
-
-fn agree(case: &Case) -> Result<(), TestCaseError> {
-    let observe_every = case.config.observe_every;
-    let mut pair = Pair::new(case);
-    pair.run(&case.ops, observe_every)?;
-
-    pair.ours.drop_managers();
-    pair.reference.drop_managers();
-    pair.compare("dropping the managers")?;
-    pair.run(&case.afterlife, observe_every)?;
-
-    for &shelf in &case.teardown {
-        pair.ours.clear(shelf);
-        pair.reference.clear(shelf);
-        pair.compare(&format!("dropping every {shelf:?}"))?;
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(runner_config())]
 
     #[test]
-    fn same_results_and_same_state(case in ops::case()) {
-        agree(&case)?;
+    fn same_results_and_same_state(case in generate::case()) {
+        pair::agree(&case).map_err(TestCaseError::fail)?;
     }
 }

@@ -11,10 +11,11 @@ use dynamo_tokens::PositionalLineageHash;
 
 use super::{audit, kvbm};
 use crate::forest::Forest;
-use crate::ops::{AttachmentType, Config, Op, RegistryOp, SecondTier, Shelf, TierOp, Tracker};
+use crate::ops::{
+    AttachmentType, Config, Device, Host, Op, RegistryOp, SecondTier, Shelf, TierOp, Tracker,
+};
 use crate::outcome::{Attachments, EntryView, HandleView, Observation, Outcome};
 use crate::shelf::{remove, with};
-use crate::{Device, Host};
 use kvbm::BlockRegistry;
 use kvbm::blocks::BlockRegistrationHandle;
 use kvbm::tinylfu::{
