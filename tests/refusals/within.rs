@@ -12,7 +12,7 @@ use crate::{BLOCK_SIZE, assert_whole, chain, manager};
 /// Blocks each thread may hold and ask for, which is also the largest batch.
 const SHARE: usize = 64;
 
-/// Chains of one request, and how many of the latest are matched.
+/// The longest chain of one request, and how many of the latest are matched.
 const LONGEST: usize = 24;
 const RECENT: u64 = 48;
 

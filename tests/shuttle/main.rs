@@ -1,8 +1,8 @@
 //! Whole lifecycles of blocks under a scheduler that decides every step.
 //!
 //! Compiled with `--cfg kvbm_shuttle` the crate's atomics are shuttle's. Three
-//! threads run random operations on two tiers of one registry, four blocks each,
-//! and drop the managers at random before their guards. Stamps beside the pools
+//! threads run random operations on two tiers of one registry, four blocks each;
+//! then one manager is dropped while two threads still have guards of it. Stamps beside the pools
 //! tell if a block has two owners or an owner and a reader, or holds something else
 //! than its guard says. Each run ends with an audit and all blocks available.
 //!

@@ -114,7 +114,7 @@ fn blocks_have_one_owner_where_they_are_ample() {
     run_all(20, &setting);
 }
 
-/// Eight threads to a shard, and more threads than some of them find blocks.
+/// At least eight threads to a shard, which together want more than there is.
 #[test]
 fn blocks_have_one_owner_among_64_threads() {
     let setting = Setting {
