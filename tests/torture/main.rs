@@ -1,0 +1,116 @@
+//! No block ever has two owners, none changes under a reader and none is lost:
+//! not with far more threads than cores, not when threads come and go, panic, or
+//! outlive the manager.
+//!
+//! * [`stamps`]: beside the pool stands a record of who owns each block, who reads
+//!   it and what it holds. Every guard that [`worker`] holds is entered there, and
+//!   a block that has two owners, an owner and a reader, or another content than
+//!   its guard says, is a failure.
+//! * [`rest`]: threads run random operations in rounds. Between rounds all of them
+//!   stop, with their guards in hand, and the pool is audited and compared with the
+//!   record: block for block what is held must be what the pool believes is held.
+//! * [`short_lived`]: ten thousand threads that live for a few operations.
+//! * [`panics`]: threads that unwind through guards of every kind, or in the middle
+//!   of a registration.
+//! * [`orphans`]: managers that go before their guards.
+//!
+//! Every test ends with all blocks available and an audit. Sequences of operations
+//! follow from the seed (`KVBM_SEED`), their interleaving does not. The tests that
+//! go by the clock together take `KVBM_TORTURE_SECONDS`.
+
+mod orphans;
+mod panics;
+#[path = "../policy/mod.rs"]
+mod policy;
+mod rest;
+#[path = "../rng/mod.rs"]
+mod rng;
+mod rounds;
+mod short_lived;
+mod stamps;
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvbm_lockfree::blocks::BlockDuplicationPolicy;
+use kvbm_lockfree::tinylfu::TinyLFUTracker;
+use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+
+use policy::{Policy, with_policy};
+
+const BLOCK_SIZE: usize = 16;
+
+const DUPLICATIONS: [BlockDuplicationPolicy; 2] = [
+    BlockDuplicationPolicy::Allow,
+    BlockDuplicationPolicy::Reject,
+];
+
+/// Seconds for all tests that go by the clock, unless the environment says.
+const SECONDS: u64 = 30;
+
+/// Every policy with both ways to treat duplicates, and when to be done with it if
+/// all together may take so much of the time there is.
+fn cases(percent: u32) -> impl Iterator<Item = (Policy, BlockDuplicationPolicy, Instant)> {
+    let seconds = rng::number("KVBM_TORTURE_SECONDS").unwrap_or(SECONDS);
+    let each = Duration::from_secs(seconds) * percent / 100 / (Policy::ALL.len() as u32 * 2);
+    let cases = Policy::ALL
+        .into_iter()
+        .flat_map(|p| DUPLICATIONS.map(|d| (p, d)));
+    cases.map(move |(policy, duplication)| (policy, duplication, Instant::now() + each))
+}
+
+fn registry() -> BlockRegistry {
+    BlockRegistry::builder()
+        .frequency_tracker(Arc::new(TinyLFUTracker::new(256)))
+        .build()
+}
+
+fn manager(
+    policy: Policy,
+    block_count: usize,
+    duplication: BlockDuplicationPolicy,
+) -> BlockManager<()> {
+    let builder = BlockManager::builder()
+        .block_count(block_count)
+        .block_size(BLOCK_SIZE)
+        .duplication_policy(duplication)
+        .registry(registry());
+    with_policy!(kvbm_lockfree, builder, policy)
+        .build()
+        .expect("the configuration is valid")
+}
+
+/// A chain of lineage hashes, root first.
+fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
+    let root = SequenceHash::root(seed);
+    std::iter::successors(Some(root), |parent| Some(parent.extend(seed)))
+        .take(length)
+        .collect()
+}
+
+/// Checks the pool once every thread is done and every guard dropped.
+fn assert_whole(manager: &BlockManager<()>) {
+    manager.audit().expect("the pool is consistent");
+    let total = manager.total_blocks();
+    assert_eq!(manager.available_blocks(), total);
+    let snapshot = manager.metrics().snapshot();
+    assert_eq!(snapshot.inflight_mutable, 0);
+    assert_eq!(snapshot.inflight_immutable, 0);
+    assert_eq!(
+        snapshot.reset_pool_size + snapshot.inactive_pool_size,
+        total as i64
+    );
+    let registered = manager.block_registry().registered_count();
+    assert_eq!(registered as i64, snapshot.inactive_pool_size);
+
+    let all = manager
+        .allocate_blocks(total)
+        .expect("every block is available");
+    let mut ids: Vec<_> = all.iter().map(|block| block.block_id()).collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..total), "every block exactly once");
+    drop(all);
+    assert_eq!(manager.block_registry().registered_count(), 0);
+    manager.audit().expect("the pool is consistent");
+}

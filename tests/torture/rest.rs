@@ -1,0 +1,126 @@
+//! Rounds of random operations; at rest, the pool is what its guards say it is.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Instant;
+
+use kvbm_lockfree::BlockManager;
+use kvbm_lockfree::blocks::BlockDuplicationPolicy;
+
+use crate::policy::Policy;
+use crate::rng::{self, Rng};
+use crate::rounds::Rounds;
+use crate::stamps::Stamps;
+use crate::worker::{Covered, Worker};
+use crate::{assert_whole, cases, manager};
+
+/// Operations of one thread between two meetings.
+const OPERATIONS: usize = 100;
+
+struct Setting {
+    blocks: usize,
+    threads: u64,
+    /// Guards of each kind that a thread keeps.
+    hold: usize,
+}
+
+/// Compares the pool with the record. Nobody moves, but guards are held.
+fn assert_accounted(manager: &BlockManager<()>, stamps: &Stamps) {
+    stamps.assert_clean();
+    let report = manager.audit().expect("the pool is consistent");
+    let (owned, read) = stamps.in_use();
+    assert_eq!(report.exclusive, owned, "{report:?}");
+    // A primary may be held by nothing but its duplicates, which nobody records.
+    let active = read..=read + report.duplicates;
+    assert!(active.contains(&report.active), "{read} read, {report:?}");
+    let available = report.free + report.inactive;
+    assert_eq!(manager.available_blocks(), available);
+    let held = report.exclusive + report.active;
+    assert_eq!(available + held, manager.total_blocks(), "{report:?}");
+}
+
+fn run(
+    setting: &Setting,
+    policy: Policy,
+    duplication: BlockDuplicationPolicy,
+    end: Instant,
+    seed: u64,
+) {
+    let manager = manager(policy, setting.blocks, duplication);
+    let (stamps, covered) = (Stamps::new(setting.blocks), Covered::default());
+    let rounds = Rounds::new(setting.threads as usize);
+    thread::scope(|scope| {
+        for number in 0..setting.threads {
+            let rng = Rng::of(seed, number);
+            let mut worker = Worker::new(&manager, &stamps, &covered, rng, setting.hold);
+            let (manager, stamps, rounds) = (&manager, &stamps, &rounds);
+            scope.spawn(move || {
+                rounds.attend(
+                    || worker.run(OPERATIONS),
+                    || {
+                        assert_accounted(manager, stamps);
+                        Instant::now() < end
+                    },
+                )
+            });
+        }
+    });
+    assert_accounted(&manager, &stamps);
+    assert_eq!(stamps.in_use(), (0, 0));
+    let Covered {
+        refused,
+        evicted,
+        duplicates,
+        existing,
+        upgraded,
+        pinned,
+    } = &covered;
+    let twice = match duplication {
+        BlockDuplicationPolicy::Allow => duplicates,
+        BlockDuplicationPolicy::Reject => existing,
+    };
+    for count in [refused, evicted, twice, upgraded, pinned] {
+        assert!(count.load(Relaxed) > 0, "{policy:?}: {covered:?}");
+    }
+    assert_whole(&manager);
+}
+
+fn run_all(percent: u32, setting: &Setting) {
+    let seed = rng::seed();
+    for (number, (policy, duplication, end)) in cases(percent).enumerate() {
+        println!("{policy:?}, {duplication:?}");
+        run(setting, policy, duplication, end, seed + number as u64);
+    }
+}
+
+#[test]
+fn blocks_have_one_owner_where_they_are_scarce() {
+    let setting = Setting {
+        blocks: 40,
+        threads: 8,
+        hold: 12,
+    };
+    run_all(20, &setting);
+}
+
+/// Enough for all, so that inactive blocks pile up and are found again.
+#[test]
+fn blocks_have_one_owner_where_they_are_ample() {
+    let setting = Setting {
+        blocks: 150,
+        threads: 8,
+        hold: 12,
+    };
+    run_all(20, &setting);
+}
+
+/// At least eight threads to a shard, which together want more than there is.
+#[test]
+fn blocks_have_one_owner_among_64_threads() {
+    let setting = Setting {
+        blocks: 96,
+        threads: 64,
+        hold: 3,
+    };
+    run_all(30, &setting);
+}
