@@ -183,7 +183,6 @@ impl Store {
     fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
         let is_vacated = vacate_inactive(slot, self.reset_on_release);
         if is_vacated {
-            step!(VictimVacated);
             self.index.prefetch_to_write(slot.key().keyed);
             victims.push(slot);
         }

@@ -145,7 +145,10 @@ pub(super) fn vacate_inactive(slot: &Slot, reset: bool) -> bool {
     let mut seen = slot.word();
     while seen.is_inactive() {
         match slot.vacate(seen, reset) {
-            Ok(()) => return true,
+            Ok(()) => {
+                step!(VictimVacated);
+                return true;
+            }
             Err(now) => seen = now,
         }
     }

@@ -267,8 +267,9 @@ impl Suspended {
                 let plan = plan(&world);
                 send.send((plan.scenery, plan.steps, index())).unwrap();
                 gate.arm(plan.steps);
+                let ended = Ended(&gate);
                 let kept = (plan.run)();
-                gate.end();
+                drop(ended);
                 drop(kept);
             }
         });
@@ -312,6 +313,15 @@ impl Drop for Suspended {
     fn drop(&mut self) {
         // A test that has failed leaves nobody standing.
         self.resume();
+    }
+}
+
+/// Says that an operation is over, by a panic or not.
+struct Ended<'a>(&'a Arc<Gate>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

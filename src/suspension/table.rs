@@ -288,7 +288,7 @@ fn inactive(world: &World) -> (ImmutableBlock<Gpu>, SequenceHash) {
 fn find(world: &Arc<World>, steps: Steps) -> Plan {
     let hash = world.fill()[CHAIN];
     let world = Arc::clone(world);
-    Plan::new(steps, move || world.find(hash))
+    Plan::new(steps, move || world.manager.match_one(hash))
         .takes(1)
         .subject(hash, true)
 }
