@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `steps` | the steps: what has been done there and what not yet |
 //! | `gate` | where a suspended thread stands |
-//! | `scene` | a manager, its suspended threads, and who is to get on beside them |
+//! | `scene` | a manager, and the threads that are suspended in it |
+//! | `actor` | threads that are to get on beside them |
 //! | `others` | what the others do, and what must come of it |
 //! | `table` | one scene in each line: how a thread gets to its step |
 //! | `tests` | every scene under several settings; and the exceptions |
@@ -51,6 +52,8 @@
 //! * **[`audit`](crate::BlockManager::audit)**, which is for a manager at rest: it
 //!   says `Busy` while the plane or a stash is held.
 
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod actor;
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod gate;
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]

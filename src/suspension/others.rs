@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::{BlockManager, SequenceHash};
 
-use super::scene::{Gpu, Say, World};
+use super::actor::Say;
+use super::scene::{Gpu, World};
 
 /// A second tier.
 #[derive(Clone)]

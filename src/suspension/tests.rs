@@ -8,8 +8,9 @@ use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
 use crate::policy::{LeafOrder, PolicyKind};
 
 use super::Step;
+use super::actor::{Actor, Home, Say};
 use super::others::{Known, do_everything, do_half};
-use super::scene::{Actor, Home, Setting, Suspended, World};
+use super::scene::{Setting, Suspended, World};
 use super::table::{HeldUp, SCENES, Scene, register_promised};
 
 /// Blocks of one shard, whose freelist has summaries.
@@ -21,7 +22,7 @@ fn play(scene: &'static Scene, setting: Setting) {
     let world = Arc::new(World::new(setting));
     let (suspended, mut scenery) = Suspended::new(&world, scene.plan);
     let at = suspended.index;
-    let on = |home, act: fn(&World, Known, super::scene::Say), known| {
+    let on = |home, act: fn(&World, Known, Say), known| {
         let world = Arc::clone(&world);
         Actor::new(home, at, move |say| act(&world, known, say))
     };
