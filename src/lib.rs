@@ -86,6 +86,7 @@ mod models;
 mod policy;
 pub mod pools;
 pub mod registry;
+mod suspension;
 mod sync;
 pub mod tinylfu;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::SequenceHash;
 use crate::registry::BlockRegistrationHandle;
+use crate::suspension::step;
 
 use super::index::Key;
 use super::prefetch::prefetch_to_write;
@@ -103,10 +104,12 @@ impl<'a> Pins<'a> {
                 seen = slot.word();
                 continue;
             }
+            step!(Pinning);
             if let Err(now) = slot.pin(seen, notes) {
                 seen = now;
                 continue;
             }
+            step!(Pinned);
             self.reserved -= u32::from(resurrects);
             if notes && !seen.is_noted() {
                 self.notes.add(slot);
@@ -148,6 +151,7 @@ impl<'a> Pins<'a> {
 impl Drop for Pins<'_> {
     #[inline]
     fn drop(&mut self) {
+        step!(MatchUnsettled);
         if !self.notes.is_empty() {
             self.push_notes();
         }
@@ -275,6 +279,7 @@ impl Store {
     /// Applies the notes, if the plane is free.
     pub(super) fn try_drain(&self) {
         if let Some(mut plane) = self.plane.try_hold() {
+            step!(PlaneHeld);
             plane.drain(&self.slots, &self.released);
         }
     }

@@ -17,6 +17,7 @@
 
 use crate::SequenceHash;
 use crate::metrics::Counter;
+use crate::suspension::step;
 
 use super::plane::vacate_inactive;
 use super::prefetch::prefetch_to_write;
@@ -57,6 +58,7 @@ impl Store {
         if count > self.slots.len() || !self.credits.reserve(home, count as u32).is_made {
             return false;
         }
+        step!(CreditsReserved);
         let from_reset = self.take_free(home, count, &mut sink);
         if from_reset == count {
             self.count(Counter::Allocations, count as u64);
@@ -77,6 +79,7 @@ impl Store {
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
     ) {
+        step!(FreeTaken);
         let mut victims = Victims::new(self);
         let mut missing = count - from_reset;
         let mut tries = 0;
@@ -122,6 +125,7 @@ impl Store {
         if self.plane.hands_out_ahead()
             && let Some(mut stash) = self.stashes[home].try_hold()
         {
+            step!(StashHeld);
             let mut evicted = 0;
             loop {
                 evicted += self.evict_stashed(&mut stash, max - evicted, victims);
@@ -189,6 +193,7 @@ impl Store {
     /// Returns how many, or `None` if the plane was taken.
     fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
         let mut plane = self.plane.try_hold()?;
+        step!(PlaneHeld);
         if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
             plane.drain(&self.slots, &self.released);
         } else {
@@ -199,7 +204,9 @@ impl Store {
             plane.drain(&self.slots, &self.released);
             found += plane.pop(&mut candidates[found..]);
         }
+        step!(VictimsPopped);
         drop(plane);
+        step!(VictimsInHand);
         for &candidate in &candidates[..found] {
             prefetch_to_write(&self.slots[candidate as usize]);
         }
@@ -215,6 +222,7 @@ impl Store {
         victims: &mut Victims<'a>,
         sink: &mut impl FnMut(&'a Slot),
     ) -> (usize, usize) {
+        step!(Searching);
         self.count(Counter::PlaneFallbacks, 1);
         let swept = self
             .sweep

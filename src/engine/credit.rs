@@ -68,6 +68,7 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::suspension::step;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Shards a pot has folded bits for.
@@ -242,6 +243,7 @@ impl Credits {
             let pot = self.pot();
             if pot.balance() >= count {
                 if self.change_pot(pot, pot.with_balance(pot.balance() - count)) {
+                    step!(TakenFromPot);
                     self.open(home);
                     return Reservation {
                         is_made: true,
@@ -370,6 +372,7 @@ impl Credits {
         match share.phase() {
             Phase::Open => {
                 self.change_share(shard, share, share.next(Phase::Frozen, share.balance()));
+                step!(ShareFrozen);
             }
             Phase::Granted => {
                 if !self.pot().is_folded(shard) {
@@ -381,6 +384,7 @@ impl Credits {
                     .with_balance(pot.balance() + share.balance())
                     .with_folded(shard, true);
                 if self.change_pot(pot, new) {
+                    step!(ShareFolded);
                     self.change_share(shard, share, share.next(Phase::Folded, 0));
                     return self.released(new);
                 }
@@ -406,6 +410,7 @@ impl Credits {
                 let grant = pot.balance() / (2 * self.shards.len() as u64);
                 if grant > 0 {
                     self.change_share(shard, share, share.next(Phase::Granted, grant));
+                    step!(ShareGranted);
                 }
             }
             Phase::Granted => {}
@@ -424,6 +429,7 @@ impl Credits {
                     .with_folded(shard, false),
             )
         {
+            step!(ShareWithdrawn);
             self.change_share(shard, share, share.next(Phase::Open, share.balance()));
         }
     }

@@ -26,6 +26,7 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::suspension::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bits a word; also the fan-out of the summary levels.
@@ -88,6 +89,7 @@ impl Bitmap {
             "block {bit} was freed twice"
         );
         if before == 0 {
+            step!(LeafSet);
             self.announce(bit / FAN_OUT);
         }
     }
@@ -116,6 +118,7 @@ impl Bitmap {
             let before = self
                 .word(level, below / FAN_OUT)
                 .fetch_and(!bit, Ordering::AcqRel);
+            step!(HintCleared);
             if self.word(level - 1, below).load(Ordering::Acquire) != 0 {
                 self.announce_from(level, below);
                 return;
@@ -184,6 +187,7 @@ impl Bitmap {
             ) {
                 Ok(_) => {
                     if seen == wanted {
+                        step!(LeafEmptied);
                         self.retract(0, at);
                     }
                     let mut left = wanted;

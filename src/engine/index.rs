@@ -38,6 +38,7 @@ use crate::SequenceHash;
 use super::prefetch::{prefetch, prefetch_to_write};
 use super::slot::{NIL, Slot};
 use super::word::{State, Word};
+use crate::suspension::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// `0..31` next slot, `31` dead, `32..64` version.
@@ -190,6 +191,7 @@ impl Index {
                     // Release: a walker that still stands on the slot and reads
                     // this sees, in the cell it came by, that it has moved.
                     slot.chain.store(own.to(head.slot()).0, Ordering::Release);
+                    step!(LinkPrepared);
                     // Release: whoever gets to the slot through the head sees
                     // its link, its word and its hash.
                     if exchange(bucket, head, head.to(Some(slot.id()))) {
@@ -210,6 +212,7 @@ impl Index {
         while !exchange(&slot.chain, own, own.dead()) {
             own = Link(slot.chain.load(Ordering::Relaxed));
         }
+        step!(LinkDead);
         let bucket = self.bucket(keyed);
         while self.sweep(slots, bucket).is_err() {}
     }

@@ -28,6 +28,24 @@
 //! are lock-free: a thread suspended anywhere stops nobody else. The policy
 //! plane is the one thing that is taken; who finds it taken leaves a note and
 //! goes on, or sweeps.
+//!
+//! # What a suspended thread can hold up
+//!
+//! Only this, and `suspension` tests that it is only this, at every step that
+//! is named in the code by `step!`:
+//!
+//! * what it has asked for: its credits are out, so an allocation, or the match
+//!   of an inactive block, that would need them is refused, and a reset of the
+//!   inactive blocks that finds no credit resets none;
+//! * its own registration: the block is not matched before that returns, or
+//!   someone else registers the hash;
+//! * the policy's order: with the plane or a stash in its hand, others evict by
+//!   a search, O(blocks), in no policy's order but leaves first where that holds;
+//! * an allocation that has been promised every available block, one of which the
+//!   thread is replacing (`Store::free_promised`): it waits for the block;
+//! * the registry's memory: what has ended is not freed while the thread is under
+//!   an epoch guard;
+//! * the audit, which is for a store at rest and says that it is busy.
 
 mod acquire;
 mod allocate;

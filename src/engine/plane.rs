@@ -23,6 +23,7 @@
 //! takes under contention.
 
 use crate::policy::EvictionPolicy;
+use crate::suspension::step;
 
 use super::released::ReleasedStack;
 use super::slot::Slot;
@@ -106,6 +107,7 @@ impl Order {
         for stack in stacks {
             stack.drain(slots, |slot| {
                 let word = slot.unnote();
+                step!(NoteTaken);
                 if word.is_inactive() {
                     let (hash, level) = (slot.hash(), slot.level());
                     // Reused since: whoever releases it next notes it again.
@@ -143,7 +145,10 @@ pub(super) fn vacate_inactive(slot: &Slot, reset: bool) -> bool {
     let mut seen = slot.word();
     while seen.is_inactive() {
         match slot.vacate(seen, reset) {
-            Ok(()) => return true,
+            Ok(()) => {
+                step!(VictimVacated);
+                return true;
+            }
             Err(now) => seen = now,
         }
     }

@@ -4,6 +4,7 @@
 use crate::SequenceHash;
 use crate::blocks::BlockDuplicationPolicy;
 use crate::metrics::Counter;
+use crate::suspension::step;
 
 use super::acquire::{Pin, Pins};
 use super::index::Key;
@@ -50,9 +51,11 @@ impl Store {
     ) -> Registered<'a> {
         let key = slot.key();
         let word = slot.begin();
+        step!(Pending);
         loop {
             let (primary, seen) = match self.index.link(&self.slots, key, slot) {
                 Ok(()) => {
+                    step!(Linked);
                     slot.promote(word);
                     return Registered::Primary(key);
                 }
@@ -66,6 +69,7 @@ impl Store {
                     continue;
                 }
             }
+            step!(PrimaryPinned);
             return match policy {
                 BlockDuplicationPolicy::Allow => {
                     slot.set_primary(primary.id());
@@ -75,6 +79,7 @@ impl Store {
                 }
                 BlockDuplicationPolicy::Reject => {
                     slot.settle(State::Exclusive);
+                    step!(Refused);
                     self.count(Counter::RegistrationDedup, 1);
                     Self::free(slot);
                     Registered::Existing(primary)
@@ -96,7 +101,9 @@ impl Store {
         while seen.is_inactive() && seen.generation() == generation {
             match primary.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
+                    step!(PromisedVacated);
                     self.index.unlink(&self.slots, primary.key().keyed, primary);
+                    step!(PromisedUnlinked);
                     return self.free.put(self.home(), primary.id());
                 }
                 Err(now) => seen = now,

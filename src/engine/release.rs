@@ -5,6 +5,7 @@
 //! be gone too.
 
 use crate::metrics::Counter;
+use crate::suspension::step;
 
 use super::credit::Released;
 use super::prefetch::prefetch_to_write;
@@ -36,6 +37,7 @@ impl Store {
         if slot.word().count() == 1 {
             return Self::unpin_last(slot);
         }
+        step!(Unpinning);
         let before = slot.unpin_shared();
         if before.count() == 1 {
             Self::settle_late(slot, before.unpinned());
@@ -83,10 +85,12 @@ impl Store {
                 slot.set_stash(None);
                 match slot.unpin_last(seen) {
                     Ok(()) => {
+                        step!(Unpinned);
                         let home = store.home();
                         if !seen.is_noted() {
                             store.released[home].push(slot);
                         }
+                        step!(Noted);
                         return store.return_credit(home);
                     }
                     Err(now) => seen = now,
@@ -105,6 +109,7 @@ impl Store {
     /// whatever has become of it.
     #[cold]
     fn settle_late(slot: &Slot, seen: Word) {
+        step!(UnpinnedLate);
         // SAFETY: the caller's credit is out until it is returned.
         let store = unsafe { Self::of(slot) };
         if seen.is_primary() && !seen.resets() {
@@ -131,6 +136,7 @@ impl Store {
 
     /// Frees a block that the caller has vacated, when it was in `state`.
     fn reset(&self, slot: &Slot, state: State) {
+        step!(ResetVacated);
         // Frees the block even if an attachment panics when it is dropped.
         let _free = Free::new(self, slot);
         if state == State::Duplicate {
@@ -147,6 +153,7 @@ impl Store {
     pub(super) fn end_tenancy(&self, slot: &Slot, has_entries: bool) {
         let key = slot.key();
         self.index.unlink(&self.slots, key.keyed, slot);
+        step!(Unlinked);
         if has_entries {
             self.registry.forget(key);
         }
@@ -159,6 +166,7 @@ impl Store {
         let store = unsafe { Self::of(slot) };
         let home = store.home();
         store.free.put(home, slot.id());
+        step!(Freed);
         store.return_credit(home);
     }
 
@@ -227,6 +235,7 @@ impl Drop for Free<'_> {
     fn drop(&mut self) {
         let home = self.store.home();
         self.store.free.put(home, self.slot.id());
+        step!(Freed);
         self.store.return_credit(home);
     }
 }

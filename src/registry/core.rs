@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
+use crate::suspension::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
@@ -206,8 +207,10 @@ impl Core {
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
         let count = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
+        step!(EntryCounted);
         let (entry, made) = self.table.find_or_insert(key, guard);
         if made {
+            step!(EntryInserted);
             self.table.grow_for(count);
             (entry, self.is_present(key, None))
         } else {
@@ -220,6 +223,7 @@ impl Core {
     pub(crate) fn handle(self: &Arc<Self>, hash: SequenceHash) -> (BlockRegistrationHandle, bool) {
         let guard = &epoch::pin();
         let (entry, was_registered) = self.register(self.key(hash), guard);
+        step!(HandleMade);
         (
             BlockRegistrationHandle::from_acquired(entry, Arc::clone(self)),
             was_registered,
@@ -237,6 +241,7 @@ impl Core {
         // SAFETY: the caller's handle, and after it the guard, keep the entry.
         let entry = unsafe { &*entry };
         if entry.release() {
+            step!(HandleReleased);
             fence(Ordering::SeqCst);
             if !self.is_present(entry.key(), None) {
                 self.end(entry, guard);
@@ -274,7 +279,9 @@ impl Core {
         if !entry.die() {
             return;
         }
+        step!(EntryDead);
         self.table.remove(entry, &guard);
+        step!(EntryRemoved);
         let extras = entry.take_extras();
         self.garbage.fetch_add(1, Ordering::Relaxed);
         let garbage = Arc::clone(&self.garbage);

@@ -33,6 +33,7 @@ use crate::sync::epoch::{self, Guard};
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
+use crate::suspension::step;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
@@ -413,10 +414,12 @@ impl Table {
         {
             return parent;
         }
+        step!(MarkerClaimed);
         loop {
             let position = self.seek(parent, order, None, guard);
             marker.next.store(position.at.0, Ordering::Relaxed);
             if position.before.exchange_next(position.at, Link::to(marker)) {
+                step!(MarkerLinked);
                 // Release: whoever starts here finds it linked.
                 marker.order.store(order | LINKED, Ordering::Release);
                 return marker;

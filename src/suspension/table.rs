@@ -1,0 +1,356 @@
+//! The scenes: how a thread gets to each step, and what it holds up there.
+
+use std::sync::Arc;
+
+use crate::SequenceHash;
+use crate::blocks::ImmutableBlock;
+
+use super::Step;
+use super::scene::{CHAIN, Gpu, Plan, Setting, World};
+
+/// What cannot be had while a thread is suspended at a step, besides the blocks
+/// that it holds or has been promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeldUp {
+    /// The audit is busy.
+    Audit,
+    /// The subject is not matched.
+    Match,
+    /// Entries of the registry that have ended are not freed.
+    Memory,
+}
+
+/// One step, a way to get there, and what it holds up, with the reason.
+pub(super) struct Scene {
+    pub(super) step: Step,
+    /// What is special about this way.
+    pub(super) way: &'static str,
+    /// Whether there is this way under a setting.
+    pub(super) is_in: fn(&Setting) -> bool,
+    pub(super) plan: fn(&Arc<World>) -> Plan,
+    pub(super) held_up: &'static [(HeldUp, &'static str)],
+}
+
+const PLANE: (HeldUp, &str) = (HeldUp::Audit, "the plane is in the thread's hand");
+const UNDECIDED: (HeldUp, &str) = (HeldUp::Match, "its registration has not returned");
+const EVICTED: (HeldUp, &str) = (HeldUp::Match, "the block is the thread's, to be handed out");
+const RESET: (HeldUp, &str) = (HeldUp::Match, "the block is on its way to be free");
+const GUARD: (HeldUp, &str) = (HeldUp::Memory, "the thread is under an epoch guard");
+
+const fn scene(step: Step, plan: fn(&Arc<World>) -> Plan) -> Scene {
+    Scene {
+        step,
+        way: "",
+        is_in: |_| true,
+        plan,
+        held_up: &[],
+    }
+}
+
+impl Scene {
+    const fn way(self, way: &'static str) -> Self {
+        Self { way, ..self }
+    }
+
+    const fn only(self, is_in: fn(&Setting) -> bool) -> Self {
+        Self { is_in, ..self }
+    }
+
+    const fn holds_up(self, held_up: &'static [(HeldUp, &'static str)]) -> Self {
+        Self { held_up, ..self }
+    }
+}
+
+macro_rules! at {
+    ($($step:ident),+) => { const { &[$(Step::$step),+] } };
+}
+
+#[rustfmt::skip]
+pub(super) const SCENES: &[Scene] = &[
+    // Allocation.
+    scene(Step::CreditsReserved, |w| evict(w, at![CreditsReserved], CHAIN)),
+    scene(Step::FreeTaken, |w| {
+        w.fill();
+        drop(w.take(CHAIN));
+        let world = Arc::clone(w);
+        Plan::new(at![FreeTaken], move || world.take(2 * CHAIN)).takes(2 * CHAIN)
+    }),
+    scene(Step::StashHeld, |w| evict(w, at![StashHeld], 1)).only(Setting::has_stashes),
+    scene(Step::PlaneHeld, |w| evict(w, at![PlaneHeld], 1)).holds_up(&[PLANE]),
+    scene(Step::PlaneHeld, |w| {
+        let hash = w.fill()[0];
+        // Noted already: its release applies the notes first.
+        let block = w.find(hash);
+        Plan::new(at![PlaneHeld], move || drop(block)).takes(1).subject(hash, true)
+    }).way("by a release").holds_up(&[PLANE]),
+    scene(Step::NoteTaken, |w| evict(w, at![NoteTaken], 1)).holds_up(&[PLANE]),
+    scene(Step::VictimsPopped, |w| evict(w, at![VictimsPopped], 1)).holds_up(&[PLANE]),
+    scene(Step::VictimsInHand, |w| evict(w, at![VictimsInHand], 1)),
+    scene(Step::VictimVacated, |w| evict_subject(w, at![VictimVacated])).holds_up(&[EVICTED]),
+    scene(Step::LinkDead, |w| evict_subject(w, at![LinkDead])).holds_up(&[EVICTED]),
+    scene(Step::Unlinked, |w| evict_subject(w, at![Unlinked])).holds_up(&[EVICTED]),
+    scene(Step::VictimVacated, |w| {
+        w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![VictimVacated], move || world.manager.reset_inactive_pool().is_ok()).takes(1)
+    }).way("by reset_inactive_pool"),
+    scene(Step::Searching, |w| {
+        w.suspend_besides(|w| evict(w, at![PlaneHeld], 1));
+        let world = Arc::clone(w);
+        Plan::new(at![Searching], move || world.take(1)).takes(2)
+    }).holds_up(&[PLANE]),
+    scene(Step::VictimVacated, |w| {
+        w.suspend_besides(|w| evict(w, at![PlaneHeld], 1));
+        let world = Arc::clone(w);
+        Plan::new(at![Searching, VictimVacated], move || world.take(1)).takes(2)
+    }).way("by a sweep").holds_up(&[PLANE]),
+
+    // The freelist. The rest is put back beside the thread, on its shard.
+    scene(Step::LeafSet, |w| {
+        let mut rest = w.take_all();
+        let block = rest.pop();
+        Plan::new(at![LeafSet], move || drop(block)).takes(1).aside(rest)
+    }),
+    scene(Step::LeafEmptied, |w| take_only(w, at![LeafEmptied])),
+    scene(Step::HintCleared, |w| take_only(w, at![HintCleared])),
+    scene(Step::Freed, |w| {
+        let block = w.take(1);
+        Plan::new(at![Freed], move || drop(block)).takes(1)
+    }),
+
+    // Registration.
+    scene(Step::Pending, |w| register(w, at![Pending])).holds_up(&[UNDECIDED]),
+    scene(Step::LinkPrepared, |w| register(w, at![LinkPrepared])).holds_up(&[UNDECIDED]),
+    scene(Step::Linked, |w| register(w, at![Linked])).holds_up(&[UNDECIDED]),
+    scene(Step::PrimaryPinned, |w| register_again(w, at![PrimaryPinned])),
+    scene(Step::Refused, |w| register_again(w, at![Refused])).only(|s| !s.allows_duplicates()),
+    scene(Step::PromisedVacated, |w| register_promised(w, at![PromisedVacated])).holds_up(&[RESET]),
+    scene(Step::PromisedUnlinked, |w| register_promised(w, at![PromisedUnlinked])).holds_up(&[RESET]),
+
+    // Matching.
+    scene(Step::Pinning, |w| find(w, at![Pinning])),
+    scene(Step::Pinned, |w| find(w, at![Pinned])),
+    scene(Step::MatchUnsettled, |w| {
+        let hashes = w.fill()[..CHAIN].to_vec();
+        let (world, subject) = (Arc::clone(w), hashes[CHAIN - 1]);
+        Plan::new(at![MatchUnsettled], move || world.manager.match_blocks(&hashes))
+            .takes(CHAIN).subject(subject, true)
+    }),
+    scene(Step::Pinning, |w| {
+        let (weak, hash) = { let block = w.register(w.hash()); (block.downgrade(), block.sequence_hash()) };
+        Plan::new(at![Pinning], move || weak.upgrade()).takes(1).subject(hash, true)
+    }).way("by an upgrade"),
+
+    // Release.
+    scene(Step::Unpinning, |w| {
+        let (block, hash) = inactive(w);
+        let clone = block.clone();
+        Plan::new(at![Unpinning], move || { drop(block); clone }).takes(1).subject(hash, true)
+    }),
+    scene(Step::Unpinned, |w| release(w, at![Unpinned])),
+    scene(Step::Noted, |w| release(w, at![Noted])),
+    scene(Step::UnpinnedLate, |w| {
+        let (block, hash) = inactive(w);
+        release_late(block).takes(1).subject(hash, true)
+    }),
+    scene(Step::UnpinnedLate, |w| {
+        let (block, hash) = inactive(w);
+        block.set_evict_on_reset(true);
+        release_late(block).takes(1).subject(hash, true)
+    }).way("to be reset"),
+    scene(Step::UnpinnedLate, |w| {
+        let hash = w.fill()[CHAIN];
+        release_late(w.register(hash)).takes(2).subject(hash, true)
+    }).way("of a duplicate").only(Setting::allows_duplicates),
+    scene(Step::ResetVacated, |w| reset(w, at![ResetVacated])).holds_up(&[RESET]),
+    scene(Step::LinkDead, |w| reset(w, at![LinkDead])).way("by a reset").holds_up(&[RESET]),
+    scene(Step::Unlinked, |w| reset(w, at![Unlinked])).way("by a reset").holds_up(&[RESET]),
+    scene(Step::Freed, |w| reset(w, at![Freed])).way("by a reset").holds_up(&[RESET]),
+    scene(Step::ResetVacated, |w| {
+        let hash = w.fill()[CHAIN];
+        let block = w.register(hash);
+        Plan::new(at![ResetVacated], move || drop(block)).takes(2).subject(hash, true)
+    }).way("of a duplicate").only(Setting::allows_duplicates),
+
+    // Credits.
+    scene(Step::ShareFrozen, |w| fold(w, at![ShareFrozen])),
+    scene(Step::ShareFolded, |w| fold(w, at![ShareFolded])),
+    scene(Step::TakenFromPot, |w| {
+        w.fill();
+        let aside = w.take(3 * CHAIN);
+        let (world, count) = (Arc::clone(w), w.manager.available_blocks());
+        Plan::new(at![TakenFromPot], move || world.take(count)).takes(count).aside(aside)
+    }),
+    scene(Step::ShareGranted, |w| unfold(w, at![ShareGranted])),
+    scene(Step::ShareWithdrawn, |w| unfold(w, at![ShareWithdrawn])),
+
+    // The registry.
+    scene(Step::EntryCounted, |w| handle(w, at![EntryCounted])).holds_up(&[GUARD]),
+    scene(Step::EntryInserted, |w| handle(w, at![EntryInserted])).holds_up(&[GUARD]),
+    scene(Step::HandleMade, |w| handle(w, at![HandleMade])).holds_up(&[GUARD]),
+    scene(Step::HandleMade, |w| {
+        let world = Arc::clone(w);
+        let hash = w.active.sequence_hash();
+        Plan::new(at![HandleMade], move || world.active.downgrade()).subject(hash, true)
+    }).way("by a downgrade").holds_up(&[GUARD]),
+    scene(Step::HandleReleased, |w| drop_handle(w, at![HandleReleased])).holds_up(&[GUARD]),
+    scene(Step::EntryDead, |w| drop_handle(w, at![EntryDead])).holds_up(&[GUARD]),
+    scene(Step::EntryRemoved, |w| drop_handle(w, at![EntryRemoved])).holds_up(&[GUARD]),
+    scene(Step::EntryDead, |w| {
+        let hash = victim(w);
+        drop(w.registry.register_sequence_hash(hash));
+        let world = Arc::clone(w);
+        Plan::new(at![EntryDead], move || world.take(1)).takes(1).subject(hash, false)
+    }).way("by an eviction").holds_up(&[EVICTED, GUARD]),
+    scene(Step::MarkerClaimed, |w| mark(w, at![MarkerClaimed])).holds_up(&[GUARD]),
+    scene(Step::MarkerLinked, |w| mark(w, at![MarkerLinked])).holds_up(&[GUARD]),
+];
+
+type Steps = &'static [Step];
+
+/// Allocates when all blocks are inactive.
+fn evict(world: &Arc<World>, steps: Steps, count: usize) -> Plan {
+    world.fill();
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.take(count)).takes(count)
+}
+
+/// Fills the world and returns the hash that is evicted first.
+fn victim(world: &World) -> SequenceHash {
+    let hashes = world.fill();
+    hashes[if world.setting.is_lineage() {
+        CHAIN - 1
+    } else {
+        0
+    }]
+}
+
+fn evict_subject(world: &Arc<World>, steps: Steps) -> Plan {
+    let subject = victim(world);
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.take(1))
+        .takes(1)
+        .subject(subject, false)
+}
+
+/// Takes the only block that is free, and the only one of its shard.
+fn take_only(world: &Arc<World>, steps: Steps) -> Plan {
+    let mut rest = world.take_all();
+    drop(rest.pop());
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.take(1)).takes(1).aside(rest)
+}
+
+fn register(world: &Arc<World>, steps: Steps) -> Plan {
+    world.fill();
+    let hash = world.hash();
+    let block = world.complete(hash);
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.register_block(block))
+        .takes(1)
+        .subject(hash, false)
+}
+
+/// Registers a hash that has an inactive block.
+fn register_again(world: &Arc<World>, steps: Steps) -> Plan {
+    let hash = world.fill()[CHAIN];
+    let block = world.complete(hash);
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.register_block(block))
+        .takes(2)
+        .subject(hash, true)
+}
+
+/// Registers a hash that has an inactive block, which is promised to an
+/// allocation, as all blocks are.
+pub(super) fn register_promised(world: &Arc<World>, steps: Steps) -> Plan {
+    let hash = *world.fill().last().unwrap();
+    let aside = world.take(3 * CHAIN);
+    let block = world.complete(hash);
+    let promised = world.manager.available_blocks();
+    world.suspend_besides(move |world| {
+        let world = Arc::clone(world);
+        Plan::new(at![CreditsReserved], move || world.take(promised))
+    });
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.register_block(block))
+        .takes(promised + 1)
+        .aside(aside)
+        .subject(hash, false)
+}
+
+/// A block that was inactive.
+fn inactive(world: &World) -> (ImmutableBlock<Gpu>, SequenceHash) {
+    let hash = world.fill()[CHAIN];
+    (world.find(hash), hash)
+}
+
+fn find(world: &Arc<World>, steps: Steps) -> Plan {
+    let hash = world.fill()[CHAIN];
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.match_one(hash))
+        .takes(1)
+        .subject(hash, true)
+}
+
+fn release(world: &Arc<World>, steps: Steps) -> Plan {
+    let (block, hash) = inactive(world);
+    Plan::new(steps, move || drop(block))
+        .takes(1)
+        .subject(hash, true)
+}
+
+/// Drops one of two guards; the other goes while the thread is about to.
+fn release_late(block: ImmutableBlock<Gpu>) -> Plan {
+    let other = block.clone();
+    Plan::new(at![Unpinning, UnpinnedLate], move || drop(block)).between(other)
+}
+
+fn reset(world: &Arc<World>, steps: Steps) -> Plan {
+    let (block, hash) = inactive(world);
+    block.set_evict_on_reset(true);
+    Plan::new(steps, move || drop(block))
+        .takes(1)
+        .subject(hash, false)
+}
+
+/// Asks for more than the home shard has.
+fn fold(world: &Arc<World>, steps: Steps) -> Plan {
+    world.fill();
+    let (world, all) = (Arc::clone(world), world.manager.available_blocks());
+    // Blocks are back when it goes on, but not for sure in time.
+    Plan::new(steps, move || world.manager.allocate_blocks(all))
+}
+
+/// Returns credits when all shards are folded and the pot is empty.
+fn unfold(world: &Arc<World>, steps: Steps) -> Plan {
+    let mut aside = world.take_all();
+    let few = aside.split_off(aside.len() - 32);
+    // The home shard is given its part of the pot once that is a credit.
+    let returned = 2 * world.shards();
+    Plan::new(steps, move || drop(few))
+        .takes(32 - returned)
+        .aside(aside)
+}
+
+fn handle(world: &Arc<World>, steps: Steps) -> Plan {
+    world.fill();
+    let hash = world.hash();
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.registry.register_sequence_hash(hash)).subject(hash, false)
+}
+
+fn drop_handle(world: &Arc<World>, steps: Steps) -> Plan {
+    world.fill();
+    let hash = world.hash();
+    let handle = world.registry.register_sequence_hash(hash);
+    Plan::new(steps, move || drop(handle)).subject(hash, false)
+}
+
+/// Registers hashes until one of them has a new bucket.
+fn mark(world: &Arc<World>, steps: Steps) -> Plan {
+    let world = Arc::clone(world);
+    Plan::new(steps, move || {
+        world.registry.register_sequence_hashes(world.hashes(100))
+    })
+}
