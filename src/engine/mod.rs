@@ -35,6 +35,8 @@ mod audit;
 mod credit;
 mod freelist;
 pub(crate) mod index;
+#[cfg(all(test, kvbm_loom))]
+mod models;
 mod plane;
 mod prefetch;
 mod register;

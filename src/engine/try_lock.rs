@@ -37,9 +37,13 @@ impl<T> TryLock<T> {
     /// Takes the lock, unless someone has it.
     #[inline]
     pub(super) fn try_hold(&self) -> Option<Held<'_, T>> {
-        // Acquire: pairs with the release of the holder before. A `Held` is made
-        // only by the winner: dropping one lets go of the lock.
-        (!self.taken.swap(true, Ordering::Acquire)).then(|| Held { lock: self })
+        // Not a swap: a try that fails writes nothing. Acquire: pairs with the
+        // release of the holder before. A `Held` is made only by the winner:
+        // dropping one lets go of the lock.
+        self.taken
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+            .then(|| Held { lock: self })
     }
 }
 
