@@ -8,6 +8,9 @@
 //! Metrics and frequency trackers are not part of this: their counters decide
 //! nothing.
 
+#[cfg(kvbm_loom)]
+#[path = "model_atomic.rs"]
+mod atomic;
 #[cfg(any(kvbm_loom, kvbm_shuttle))]
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;
@@ -24,11 +27,14 @@ pub(crate) use std::{
 };
 
 #[cfg(kvbm_loom)]
-pub(crate) use loom::{
-    cell::UnsafeCell,
-    hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
-    thread::yield_now,
+pub(crate) use {
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64},
+    loom::{
+        cell::UnsafeCell,
+        hint::spin_loop,
+        sync::atomic::{Ordering, fence},
+        thread::yield_now,
+    },
 };
 
 #[cfg(kvbm_shuttle)]

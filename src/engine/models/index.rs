@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::super::index::Index;
 use super::super::slot::Slot;
 use super::super::word::State;
-use super::{Contents, explore, hash, join, key, spawn};
+use super::{Contents, explore, hash, key, spawn};
 
 struct Chains {
     index: Index,
@@ -145,8 +145,6 @@ fn two_neighbours_are_unlinked() {
         let chains = Chains::new(&[(1, 0), (2, 0), (3, 0)], 3);
         let evictor = spawn(&chains, |chains| chains.evict(1));
         chains.evict(2);
-        assert!(chains.is_found(1, 0));
-        assert!(!chains.is_found(3, 0));
         evictor.join().unwrap();
         chains.finish(vec![1]);
     });
@@ -156,9 +154,12 @@ fn two_neighbours_are_unlinked() {
 fn a_walk_past_two_that_are_unlinked() {
     explore(|| {
         let chains = Chains::new(&[(1, 0), (2, 0), (3, 0)], 3);
-        let evictors = [1, 2].map(|at| spawn(&chains, move |chains| chains.evict(at)));
+        let evictor = spawn(&chains, |chains| {
+            chains.evict(1);
+            chains.evict(2);
+        });
         assert!(chains.is_found(1, 0));
-        join(evictors);
+        evictor.join().unwrap();
         chains.finish(vec![1]);
     });
 }

@@ -230,10 +230,11 @@ fn a_drain_and_the_next_tenancy() {
         let evictor = spawn(&notes, |notes| {
             assert!(vacate_inactive(&notes.slots[0], false));
             make_primary(&notes.slots[0], key(2, 0));
+            notes.unpin(&notes.slots[0]);
         });
         notes.drain();
-        let listed = notes.listed.lock().unwrap().get(&0).copied();
         evictor.join().unwrap();
-        assert!(listed.is_none_or(|hash| hash == super::hash(1)));
+        notes.assert_exact();
+        assert!(notes.slots[0].word().is_inactive());
     });
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::released::{ReleasedStack, Run};
 use super::super::slot::Slot;
-use super::{Contents, explore, join, spawn};
+use super::{Contents, explore, join, key, make_inactive, make_primary, spawn};
 
 struct Notes {
     slots: Vec<Slot>,
@@ -45,6 +45,35 @@ impl Notes {
     fn note(&self, at: usize) {
         if self.mark(at) {
             self.stack.push(&self.slots[at]);
+        }
+    }
+
+    /// What a thread does whose own exchange has marked a slot.
+    fn push_marked(&self, at: usize) {
+        self.marked.write(at as u32, 1);
+        self.pushed[at].set(self.pushed[at].get() + 1);
+        self.stack.push(&self.slots[at]);
+    }
+
+    /// Pins an inactive slot, with a note.
+    fn pin(&self, at: usize) {
+        let mut seen = self.slots[at].word();
+        while let Err(now) = self.slots[at].pin(seen, true) {
+            seen = now;
+        }
+        if !seen.is_noted() {
+            self.push_marked(at);
+        }
+    }
+
+    /// Takes the last pin off.
+    fn unpin(&self, at: usize) {
+        let mut seen = self.slots[at].word();
+        while let Err(now) = self.slots[at].unpin_last(seen) {
+            seen = now;
+        }
+        if !seen.is_noted() {
+            self.push_marked(at);
         }
     }
 
@@ -120,6 +149,36 @@ fn a_slot_is_noted_again_while_it_is_drained() {
         notes.drain();
         again.join().unwrap();
         other.join().unwrap();
+        notes.finish();
+    });
+}
+
+/// The word may be as it was seen, and yet have been noted and drained since.
+#[test]
+fn a_last_unpin_against_a_late_note_and_its_drain() {
+    explore(|| {
+        let notes = Notes::new(1);
+        make_primary(&notes.slots[0], key(1, 0));
+        let late = spawn(&notes, |notes| notes.note(0));
+        let holder = spawn(&notes, |notes| notes.unpin(0));
+        notes.drain();
+        late.join().unwrap();
+        holder.join().unwrap();
+        notes.finish();
+    });
+}
+
+#[test]
+fn a_pin_against_a_late_note_and_its_drain() {
+    explore(|| {
+        let notes = Notes::new(1);
+        make_primary(&notes.slots[0], key(1, 0));
+        make_inactive(&notes.slots[0]);
+        let late = spawn(&notes, |notes| notes.note(0));
+        let matcher = spawn(&notes, |notes| notes.pin(0));
+        notes.drain();
+        late.join().unwrap();
+        matcher.join().unwrap();
         notes.finish();
     });
 }
