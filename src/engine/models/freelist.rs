@@ -72,6 +72,22 @@ fn a_put_and_a_take_in_one_word() {
     });
 }
 
+/// The word is as it was seen, but the block has been in use since.
+#[test]
+fn a_block_comes_back() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[5]);
+        let user = spawn(&blocks, |blocks| {
+            if blocks.take(0, 1) == 1 {
+                blocks.put(0, 5);
+            }
+        });
+        blocks.take(0, 1);
+        user.join().unwrap();
+        blocks.finish();
+    });
+}
+
 /// Two takers may both find a word empty, while it is filled again.
 #[test]
 fn two_takes_and_a_put() {

@@ -150,17 +150,19 @@ fn two_neighbours_are_unlinked() {
     });
 }
 
+/// A walker that went past the first would follow the second to where it moves.
 #[test]
 fn a_walk_past_two_that_are_unlinked() {
     explore(|| {
         let chains = Chains::new(&[(1, 0), (2, 0), (3, 0)], 3);
         let evictor = spawn(&chains, |chains| {
-            chains.evict(1);
             chains.evict(2);
+            chains.evict(1);
+            assert!(chains.register(1, 4, 1));
         });
         assert!(chains.is_found(1, 0));
         evictor.join().unwrap();
-        chains.finish(vec![1]);
+        chains.finish(vec![1, 4]);
     });
 }
 

@@ -13,6 +13,8 @@ struct Swept {
     slots: Vec<Slot>,
     content: Contents,
     sweep: Sweep,
+    /// Then the second block is the first one's child.
+    leaf_first: bool,
 }
 
 impl Swept {
@@ -27,6 +29,7 @@ impl Swept {
             slots,
             content: Contents::new(blocks as usize),
             sweep: Sweep::new(leaf_first),
+            leaf_first,
         }
     }
 
@@ -35,6 +38,9 @@ impl Swept {
         let evicted = self.sweep.evict(max, &self.slots, false, |slot| {
             assert_eq!(self.content.read(slot.id()), 0, "taken once");
             self.content.write(slot.id(), 1);
+            if self.leaf_first && slot.id() == 0 {
+                assert!(!self.slots[1].word().is_inactive(), "the child first");
+            }
             taken += 1;
         });
         assert_eq!(evicted, taken);
