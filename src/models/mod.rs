@@ -37,20 +37,24 @@
 //! | `word` relaxed, `is_tenancy` without its fence, or `set_key` relaxed | `slot::a_reader_tells_tenancies_apart` |
 //! | `promote` without the check of the generation | `index::a_late_helper_leaves_the_next_registration_alone` |
 //! | `begin` and `promote` relaxed | `slot::a_pin_or_a_claim_wins` |
-//! | a drain without the check of the tenancy | `plane::a_drain_and_the_next_tenancy` |
+//! | a drain without the check of the tenancy | `plane::a_drain_lists_what_it_saw` |
 //! | push or drain relaxed, a drain by load and store | `released::two_pushes_and_a_drain` |
 //! | a push that fails and does not link anew | `released::two_pushes_and_a_drain` |
 //! | a drain that reads the link after the visit | `released::a_slot_is_noted_again_while_it_is_drained` |
 //! | `put` relaxed, or without the announcement | `freelist::two_takes_and_a_put` |
 //! | `retract` without the second look, summaries relaxed | `freelist::two_takes_and_a_put` |
+//! | blocks taken relaxed | `freelist::a_block_comes_back` |
 //! | links exchanged without release | `index::one_of_two_registrations_wins` |
 //! | links without versions | `index::the_head_comes_back` |
 //! | the head exchanged as it is, not as the walk began | `index::one_of_two_registrations_wins` |
 //! | a pending slot taken for absent, or not promoted | `index::a_registration_is_finished_by_another` |
 //! | a walk that does not check the cell it came by | `index::a_slot_moves_under_a_walker` |
+//! | a slot's link stored relaxed before it is linked | `index::a_slot_moves_under_a_walker` |
+//! | a walk that goes past a dead link | `index::a_walk_past_two_that_are_unlinked` |
 //! | an unlink that sweeps only once | `index::two_neighbours_are_unlinked` |
 //! | the try-lock taken or let go of relaxed, or let go of by a failed try | `try_lock::holders_take_turns` |
 //! | a stash that does not mark its blocks | `stash::a_release_takes_a_block_back` |
+//! | a leaf-first sweep that takes parents | `sweep::two_leaf_first_sweeps` |
 //! | `vacate_inactive` that takes pinned blocks | `sweep::a_sweep_and_a_pin` |
 //!
 //! # What no model catches
@@ -64,6 +68,10 @@
 //!   neighbours: takers correct both, at the cost of a detour.
 //! * `Queue::pop` that does not look at the mark: it costs a block its place in
 //!   the eviction order, nothing else.
+//!
+//! Not known to be needed, and not known not to be: the acquire of an exchange of
+//! links, that of a walk's load of the next link, the fence of a walk, and the
+//! check of the cell in `Index::sweep`.
 
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;

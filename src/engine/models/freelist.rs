@@ -76,11 +76,14 @@ fn a_put_and_a_take_in_one_word() {
 #[test]
 fn a_block_comes_back() {
     explore(|| {
-        let blocks = Blocks::new(8, 1, &[5]);
+        let blocks = Blocks::new(8, 1, &[4, 5]);
         let user = spawn(&blocks, |blocks| {
-            if blocks.take(0, 1) == 1 {
-                blocks.put(0, 5);
-            }
+            let mut taken = None;
+            blocks.list.take(0, 1, |id| {
+                blocks.own(id);
+                taken = Some(id);
+            });
+            blocks.put(0, taken.unwrap());
         });
         blocks.take(0, 1);
         user.join().unwrap();

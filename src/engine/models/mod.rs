@@ -1,6 +1,11 @@
 //! Loom models of the engine's primitives, one file for each. How they are run
 //! and what they catch stands in [`crate::models`].
 
+#![expect(
+    clippy::arc_with_non_send_sync,
+    reason = "loom runs all threads of a model on one"
+)]
+
 mod freelist;
 mod index;
 mod plane;

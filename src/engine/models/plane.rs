@@ -14,7 +14,7 @@ use crate::policy::EvictionPolicy;
 use super::super::plane::{Plane, vacate_inactive};
 use super::super::released::ReleasedStack;
 use super::super::slot::Slot;
-use super::{explore, join, key, make_inactive, make_primary, spawn};
+use super::{explore, hash, join, key, make_inactive, make_primary, spawn};
 
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
 
@@ -218,8 +218,26 @@ fn a_late_note_falls_on_the_next_tenancy() {
     });
 }
 
-/// A drain that reads the hash of a slot while it is reused lists no hash that is
-/// not the slot's.
+/// A drain that reads the hash of a slot while it is reused lists no hash that
+/// is not that of the tenancy it saw inactive.
+#[test]
+fn a_drain_lists_what_it_saw() {
+    explore(|| {
+        let notes = Notes::pinned();
+        notes.unpin(&notes.slots[0]);
+        let notes = Arc::new(notes);
+        let evictor = spawn(&notes, |notes| {
+            assert!(vacate_inactive(&notes.slots[0], false));
+            make_primary(&notes.slots[0], key(2, 0));
+        });
+        notes.drain();
+        let listed = notes.listed.lock().unwrap().get(&0).copied();
+        evictor.join().unwrap();
+        assert!(listed.is_none_or(|listed| listed == hash(1)));
+    });
+}
+
+/// A drain that finds the next tenancy inactive sees its hash.
 #[test]
 fn a_drain_and_the_next_tenancy() {
     explore(|| {
