@@ -60,6 +60,18 @@ impl Slot {
         }
     }
 
+    /// A slot that has had this many tenancies.
+    #[cfg(all(test, kvbm_loom))]
+    pub(super) fn of_generation(id: u32, generation: u32) -> Self {
+        let slot = Self::new(id, false);
+        let word = Word::from_bits(u64::from(generation) << 32);
+        debug_assert_eq!(word.generation(), generation);
+        Self {
+            word: AtomicU64::new(word.bits()),
+            ..slot
+        }
+    }
+
     /// Names the store the slot is part of.
     pub(super) fn adopt(&self, store: *const Store) {
         self.store.store(store.cast_mut(), Ordering::Relaxed);

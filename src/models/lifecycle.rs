@@ -306,6 +306,8 @@ fn leaves_first() {
         let manager = pool(3, Order::Lineage);
         let parent = hash(1);
         let child = parent.extend(2);
+        let block = manager.allocate_one().expect("three are free");
+        let held = register(&manager, block, hash(9));
         // Noted in another shard than the parent.
         let released = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -313,8 +315,6 @@ fn leaves_first() {
         });
         released.join().unwrap();
         cache(&manager, parent);
-        cache(&manager, hash(9));
-        let held = manager.match_one(hash(9)).expect("it is there");
         let other = spawn(1, move || drop(held));
         let (block, evicted) = manager
             .allocate_blocks_with_evictions(1)

@@ -13,6 +13,75 @@
 //!
 //! Loom takes sequentially consistent accesses for acquire-release ones, and
 //! models sequentially consistent fences.
+//!
+//! loom 0.7 lets a plain store be ordered between the two halves of an exchange
+//! (<https://github.com/tokio-rs/loom/issues/254>). An atomic that is both stored
+//! to and exchanged can therefore fail a model without a fault of its own, unless
+//! an exchange that changes nothing writes nothing.
+//!
+//! # What the models catch
+//!
+//! Each of these changes was made, and made the model fail (among others):
+//!
+//! | change | model that fails |
+//! |---|---|
+//! | `Slot::unnote` reads the word and then clears the mark | `plane::a_pin_and_a_drain` |
+//! | `unnote` without release, or `note` without acquire | `released::a_slot_is_noted_again_while_it_is_drained` |
+//! | `unnote` without acquire | `plane::a_drain_and_the_next_tenancy` |
+//! | `pin` relaxed | `released::a_pin_against_a_late_note_and_its_drain` |
+//! | `unpin_last` without acquire | `released::a_last_unpin_against_a_late_note_and_its_drain` |
+//! | `unpin_last` or `unpin_shared` without release | `slot::holders_let_go_before_a_claim` |
+//! | `vacate` without acquire | `sweep::two_sweeps_and_a_pin_that_is_taken_off` |
+//! | `vacate` or `pin` from a word read anew | `slot::two_pins_and_a_claim` |
+//! | `vacate` that leaves the generation | `slot::a_pin_or_a_claim_wins` |
+//! | `word` relaxed, `is_tenancy` without its fence, or `set_key` relaxed | `slot::a_reader_tells_tenancies_apart` |
+//! | `promote` without the check of the generation | `index::a_late_helper_leaves_the_next_registration_alone` |
+//! | `begin` and `promote` relaxed | `slot::a_pin_or_a_claim_wins` |
+//! | a drain without the check of the tenancy | `plane::a_drain_lists_what_it_saw` |
+//! | push or drain relaxed, a drain by load and store | `released::two_pushes_and_a_drain` |
+//! | a push that fails and does not link anew | `released::two_pushes_and_a_drain` |
+//! | a drain that reads the link after the visit | `released::a_slot_is_noted_again_while_it_is_drained` |
+//! | `put` relaxed, or without the announcement | `freelist::two_takes_and_a_put` |
+//! | `retract` without the second look, summaries relaxed | `freelist::two_takes_and_a_put` |
+//! | blocks taken relaxed | `freelist::a_block_comes_back` |
+//! | links exchanged without release | `index::one_of_two_registrations_wins` |
+//! | links without versions | `index::the_head_comes_back` |
+//! | the head exchanged as it is, not as the walk began | `index::one_of_two_registrations_wins` |
+//! | a pending slot taken for absent, or not promoted | `index::a_registration_is_finished_by_another` |
+//! | a walk that does not check the cell it came by | `index::a_slot_moves_under_a_walker` |
+//! | a slot's link stored relaxed before it is linked | `index::a_slot_moves_under_a_walker` |
+//! | a walk that goes past a dead link | `index::a_walk_past_two_that_are_unlinked` |
+//! | an unlink that sweeps only once | `index::two_neighbours_are_unlinked` |
+//! | the try-lock taken or let go of relaxed, or let go of by a failed try | `try_lock::holders_take_turns` |
+//! | a stash that does not mark its blocks | `stash::a_release_takes_a_block_back` |
+//! | a leaf-first sweep that takes parents | `sweep::two_leaf_first_sweeps` |
+//! | `vacate_inactive` that takes pinned blocks | `sweep::a_sweep_and_a_pin` |
+//! | a refusal with other shards open | `credit::demands_that_fit_are_never_refused` |
+//! | the phase of a share read before the pot | `credit::a_release_meets_a_fold` |
+//! | shares without versions | `credit::a_grant_is_as_it_was` |
+//! | a pot without versions | `credit::a_shard_is_as_it_was` |
+//! | a share opened whatever the folded bit says | `credit::two_that_open` |
+//! | a retired store that comes back to life unnoticed | `credit::an_upgrade_meets_the_end_with_one_pot` |
+//! | a match without a credit | `lifecycle::match_against_eviction_lru` |
+//! | a credit returned before its block | `lifecycle::match_against_eviction_lru` |
+//! | a last unpin that comes late and leaves no note | `lifecycle::release_against_release` |
+//! | lineage that drains only the stack of its shard | `lifecycle::leaves_first` |
+//!
+//! # What no model catches
+//!
+//! * `promote` relaxed: `begin` has published the fields, and an exchange passes
+//!   that on.
+//! * `note` without release: the push that follows publishes what led to it.
+//! * `vacate` without release: the stores and exchanges of the next tenancy
+//!   publish themselves.
+//! * A summary bit that is cleared late, or one that is cleared in spite of its
+//!   neighbours: takers correct both, at the cost of a detour.
+//! * `Queue::pop` that does not look at the mark: it costs a block its place in
+//!   the eviction order, nothing else.
+//!
+//! Not known to be needed, and not known not to be: the acquire of an exchange of
+//! links, that of a walk's load of the next link, the fence of a walk, and the
+//! check of the cell in `Index::sweep`.
 
 mod lifecycle;
 

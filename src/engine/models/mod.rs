@@ -1,1 +1,87 @@
+//! Loom models of the engine's primitives, one file for each. How they are run
+//! and what they catch stands in [`crate::models`].
+
+#![expect(
+    clippy::arc_with_non_send_sync,
+    reason = "loom runs all threads of a model on one"
+)]
+
 mod credit;
+mod freelist;
+mod index;
+mod plane;
+mod released;
+mod slot;
+mod stash;
+mod sweep;
+mod try_lock;
+
+use std::sync::Arc;
+
+use loom::thread::{self, JoinHandle};
+
+use crate::SequenceHash;
+use crate::models::explore;
+use crate::sync::UnsafeCell;
+
+use super::index::Key;
+use super::slot::Slot;
+
+/// Starts a thread of the model.
+fn spawn<S: 'static, T: 'static>(
+    state: &Arc<S>,
+    run: impl FnOnce(&S) -> T + 'static,
+) -> JoinHandle<T> {
+    let state = Arc::clone(state);
+    thread::spawn(move || run(&state))
+}
+
+fn join<T, const N: usize>(threads: [JoinHandle<T>; N]) -> [T; N] {
+    threads.map(|thread| thread.join().unwrap())
+}
+
+/// The `n`th hash: both of its halves differ from those of every other.
+fn hash(n: u64) -> SequenceHash {
+    SequenceHash::new(n, Some(n + 100), 1)
+}
+
+/// The `n`th hash, in this bucket.
+fn key(n: u64, bucket: u64) -> Key {
+    Key {
+        hash: hash(n),
+        keyed: bucket,
+    }
+}
+
+/// Makes an exclusive slot the primary of a hash, with one pin.
+fn make_primary(slot: &Slot, key: Key) {
+    slot.set_key(key);
+    let word = slot.begin();
+    slot.promote(word);
+}
+
+/// Takes the last pin off a slot that no other thread uses.
+fn make_inactive(slot: &Slot) {
+    slot.unpin_last(slot.word()).unwrap();
+    slot.unnote();
+}
+
+/// What is in the blocks, one value each. Loom fails the run in which a write is
+/// not ordered with every other access.
+struct Contents(Vec<UnsafeCell<u64>>);
+
+impl Contents {
+    fn new(blocks: usize) -> Self {
+        Self((0..blocks).map(|_| UnsafeCell::new(0)).collect())
+    }
+
+    fn read(&self, block: u32) -> u64 {
+        // SAFETY: loom has just checked that nobody writes it meanwhile.
+        self.0[block as usize].with(|value| unsafe { *value })
+    }
+
+    fn write(&self, block: u32, new: u64) {
+        // SAFETY: loom has just checked that nobody accesses it meanwhile.
+        self.0[block as usize].with_mut(|value| unsafe { *value = new });
+    }
+}

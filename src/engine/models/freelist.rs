@@ -1,0 +1,178 @@
+//! The freelist: puts against takes, thefts, and what the summaries say then.
+//!
+//! Words have two bits under loom, so that eight blocks have two levels of
+//! summaries. A block has one owner at a time, and once all is quiet `take` finds
+//! every free block. While a put is half way `take_hidden` finds what is there.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::super::freelist::FreeList;
+use super::{Contents, explore, join, spawn};
+
+struct Blocks {
+    list: FreeList,
+    /// Written by each block's owner.
+    owner: Contents,
+    /// How often each block is in the list.
+    free: RefCell<Vec<i32>>,
+}
+
+impl Blocks {
+    /// None unused, and these free in the first shard.
+    fn new(count: u32, shards: usize, free: &[u32]) -> Arc<Self> {
+        let blocks = Self {
+            list: FreeList::new(count, shards),
+            owner: Contents::new(count as usize),
+            free: RefCell::new(vec![0; count as usize]),
+        };
+        blocks.list.take(0, count as usize, |_| {});
+        free.iter().for_each(|&id| blocks.put(0, id));
+        Arc::new(blocks)
+    }
+
+    fn put(&self, home: usize, id: u32) {
+        self.owner.write(id, 1);
+        self.free.borrow_mut()[id as usize] += 1;
+        self.list.put(home, id);
+    }
+
+    fn own(&self, id: u32) {
+        self.owner.write(id, 2);
+        self.free.borrow_mut()[id as usize] -= 1;
+        assert_eq!(self.free.borrow()[id as usize], 0);
+    }
+
+    fn take(&self, home: usize, max: usize) -> usize {
+        let taken = self.list.take(home, max, |id| self.own(id)).count;
+        assert!(taken <= max);
+        taken
+    }
+
+    fn take_hidden(&self, max: usize) -> usize {
+        self.list.take_hidden(max, |id| self.own(id))
+    }
+
+    /// Takes what is left.
+    fn finish(&self) {
+        let free = self.free.borrow().iter().sum::<i32>() as usize;
+        assert_eq!(self.list.len(), free);
+        assert_eq!(self.take(0, usize::MAX), free);
+    }
+}
+
+#[test]
+fn a_put_and_a_take_in_one_word() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[4]);
+        let putter = spawn(&blocks, |blocks| blocks.put(0, 5));
+        assert!(blocks.take(0, 2) >= 1);
+        putter.join().unwrap();
+        blocks.finish();
+    });
+}
+
+/// The word is as it was seen, but the block has been in use since.
+#[test]
+fn a_block_comes_back() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[4, 5]);
+        let user = spawn(&blocks, |blocks| {
+            let mut taken = None;
+            blocks.list.take(0, 1, |id| {
+                blocks.own(id);
+                taken = Some(id);
+            });
+            blocks.put(0, taken.unwrap());
+        });
+        blocks.take(0, 1);
+        user.join().unwrap();
+        blocks.finish();
+    });
+}
+
+/// Two takers may both find a word empty, while it is filled again.
+#[test]
+fn two_takes_and_a_put() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[4]);
+        let taker = spawn(&blocks, |blocks| blocks.take(0, 1));
+        let putter = spawn(&blocks, |blocks| blocks.put(0, 5));
+        blocks.take(0, 1);
+        taker.join().unwrap();
+        putter.join().unwrap();
+        blocks.finish();
+    });
+}
+
+/// One summary word speaks of both leaf words.
+#[test]
+fn two_puts_and_a_take_under_one_summary() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[4]);
+        let putters = [5, 6].map(|id| spawn(&blocks, move |blocks| blocks.put(0, id)));
+        blocks.take(0, 1);
+        join(putters);
+        blocks.finish();
+    });
+}
+
+/// One of the two is announced by the other's thread, which may sleep.
+#[test]
+fn a_put_half_way_hides_nothing_from_a_search() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[]);
+        let sleeper = spawn(&blocks, |blocks| blocks.put(0, 4));
+        blocks.put(0, 5);
+        assert_eq!(blocks.take_hidden(1), 1);
+        sleeper.join().unwrap();
+        blocks.finish();
+    });
+}
+
+#[test]
+fn a_search_against_a_take_and_a_put() {
+    explore(|| {
+        let blocks = Blocks::new(8, 1, &[5]);
+        let taker = spawn(&blocks, |blocks| blocks.take(0, 1));
+        let putter = spawn(&blocks, |blocks| blocks.put(0, 7));
+        blocks.put(0, 4);
+        assert_eq!(blocks.take_hidden(1), 1);
+        taker.join().unwrap();
+        putter.join().unwrap();
+        blocks.finish();
+    });
+}
+
+#[test]
+fn a_theft_against_the_owner_of_the_shard() {
+    explore(|| {
+        let blocks = Blocks::new(4, 2, &[1]);
+        let thief = spawn(&blocks, |blocks| blocks.take(1, 2));
+        let owner = spawn(&blocks, |blocks| {
+            blocks.put(0, 0);
+            blocks.take(0, 1)
+        });
+        blocks.put(1, 3);
+        thief.join().unwrap();
+        owner.join().unwrap();
+        blocks.finish();
+    });
+}
+
+/// Blocks never used are handed out once.
+#[test]
+fn unused_blocks() {
+    explore(|| {
+        let blocks = Arc::new(Blocks {
+            list: FreeList::new(4, 1),
+            owner: Contents::new(4),
+            free: RefCell::new(vec![1; 4]),
+        });
+        let takers = [1, 2].map(|max| spawn(&blocks, move |blocks| blocks.take(0, max)));
+        let own = blocks.take(0, 2);
+        let others = join(takers);
+        assert_eq!(own + others.iter().sum::<usize>(), 4);
+        blocks.finish();
+    });
+}

@@ -1,0 +1,258 @@
+//! Notes: last unpins, pins and drains of one slot.
+//!
+//! Covers Primary(1) against a match and a drain, Primary(2) whose two holders
+//! both take the way of shared pins, and a note that is so late that it falls on
+//! the next tenancy. Once all is quiet and drained, a slot is in the order exactly
+//! if it is inactive, under its hash, and is not noted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::SequenceHash;
+use crate::policy::EvictionPolicy;
+
+use super::super::plane::{Plane, vacate_inactive};
+use super::super::released::ReleasedStack;
+use super::super::slot::Slot;
+use super::{explore, hash, join, key, make_inactive, make_primary, spawn};
+
+type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
+
+/// An order in which what is listed can be seen from outside.
+struct Glass(Listed);
+
+impl EvictionPolicy for Glass {
+    fn insert(&mut self, slot: u32, hash: SequenceHash, _: u8) {
+        self.0.lock().unwrap().insert(slot, hash);
+    }
+
+    fn remove(&mut self, slot: u32) {
+        self.0.lock().unwrap().remove(&slot);
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        self.0.lock().unwrap().pop_first().map(|(slot, _)| slot)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.0.lock().unwrap().contains_key(&slot)
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    fn observes_resurrection(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub(super) struct Notes {
+    pub(super) slots: Vec<Slot>,
+    stack: ReleasedStack,
+    plane: Plane,
+    listed: Listed,
+}
+
+impl Notes {
+    pub(super) fn new(slots: u32) -> Self {
+        let listed = Listed::default();
+        Self {
+            slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
+            stack: ReleasedStack::new(),
+            plane: Plane::new(Box::new(Glass(Arc::clone(&listed)))),
+            listed,
+        }
+    }
+
+    /// One slot, a primary with one pin.
+    fn pinned() -> Self {
+        let notes = Self::new(1);
+        make_primary(&notes.slots[0], key(1, 0));
+        notes
+    }
+
+    /// Pins a slot if it is a primary, as `Pins` does, and takes the note with it.
+    pub(super) fn pin(&self, slot: &Slot) -> bool {
+        let mut seen = slot.word();
+        while seen.is_primary() {
+            let resurrects = seen.count() == 0;
+            if let Err(now) = slot.pin(seen, resurrects) {
+                seen = now;
+                continue;
+            }
+            if resurrects && !seen.is_noted() {
+                self.stack.push(slot);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Takes a pin off, as `Store::unpin` does.
+    pub(super) fn unpin(&self, slot: &Slot) {
+        loop {
+            let seen = slot.word();
+            if seen.count() > 1 {
+                return self.unpin_shared(slot);
+            }
+            slot.set_stash(None);
+            if slot.unpin_last(seen).is_ok() {
+                if !seen.is_noted() {
+                    self.stack.push(slot);
+                }
+                return;
+            }
+        }
+    }
+
+    /// As a holder does that has seen further pins.
+    fn unpin_shared(&self, slot: &Slot) {
+        let before = slot.unpin_shared();
+        if before.count() == 1 && before.is_primary() {
+            slot.set_stash(None);
+            if !slot.note().is_noted() {
+                self.stack.push(slot);
+            }
+        }
+    }
+
+    fn drain(&self) {
+        if let Some(mut order) = self.plane.try_hold() {
+            order.drain(&self.slots, [&self.stack]);
+        }
+    }
+
+    /// Applies all notes, once all is quiet. Returns the slots that are then in
+    /// the order.
+    pub(super) fn finish(&self) -> BTreeMap<u32, SequenceHash> {
+        let mut on_stack = vec![0; self.slots.len()];
+        self.stack
+            .for_each(&self.slots, |slot| on_stack[slot.id() as usize] += 1);
+        for slot in &self.slots {
+            let noted = u32::from(slot.word().is_noted());
+            assert_eq!(on_stack[slot.id() as usize], noted);
+        }
+        self.drain();
+        assert!(self.slots.iter().all(|slot| !slot.word().is_noted()));
+        self.listed.lock().unwrap().clone()
+    }
+
+    fn assert_exact(&self) {
+        let listed = self.finish();
+        for slot in &self.slots {
+            let expected = slot.word().is_inactive().then(|| slot.hash());
+            assert_eq!(listed.get(&slot.id()).copied(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_last_unpin_a_pin_and_a_drain() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
+        let matcher = spawn(&notes, |notes| {
+            assert!(notes.pin(&notes.slots[0]));
+            notes.unpin(&notes.slots[0]);
+        });
+        notes.drain();
+        holder.join().unwrap();
+        matcher.join().unwrap();
+        notes.assert_exact();
+        assert!(notes.slots[0].word().is_inactive());
+    });
+}
+
+#[test]
+fn a_pin_and_a_drain() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        notes.unpin(&notes.slots[0]);
+        let matcher = spawn(&notes, |notes| {
+            assert!(notes.pin(&notes.slots[0]));
+        });
+        notes.drain();
+        matcher.join().unwrap();
+        notes.assert_exact();
+        assert_eq!(notes.slots[0].word().count(), 1);
+    });
+}
+
+#[test]
+fn two_late_unpins_and_a_drain() {
+    explore(|| {
+        let notes = Notes::pinned();
+        notes.slots[0].pin_again();
+        let notes = Arc::new(notes);
+        let holders = [(); 2].map(|()| spawn(&notes, |notes| notes.unpin_shared(&notes.slots[0])));
+        notes.drain();
+        join(holders);
+        notes.assert_exact();
+        assert!(notes.slots[0].word().is_inactive());
+    });
+}
+
+/// Between the last unpin and its note the block is evicted by a sweep, and
+/// registered anew.
+#[test]
+fn a_late_note_falls_on_the_next_tenancy() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        let holder = spawn(&notes, |notes| notes.unpin_shared(&notes.slots[0]));
+        let evictor = spawn(&notes, |notes| {
+            let slot = &notes.slots[0];
+            if vacate_inactive(slot, false) {
+                make_primary(slot, key(2, 0));
+                notes.unpin(slot);
+            }
+        });
+        notes.drain();
+        holder.join().unwrap();
+        evictor.join().unwrap();
+        notes.assert_exact();
+    });
+}
+
+/// A drain that reads the hash of a slot while it is reused lists no hash that
+/// is not that of the tenancy it saw inactive.
+#[test]
+fn a_drain_lists_what_it_saw() {
+    explore(|| {
+        let notes = Notes::pinned();
+        notes.unpin(&notes.slots[0]);
+        let notes = Arc::new(notes);
+        let evictor = spawn(&notes, |notes| {
+            assert!(vacate_inactive(&notes.slots[0], false));
+            make_primary(&notes.slots[0], key(2, 0));
+        });
+        notes.drain();
+        let listed = notes.listed.lock().unwrap().get(&0).copied();
+        evictor.join().unwrap();
+        assert!(listed.is_none_or(|listed| listed == hash(1)));
+    });
+}
+
+/// A drain that finds the next tenancy inactive sees its hash.
+#[test]
+fn a_drain_and_the_next_tenancy() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        make_inactive(&notes.slots[0]);
+        assert!(!notes.slots[0].note().is_noted());
+        notes.stack.push(&notes.slots[0]);
+        let evictor = spawn(&notes, |notes| {
+            assert!(vacate_inactive(&notes.slots[0], false));
+            make_primary(&notes.slots[0], key(2, 0));
+            notes.unpin(&notes.slots[0]);
+        });
+        notes.drain();
+        evictor.join().unwrap();
+        notes.assert_exact();
+        assert!(notes.slots[0].word().is_inactive());
+    });
+}

@@ -1,0 +1,124 @@
+//! Sweeps against pins, unpins and each other.
+//!
+//! A pinned block is never taken, and each is taken once.
+
+use std::sync::Arc;
+
+use super::super::slot::Slot;
+use super::super::sweep::Sweep;
+use super::super::word::State;
+use super::{Contents, explore, key, make_inactive, make_primary, spawn};
+
+struct Swept {
+    slots: Vec<Slot>,
+    content: Contents,
+    sweep: Sweep,
+    /// Then the second block is the first one's child.
+    leaf_first: bool,
+}
+
+impl Swept {
+    /// Inactive blocks.
+    fn new(blocks: u32, leaf_first: bool) -> Self {
+        let slots: Vec<_> = (0..blocks).map(|id| Slot::new(id, false)).collect();
+        for slot in &slots {
+            make_primary(slot, key(u64::from(slot.id()), 0));
+            make_inactive(slot);
+        }
+        Self {
+            slots,
+            content: Contents::new(blocks as usize),
+            sweep: Sweep::new(leaf_first),
+            leaf_first,
+        }
+    }
+
+    fn evict(&self, max: usize) -> usize {
+        let mut taken = 0;
+        let evicted = self.sweep.evict(max, &self.slots, false, |slot| {
+            assert_eq!(self.content.read(slot.id()), 0, "taken once");
+            self.content.write(slot.id(), 1);
+            if self.leaf_first && slot.id() == 0 {
+                assert!(!self.slots[1].word().is_inactive(), "the child first");
+            }
+            taken += 1;
+        });
+        assert_eq!(evicted, taken);
+        evicted
+    }
+
+    /// Pins a block if it is there. Returns whether it was.
+    fn pin(&self, at: usize) -> bool {
+        let slot = &self.slots[at];
+        let mut seen = slot.word();
+        while seen.is_primary() {
+            match slot.pin(seen, false) {
+                Ok(()) => {
+                    assert_eq!(self.content.read(slot.id()), 0, "not taken");
+                    return true;
+                }
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    fn finish(&self, evicted: usize) {
+        let exclusive = |slot: &&Slot| slot.word().state() == State::Exclusive;
+        assert_eq!(self.slots.iter().filter(exclusive).count(), evicted);
+    }
+}
+
+#[test]
+fn a_sweep_and_a_pin() {
+    explore(|| {
+        let swept = Arc::new(Swept::new(2, false));
+        let pinner = spawn(&swept, |swept| swept.pin(1));
+        let evicted = swept.evict(2);
+        let is_pinned = pinner.join().unwrap();
+        assert_eq!(evicted, if is_pinned { 1 } else { 2 });
+        swept.finish(evicted);
+    });
+}
+
+#[test]
+fn two_sweeps_and_a_pin_that_is_taken_off() {
+    explore(|| {
+        let swept = Arc::new(Swept::new(2, false));
+        let user = spawn(&swept, |swept| {
+            if swept.pin(0) {
+                swept.slots[0].unpin_shared();
+            }
+        });
+        let other = spawn(&swept, |swept| swept.evict(1));
+        let evicted = swept.evict(2);
+        user.join().unwrap();
+        swept.finish(evicted + other.join().unwrap());
+    });
+}
+
+/// All are taken, the child before its parent, by whichever sweep.
+#[test]
+fn two_leaf_first_sweeps() {
+    explore(|| {
+        let mut swept = Swept::new(0, true);
+        swept.content = Contents::new(2);
+        for (id, hash) in [
+            crate::SequenceHash::new(1, None, 0),
+            crate::SequenceHash::new(2, Some(1), 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let slot = Slot::new(id as u32, false);
+            make_primary(&slot, super::super::index::Key { hash, keyed: 0 });
+            make_inactive(&slot);
+            swept.slots.push(slot);
+        }
+        let swept = Arc::new(swept);
+        let other = spawn(&swept, |swept| swept.evict(1));
+        let evicted = swept.evict(1);
+        assert_eq!(evicted + other.join().unwrap(), 2);
+        swept.finish(2);
+    });
+}
