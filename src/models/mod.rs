@@ -1,7 +1,7 @@
 //! Loom models: every interleaving of a few threads, within a bound.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg kvbm_loom" cargo test --release --lib models::
+//! RUSTFLAGS="--cfg kvbm_loom" cargo test --release --lib --target-dir target/loom models::
 //! ```
 //!
 //! Each file models one part, or the pairs of operations that can meet on one

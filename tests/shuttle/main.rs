@@ -2,12 +2,14 @@
 //!
 //! Compiled with `--cfg kvbm_shuttle` the crate's atomics are shuttle's. Three
 //! threads run random operations on two tiers of one registry, four blocks each;
-//! then one manager is dropped while two threads still have guards of it. Stamps beside the pools
-//! tell if a block has two owners or an owner and a reader, or holds something else
-//! than its guard says. Each run ends with an audit and all blocks available.
+//! then one manager is dropped while two threads still have guards of it. Stamps
+//! beside the pools tell if a block has two owners or an owner and a reader, or holds
+//! something else than its guard says. Each run ends with an audit and all blocks
+//! available.
 //!
-//! A seed decides the operations, and a few schedules of them. A failure prints it; `KVBM_SHUTTLE_SEED` with `KVBM_SHUTTLE_ITERATIONS=1` has it
-//! again. A run that takes [`STEPS`] steps fails as a livelock.
+//! A seed decides the operations, and a few schedules of them. A failure prints it;
+//! `KVBM_SHUTTLE_SEED` with `KVBM_SHUTTLE_ITERATIONS=1` has it again. A run that
+//! takes [`STEPS`] steps fails as a livelock.
 #![cfg(kvbm_shuttle)]
 
 mod life;
