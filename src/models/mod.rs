@@ -14,6 +14,8 @@
 //! Loom takes sequentially consistent accesses for acquire-release ones, and
 //! models sequentially consistent fences.
 
+mod registry;
+
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;
 

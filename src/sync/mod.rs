@@ -8,6 +8,7 @@
 //! Metrics and frequency trackers are not part of this: their counters decide
 //! nothing.
 
+pub(crate) mod canary;
 #[cfg(any(kvbm_loom, kvbm_shuttle))]
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;

@@ -6,11 +6,17 @@
 //! a reader that breaks them gets hurt. So here a deferral runs at the very
 //! moment the last of the guards is gone that were there when it was made.
 //!
+//! What crossbeam orders is ordered here too, with the fences that it has: whoever
+//! is pinned after a deferral was made sees what was done before it, and what is
+//! deferred runs after everything that was done under the guards it waited for.
+//!
 //! loom and shuttle run all threads of a model on one thread of the system, so
 //! that thread's locals are the state the model's threads share.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+
+use crate::sync::{Ordering, fence};
 
 type Deferred = Box<dyn FnOnce()>;
 
@@ -35,6 +41,8 @@ pub(crate) fn pin() -> Guard {
         state.next += 1;
         let id = state.next;
         state.guards.insert(id);
+        // Pairs with the fence in `defer`.
+        fence(Ordering::SeqCst);
         Guard(id)
     })
 }
@@ -42,6 +50,7 @@ pub(crate) fn pin() -> Guard {
 impl Guard {
     /// Runs `f` once every guard there is now has been dropped.
     pub(crate) fn defer(&self, f: impl FnOnce() + 'static) {
+        fence(Ordering::SeqCst);
         STATE.with_borrow_mut(|state| {
             let guards = state.guards.clone();
             state.deferred.push((guards, Box::new(f)));
@@ -55,6 +64,14 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A failed run has nothing left to prove, and may not be resumed.
+            std::mem::forget(STATE.take());
+            return;
+        }
+        // Orders what was done under this guard before what waits for it, and
+        // if that runs here, all that it waited for before it.
+        fence(Ordering::SeqCst);
         let due: Vec<Deferred> = STATE.with_borrow_mut(|state| {
             state.guards.remove(&self.0);
             for (guards, _) in &mut state.deferred {
@@ -66,9 +83,6 @@ impl Drop for Guard {
                 .map(|(_, f)| f)
                 .collect()
         });
-        // A failed run has nothing left to prove, and may not be resumed.
-        if !std::thread::panicking() {
-            due.into_iter().for_each(|f| f());
-        }
+        due.into_iter().for_each(|f| f());
     }
 }
