@@ -41,6 +41,7 @@ impl Entry {
     }
 
     pub(super) fn key(&self) -> Key {
+        self.node.canary().check();
         self.key
     }
 

@@ -203,12 +203,13 @@ impl BlockRegistry {
     /// (or [`WeakBlock`](crate::WeakBlock)), and becomes garbage when the hash is
     /// no longer registered. Blocks leave none.
     ///
-    /// A thread frees some garbage whenever it has made some more, so what is
-    /// pending stays bounded while handles come and go: a few hundred entries per
-    /// thread. A thread that is suspended *inside* a registry operation holds
-    /// back all garbage made from then on, until it runs again; one that is
-    /// suspended elsewhere, handles in hand or not, holds back no more than the
-    /// last 64 pieces it has made itself.
+    /// A thread frees some garbage whenever it has made some more, so garbage
+    /// does not pile up while handles come and go, with one exception. A thread
+    /// that is suspended *inside* a registry operation holds back all garbage made
+    /// from then on, until it runs again: on a machine with fewer cores than
+    /// threads, what the others make in a time slice. One that is suspended
+    /// elsewhere, handles in hand or not, holds back no more than the last 64
+    /// pieces it has made itself.
     pub fn pending_garbage(&self) -> u64 {
         self.core.garbage()
     }

@@ -253,6 +253,12 @@ impl Table {
         self.seek(start, order, None, guard);
     }
 
+    /// How many buckets are in use.
+    #[cfg(test)]
+    pub(super) fn buckets(&self) -> usize {
+        (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
+    }
+
     /// Doubles the number of buckets if `len` entries are too many for it.
     pub(super) fn grow_for(&self, len: u64) {
         let size = self.size.load(Ordering::Relaxed);

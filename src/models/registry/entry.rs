@@ -30,7 +30,9 @@ fn last_drop_meets_registration() {
         dropped.attach_to(&handle);
         let dropper = thread::spawn(move || drop(handle));
         let handle = registry.register_sequence_hash(hash);
-        let kept = handle.get::<super::Attachment>().with_all(|unique, all| usize::from(unique.is_some()) + all.len());
+        let kept = handle
+            .get::<super::Attachment>()
+            .with_all(|unique, all| usize::from(unique.is_some()) + all.len());
         dropper.join().unwrap();
         assert_eq!(registry.core().audit(), [hash]);
         assert_eq!(kept + dropped.count(), 1);
@@ -69,14 +71,22 @@ fn two_registrations_make_one_entry() {
         let (other, also) = (registry.clone(), dropped.clone());
         let second = thread::spawn(move || {
             let handle = other.register_sequence_hash(hash);
+            // Also if the other has made the entry and not got any further.
+            assert!(other.is_registered(hash));
             also.attach_to(&handle);
             handle
         });
         let first = registry.register_sequence_hash(hash);
+        assert!(registry.is_registered(hash));
         dropped.attach_to(&first);
         let second = second.join().unwrap();
         assert_eq!(registry.core().audit(), [hash]);
-        assert_eq!(first.get::<super::Attachment>().with_all(|unique, all| usize::from(unique.is_some()) + all.len()), 2);
+        assert_eq!(
+            first
+                .get::<super::Attachment>()
+                .with_all(|unique, all| usize::from(unique.is_some()) + all.len()),
+            2
+        );
         drop(first);
         assert_eq!(dropped.count(), 0);
         drop(second);

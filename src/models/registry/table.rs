@@ -2,7 +2,7 @@
 
 use loom::thread;
 
-use super::{explore, hash};
+use super::{FakeTier, explore, hash};
 
 /// One makes the table double, the other walks it.
 #[test]
@@ -96,5 +96,50 @@ fn shrinking_meets_growth() {
         drop((second, more));
         assert!(registry.core().audit().is_empty());
         assert_eq!(registry.pending_garbage(), 0);
+    });
+}
+
+/// As above, with a third that links the markers anew: what it links must not
+/// be freed with the segments of the table that shrinks.
+#[test]
+fn shrinking_meets_growth_and_lookup() {
+    explore(|registry| {
+        let [a, b, c, d] = [2, 3, 1, 0].map(|keyed| hash(&registry, keyed, 0));
+        let tier = FakeTier::new(&registry, d, false);
+        let first = registry.register_sequence_hash(a);
+        let second = registry.register_sequence_hash(b);
+        drop(registry.register_sequence_hash(c));
+        let dropper = thread::spawn(move || drop(first));
+        let other = registry.clone();
+        let looker = thread::spawn(move || assert!(other.is_registered(b)));
+        let more = registry.register_sequence_hashes([c, d]);
+        dropper.join().unwrap();
+        looker.join().unwrap();
+        assert_eq!(registry.core().audit().len(), 3);
+        drop((second, more, tier));
+        assert!(registry.core().audit().is_empty());
+        assert_eq!(registry.pending_garbage(), 0);
+    });
+}
+
+/// A walker may stand on a marker that is being unlinked, having come there from
+/// a lower one.
+#[test]
+fn shrinking_meets_two_lookups() {
+    explore(|registry| {
+        let [a, b, c] = [2, 3, 1].map(|keyed| hash(&registry, keyed, 0));
+        let first = registry.register_sequence_hash(a);
+        let second = registry.register_sequence_hash(b);
+        drop(registry.register_sequence_hash(c));
+        assert!(registry.is_registered(a) && registry.is_registered(b));
+        let dropper = thread::spawn(move || drop(first));
+        let other = registry.clone();
+        let looker = thread::spawn(move || assert!(other.is_registered(b)));
+        assert!(registry.is_registered(b));
+        dropper.join().unwrap();
+        looker.join().unwrap();
+        assert_eq!(registry.core().audit(), [b]);
+        drop(second);
+        assert!(registry.core().audit().is_empty());
     });
 }
