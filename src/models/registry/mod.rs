@@ -13,7 +13,36 @@
 //!
 //! # What the models catch
 //!
-//! MUTATIONS
+//! Each step was taken out of, or weakened in, a scratch copy of the registry.
+//!
+//! | step | without it fails |
+//! |---|---|
+//! | the fence in `Core::release` | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | the fence in `Core::has_entries` | `entry::first_handle_meets_end_of_tenancy` |
+//! | `Core::release` looks for a block | `entry::a_block_takes_over_from_the_handles` and two others |
+//! | `Core::forget` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
+//! | `Core::register` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
+//! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | `Entry::die` exchanges instead of storing | `entry::last_drop_meets_registration` and six others |
+//! | `Core::end` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
+//! | `Table::remove` kills before it unlinks | all that end an entry |
+//! | `Table::remove` unlinks before it returns | all that end an entry |
+//! | `find_or_insert` unlinks an entry whose killer sleeps | `entry::last_drop_meets_registration` and three others |
+//! | a marker is announced only once it is linked | `table::two_link_the_same_markers`, `entry::two_registrations_make_one_entry` |
+//! | `Table::shrink_for` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
+//! | `Table::shrink_for` unlinks markers before it frees them | all that shrink |
+//! | `Table::shrink_for` waits before it frees markers | `table::shrinking_meets_two_lookups` |
+//! | acquire and release in `Node::exchange_next` | eleven, `table::neighbours_leave_and_come` among them |
+//!
+//! Not caught:
+//!
+//! * `SHRINKING` left out of the size. To be hurt by it one thread must add two
+//!   entries between the steps of another's shrinking, and a third link a marker
+//!   between two steps of the second: four preemptions, beyond the bound.
+//! * the release in `Entry::release` made relaxed. It orders what was done through
+//!   a handle before the end of the entry, and that is done under the locks of
+//!   `Extras`, which loom does not see; and the guard of every release has a fence
+//!   of its own.
 
 mod entry;
 mod table;
