@@ -319,3 +319,53 @@ fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
 }
 
 const _: () = assert!(NIL > Link::NONE);
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::SequenceHash;
+
+    /// Different hashes that a table which folds them with one XOR puts into the
+    /// same bucket, whatever its size: the fold that `kvbm-logical` has in
+    /// `pools::IdHasher`, for its maps.
+    pub(crate) fn meeting_hashes(count: usize) -> impl Iterator<Item = SequenceHash> {
+        // The parent's 54 bits lie where the fold puts the hash's upper 54.
+        (0..count as u64).map(|n| SequenceHash::new(n << 10, Some(n), 1))
+    }
+}
+
+#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::testing::meeting_hashes;
+    use super::*;
+
+    const HASHES: u32 = 100_000;
+
+    #[test]
+    fn the_meeting_hashes_meet_where_they_are_folded() {
+        let all: HashSet<u128> = meeting_hashes(HASHES as usize)
+            .map(|hash| hash.as_u128())
+            .collect();
+        let folded: HashSet<u64> = all.iter().map(|v| *v as u64 ^ (v >> 64) as u64).collect();
+        assert_eq!((all.len(), folded.len()), (HASHES as usize, 1));
+    }
+
+    #[test]
+    fn hashes_chosen_to_meet_do_not() {
+        let hasher = RandomState::new();
+        let index = Index::new(HASHES);
+        let slots: Vec<Slot> = (0..HASHES).map(|id| Slot::new(id, false)).collect();
+        for (slot, hash) in slots.iter().zip(meeting_hashes(slots.len())) {
+            let key = Key::new(&hasher, hash);
+            slot.set_key(key);
+            assert!(index.link(&slots, key, slot).is_ok());
+        }
+        let mut lengths = vec![0_u32; index.buckets.len()];
+        index.for_each(&slots, |bucket, _| lengths[bucket as usize] += 1);
+        let longest = lengths.into_iter().max().unwrap();
+        // 100,000 balls in 2^18 bins: that any bin gets 30 has a chance below
+        // 2^18 / 30! < 10^-26.
+        assert!(longest < 30, "{longest} in one bucket");
+    }
+}

@@ -92,6 +92,8 @@ use loom::thread::JoinHandle;
 
 use crate::sync::thread;
 
+mod registry;
+
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;
 

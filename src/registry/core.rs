@@ -20,19 +20,24 @@
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
 
-use crate::sync::epoch::{self, Guard};
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
 use crate::suspension::step;
+use crate::sync::canary;
+use crate::sync::epoch::{self, Guard};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
 use super::entry::Entry;
 use super::handle::BlockRegistrationHandle;
 use super::table::Table;
+
+/// Rounds without success after which a flush gives up. An entry is freed after
+/// three, the markers of a table that shrinks after six.
+const FRUITLESS: u64 = 16;
 
 /// A manager's blocks, as the registry sees them.
 pub(crate) trait Tier: Send + Sync {
@@ -305,6 +310,44 @@ impl Core {
     pub(super) fn garbage(&self) -> u64 {
         self.garbage.load(Ordering::Relaxed)
     }
+
+    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    pub(super) fn flush_garbage(self: &Arc<Self>) -> u64 {
+        let mut left = self.garbage();
+        let mut fruitless = 0;
+        // What others make meanwhile is not counted, so this comes to an end.
+        let mut rounds = left + FRUITLESS;
+        while rounds > 0 && fruitless < FRUITLESS {
+            let guard = epoch::pin();
+            let entries = self.entries.load(Ordering::Relaxed);
+            if self.table.is_too_large_for(entries) {
+                self.table
+                    .shrink_for(entries, Arc::clone(self), |core| &core.table, &guard);
+            }
+            guard.flush();
+            drop(guard);
+            let now = self.garbage();
+            fruitless = if now < left { 0 } else { fruitless + 1 };
+            left = now;
+            rounds -= 1;
+        }
+        left
+    }
+
+    /// The hashes of the entries there are, dead ones left out; checks that each
+    /// can be found and was counted. While nobody else uses the registry.
+    #[cfg(all(test, kvbm_loom))]
+    pub(crate) fn audit(&self) -> Vec<SequenceHash> {
+        let guard = &epoch::pin();
+        let mut hashes = Vec::new();
+        self.table.for_each(guard, |entry| {
+            let found = self.table.find(entry.key(), guard);
+            assert!(found.is_some_and(|found| std::ptr::eq(found, entry)));
+            hashes.push(entry.hash());
+        });
+        assert_eq!(self.entries.load(Ordering::Relaxed), hashes.len() as u64);
+        hashes
+    }
 }
 
 impl Drop for Core {
@@ -350,6 +393,34 @@ impl Retired {
     fn free(self) {
         // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`;
         // nobody can reach this one any more, and its extras have been taken.
-        drop(unsafe { Box::from_raw(self.0) });
+        let entry = unsafe { Box::from_raw(self.0) };
+        entry.node.canary().kill();
+        canary::free(entry);
+    }
+}
+
+#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::engine::index::testing::meeting_hashes;
+
+    /// See `engine::index::testing` for what the hashes have in common.
+    #[test]
+    fn hashes_chosen_to_meet_do_not() {
+        const HASHES: usize = 100_000;
+        let core = Arc::new(Core::new(None));
+        let handles: Vec<_> = meeting_hashes(HASHES)
+            .map(|hash| core.handle(hash).0)
+            .collect();
+        let buckets = core.table.buckets();
+        let mut lengths = vec![0_u32; buckets];
+        core.table.for_each(&epoch::pin(), |entry| {
+            lengths[entry.key().keyed as usize & (buckets - 1)] += 1;
+        });
+        let longest = lengths.into_iter().max().unwrap();
+        // 100,000 balls in 2^17 bins: that any bin gets 30 has a chance below
+        // 2^17 / 30! < 10^-27.
+        assert!(longest < 30, "{longest} in one bucket");
+        drop(handles);
     }
 }

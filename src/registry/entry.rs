@@ -41,15 +41,18 @@ impl Entry {
     }
 
     pub(super) fn key(&self) -> Key {
+        self.node.canary().check();
         self.key
     }
 
     pub(super) fn hash(&self) -> SequenceHash {
+        self.node.canary().check();
         self.key.hash
     }
 
     /// Adds a handle, unless the entry is dead.
     pub(super) fn try_acquire(&self) -> bool {
+        self.node.canary().check();
         let mut seen = self.handles.load(Ordering::Relaxed);
         while seen != DEAD {
             // Acquire: pairs with the releases of `release`, so that a handle
@@ -69,21 +72,25 @@ impl Entry {
 
     /// Adds a handle. The caller has one.
     pub(super) fn acquire(&self) {
+        self.node.canary().check();
         self.handles.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a handle off. Returns whether it was the last.
     pub(super) fn release(&self) -> bool {
+        self.node.canary().check();
         self.handles.fetch_sub(1, Ordering::Release) == 1
     }
 
     /// Whether the entry has handles.
     pub(super) fn is_held(&self) -> bool {
+        self.node.canary().check();
         !matches!(self.handles.load(Ordering::Relaxed), 0 | DEAD)
     }
 
     /// Ends the entry's life if it has no handle. Returns whether this call did.
     pub(super) fn die(&self) -> bool {
+        self.node.canary().check();
         // Acquire: pairs with the releases of `release`, for the extras.
         self.handles
             .compare_exchange(0, DEAD, Ordering::Acquire, Ordering::Relaxed)
@@ -92,6 +99,7 @@ impl Entry {
 
     /// Attachments and callbacks, if there have been any. For a handle.
     pub(super) fn existing_extras(&self) -> Option<&Extras> {
+        self.node.canary().check();
         // Acquire: pairs with the release in `extras`.
         let extras = self.extras.load(Ordering::Acquire);
         // SAFETY: the pointer is null or came from `Box::into_raw` in `extras`.

@@ -195,11 +195,44 @@ impl BlockRegistry {
         self.core.len()
     }
 
-    /// Entries of hashes that are no longer registered, whose memory waits for
-    /// readers that may still be looking at it: a gauge. Blocks leave no garbage,
-    /// only handles do.
+    /// The number of entries of hashes that are no longer registered, whose
+    /// memory (some 100 bytes each) waits for readers that may still be looking
+    /// at it: a gauge. One relaxed load.
+    ///
+    /// Only handles leave garbage: an entry is made by the first handle to a hash
+    /// (or [`WeakBlock`](crate::WeakBlock)), and becomes garbage when the hash is
+    /// no longer registered. Blocks leave none.
+    ///
+    /// A thread frees some garbage whenever it has made some more, so garbage
+    /// does not pile up while handles come and go, with one exception. A thread
+    /// that is suspended *inside* a registry operation holds back all garbage made
+    /// from then on, until it runs again: on a machine with fewer cores than
+    /// threads, what the others make in a time slice. One that is suspended
+    /// elsewhere, handles in hand or not, holds back no more than the last 64
+    /// pieces it has made itself.
     pub fn pending_garbage(&self) -> u64 {
         self.core.garbage()
+    }
+
+    /// Frees what garbage can be freed now, and has a table that has become much
+    /// too large for its entries give its memory back. Returns how many entries
+    /// are still [pending](Self::pending_garbage).
+    ///
+    /// Not needed in steady use, where operations on handles free garbage in
+    /// passing; for the end of a burst, when no more of them may come for long.
+    ///
+    /// What it cannot free: what a thread suspended inside a registry operation
+    /// may still read, and up to 64 pieces of garbage for every other live thread
+    /// that dropped handles, which are that thread's to free, by calling this, by
+    /// making more, or by exiting.
+    ///
+    /// Lock-free. Takes at least 16 rounds of advancing the epoch, some 100 ns
+    /// each per thread that uses epochs, and one more for every few hundred
+    /// entries; never more than the entries pending at the call plus 16. The
+    /// epochs are those of `crossbeam_epoch`'s default collector: the calling
+    /// thread also runs what others have deferred there.
+    pub fn flush_garbage(&self) -> u64 {
+        self.core.flush_garbage()
     }
 
     /// The frequency tracker, if there is one.

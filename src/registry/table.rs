@@ -29,11 +29,11 @@
 
 use std::ptr;
 
-use crate::sync::epoch::{self, Guard};
-
 use crate::SequenceHash;
 use crate::engine::index::Key;
 use crate::suspension::step;
+use crate::sync::canary::{self, Canary};
+use crate::sync::epoch::{self, Guard};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
@@ -41,10 +41,15 @@ use super::entry::Entry;
 /// Set in a table's size while it is shrinking, during which it keeps its size.
 const SHRINKING: u64 = 1;
 
-/// Buckets of the first segment, and the fewest a table has.
-const FIRST: usize = 64;
+/// A model's table is small enough to grow and shrink in a few steps.
+const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
+/// Buckets of the first segment, and the fewest a table has. At least two: the
+/// lowest bit of the size is [`SHRINKING`].
+const FIRST: usize = if IS_MODEL { 2 } else { 64 };
 /// Segments of a full directory: up to 2^32 buckets.
-const SEGMENTS: usize = 27;
+const SEGMENTS: usize = if IS_MODEL { 3 } else { 27 };
+/// The table shrinks when it has more buckets than this for every entry.
+const SPARSE: u64 = if IS_MODEL { 2 } else { 8 };
 
 /// What bucket markers and entries have in common.
 #[repr(C)]
@@ -53,6 +58,7 @@ pub(super) struct Node {
     next: AtomicPtr<Node>,
     /// The split-order key. Zero: a marker that nobody has claimed yet.
     order: AtomicU64,
+    canary: Canary,
 }
 
 // Low bits of a split-order key. An entry's are above those of its bucket's
@@ -67,6 +73,7 @@ impl Node {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
             order: AtomicU64::new(entry_order(key)),
+            canary: Canary::new(),
         }
     }
 
@@ -74,20 +81,30 @@ impl Node {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
             order: AtomicU64::new(0),
+            canary: Canary::new(),
         }
     }
 
+    /// The node's canary; see [`canary`].
+    #[inline(always)]
+    pub(super) fn canary(&self) -> &Canary {
+        &self.canary
+    }
+
     fn order(&self) -> u64 {
+        self.canary.check();
         // Acquire: pairs with the release that announces a marker as linked.
         self.order.load(Ordering::Acquire)
     }
 
     fn next(&self) -> Link {
+        self.canary.check();
         // Acquire: pairs with the release in `exchange_next`.
         Link(self.next.load(Ordering::Acquire))
     }
 
     fn exchange_next(&self, seen: Link, new: Link) -> bool {
+        self.canary.check();
         // Release: a link publishes the node it leads to. Acquire: a link moved
         // past a dead node passes on what that node's link had acquired.
         self.next
@@ -237,6 +254,12 @@ impl Table {
         self.seek(start, order, None, guard);
     }
 
+    /// How many buckets are in use.
+    #[cfg(test)]
+    pub(super) fn buckets(&self) -> usize {
+        (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
+    }
+
     /// Doubles the number of buckets if `len` entries are too many for it.
     pub(super) fn grow_for(&self, len: u64) {
         let size = self.size.load(Ordering::Relaxed);
@@ -257,7 +280,7 @@ impl Table {
     /// Whether `len` entries are so few that the table should shrink.
     pub(super) fn is_too_large_for(&self, len: u64) -> bool {
         let size = self.size.load(Ordering::Relaxed);
-        size & SHRINKING == 0 && size > FIRST as u64 && len < size / 8
+        size & SHRINKING == 0 && size > FIRST as u64 && len < size / SPARSE
     }
 
     /// Shrinks the table for `len` entries; does nothing if it is shrinking
@@ -376,9 +399,11 @@ impl Table {
     }
 
     fn marker(&self, bucket: usize) -> &Node {
-        let (at, offset) = match bucket.checked_ilog2() {
-            None | Some(0..=5) => (0, bucket),
-            Some(log) => (log as usize - 5, bucket - (1 << log)),
+        let (at, offset) = if bucket < FIRST {
+            (0, bucket)
+        } else {
+            let log = bucket.ilog2();
+            ((log - FIRST.ilog2()) as usize + 1, bucket - (1 << log))
         };
         debug_assert!(offset < Self::segment_len(at));
         // SAFETY: the segment has more than `offset` nodes. It is freed only
@@ -504,7 +529,9 @@ fn free_segment(at: usize, segment: *mut Node) {
     let nodes = ptr::slice_from_raw_parts_mut(segment, Table::segment_len(at));
     // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
     // `Table::segment`, and was taken out of the directory by the only caller.
-    drop(unsafe { Box::from_raw(nodes) });
+    let nodes = unsafe { Box::from_raw(nodes) };
+    nodes.iter().for_each(|node| node.canary.kill());
+    canary::free(nodes);
 }
 
 impl Drop for Table {

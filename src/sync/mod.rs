@@ -11,6 +11,7 @@
 #[cfg(kvbm_loom)]
 #[path = "model_atomic.rs"]
 mod atomic;
+pub(crate) mod canary;
 #[cfg(any(kvbm_loom, kvbm_shuttle))]
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;

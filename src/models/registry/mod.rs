@@ -1,0 +1,150 @@
+//! The registry: entries, and the table they stand in.
+//!
+//! * `entry`: a hash has one live entry at most; the entry is there while the
+//!   hash has a handle, and while it has a block if a handle was there with it;
+//!   once neither is left it is ended, once, whoever of the last two comes last.
+//! * `table`: entries stay findable while the table grows, shrinks and loses
+//!   their neighbours, and while a marker's linking or an entry's unlinking has
+//!   been left half done.
+//!
+//! In all of them a node that is read after it was freed fails the run: see
+//! `sync::canary`. A model's table has room for two to eight buckets, and grows
+//! beyond two entries.
+//!
+//! # What the models catch
+//!
+//! Each step was taken out of, or weakened in, a scratch copy of the registry.
+//!
+//! | step | without it fails |
+//! |---|---|
+//! | the fence in `Core::release` | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | the fence in `Core::has_entries` | `entry::first_handle_meets_end_of_tenancy` |
+//! | `Core::release` looks for a block | `entry::a_block_takes_over_from_the_handles` and two others |
+//! | `Core::forget` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
+//! | `Core::register` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
+//! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | `Entry::die` exchanges instead of storing | `entry::last_drop_meets_registration` and six others |
+//! | `Core::end` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
+//! | `Table::remove` kills before it unlinks | all that end an entry |
+//! | `Table::remove` unlinks before it returns | all that end an entry |
+//! | `find_or_insert` unlinks an entry whose killer sleeps | `entry::last_drop_meets_registration` and three others |
+//! | a marker is announced only once it is linked | `table::two_link_the_same_markers`, `entry::two_registrations_make_one_entry` |
+//! | `Table::shrink_for` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
+//! | `Table::shrink_for` unlinks markers before it frees them | all that shrink |
+//! | `Table::shrink_for` waits before it frees markers | `table::shrinking_meets_two_lookups` |
+//! | `SHRINKING` keeps the size while the table shrinks | `table::shrinking_meets_growth_and_lookup`, at four preemptions |
+//! | acquire and release in `Node::exchange_next` | eleven, `table::neighbours_leave_and_come` among them |
+//!
+//! Not caught: the release in `Entry::release` made relaxed. It orders what was
+//! done through a handle before the end of the entry, and that is done under the
+//! locks of `Extras`, which loom does not see; and the guard of every release has a
+//! fence of its own.
+
+mod entry;
+mod table;
+
+use std::any::TypeId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use loom::sync::atomic::{AtomicBool, Ordering};
+
+use crate::SequenceHash;
+use crate::engine::index::Key;
+use crate::registry::{BlockRegistrationHandle, BlockRegistry, Tier};
+use crate::sync::canary;
+
+/// Explores a model of a registry.
+fn explore(model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
+    super::explore(move || {
+        canary::begin();
+        model(BlockRegistry::new());
+    });
+}
+
+/// As [`explore`], to `preemptions` where the environment does not say.
+fn explore_to(preemptions: usize, model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(move || {
+        canary::begin();
+        model(BlockRegistry::new());
+    });
+}
+
+/// The `nth` hash whose keyed hash is `keyed`, one of four.
+fn hash(registry: &BlockRegistry, keyed: u64, nth: usize) -> SequenceHash {
+    (0..)
+        .map(|content| SequenceHash::new(content, None, 0))
+        .filter(|&hash| registry.core().key(hash).keyed == keyed)
+        .nth(nth)
+        .unwrap()
+}
+
+/// A manager that has, or does not have, a block of one hash.
+struct FakeTier {
+    hash: SequenceHash,
+    is_present: AtomicBool,
+}
+
+impl FakeTier {
+    /// A tier of `registry`.
+    fn new(registry: &BlockRegistry, hash: SequenceHash, is_present: bool) -> Arc<Self> {
+        let tier = Arc::new(Self {
+            hash,
+            is_present: AtomicBool::new(is_present),
+        });
+        let weak = Arc::downgrade(&tier);
+        registry.core().attach(TypeId::of::<Self>(), weak);
+        tier
+    }
+
+    /// Begins a tenancy. Somebody must see to it that the hash is registered.
+    fn begin(&self) {
+        self.is_present.store(true, Ordering::Release);
+    }
+
+    /// Ends the tenancy, as the engine does.
+    fn end(&self, registry: &BlockRegistry) {
+        self.is_present.store(false, Ordering::Release);
+        let core = registry.core();
+        if core.has_entries() {
+            core.forget(core.key(self.hash));
+        }
+    }
+}
+
+impl Tier for FakeTier {
+    fn holds(&self, key: Key) -> bool {
+        key.hash == self.hash && self.is_present.load(Ordering::Acquire)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
+        if self.is_present.load(Ordering::Acquire) {
+            visit(self.hash);
+        }
+    }
+}
+
+/// Counts the attachments that have been dropped.
+#[derive(Clone, Default)]
+struct Dropped(Arc<AtomicUsize>);
+
+impl Dropped {
+    fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Attaches something to be counted.
+    fn attach_to(&self, handle: &BlockRegistrationHandle) {
+        handle.attach(Attachment(Arc::clone(&self.0))).unwrap();
+    }
+}
+
+struct Attachment(Arc<AtomicUsize>);
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
