@@ -84,6 +84,7 @@
 //! check of the cell in `Index::sweep`.
 
 mod lifecycle;
+mod registry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -91,8 +92,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread::JoinHandle;
 
 use crate::sync::thread;
-
-mod registry;
 
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;
