@@ -91,20 +91,26 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use loom::thread::JoinHandle;
 
-use crate::sync::thread;
+use crate::sync::{canary, thread};
 
 /// Preemptions explored where the environment does not say.
 const PREEMPTIONS: usize = 2;
 
 /// Explores a model.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_to(PREEMPTIONS, model);
+}
+
+/// As [`explore`], to `preemptions` where the environment does not say.
+fn explore_to(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 100_000;
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
     builder.check(move || {
         counted.fetch_add(1, Relaxed);
+        canary::begin();
         model();
     });
     println!("{} runs", runs.load(Relaxed));

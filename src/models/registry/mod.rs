@@ -52,24 +52,15 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use crate::SequenceHash;
 use crate::engine::index::Key;
 use crate::registry::{BlockRegistrationHandle, BlockRegistry, Tier};
-use crate::sync::canary;
 
 /// Explores a model of a registry.
 fn explore(model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
-    super::explore(move || {
-        canary::begin();
-        model(BlockRegistry::new());
-    });
+    super::explore(move || model(BlockRegistry::new()));
 }
 
 /// As [`explore`], to `preemptions` where the environment does not say.
 fn explore_to(preemptions: usize, model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(preemptions);
-    builder.check(move || {
-        canary::begin();
-        model(BlockRegistry::new());
-    });
+    super::explore_to(preemptions, move || model(BlockRegistry::new()));
 }
 
 /// The `nth` hash whose keyed hash is `keyed`, one of four.
