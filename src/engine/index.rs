@@ -316,7 +316,7 @@ fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
 
 const _: () = assert!(NIL > Link::NONE);
 
-#[cfg(test)]
+#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
 pub(crate) mod testing {
     use crate::SequenceHash;
 

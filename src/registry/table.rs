@@ -254,7 +254,7 @@ impl Table {
     }
 
     /// How many buckets are in use.
-    #[cfg(test)]
+    #[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
     pub(super) fn buckets(&self) -> usize {
         (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
     }

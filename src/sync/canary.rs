@@ -37,7 +37,7 @@ pub(crate) fn free<T: ?Sized>(killed: Box<T>) {
 
 #[cfg(kvbm_loom)]
 mod model {
-    use std::alloc::{Layout, dealloc};
+    use std::alloc::Layout;
     use std::cell::RefCell;
 
     use crate::sync::UnsafeCell;
@@ -83,7 +83,7 @@ mod model {
         for (memory, layout) in FREED.take() {
             // SAFETY: from a box of this layout, in a run that has ended. Its
             // atomics were that run's and need no dropping.
-            unsafe { dealloc(memory, layout) };
+            unsafe { std::alloc::dealloc(memory, layout) };
         }
     }
 }
