@@ -196,7 +196,7 @@ impl BlockRegistry {
     }
 
     /// The number of entries of hashes that are no longer registered, whose
-    /// memory (some 100 bytes each) waits for readers that may still be looking
+    /// memory (64 bytes each) waits for readers that may still be looking
     /// at it: a gauge. One relaxed load.
     ///
     /// Only handles leave garbage: an entry is made by the first handle to a hash
@@ -226,9 +226,9 @@ impl BlockRegistry {
     /// that dropped handles, which are that thread's to free, by calling this, by
     /// making more, or by exiting.
     ///
-    /// Lock-free. Takes at least 16 rounds of advancing the epoch, some 100 ns
-    /// each per thread that uses epochs, and one more for every few hundred
-    /// entries; never more than the entries pending at the call plus 16. The
+    /// Lock-free. Takes at least 16 rounds, each of which looks at every thread
+    /// that uses epochs and frees up to 512 pieces of garbage; never more rounds
+    /// than there were entries pending at the call, plus 16. The
     /// epochs are those of `crossbeam_epoch`'s default collector: the calling
     /// thread also runs what others have deferred there.
     pub fn flush_garbage(&self) -> u64 {
