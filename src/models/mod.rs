@@ -98,13 +98,8 @@ const PREEMPTIONS: usize = 2;
 
 /// Explores a model.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
-    explore_to(PREEMPTIONS, model);
-}
-
-/// As [`explore`], to `preemptions` where the environment does not say.
-fn explore_to(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(preemptions);
+    builder.preemption_bound.get_or_insert(PREEMPTIONS);
     builder.max_branches = 100_000;
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);

@@ -32,7 +32,7 @@
 //! | `Table::shrink_for` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
 //! | `Table::shrink_for` unlinks markers before it frees them | all that shrink |
 //! | `Table::shrink_for` waits before it frees markers | `table::shrinking_meets_two_lookups` |
-//! | `SHRINKING` keeps the size while the table shrinks | `table::shrinking_meets_growth_and_lookup`, at four preemptions |
+//! | `SHRINKING` keeps the size while the table shrinks | `table::shrinking_meets_growth_and_lookup`, but only with `LOOM_MAX_PREEMPTIONS=4` |
 //! | acquire and release in `Node::exchange_next` | eleven, `table::neighbours_leave_and_come` among them |
 //!
 //! Not caught: the release in `Entry::release` made relaxed. It orders what was
@@ -56,11 +56,6 @@ use crate::registry::{BlockRegistrationHandle, BlockRegistry, Tier};
 /// Explores a model of a registry.
 fn explore(model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
     super::explore(move || model(BlockRegistry::new()));
-}
-
-/// As [`explore`], to `preemptions` where the environment does not say.
-fn explore_to(preemptions: usize, model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
-    super::explore_to(preemptions, move || model(BlockRegistry::new()));
 }
 
 /// The `nth` hash whose keyed hash is `keyed`, one of four.
