@@ -41,7 +41,9 @@ impl<T: BlockMetadata> WeakBlock<T> {
 
 impl<T: BlockMetadata + Sync> WeakBlock<T> {
     /// The block, or the one that holds its content now, active or inactive;
-    /// `None` if the content has been evicted. Not counted as an access.
+    /// `None` if the content has been evicted, or if it is inactive while every
+    /// available block is promised to other calls under way. Not counted as an
+    /// access.
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
         if let Some(address) = self.duplicate
             && let Some(slot) = self.store.pin_duplicate(address, self.sequence_hash())

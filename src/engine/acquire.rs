@@ -14,12 +14,14 @@ use super::released::Run;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
-use crate::sync::spin_loop;
+use crate::sync::{spin_loop, yield_now};
 
-/// Looks at a block that is inactive, while there is no credit for it, before it
-/// is taken for promised: the credit may be with another match of that very block,
-/// which is about to pin it.
+/// Looks at a block that is inactive, while there is no credit for it, before the
+/// thread lets others run: the credit may be with another match of that very block,
+/// which is about to pin it, or with the release of it.
 const LOOKS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
+/// Times an operation lets others run before it takes a block for promised.
+const YIELDS: u32 = if cfg!(kvbm_loom) { 1 } else { 16 };
 
 /// Hashes looked up together.
 const WINDOW: usize = 16;
@@ -27,12 +29,14 @@ const WINDOW: usize = 16;
 /// The pins of one operation.
 ///
 /// An inactive block is pinned with a credit that has been reserved before, see
-/// [`credit`](super::credit). Credits left over are returned, and the policy is
+/// [`credit`](super::credit). A credit left over is returned, and the policy is
 /// told of the pins, once for the operation: when this is dropped.
 pub(super) struct Pins<'a> {
     store: &'a Store,
-    /// Credits reserved and not used.
-    reserved: u32,
+    /// Whether a credit is reserved and not used.
+    reserved: bool,
+    /// Times the operation has let others run.
+    yields: u32,
     /// Blocks that came into use again, of which the policy is to be told.
     notes: Run<'a>,
 }
@@ -53,19 +57,18 @@ impl<'a> Pins<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
         Self {
             store,
-            reserved: 0,
+            reserved: false,
+            yields: 0,
             notes: Run::new(),
         }
     }
 
     /// Pins the primary of a hash, unless there is none or it is promised.
-    ///
-    /// `next` are the hashes that the operation will come to after this one.
     #[inline]
-    fn pin(&mut self, key: Key, next: &[Key]) -> Option<&'a Slot> {
+    fn pin(&mut self, key: Key) -> Option<&'a Slot> {
         loop {
             let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
-            match self.pin_seen(slot, seen, key.hash, next) {
+            match self.pin_seen(slot, seen, key.hash) {
                 Pin::Made => return Some(slot),
                 Pin::Gone => {}
                 Pin::Promised => return None,
@@ -75,24 +78,22 @@ impl<'a> Pins<'a> {
 
     /// Pins a primary of `hash` whose word was `seen`.
     #[inline]
-    pub(super) fn pin_seen(
-        &mut self,
-        slot: &'a Slot,
-        mut seen: Word,
-        hash: SequenceHash,
-        next: &[Key],
-    ) -> Pin {
+    pub(super) fn pin_seen(&mut self, slot: &'a Slot, mut seen: Word, hash: SequenceHash) -> Pin {
         let generation = seen.generation();
         let mut drained = false;
         let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
-            if resurrects && self.reserved == 0 && !self.reserve(next) {
-                if looks == LOOKS {
+            if resurrects && !self.reserved && !self.reserve() {
+                if looks < LOOKS {
+                    looks += 1;
+                    spin_loop();
+                } else if self.yields < YIELDS {
+                    self.yields += 1;
+                    yield_now();
+                } else {
                     return Pin::Promised;
                 }
-                looks += 1;
-                spin_loop();
                 seen = slot.word();
                 continue;
             }
@@ -110,7 +111,7 @@ impl<'a> Pins<'a> {
                 continue;
             }
             step!(Pinned);
-            self.reserved -= u32::from(resurrects);
+            self.reserved &= !resurrects;
             if notes && !seen.is_noted() {
                 self.notes.add(slot);
             }
@@ -125,21 +126,14 @@ impl<'a> Pins<'a> {
         Pin::Gone
     }
 
-    /// Reserves a credit for the block at hand and, on the occasion, for those of
-    /// the next hashes that are seen to be inactive.
-    fn reserve(&mut self, next: &[Key]) -> bool {
+    /// Reserves a credit for the block at hand: no more than that one, so that no
+    /// operation has more credits than it needs blocks.
+    fn reserve(&mut self) -> bool {
         let store = self.store;
-        let inactive = next
-            .iter()
-            .filter_map(|&key| Some((store.index.first(&store.slots, key)?, key)))
-            .filter(|(slot, key)| slot.word().is_inactive() && slot.hash() == key.hash)
-            .count() as u32;
-        [1 + inactive, 1].into_iter().any(|count| {
-            let reservation = store.credits.reserve(store.home(), count);
-            store.adjust_pool_references(reservation.references);
-            self.reserved += if reservation.is_made { count } else { 0 };
-            reservation.is_made
-        })
+        let reservation = store.credits.reserve(store.home(), 1);
+        store.adjust_pool_references(reservation.references);
+        self.reserved = reservation.is_made;
+        reservation.is_made
     }
 
     fn push_notes(&mut self) {
@@ -155,9 +149,9 @@ impl Drop for Pins<'_> {
         if !self.notes.is_empty() {
             self.push_notes();
         }
-        if self.reserved > 0 {
+        if self.reserved {
             // The store is there afterwards: the caller has a reference.
-            self.store.return_credits(self.store.home(), self.reserved);
+            self.store.return_credits(self.store.home(), 1);
         }
     }
 }
@@ -201,15 +195,12 @@ impl Store {
         let mut pins = Pins::new(self);
         let mut matched = 0;
         'hashes: for window in hashes.chunks(WINDOW) {
-            let mut space = [MaybeUninit::uninit(); WINDOW];
-            let mut keys = self.fetched(window, &mut space);
-            while let [key, next @ ..] = keys {
-                let Some(slot) = pins.pin(*key, next) else {
+            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
+                let Some(slot) = pins.pin(key) else {
                     break 'hashes;
                 };
                 sink(slot);
                 matched += 1;
-                keys = next;
             }
         }
         matched
@@ -224,11 +215,8 @@ impl Store {
     ) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
-            let mut space = [MaybeUninit::uninit(); WINDOW];
-            let mut keys = self.fetched(window, &mut space);
-            while let [key, next @ ..] = keys {
-                sink(pins.pin(*key, next));
-                keys = next;
+            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
+                sink(pins.pin(key));
             }
         }
     }
@@ -236,7 +224,7 @@ impl Store {
     /// Pins the primary of a hash.
     #[inline]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<&Slot> {
-        Pins::new(self).pin(self.key(hash), &[])
+        Pins::new(self).pin(self.key(hash))
     }
 
     /// Where to find a block the caller holds if it is a duplicate: its slot

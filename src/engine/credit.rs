@@ -49,8 +49,9 @@
 //! but time.
 //!
 //! It also means that a match can find an inactive block and no credit: then
-//! every available block is promised to an allocation under way, this one too,
-//! and the match misses, as it would a moment later.
+//! every available block is promised to some operation under way, an allocation,
+//! a match or a release that has not returned. The match waits a moment, and then
+//! misses.
 //!
 //! A credit is out while its operation is under way, also where that turns out
 //! not to need it (two threads that match one inactive block both reserve, and
@@ -286,6 +287,8 @@ impl Credits {
 
     #[cold]
     fn release_to_pot(&self, home: usize, count: u64) -> Released {
+        // Once: two threads, one that opens and one that folds, would never end.
+        let mut may_open = true;
         loop {
             let pot = self.pot();
             if !pot.is_folded(home) {
@@ -301,7 +304,8 @@ impl Credits {
                 }
                 continue;
             }
-            if !pot.is_retired() {
+            if may_open && !pot.is_retired() {
+                may_open = false;
                 // Before the credits are returned, while the store is surely
                 // there. Where it fails, the pot serves as well.
                 self.open(home);

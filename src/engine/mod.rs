@@ -41,7 +41,7 @@
 //!   someone else registers the hash;
 //! * the policy's order: with the plane or a stash in its hand, others evict by
 //!   a search, O(blocks), in no policy's order but leaves first where that holds;
-//! * an allocation that has been promised every available block, one of which the
+//! * the allocation that looks for the last of all available blocks, one of which the
 //!   thread is replacing (`Store::free_promised`): it waits for the block;
 //! * the registry's memory: what has ended is not freed while the thread is under
 //!   an epoch guard;

@@ -61,7 +61,7 @@ impl Store {
                 }
                 Err(existing) => existing,
             };
-            match Pins::new(self).pin_seen(primary, seen, key.hash, &[]) {
+            match Pins::new(self).pin_seen(primary, seen, key.hash) {
                 Pin::Made => {}
                 Pin::Gone => continue,
                 Pin::Promised => {
@@ -88,13 +88,15 @@ impl Store {
         }
     }
 
-    /// Frees an inactive primary that stands in the way of a registration and is
-    /// promised to an allocation, as every available block is. The hash gets
-    /// another block at once, and stays registered.
+    /// Frees an inactive primary that stands in the way of a registration while
+    /// there is no credit to pin it with. It is evicted, and the hash registered
+    /// anew by the caller; in between the hash is not registered, and no
+    /// allocation reports it.
     ///
-    /// The one place where a promised block is in nobody's reach, between two
-    /// steps of a thread: an allocation that has been promised every available
-    /// block waits for it.
+    /// The one place where a block that a credit stands for is in nobody's reach,
+    /// between two steps of a thread: if the thread is suspended there, the
+    /// allocation that comes to look for the last of all available blocks waits for
+    /// it.
     #[cold]
     fn free_promised(&self, primary: &Slot, mut seen: Word) {
         let generation = seen.generation();

@@ -62,8 +62,13 @@ impl Store {
     }
 
     /// Remembers how frequent the hash of a block is that is being released.
+    /// Not while a panic unwinds, which may be the tracker's own: a second one
+    /// would be the end of the process.
     fn set_level(&self, slot: &Slot) {
-        if let Some(level) = self.level_of(slot) {
+        if self.has_levels()
+            && !std::thread::panicking()
+            && let Some(level) = self.level_of(slot)
+        {
             slot.set_level(level);
         }
     }

@@ -133,6 +133,12 @@ impl Store {
         self.credits.available() as usize
     }
 
+    /// Whether the policy has frequency levels.
+    #[inline]
+    pub(super) fn has_levels(&self) -> bool {
+        self.thresholds.is_some()
+    }
+
     /// The frequency level of a slot's hash, where the policy has levels.
     pub(super) fn level_of(&self, slot: &Slot) -> Option<u8> {
         let thresholds = self.thresholds?;

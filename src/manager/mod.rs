@@ -166,9 +166,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Finds the longest prefix of `seq_hash` whose blocks this manager has,
     /// active or inactive, and returns a guard for each.
     ///
-    /// Each block returned counts as one access. An inactive block is not found
-    /// any more while every available block is promised to an allocation under
-    /// way. Lock-free; the only heap allocation is the vector.
+    /// Each block returned counts as one access. While every available block is
+    /// promised to other calls under way (allocations, matches, drops), an inactive
+    /// block may be missed. Lock-free; the only heap allocation is the vector.
     pub fn match_blocks(&self, seq_hash: &[SequenceHash]) -> Vec<ImmutableBlock<T>> {
         let mut matched = Vec::new();
         self.match_into(seq_hash, &mut matched);

@@ -43,7 +43,7 @@
 //!   blocks for later: which block goes is then not the policy's choice.
 //! * **The time of an eviction.** Blocks that it hides are found by a search of
 //!   all blocks, after a bounded number of tries: O(blocks), not O(1).
-//! * **An allocation that has been promised every available block**, one of which
+//! * **The allocation that looks for the last of all available blocks**, one of which
 //!   the suspended thread is replacing (`PromisedVacated`, `PromisedUnlinked`):
 //!   it has its credits and waits for the block. See `Store::free_promised`.
 //! * **The registry's memory.** Under an epoch guard it keeps entries that have

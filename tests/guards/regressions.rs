@@ -94,3 +94,27 @@ fn a_reset_beside_an_allocation_refuses_nothing() {
     });
     manager.audit().unwrap();
 }
+
+/// A match asks for no more than it can get, however often it names a hash.
+#[test]
+fn a_hash_named_often_is_one_block() {
+    let manager = lru(16);
+    let hash = SequenceHash::root(1);
+    leave_inactive(&manager, &[hash]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                drop(manager.match_blocks_scattered(&[hash; 16]));
+            }
+        });
+        for _ in 0..20_000 {
+            let blocks = manager.allocate_blocks(15);
+            if blocks.is_none() {
+                stop.store(true, Ordering::Relaxed);
+                panic!("one block and fifteen are not more than sixteen");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
