@@ -22,6 +22,8 @@ struct Setting {
     threads: u64,
     /// Guards of each kind that a thread keeps.
     hold: usize,
+    /// Whether the threads together want more than there is.
+    refuses: bool,
 }
 
 /// Compares the pool with the record. Nobody moves, but guards are held.
@@ -45,14 +47,15 @@ fn run(
     duplication: BlockDuplicationPolicy,
     end: Instant,
     seed: u64,
+    covered: &Covered,
 ) {
     let manager = manager(policy, setting.blocks, duplication);
-    let (stamps, covered) = (Stamps::new(setting.blocks), Covered::default());
+    let stamps = Stamps::new(setting.blocks);
     let rounds = Rounds::new(setting.threads as usize);
     thread::scope(|scope| {
         for number in 0..setting.threads {
             let rng = Rng::of(seed, number);
-            let mut worker = Worker::new(&manager, &stamps, &covered, rng, setting.hold);
+            let mut worker = Worker::new(&manager, &stamps, covered, rng, setting.hold);
             let (manager, stamps, rounds) = (&manager, &stamps, &rounds);
             scope.spawn(move || {
                 rounds.attend(
@@ -67,6 +70,11 @@ fn run(
     });
     assert_accounted(&manager, &stamps);
     assert_eq!(stamps.in_use(), (0, 0));
+    assert_whole(&manager);
+}
+
+/// Every operation has come to everything that it can come to.
+fn assert_covered(covered: &Covered, refuses: bool) {
     let Covered {
         refused,
         evicted,
@@ -74,23 +82,22 @@ fn run(
         existing,
         upgraded,
         pinned,
-    } = &covered;
-    let twice = match duplication {
-        BlockDuplicationPolicy::Allow => duplicates,
-        BlockDuplicationPolicy::Reject => existing,
-    };
-    for count in [refused, evicted, twice, upgraded, pinned] {
-        assert!(count.load(Relaxed) > 0, "{policy:?}: {covered:?}");
+    } = covered;
+    assert!(!refuses || refused.load(Relaxed) > 0, "{covered:?}");
+    for count in [evicted, duplicates, existing, upgraded, pinned] {
+        assert!(count.load(Relaxed) > 0, "{covered:?}");
     }
-    assert_whole(&manager);
 }
 
 fn run_all(percent: u32, setting: &Setting) {
     let seed = rng::seed();
+    let covered = Covered::default();
     for (number, (policy, duplication, end)) in cases(percent).enumerate() {
         println!("{policy:?}, {duplication:?}");
-        run(setting, policy, duplication, end, seed + number as u64);
+        let seed = seed + number as u64;
+        run(setting, policy, duplication, end, seed, &covered);
     }
+    assert_covered(&covered, setting.refuses);
 }
 
 #[test]
@@ -99,6 +106,7 @@ fn blocks_have_one_owner_where_they_are_scarce() {
         blocks: 40,
         threads: 8,
         hold: 12,
+        refuses: true,
     };
     run_all(20, &setting);
 }
@@ -110,6 +118,7 @@ fn blocks_have_one_owner_where_they_are_ample() {
         blocks: 150,
         threads: 8,
         hold: 12,
+        refuses: false,
     };
     run_all(20, &setting);
 }
@@ -121,6 +130,7 @@ fn blocks_have_one_owner_among_64_threads() {
         blocks: 96,
         threads: 64,
         hold: 3,
+        refuses: true,
     };
     run_all(30, &setting);
 }
