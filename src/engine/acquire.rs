@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::SequenceHash;
 use crate::registry::BlockRegistrationHandle;
 use crate::suspension::step;
+use crate::sync::{spin_loop, yield_now};
 
 use super::index::Key;
 use super::prefetch::prefetch_to_write;
@@ -14,7 +15,6 @@ use super::released::Run;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
-use crate::sync::{spin_loop, yield_now};
 
 /// Looks at a block that is inactive, while there is no credit for it, before the
 /// thread lets others run: the credit may be with another match of that very block,

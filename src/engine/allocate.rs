@@ -18,6 +18,7 @@
 use crate::SequenceHash;
 use crate::metrics::Counter;
 use crate::suspension::step;
+use crate::sync::{spin_loop, yield_now};
 
 use super::plane::vacate_inactive;
 use super::prefetch::prefetch_to_write;
@@ -25,7 +26,6 @@ use super::release::Free;
 use super::slot::{NIL, Slot};
 use super::stash::{self, STASHED, Stash};
 use super::store::Store;
-use crate::sync::{spin_loop, yield_now};
 
 /// Tries to find a reserved block before the thread lets others run.
 const SPINS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };

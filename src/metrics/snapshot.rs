@@ -34,7 +34,8 @@ pub struct MetricsSnapshot {
     /// inactive. A race, rarely seen.
     pub eager_primary_to_inactive_total: u64,
     /// Allocations undone because fewer blocks could be evicted than were
-    /// announced. Always 0 unless something is wrong.
+    /// announced: a reservation never comes to nothing, so that this is 0 unless a
+    /// caller has counted one.
     pub allocate_atomic_rollback_total: u64,
     /// Releases of a primary that found it in use again or gone.
     pub release_primary_noop_total: u64,
