@@ -33,6 +33,8 @@ const WINDOW: usize = 16;
 /// told of the pins, once for the operation: when this is dropped.
 pub(super) struct Pins<'a> {
     store: &'a Store,
+    /// The shard of the calling thread.
+    home: usize,
     /// Whether a credit is reserved and not used.
     reserved: bool,
     /// Times the operation has let others run.
@@ -57,6 +59,7 @@ impl<'a> Pins<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
         Self {
             store,
+            home: store.home(),
             reserved: false,
             yields: 0,
             notes: Run::new(),
@@ -128,17 +131,20 @@ impl<'a> Pins<'a> {
 
     /// Reserves a credit for the block at hand: no more than that one, so that no
     /// operation has more credits than it needs blocks.
+    #[inline]
     fn reserve(&mut self) -> bool {
         let store = self.store;
-        let reservation = store.credits.reserve(store.home(), 1);
-        store.adjust_pool_references(reservation.references);
+        let reservation = store.credits.reserve(self.home, 1);
+        if reservation.references != 0 {
+            store.adjust_pool_references(reservation.references);
+        }
         self.reserved = reservation.is_made;
         reservation.is_made
     }
 
     fn push_notes(&mut self) {
         let notes = std::mem::replace(&mut self.notes, Run::new());
-        notes.push_to(&self.store.released[self.store.home()]);
+        notes.push_to(&self.store.released[self.home]);
     }
 }
 
@@ -151,7 +157,7 @@ impl Drop for Pins<'_> {
         }
         if self.reserved {
             // The store is there afterwards: the caller has a reference.
-            self.store.return_credits(self.store.home(), 1);
+            self.store.return_credits(self.home, 1);
         }
     }
 }
@@ -274,6 +280,7 @@ impl Store {
 
     /// Takes or drops references on behalf of the pool, as a reservation asked for.
     /// The caller has a reference of its own.
+    #[cold]
     fn adjust_pool_references(&self, references: i32) {
         for _ in 0..references {
             // SAFETY: the caller has a reference, so the store is alive, in the

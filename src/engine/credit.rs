@@ -132,6 +132,25 @@ impl Share {
         Self(balance | (phase as u64) << 32)
     }
 
+    /// The balance, if the shard is open.
+    #[inline]
+    fn open_balance(self) -> Option<u64> {
+        let phase_and_balance = self.0 & (Self::VERSION - 1);
+        (phase_and_balance < 1 << 32).then_some(phase_and_balance)
+    }
+
+    /// The next version, with `count` more. For an open shard.
+    #[inline]
+    fn plus(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(Self::VERSION + count))
+    }
+
+    /// The next version, with `count` less. For an open shard that has them.
+    #[inline]
+    fn minus(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(Self::VERSION - count))
+    }
+
     #[inline]
     fn balance(self) -> u64 {
         self.0 & 0xFFFF_FFFF
@@ -200,6 +219,7 @@ impl Credits {
         Pot(self.pot.load(Ordering::Acquire))
     }
 
+    #[inline]
     fn share(&self, shard: usize) -> Share {
         Share(self.shards[shard].load(Ordering::Acquire))
     }
@@ -224,11 +244,10 @@ impl Credits {
         let count = u64::from(count);
         loop {
             let share = self.share(home);
-            if share.phase() != Phase::Open || share.balance() < count {
+            if share.open_balance().is_none_or(|balance| balance < count) {
                 return self.reserve_from_pot(home, count);
             }
-            let new = share.next(Phase::Open, share.balance() - count);
-            if self.change_share(home, share, new) {
+            if self.change_share(home, share, share.minus(count)) {
                 return Reservation {
                     is_made: true,
                     references: 0,
@@ -273,13 +292,13 @@ impl Credits {
     /// unless this returns [`Released::Last`], the store may be gone afterwards.
     #[inline]
     pub(super) fn release(&self, home: usize, count: u32) -> Released {
+        let count = u64::from(count);
         loop {
             let share = self.share(home);
-            if share.phase() != Phase::Open {
-                return self.release_to_pot(home, u64::from(count));
+            if share.open_balance().is_none() {
+                return self.release_to_pot(home, count);
             }
-            let new = share.next(Phase::Open, share.balance() + u64::from(count));
-            if self.change_share(home, share, new) {
+            if self.change_share(home, share, share.plus(count)) {
                 return Released::Live;
             }
         }
@@ -294,8 +313,7 @@ impl Credits {
             if !pot.is_folded(home) {
                 let share = self.share(home);
                 if share.phase() == Phase::Open {
-                    let new = share.next(Phase::Open, share.balance() + count);
-                    if self.change_share(home, share, new) {
+                    if self.change_share(home, share, share.plus(count)) {
                         return Released::Live;
                     }
                 } else {

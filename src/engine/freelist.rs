@@ -39,6 +39,9 @@ struct Line([AtomicU64; 8]);
 
 /// One shard: the levels of one bitmap, the widest first.
 struct Bitmap {
+    /// The leaf where a search begins. From one thread no leaf below it has a bit
+    /// set; with several this is a guess, and the summaries know better.
+    first: CachePadded<AtomicU32>,
     lines: Box<[Line]>,
     /// Where each level begins, in words; the last level is one word.
     levels: Box<[usize]>,
@@ -61,6 +64,7 @@ impl Bitmap {
             .map(|_| Line(std::array::from_fn(|_| AtomicU64::new(0))))
             .collect();
         Self {
+            first: CachePadded::new(AtomicU32::new(0)),
             lines,
             levels: levels.into(),
         }
@@ -72,6 +76,12 @@ impl Bitmap {
         &self.lines[at / 8].0[at % 8]
     }
 
+    /// A word of the widest level.
+    #[inline]
+    fn leaf(&self, at: usize) -> &AtomicU64 {
+        &self.lines[at / 8].0[at % 8]
+    }
+
     /// The words of the widest level: those that hold the blocks.
     fn leaves(&self) -> impl Iterator<Item = &AtomicU64> {
         let count = self.levels.get(1).copied().unwrap_or(1);
@@ -80,7 +90,7 @@ impl Bitmap {
 
     #[inline]
     fn put(&self, bit: usize) {
-        let leaf = self.word(0, bit / FAN_OUT);
+        let leaf = self.leaf(bit / FAN_OUT);
         // Release: what the freeing thread did with the block happens before
         // whoever takes it (the acquire in `take_from`).
         let before = leaf.fetch_or(1 << (bit % FAN_OUT), Ordering::Release);
@@ -97,6 +107,9 @@ impl Bitmap {
 
     /// Sets the summary bits above leaf word `at`.
     fn announce(&self, mut at: usize) {
+        if (at as u32) < self.first.load(Ordering::Relaxed) {
+            self.first.store(at as u32, Ordering::Relaxed);
+        }
         for level in 1..self.levels.len() {
             // AcqRel: see "Summaries are hints".
             let before = self
@@ -143,39 +156,52 @@ impl Bitmap {
     /// Takes up to `max` bits, the lowest first. Returns how many.
     #[inline]
     fn take(&self, max: usize, sink: &mut impl FnMut(u32)) -> usize {
-        let top = self.levels.len() - 1;
+        let mut at = self.first.load(Ordering::Relaxed) as usize;
         let mut taken = 0;
-        while taken < max {
-            let mut at = 0;
-            let mut level = top;
-            // Acquire: pairs with the summaries' releases, so that a set bit
-            // leads to the word it speaks of.
-            let mut word = self.word(level, 0).load(Ordering::Acquire);
-            if word == 0 {
-                return taken;
-            }
-            while level > 0 {
-                at = at * FAN_OUT + word.trailing_zeros() as usize;
-                level -= 1;
-                word = self.word(level, at).load(Ordering::Acquire);
-                if word == 0 {
-                    break;
+        loop {
+            let word = self.leaf(at).load(Ordering::Acquire);
+            if word != 0 {
+                taken += self.take_from(at, word, max - taken, sink);
+                if taken == max {
+                    return taken;
                 }
             }
-            if word == 0 {
-                // The hint above this word was late.
-                self.retract(level, at);
-                continue;
+            match self.find() {
+                Some(next) => at = next,
+                None => return taken,
             }
-            taken += self.take_from(at, word, max - taken, sink);
         }
-        taken
+    }
+
+    /// The lowest leaf that has a bit set, found through the summaries.
+    fn find(&self) -> Option<usize> {
+        let top = self.levels.len() - 1;
+        'top: loop {
+            let mut at = 0;
+            // Acquire: pairs with the summaries' releases, so that a set bit
+            // leads to the word it speaks of.
+            let mut word = self.word(top, 0).load(Ordering::Acquire);
+            if word == 0 {
+                return None;
+            }
+            for level in (0..top).rev() {
+                at = at * FAN_OUT + word.trailing_zeros() as usize;
+                word = self.word(level, at).load(Ordering::Acquire);
+                if word == 0 {
+                    // The hint above this word was late.
+                    self.retract(level, at);
+                    continue 'top;
+                }
+            }
+            self.first.store(at as u32, Ordering::Relaxed);
+            return Some(at);
+        }
     }
 
     /// Takes up to `max` bits of leaf word `at`, last seen as `word`.
     #[inline]
     fn take_from(&self, at: usize, word: u64, max: usize, sink: &mut impl FnMut(u32)) -> usize {
-        let leaf = self.word(0, at);
+        let leaf = self.leaf(at);
         let mut seen = word;
         while seen != 0 {
             let (wanted, count) = lowest(seen, max);

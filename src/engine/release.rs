@@ -34,8 +34,9 @@ impl Store {
         prefetch_to_write(slot);
         // With one pin left this is likely the last, which is one exchange
         // together with the note; the others need not look at the word again.
-        if slot.word().count() == 1 {
-            return Self::unpin_last(slot);
+        let seen = slot.word();
+        if seen.count() == 1 {
+            return Self::unpin_last(slot, seen);
         }
         step!(Unpinning);
         let before = slot.unpin_shared();
@@ -44,9 +45,26 @@ impl Store {
         }
     }
 
-    /// Takes off a pin that is likely the last.
+    /// Takes off a pin that is likely the last, when the word is `seen`.
     #[inline(never)]
-    fn unpin_last(slot: &Slot) {
+    fn unpin_last(slot: &Slot, seen: Word) {
+        // SAFETY: the pin is the caller's until it is taken off, and its credit is
+        // out until it is returned.
+        let store = unsafe { Self::of(slot) };
+        // Nobody is to be asked: neither the plane nor a tracker.
+        if seen.is_plainly_pinned_once() && !store.has_levels() {
+            slot.set_stash(None);
+            if slot.unpin_last(seen).is_ok() {
+                return store.settle(slot, seen);
+            }
+        }
+        Self::unpin_asking(slot);
+    }
+
+    /// Takes off a pin that is likely the last, after everything that is to be done
+    /// before that.
+    #[inline(never)]
+    fn unpin_asking(slot: &Slot) {
         // SAFETY: the pin is the caller's until `LastPin` takes it off.
         let store = unsafe { Self::of(slot) };
         // Takes it off even if the user's frequency tracker panics.
@@ -89,15 +107,7 @@ impl Store {
             if seen.is_primary() && !seen.resets() {
                 slot.set_stash(None);
                 match slot.unpin_last(seen) {
-                    Ok(()) => {
-                        step!(Unpinned);
-                        let home = store.home();
-                        if !seen.is_noted() {
-                            store.released[home].push(slot);
-                        }
-                        step!(Noted);
-                        return store.return_credit(home);
-                    }
+                    Ok(()) => return store.settle(slot, seen),
                     Err(now) => seen = now,
                 }
             } else {
@@ -107,6 +117,18 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Finishes an unpin that was the last, when the word was `seen` before it.
+    #[inline]
+    fn settle(&self, slot: &Slot, seen: Word) {
+        step!(Unpinned);
+        let home = self.home();
+        if !seen.is_noted() {
+            self.released[home].push(slot);
+        }
+        step!(Noted);
+        self.return_credit(home);
     }
 
     /// Finishes an unpin that turned out to be the last, when the word was
@@ -192,10 +214,10 @@ impl Store {
     /// more of them, or a reference.
     #[inline]
     pub(super) fn return_credits(&self, home: usize, count: u32) {
-        let store = self.as_ptr();
         if self.credits.release(home, count) == Released::Last {
-            // SAFETY: the credits said so, and nothing uses the store after.
-            unsafe { Self::drop_pool_reference(store) };
+            // SAFETY: the credits said so: until then the pool's reference keeps
+            // the store, and nothing uses it after.
+            unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }
 }

@@ -127,6 +127,13 @@ impl Word {
         self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
     }
 
+    /// A primary with one pin and nothing else to be said of it: neither noted nor
+    /// to be reset.
+    #[inline]
+    pub(crate) const fn is_plainly_pinned_once(self) -> bool {
+        self.0 & (STATE | RESET | NOTED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
+    }
+
     #[inline]
     pub(crate) const fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
@@ -231,5 +238,16 @@ mod tests {
         assert!(!word.pinned().is_inactive());
         assert!(!Word::new(false).is_inactive());
         assert!(!word.with(State::Duplicate, 0).is_inactive());
+    }
+
+    #[test]
+    fn what_a_plain_pin_is() {
+        let word = Word::new(false).with(State::Primary, 1);
+        assert!(word.is_plainly_pinned_once());
+        assert!(!word.noted().is_plainly_pinned_once());
+        assert!(!word.with_reset(true).is_plainly_pinned_once());
+        assert!(!word.pinned().is_plainly_pinned_once());
+        assert!(!word.unpinned().is_plainly_pinned_once());
+        assert!(!word.with(State::Duplicate, 1).is_plainly_pinned_once());
     }
 }
