@@ -38,6 +38,24 @@ const PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 8 };
 const LONG_PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
 
 impl Store {
+    /// Allocates one block.
+    #[inline]
+    pub(crate) fn allocate_one(&self) -> Option<&Slot> {
+        let home = self.home();
+        // No references: as in `allocate`.
+        if !self.credits.reserve(home, 1).is_made {
+            return None;
+        }
+        step!(CreditsReserved);
+        if let Some(id) = self.free.take_one(home) {
+            self.count_free(1);
+            return Some(&self.slots[id as usize]);
+        }
+        let mut block = None;
+        self.take_reserved(home, 1, |slot| block = Some(slot), |_evicted| {});
+        block
+    }
+
     /// Allocates `count` blocks, or none and returns `false`.
     ///
     /// Calls `sink` with each block, the free ones first, and `evicted` with the
@@ -46,7 +64,7 @@ impl Store {
     pub(crate) fn allocate<'a>(
         &'a self,
         count: usize,
-        mut sink: impl FnMut(&'a Slot),
+        sink: impl FnMut(&'a Slot),
         evicted: impl FnMut(SequenceHash),
     ) -> bool {
         if count == 0 {
@@ -59,14 +77,31 @@ impl Store {
             return false;
         }
         step!(CreditsReserved);
+        self.take_reserved(home, count, sink, evicted);
+        true
+    }
+
+    /// Finds `count` blocks that have been reserved.
+    #[inline]
+    fn take_reserved<'a>(
+        &'a self,
+        home: usize,
+        count: usize,
+        mut sink: impl FnMut(&'a Slot),
+        evicted: impl FnMut(SequenceHash),
+    ) {
         let from_reset = self.take_free(home, count, &mut sink);
         if from_reset == count {
-            self.count(Counter::Allocations, count as u64);
-            self.count(Counter::AllocationsFromReset, count as u64);
+            self.count_free(count as u64);
         } else {
             self.allocate_evicting(home, count, from_reset, sink, evicted);
         }
-        true
+    }
+
+    #[inline]
+    fn count_free(&self, count: u64) {
+        let both = [Counter::Allocations, Counter::AllocationsFromReset];
+        self.metrics.add_each(both.map(|counter| (counter, count)));
     }
 
     /// The rest of an allocation that has reserved `count` blocks and found
@@ -114,9 +149,11 @@ impl Store {
             }
         }
         let evictions = victims.finish(&mut sink, &mut evicted);
-        self.count(Counter::Allocations, (from_reset + evictions) as u64);
-        self.count(Counter::AllocationsFromReset, from_reset as u64);
-        self.count(Counter::Evictions, evictions as u64);
+        self.metrics.add_each([
+            (Counter::Allocations, (from_reset + evictions) as u64),
+            (Counter::AllocationsFromReset, from_reset as u64),
+            (Counter::Evictions, evictions as u64),
+        ]);
     }
 
     /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if

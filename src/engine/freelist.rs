@@ -173,6 +173,27 @@ impl Bitmap {
         }
     }
 
+    /// Takes the lowest bit of the leaf where searches begin, unless that is empty
+    /// or someone else changes it.
+    #[inline]
+    fn take_one(&self) -> Option<u32> {
+        let at = self.first.load(Ordering::Relaxed) as usize;
+        let leaf = self.leaf(at);
+        let seen = leaf.load(Ordering::Relaxed);
+        if seen == 0 {
+            return None;
+        }
+        let rest = seen & (seen - 1);
+        // Acquire: pairs with the release in `put`.
+        leaf.compare_exchange(seen, rest, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        if rest == 0 {
+            step!(LeafEmptied);
+            self.retract(0, at);
+        }
+        Some((at * FAN_OUT) as u32 + seen.trailing_zeros())
+    }
+
     /// The lowest leaf that has a bit set, found through the summaries.
     fn find(&self) -> Option<usize> {
         let top = self.levels.len() - 1;
@@ -267,6 +288,12 @@ impl FreeList {
     #[inline]
     pub(super) fn put(&self, home: usize, id: u32) {
         self.shards[home].put(id as usize);
+    }
+
+    /// Takes a block of the home shard, if one is at hand.
+    #[inline]
+    pub(super) fn take_one(&self, home: usize) -> Option<u32> {
+        self.shards[home].take_one()
     }
 
     /// Takes up to `max` blocks, from the home shard, the unused blocks, and
@@ -425,6 +452,23 @@ mod tests {
             list.take_hidden(usize::MAX, |id| hidden.push(id));
             assert_eq!(hidden, ids);
         }
+    }
+
+    #[test]
+    fn one_at_a_time_the_lowest_comes_first() {
+        let list = FreeList::new(4097, 1);
+        let ids = take(&list, 0, 4097);
+        assert_eq!(list.take_one(0), None);
+        // The leaf at hand is the lowest that got a block.
+        for id in [4096, 64, 70, 3] {
+            list.put(0, id);
+        }
+        assert_eq!(list.take_one(0), Some(3));
+        assert_eq!(list.take_one(0), None, "the next is in another leaf");
+        assert_eq!(take(&list, 0, 1), [64]);
+        assert_eq!(list.take_one(0), Some(70));
+        assert_eq!(take(&list, 0, 2), [4096]);
+        assert_eq!(ids.len(), 4097);
     }
 
     #[test]

@@ -10,13 +10,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// without the vector.
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
-        let mut block = None;
-        self.store.allocate(
-            1,
-            |slot| block = Some(MutableBlock::new(slot)),
-            |_evicted| {},
-        );
-        block
+        self.store.allocate_one().map(MutableBlock::new)
     }
 
     /// Allocates `count` blocks and appends them to `blocks`, or none and

@@ -94,6 +94,12 @@ impl BlockPoolMetrics {
         self.counters.add(c, n);
     }
 
+    /// Adds to several counters.
+    #[inline]
+    pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
+        self.counters.add_each(additions);
+    }
+
     /// Reads a counter.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
         self.counters.sum(c)

@@ -104,13 +104,25 @@ impl Stripes {
     /// handed on with Release and Acquire.
     #[inline]
     pub(crate) fn add(&self, c: Counter, n: u64) {
+        self.add_each([(c, n)]);
+    }
+
+    /// Adds to several counters, for this thread. As [`add`](Self::add), with the
+    /// row looked up once.
+    #[inline]
+    pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
         let index = thread::index();
         if index < SHARED {
-            let count = &self.rows[index][c as usize];
-            let sum = count.load(Ordering::Relaxed).wrapping_add(n);
-            count.store(sum, c.write_ordering());
+            let row = &self.rows[index];
+            for (c, n) in additions {
+                let count = &row[c as usize];
+                let sum = count.load(Ordering::Relaxed).wrapping_add(n);
+                count.store(sum, c.write_ordering());
+            }
         } else {
-            self.rows[SHARED][c as usize].fetch_add(n, c.write_ordering());
+            for (c, n) in additions {
+                self.rows[SHARED][c as usize].fetch_add(n, c.write_ordering());
+            }
         }
     }
 
