@@ -51,6 +51,17 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
         // SAFETY: as above.
         unsafe { Store::of(self.slot()) }
     }
+
+    /// Hands the pin over, if the block is `store`'s; else drops it.
+    #[inline]
+    pub(crate) fn into_slot_of(self, store: &Store) -> Option<&Slot> {
+        let index = self.slot().id() as usize;
+        if !std::ptr::eq(self.store(), store) {
+            return None;
+        }
+        std::mem::forget(self);
+        Some(store.slot(index))
+    }
 }
 
 impl<T: BlockMetadata + Sync> ImmutableBlock<T> {

@@ -48,6 +48,17 @@ impl<T: BlockMetadata> MutableBlock<T> {
         unsafe { Store::of(self.slot()) }
     }
 
+    /// Hands the block over, if the block is `store`'s; else drops it.
+    #[inline]
+    pub(crate) fn into_slot_of(self, store: &Store) -> Option<&Slot> {
+        let index = self.slot().id() as usize;
+        if !std::ptr::eq(self.store(), store) {
+            return None;
+        }
+        std::mem::forget(self);
+        Some(store.slot(index))
+    }
+
     fn into_slot(self) -> NonNull<Slot> {
         let slot = self.slot;
         std::mem::forget(self);

@@ -29,14 +29,14 @@ const WINDOW: usize = 16;
 /// The pins of one operation.
 ///
 /// An inactive block is pinned with a credit that has been reserved before, see
-/// [`credit`](super::credit). A credit left over is returned, and the policy is
+/// [`credit`](super::credit). Credits left over are returned, and the policy is
 /// told of the pins, once for the operation: when this is dropped.
 pub(super) struct Pins<'a> {
     store: &'a Store,
     /// The shard of the calling thread.
     home: usize,
-    /// Whether a credit is reserved and not used.
-    reserved: bool,
+    /// Credits that are reserved and not used.
+    reserved: u32,
     /// Times the operation has let others run.
     yields: u32,
     /// Blocks that came into use again, of which the policy is to be told.
@@ -60,18 +60,19 @@ impl<'a> Pins<'a> {
         Self {
             store,
             home: store.home(),
-            reserved: false,
+            reserved: 0,
             yields: 0,
             notes: Run::new(),
         }
     }
 
-    /// Pins the primary of a hash, unless there is none or it is promised.
+    /// Pins the primary of a hash, unless there is none or it is promised. The
+    /// primaries of `next` are likely to be pinned next.
     #[inline]
-    fn pin(&mut self, key: Key) -> Option<&'a Slot> {
+    fn pin(&mut self, key: Key, next: &[Key]) -> Option<&'a Slot> {
         loop {
             let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
-            match self.pin_seen(slot, seen, key.hash) {
+            match self.pin_seen(slot, seen, key.hash, next) {
                 Pin::Made => return Some(slot),
                 Pin::Gone => {}
                 Pin::Promised => return None,
@@ -79,15 +80,22 @@ impl<'a> Pins<'a> {
         }
     }
 
-    /// Pins a primary of `hash` whose word was `seen`.
+    /// Pins a primary of `hash` whose word was `seen`. The primaries of `next` are
+    /// likely to be pinned next.
     #[inline]
-    pub(super) fn pin_seen(&mut self, slot: &'a Slot, mut seen: Word, hash: SequenceHash) -> Pin {
+    pub(super) fn pin_seen(
+        &mut self,
+        slot: &'a Slot,
+        mut seen: Word,
+        hash: SequenceHash,
+        next: &[Key],
+    ) -> Pin {
         let generation = seen.generation();
         let mut drained = false;
         let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
-            if resurrects && !self.reserved && !self.reserve() {
+            if resurrects && self.reserved == 0 && !self.reserve(slot, next) {
                 if looks < LOOKS {
                     looks += 1;
                     spin_loop();
@@ -114,7 +122,7 @@ impl<'a> Pins<'a> {
                 continue;
             }
             step!(Pinned);
-            self.reserved &= !resurrects;
+            self.reserved -= u32::from(resurrects);
             if notes && !seen.is_noted() {
                 self.notes.add(slot);
             }
@@ -129,16 +137,36 @@ impl<'a> Pins<'a> {
         Pin::Gone
     }
 
-    /// Reserves a credit for the block at hand: no more than that one, so that no
-    /// operation has more credits than it needs blocks.
-    #[inline]
-    fn reserve(&mut self) -> bool {
+    /// Reserves a credit for the inactive block at hand, and one for every other block
+    /// that is seen to be inactive among the primaries of `next`; or if there are not
+    /// as many, for the one at hand; or none.
+    ///
+    /// No operation is to have more credits than it needs blocks, so the same block
+    /// counts once.
+    #[inline(never)]
+    fn reserve(&mut self, slot: &Slot, next: &[Key]) -> bool {
         let store = self.store;
-        let reservation = store.credits.reserve(self.home, 1);
+        let bit = |slot: &Slot| 1_u64 << (slot.id() % 64);
+        // A bit for each block, by its number: two that meet are taken for one.
+        let mut counted = bit(slot);
+        for key in next {
+            match store.index.first(&store.slots, *key) {
+                Some(slot) if slot.word().is_inactive() && slot.hash() == key.hash => {
+                    counted |= bit(slot);
+                }
+                _ => {}
+            }
+        }
+        self.reserve_credits(counted.count_ones()) || self.reserve_credits(1)
+    }
+
+    fn reserve_credits(&mut self, count: u32) -> bool {
+        let store = self.store;
+        let reservation = store.credits.reserve(self.home, count);
         if reservation.references != 0 {
             store.adjust_pool_references(reservation.references);
         }
-        self.reserved = reservation.is_made;
+        self.reserved += count * u32::from(reservation.is_made);
         reservation.is_made
     }
 
@@ -155,9 +183,9 @@ impl Drop for Pins<'_> {
         if !self.notes.is_empty() {
             self.push_notes();
         }
-        if self.reserved {
+        if self.reserved > 0 {
             // The store is there afterwards: the caller has a reference.
-            self.store.return_credits(self.home, 1);
+            self.store.return_credits(self.home, self.reserved);
         }
     }
 }
@@ -201,12 +229,15 @@ impl Store {
         let mut pins = Pins::new(self);
         let mut matched = 0;
         'hashes: for window in hashes.chunks(WINDOW) {
-            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
-                let Some(slot) = pins.pin(key) else {
+            let mut keys = [MaybeUninit::uninit(); WINDOW];
+            let mut keys = self.fetched(window, &mut keys);
+            while let [key, next @ ..] = keys {
+                let Some(slot) = pins.pin(*key, next) else {
                     break 'hashes;
                 };
                 sink(slot);
                 matched += 1;
+                keys = next;
             }
         }
         matched
@@ -221,8 +252,11 @@ impl Store {
     ) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
-            for &key in self.fetched(window, &mut [MaybeUninit::uninit(); WINDOW]) {
-                sink(pins.pin(key));
+            let mut keys = [MaybeUninit::uninit(); WINDOW];
+            let mut keys = self.fetched(window, &mut keys);
+            while let [key, next @ ..] = keys {
+                sink(pins.pin(*key, next));
+                keys = next;
             }
         }
     }
@@ -230,7 +264,7 @@ impl Store {
     /// Pins the primary of a hash.
     #[inline]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<&Slot> {
-        Pins::new(self).pin(self.key(hash))
+        Pins::new(self).pin(self.key(hash), &[])
     }
 
     /// Where to find a block the caller holds if it is a duplicate: its slot

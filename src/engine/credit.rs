@@ -232,9 +232,7 @@ impl Credits {
 
     #[inline]
     fn change_share(&self, shard: usize, seen: Share, new: Share) -> bool {
-        self.shards[shard]
-            .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        change(&self.shards[shard], seen, new)
     }
 
     /// Reserves `count` credits or none. If none, then at some instant of the call
@@ -242,12 +240,13 @@ impl Credits {
     #[inline]
     pub(super) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
+        let word = &self.shards[home];
         loop {
-            let share = self.share(home);
+            let share = Share(word.load(Ordering::Acquire));
             if share.open_balance().is_none_or(|balance| balance < count) {
                 return self.reserve_from_pot(home, count);
             }
-            if self.change_share(home, share, share.minus(count)) {
+            if change(word, share, share.minus(count)) {
                 return Reservation {
                     is_made: true,
                     references: 0,
@@ -293,12 +292,13 @@ impl Credits {
     #[inline]
     pub(super) fn release(&self, home: usize, count: u32) -> Released {
         let count = u64::from(count);
+        let word = &self.shards[home];
         loop {
-            let share = self.share(home);
+            let share = Share(word.load(Ordering::Acquire));
             if share.open_balance().is_none() {
                 return self.release_to_pot(home, count);
             }
-            if self.change_share(home, share, share.plus(count)) {
+            if change(word, share, share.plus(count)) {
                 return Released::Live;
             }
         }
@@ -492,6 +492,12 @@ impl Credits {
         }
         Snapshot(words)
     }
+}
+
+#[inline]
+fn change(word: &AtomicU64, seen: Share, new: Share) -> bool {
+    word.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
 }
 
 /// What came of a reservation.

@@ -88,20 +88,16 @@ impl Bitmap {
         self.lines.iter().flat_map(|line| &line.0).take(count)
     }
 
+    /// Sets bits of leaf word `at`.
     #[inline]
-    fn put(&self, bit: usize) {
-        let leaf = self.leaf(bit / FAN_OUT);
-        // Release: what the freeing thread did with the block happens before
-        // whoever takes it (the acquire in `take_from`).
-        let before = leaf.fetch_or(1 << (bit % FAN_OUT), Ordering::Release);
-        debug_assert_eq!(
-            before & 1 << (bit % FAN_OUT),
-            0,
-            "block {bit} was freed twice"
-        );
+    fn put(&self, at: usize, bits: u64) {
+        // Release: what the freeing thread did with the blocks happens before
+        // whoever takes them (the acquire in `take_from`).
+        let before = self.leaf(at).fetch_or(bits, Ordering::Release);
+        debug_assert_eq!(before & bits, 0, "a block in {at} was freed twice");
         if before == 0 {
             step!(LeafSet);
-            self.announce(bit / FAN_OUT);
+            self.announce(at);
         }
     }
 
@@ -287,7 +283,8 @@ impl FreeList {
     /// Frees a block. For its exclusive owner.
     #[inline]
     pub(super) fn put(&self, home: usize, id: u32) {
-        self.shards[home].put(id as usize);
+        let id = id as usize;
+        self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT));
     }
 
     /// Takes a block of the home shard, if one is at hand.
@@ -384,6 +381,48 @@ impl FreeList {
     }
 }
 
+/// Blocks to be freed in one shard: neighbours together. The last of them when this
+/// is dropped.
+pub(super) struct Puts<'a> {
+    bitmap: &'a Bitmap,
+    leaf: usize,
+    bits: u64,
+}
+
+impl<'a> Puts<'a> {
+    pub(super) fn new(list: &'a FreeList, home: usize) -> Self {
+        Self {
+            bitmap: &list.shards[home],
+            leaf: 0,
+            bits: 0,
+        }
+    }
+
+    /// Frees a block, soon. For its exclusive owner.
+    #[inline]
+    pub(super) fn add(&mut self, id: u32) {
+        let id = id as usize;
+        if self.leaf != id / FAN_OUT {
+            self.flush();
+            self.leaf = id / FAN_OUT;
+        }
+        self.bits |= 1 << (id % FAN_OUT);
+    }
+
+    fn flush(&mut self) {
+        if self.bits != 0 {
+            self.bitmap.put(self.leaf, self.bits);
+            self.bits = 0;
+        }
+    }
+}
+
+impl Drop for Puts<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// What [`FreeList::take`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
@@ -429,6 +468,19 @@ mod tests {
                 stolen: 1
             }
         );
+    }
+
+    #[test]
+    fn blocks_put_together_are_all_there() {
+        let list = FreeList::new(4097, 2);
+        take(&list, 0, 4097);
+        let ids = [0, 1, 63, 64, 4096, 7, 130];
+        let mut puts = Puts::new(&list, 1);
+        ids.into_iter().for_each(|id| puts.add(id));
+        drop(puts);
+        assert_eq!(take(&list, 1, 99), [0, 1, 7, 63, 64, 130, 4096]);
+        drop(Puts::new(&list, 1));
+        assert_eq!(list.len(), 0);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Store {
                 }
                 Err(existing) => existing,
             };
-            match Pins::new(self).pin_seen(primary, seen, key.hash) {
+            match Pins::new(self).pin_seen(primary, seen, key.hash, &[]) {
                 Pin::Made => {}
                 Pin::Gone => continue,
                 Pin::Promised => {

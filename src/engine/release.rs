@@ -38,6 +38,12 @@ impl Store {
         if seen.count() == 1 {
             return Self::unpin_last(slot, seen);
         }
+        Self::unpin_shared(slot);
+    }
+
+    /// Takes off a pin that is likely one of several.
+    #[inline]
+    pub(super) fn unpin_shared(slot: &Slot) {
         step!(Unpinning);
         let before = slot.unpin_shared();
         if before.count() == 1 {

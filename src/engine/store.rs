@@ -115,6 +115,12 @@ impl Store {
         self.slots.len()
     }
 
+    /// The slot of this number.
+    #[inline]
+    pub(crate) fn slot(&self, at: usize) -> &Slot {
+        &self.slots[at]
+    }
+
     /// The calling thread's shard.
     #[inline]
     pub(super) fn home(&self) -> usize {
