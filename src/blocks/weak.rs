@@ -18,8 +18,9 @@ use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 pub struct WeakBlock<T: BlockMetadata> {
     store: Arc<Store>,
     handle: BlockRegistrationHandle,
-    /// Where it was, if it was a duplicate: matches do not find those.
-    duplicate: Option<(u32, u32)>,
+    /// Where it was: the first place to look, and the only one for a duplicate, which
+    /// matches do not find.
+    address: (u32, u32),
     tier: PhantomData<fn() -> T>,
 }
 
@@ -29,7 +30,7 @@ impl<T: BlockMetadata> WeakBlock<T> {
         Self {
             store: store.reference(),
             handle: store.handle_of(slot),
-            duplicate: Store::duplicate_address(slot),
+            address: Store::address(slot),
             tier: PhantomData,
         }
     }
@@ -45,13 +46,10 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
     /// available block is promised to other calls under way. Not counted as an
     /// access.
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
-        if let Some(address) = self.duplicate
-            && let Some(slot) = self.store.pin_duplicate(address, self.sequence_hash())
-        {
-            return Some(Self::upgraded(slot));
-        }
+        let hash = self.sequence_hash();
         self.store
-            .match_one(self.sequence_hash())
+            .pin_held(self.address, hash)
+            .or_else(|| self.store.match_one(hash))
             .map(Self::upgraded)
     }
 
@@ -66,7 +64,7 @@ impl<T: BlockMetadata> Clone for WeakBlock<T> {
         Self {
             store: Arc::clone(&self.store),
             handle: self.handle.clone(),
-            duplicate: self.duplicate,
+            address: self.address,
             tier: PhantomData,
         }
     }

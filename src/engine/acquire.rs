@@ -228,7 +228,9 @@ impl Store {
     ) -> usize {
         let mut pins = Pins::new(self);
         let mut matched = 0;
-        'hashes: for window in hashes.chunks(WINDOW) {
+        // The first alone: mostly, a prompt has no block here at all, or many.
+        let (first, rest) = hashes.split_at(hashes.len().min(1));
+        'hashes: for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
             let mut keys = self.fetched(window, &mut keys);
             while let [key, next @ ..] = keys {
@@ -267,22 +269,21 @@ impl Store {
         Pins::new(self).pin(self.key(hash), &[])
     }
 
-    /// Where to find a block the caller holds if it is a duplicate: its slot
-    /// and generation.
-    pub(crate) fn duplicate_address(slot: &Slot) -> Option<(u32, u32)> {
-        let word = slot.word();
-        (word.state() == State::Duplicate).then(|| (slot.id(), word.generation()))
+    /// Where to find a block the caller holds: its slot and generation.
+    pub(crate) fn address(slot: &Slot) -> (u32, u32) {
+        (slot.id(), slot.word().generation())
     }
 
-    /// Pins the duplicate of `hash` at this address if it is still held.
-    pub(crate) fn pin_duplicate(
+    /// Pins the block of `hash` at this address, primary or duplicate, if it is still
+    /// held.
+    pub(crate) fn pin_held(
         &self,
         (id, generation): (u32, u32),
         hash: SequenceHash,
     ) -> Option<&Slot> {
         let slot = &self.slots[id as usize];
         let mut seen = slot.word();
-        while seen.state() == State::Duplicate
+        while matches!(seen.state(), State::Primary | State::Duplicate)
             && seen.generation() == generation
             && seen.count() > 0
         {

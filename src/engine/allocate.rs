@@ -37,65 +37,59 @@ const PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 8 };
 /// Pauses between two tries while the plane is seen to be taken.
 const LONG_PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
 
-impl Store {
-    /// Allocates one block.
-    #[inline]
-    pub(crate) fn allocate_one(&self) -> Option<&Slot> {
-        let home = self.home();
-        // No references: as in `allocate`.
-        if !self.credits.reserve(home, 1).is_made {
-            return None;
-        }
-        step!(CreditsReserved);
-        if let Some(id) = self.free.take_one(home) {
-            self.count_free(1);
-            return Some(&self.slots[id as usize]);
-        }
-        let mut block = None;
-        self.take_reserved(home, 1, |slot| block = Some(slot), |_evicted| {});
-        block
-    }
+/// Blocks that have been reserved: an allocation that has been decided. What is not
+/// taken is given back when this is dropped.
+pub(crate) struct Reserved<'a> {
+    store: &'a Store,
+    home: usize,
+    count: usize,
+}
 
-    /// Allocates `count` blocks, or none and returns `false`.
-    ///
-    /// Calls `sink` with each block, the free ones first, and `evicted` with the
-    /// hash of each that was evicted, in the policy's order.
+impl<'a> Reserved<'a> {
+    /// Takes the blocks. Calls `sink` with each, the free ones first, and `evicted`
+    /// with the hash of each that was evicted, in the policy's order.
     #[inline]
-    pub(crate) fn allocate<'a>(
-        &'a self,
-        count: usize,
-        sink: impl FnMut(&'a Slot),
-        evicted: impl FnMut(SequenceHash),
-    ) -> bool {
-        if count == 0 {
-            return true;
+    pub(crate) fn take(self, mut sink: impl FnMut(&'a Slot), evicted: impl FnMut(SequenceHash)) {
+        let Self { store, home, count } = self;
+        std::mem::forget(self);
+        if count == 1
+            && let Some(id) = store.free.take_one(home)
+        {
+            store.count_free(1);
+            return sink(&store.slots[id as usize]);
         }
+        let from_reset = store.take_free(home, count, &mut sink);
+        if from_reset == count {
+            store.count_free(count as u64);
+        } else {
+            store.allocate_evicting(home, count, from_reset, sink, evicted);
+        }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        // The store is there afterwards: the caller has a manager.
+        self.store.return_credits(self.home, self.count as u32);
+    }
+}
+
+impl Store {
+    /// Reserves `count` blocks or none: this decides an allocation.
+    #[inline]
+    pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
         let home = self.home();
         // The caller has a manager, so the store is not retired, and a reservation
         // asks for no references.
         if count > self.slots.len() || !self.credits.reserve(home, count as u32).is_made {
-            return false;
+            return None;
         }
         step!(CreditsReserved);
-        self.take_reserved(home, count, sink, evicted);
-        true
-    }
-
-    /// Finds `count` blocks that have been reserved.
-    #[inline]
-    fn take_reserved<'a>(
-        &'a self,
-        home: usize,
-        count: usize,
-        mut sink: impl FnMut(&'a Slot),
-        evicted: impl FnMut(SequenceHash),
-    ) {
-        let from_reset = self.take_free(home, count, &mut sink);
-        if from_reset == count {
-            self.count_free(count as u64);
-        } else {
-            self.allocate_evicting(home, count, from_reset, sink, evicted);
-        }
+        Some(Reserved {
+            store: self,
+            home,
+            count,
+        })
     }
 
     #[inline]

@@ -10,7 +10,11 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// without the vector.
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
-        self.store.allocate_one().map(MutableBlock::new)
+        let mut block = None;
+        self.store
+            .reserve(1)?
+            .take(|slot| block = Some(MutableBlock::new(slot)), |_evicted| {});
+        block
     }
 
     /// Allocates `count` blocks and appends them to `blocks`, or none and
@@ -43,12 +47,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> bool {
         // Before there is memory for them: a count out of all reason is refused,
         // not attempted.
-        if count > self.total_blocks() {
+        let Some(reserved) = self.store.reserve(count) else {
             return false;
-        }
+        };
         blocks.reserve(count);
-        self.store
-            .allocate(count, |slot| blocks.push(MutableBlock::new(slot)), evicted)
+        reserved.take(|slot| blocks.push(MutableBlock::new(slot)), evicted);
+        true
     }
 
     /// Drops all of `blocks`, in their order, and leaves the vector empty. As

@@ -77,8 +77,10 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// ones included, are never refused. Lock-free; the only heap allocation is
     /// the vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
-        let mut blocks = Vec::new();
-        self.allocate_into(count, &mut blocks).then_some(blocks)
+        let reserved = self.store.reserve(count)?;
+        let mut blocks = Vec::with_capacity(count);
+        reserved.take(|slot| blocks.push(MutableBlock::new(slot)), |_evicted| {});
+        Some(blocks)
     }
 
     /// As [`allocate_blocks`](Self::allocate_blocks), with the hashes of the
