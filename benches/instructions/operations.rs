@@ -1,0 +1,93 @@
+//! The operations and their limits: the one place to change when one of them
+//! becomes faster, or has a reason to become slower.
+//!
+//! Limits are instructions a block, 3 to 5 % above what
+//! `cargo bench --bench instructions -- --table` prints: run it three times, and
+//! take the highest, since the keys of the hash tables differ from run to run.
+
+/// An operation that is measured.
+pub struct Operation {
+    /// The benchmark's function and case.
+    pub name: &'static str,
+    /// For the reader of the table.
+    pub what: &'static str,
+    /// Blocks (or calls, or hashes: what `what` says) that one run comes to.
+    pub blocks: u64,
+    /// The limit of the methods that the reference has too, a block.
+    pub drop_in: Option<f64>,
+    /// The limit of the methods that only this crate has, a block: those that
+    /// allocate nothing, and the audit.
+    pub own: Option<f64>,
+}
+
+const fn operation(
+    name: &'static str,
+    what: &'static str,
+    blocks: u64,
+    drop_in: Option<f64>,
+    own: Option<f64>,
+) -> Operation {
+    Operation {
+        name,
+        what,
+        blocks,
+        drop_in,
+        own,
+    }
+}
+
+#[rustfmt::skip]
+pub const OPERATIONS: &[Operation] = &[
+    // name, what, blocks, limit a block: drop-in methods, own methods
+    operation("allocate_1.lru", "allocate 1 + drop", 1_000, Some(1e9), Some(1e9)),
+    operation("allocate_32.lru", "allocate 32 + drop", 3_200, Some(1e9), Some(1e9)),
+    operation("match_active.lru", "match 32 active + drop", 3_200, Some(1e9), Some(1e9)),
+    operation("match_inactive.lru", "match 32 inactive + drop, LRU", 3_200, Some(1e9), Some(1e9)),
+    operation("match_inactive.multi_lru", "match 32 inactive + drop, multi-level LRU, frequency tracker", 3_200, Some(1e9), Some(1e9)),
+    operation("match_inactive.lineage_tick", "match 32 inactive + drop, lineage by tick", 3_200, Some(1e9), Some(1e9)),
+    operation("match_miss.lru", "match 32, a miss at the first; a call", 1_000, Some(1e9), Some(1e9)),
+    operation("scan_matches.lru", "scan_matches of 32 inactive + drop", 3_200, Some(1e9), None),
+    operation("lifecycle.lru", "full lifecycle of 32 under eviction, LRU", 3_200, Some(1e9), Some(1e9)),
+    operation("lifecycle.multi_lru", "full lifecycle of 32 under eviction, multi-level LRU", 3_200, Some(1e9), Some(1e9)),
+    operation("lifecycle.lineage_tick", "full lifecycle of 32 under eviction, lineage by tick", 3_200, Some(1e9), Some(1e9)),
+    operation("lifecycle.lineage_fifo", "full lifecycle of 32 under eviction, lineage by FIFO", 3_200, Some(1e9), Some(1e9)),
+    operation("mixed.lru", "mixed requests of 32, LRU", 3_200, Some(1e9), Some(1e9)),
+    operation("mixed.lineage_tick", "mixed requests of 32, lineage by tick", 3_200, Some(1e9), Some(1e9)),
+    operation("register_duplicates.allow", "register 32 duplicates, allowed, + drop", 3_200, Some(1e9), Some(1e9)),
+    operation("register_duplicates.reject", "register 32 duplicates, rejected, + drop", 3_200, Some(1e9), Some(1e9)),
+    operation("clone_guard.lru", "clone + drop", 1_000, Some(1e9), None),
+    operation("upgrade.active", "upgrade a weak guard of an active block + drop", 1_000, Some(1e9), None),
+    operation("upgrade.inactive", "upgrade a weak guard of an inactive block + drop", 1_000, Some(1e9), None),
+    operation("touch.tracker", "touch", 3_200, Some(1e9), None),
+    operation("check_presence.lru", "check_presence of 32; a hash", 3_200, Some(1e9), None),
+    operation("register_handle.new", "register a hash without a block + drop the handle", 1_000, Some(1e9), None),
+    operation("first_allocation.lru", "first allocation of a pool, of 32", 32, Some(1e9), None),
+    operation("evict_pool.lru", "allocate a full pool of 4,096, which evicts all, LRU", 4_096, Some(1e9), Some(1e9)),
+    operation("evict_pool.lineage_tick", "allocate a full pool of 4,096, which evicts all, lineage by tick", 4_096, Some(1e9), Some(1e9)),
+    operation("reset_pool.lru", "reset_inactive_pool of 4,096 inactive blocks, LRU", 4_096, Some(1e9), None),
+    operation("reset_pool.lineage_tick", "reset_inactive_pool of 4,096 inactive blocks, lineage by tick", 4_096, Some(1e9), None),
+    operation("reset_pool.empty", "reset_inactive_pool of 4,096 free blocks (here: a sweep)", 4_096, Some(1e9), None),
+    operation("refused.lru", "an allocation refused; a call", 1_000, Some(1e9), None),
+    operation("grow_registry.from_empty", "register 32,768 hashes without blocks in an empty registry", 32_768, Some(1e9), None),
+    operation("build_manager.lru", "build a manager of 4,096 blocks, LRU", 4_096, Some(1e9), None),
+    operation("build_manager.lineage_tick", "build a manager of 4,096 blocks, lineage by tick", 4_096, Some(1e9), None),
+    operation("snapshot.lru", "metrics snapshot of a pool of 4,096; a call", 10, Some(1e9), None),
+    operation("halve_counters.tracker", "halve the counters of a tracker for 4,096 hashes; a halving", 16, Some(1e9), None),
+    operation("audit.lru", "audit of a pool of 4,096, LRU", 4_096, None, Some(1e9)),
+    operation("audit.lineage_tick", "audit of a pool of 4,096, lineage by tick", 4_096, None, Some(1e9)),
+];
+
+impl Operation {
+    pub fn named(name: &str) -> &'static Self {
+        OPERATIONS
+            .iter()
+            .find(|operation| operation.name == name)
+            .unwrap_or_else(|| panic!("{name} is not among the operations"))
+    }
+
+    /// The limit of a run.
+    pub fn limit(&self, a_block: Option<f64>) -> u64 {
+        let a_block = a_block.unwrap_or_else(|| panic!("{} has no limit", self.name));
+        (a_block * self.blocks as f64) as u64
+    }
+}
