@@ -21,6 +21,8 @@ use super::{NIL, ensure};
 
 /// Entries looked at with every release while a pass is under way.
 const STEPS: u32 = 4;
+/// Entries the front moves over with every release, where it is asked to.
+const TRIMMED: u32 = 2;
 
 /// See the module documentation. Positions are counted from the beginning of
 /// time and wrap; the ring is addressed by their low bits.
@@ -49,6 +51,10 @@ impl ReleaseRing {
         }
     }
 
+    fn index(&self, position: u32) -> u32 {
+        position & (self.ring.len() - 1) as u32
+    }
+
     fn at(&self, position: u32) -> u32 {
         self.ring[position as usize & (self.ring.len() - 1)]
     }
@@ -68,16 +74,24 @@ impl ReleaseRing {
     }
 
     /// Appends `slot`; an entry it had does not count any more.
+    #[inline]
     pub(super) fn push(&mut self, slot: u32) {
+        self.push_and_move(slot, |_, _| {});
+    }
+
+    /// As [`push`](Self::push), and calls `moved` with the old and the new place
+    /// of each entry that the pass under way moves.
+    #[inline]
+    pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) {
         self.len += usize::from(!self.contains(slot));
         self.end = self.place(slot, self.end);
         if self.gap.is_some() || self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2 {
-            self.squeeze();
+            self.squeeze(moved);
         }
     }
 
     /// Does a part of a pass, and begins one if none is under way.
-    fn squeeze(&mut self) {
+    fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) {
         let (mut begin, mut until) = self.gap.unwrap_or((self.front, self.front));
         for _ in 0..STEPS {
             if until == self.end {
@@ -87,7 +101,11 @@ impl ReleaseRing {
                 return;
             }
             if self.counts(until) {
-                begin = self.place(self.at(until), begin);
+                let slot = self.at(until);
+                begin = self.place(slot, begin);
+                if begin != until.wrapping_add(1) {
+                    moved(self.index(until), self.place_of(slot));
+                }
             }
             until = until.wrapping_add(1);
         }
@@ -103,12 +121,7 @@ impl ReleaseRing {
     /// Takes out the slot that was released first.
     pub(super) fn pop(&mut self) -> Option<u32> {
         loop {
-            if let Some((begin, until)) = self.gap
-                && self.front == begin
-            {
-                self.front = until;
-                self.gap = None;
-            }
+            self.skip_gap();
             if self.front == self.end {
                 return None;
             }
@@ -123,12 +136,64 @@ impl ReleaseRing {
         }
     }
 
+    fn skip_gap(&mut self) {
+        if let Some((begin, until)) = self.gap
+            && self.front == begin
+        {
+            self.front = until;
+            self.gap = None;
+        }
+    }
+
+    /// Moves the front over a few entries that do not count: more than a release
+    /// adds, so that a ring whose slots are taken out, and never popped, is
+    /// squeezed only where old entries stay.
+    #[inline]
+    pub(super) fn trim(&mut self) {
+        for _ in 0..TRIMMED {
+            self.skip_gap();
+            if self.front == self.end || self.counts(self.front) {
+                return;
+            }
+            self.front = self.front.wrapping_add(1);
+        }
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// The place of the listed `slot`. From [`front`](Self::front) on, and around,
+    /// places are in order of release.
+    #[inline]
+    pub(super) fn place_of(&self, slot: u32) -> u32 {
+        self.index(self.positions[slot as usize])
+    }
+
+    /// The listed slot at `place`.
+    #[inline]
+    pub(super) fn slot_at(&self, place: u32) -> u32 {
+        self.ring[place as usize]
+    }
+
+    /// The place where the order begins.
+    #[inline]
+    pub(super) fn front(&self) -> u32 {
+        self.index(self.front)
+    }
+
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.positions[slot as usize] != NIL
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The listed slots, in no particular order.
+    pub(super) fn listed(&self) -> impl Iterator<Item = u32> {
+        (0..self.positions.len() as u32).filter(|&slot| self.contains(slot))
     }
 
     /// Verifies that every listed slot has its entry between front and end, and
@@ -145,7 +210,7 @@ impl ReleaseRing {
         for offset in (0..span).filter(|offset| !gap.contains(offset)) {
             counted += usize::from(self.counts(self.front.wrapping_add(offset)));
         }
-        let listed = self.positions.iter().filter(|&&at| at != NIL).count();
+        let listed = self.listed().count();
         ensure(counted == listed && listed == self.len, || {
             format!(
                 "{counted} entries count, {listed} slots are listed, {} said",
