@@ -54,7 +54,7 @@ pub(crate) trait EvictionPolicy: Send {
     /// Whether `slot` is listed.
     fn contains(&self, slot: u32) -> bool;
 
-    /// How many slots are listed.
+    /// How many slots are listed. O(slots), for audits and tests.
     fn len(&self) -> usize;
 
     /// Whether the order of later victims depends on *when* a listed block

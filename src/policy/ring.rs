@@ -15,14 +15,14 @@
 //! the entries that count towards the front and leaves a gap behind them, which
 //! ends where the pass has got to. The ring has four places a slot. A pass begins
 //! at two a slot, looks at four entries a release and is done when it has caught
-//! up with the end, at less than three.
+//! up with the end, at less than three. One that meets nothing that counts until
+//! less than two a slot are left is done as well: where the oldest go first, no
+//! entry is ever moved.
 
 use super::{NIL, ensure};
 
 /// Entries looked at with every release while a pass is under way.
 const STEPS: u32 = 4;
-/// Entries the front moves over with every release, where it is asked to.
-const TRIMMED: u32 = 2;
 
 /// See the module documentation. Positions are counted from the beginning of
 /// time and wrap; the ring is addressed by their low bits.
@@ -34,7 +34,6 @@ pub(super) struct ReleaseRing {
     end: u32,
     /// The gap of the pass under way: entries from `.0` to `.1` do not count.
     gap: Option<(u32, u32)>,
-    len: usize,
 }
 
 impl ReleaseRing {
@@ -47,16 +46,7 @@ impl ReleaseRing {
             front: 0,
             end: 0,
             gap: None,
-            len: 0,
         }
-    }
-
-    fn index(&self, position: u32) -> u32 {
-        position & (self.ring.len() - 1) as u32
-    }
-
-    fn at(&self, position: u32) -> u32 {
-        self.ring[position as usize & (self.ring.len() - 1)]
     }
 
     fn counts(&self, position: u32) -> bool {
@@ -79,33 +69,50 @@ impl ReleaseRing {
         self.push_and_move(slot, |_, _| {});
     }
 
-    /// As [`push`](Self::push), and calls `moved` with the old and the new place
-    /// of each entry that the pass under way moves.
+    /// As [`push`](Self::push), and calls `moved` with the old and the new position
+    /// of each entry that the pass under way moves. Returns whether a part of a pass
+    /// was done; the front is where it was if not.
     #[inline]
-    pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) {
-        self.len += usize::from(!self.contains(slot));
+    pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
         self.end = self.place(slot, self.end);
-        if self.gap.is_some() || self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2 {
+        let squeezes = self.gap.is_some() || self.is_half_full();
+        if squeezes {
             self.squeeze(moved);
         }
+        squeezes
     }
 
-    /// Does a part of a pass, and begins one if none is under way.
+    fn is_half_full(&self) -> bool {
+        self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2
+    }
+
+    /// Does a part of a pass, and begins one if none is under way. The pass is done
+    /// when its gap reaches the end, or when it has found so little to keep that the
+    /// ring is no longer half full.
+    #[inline(never)]
     fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) {
         let (mut begin, mut until) = self.gap.unwrap_or((self.front, self.front));
         for _ in 0..STEPS {
             if until == self.end {
-                // The gap reaches the end: the pass is done.
                 self.end = begin;
                 self.gap = None;
                 return;
             }
             if self.counts(until) {
-                let slot = self.at(until);
-                begin = self.place(slot, begin);
-                if begin != until.wrapping_add(1) {
-                    moved(self.index(until), self.place_of(slot));
+                if begin == self.front {
+                    self.front = until;
+                    begin = until;
+                    if !self.is_half_full() {
+                        self.gap = None;
+                        return;
+                    }
                 }
+                let slot = self.at(until);
+                let next = self.place(slot, begin);
+                if begin != until {
+                    moved(until, self.positions[slot as usize]);
+                }
+                begin = next;
             }
             until = until.wrapping_add(1);
         }
@@ -114,14 +121,18 @@ impl ReleaseRing {
 
     /// Takes `slot` out, if it is listed.
     pub(super) fn remove(&mut self, slot: u32) {
-        self.len -= usize::from(self.contains(slot));
         self.positions[slot as usize] = NIL;
     }
 
     /// Takes out the slot that was released first.
     pub(super) fn pop(&mut self) -> Option<u32> {
         loop {
-            self.skip_gap();
+            if let Some((begin, until)) = self.gap
+                && self.front == begin
+            {
+                self.front = until;
+                self.gap = None;
+            }
             if self.front == self.end {
                 return None;
             }
@@ -130,65 +141,47 @@ impl ReleaseRing {
             if self.counts(position) {
                 let slot = self.at(position);
                 self.positions[slot as usize] = NIL;
-                self.len -= 1;
                 return Some(slot);
             }
         }
     }
 
-    fn skip_gap(&mut self) {
-        if let Some((begin, until)) = self.gap
-            && self.front == begin
-        {
-            self.front = until;
-            self.gap = None;
-        }
-    }
-
-    /// Moves the front over a few entries that do not count: more than a release
-    /// adds, so that a ring whose slots are taken out, and never popped, is
-    /// squeezed only where old entries stay.
+    /// The position of `slot`, if it is listed; until its entry is moved.
     #[inline]
-    pub(super) fn trim(&mut self) {
-        for _ in 0..TRIMMED {
-            self.skip_gap();
-            if self.front == self.end || self.counts(self.front) {
-                return;
-            }
-            self.front = self.front.wrapping_add(1);
-        }
+    pub(super) fn position(&self, slot: u32) -> u32 {
+        self.positions[slot as usize]
     }
 
-    /// How many places there are.
-    pub(super) fn places(&self) -> usize {
-        self.ring.len()
-    }
-
-    /// The place of the listed `slot`. From [`front`](Self::front) on, and around,
-    /// places are in order of release.
+    /// The slot whose entry is at `position`.
     #[inline]
-    pub(super) fn place_of(&self, slot: u32) -> u32 {
-        self.index(self.positions[slot as usize])
+    pub(super) fn at(&self, position: u32) -> u32 {
+        self.ring[self.index(position) as usize]
     }
 
-    /// The listed slot at `place`.
+    /// Where the ring has the entry at `position`.
     #[inline]
-    pub(super) fn slot_at(&self, place: u32) -> u32 {
-        self.ring[place as usize]
+    pub(super) fn index(&self, position: u32) -> u32 {
+        position & (self.ring.len() - 1) as u32
     }
 
-    /// The place where the order begins.
+    /// The position before which nothing is listed.
     #[inline]
     pub(super) fn front(&self) -> u32 {
-        self.index(self.front)
+        self.front
+    }
+
+    /// How many entries there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.len()
     }
 
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.positions[slot as usize] != NIL
     }
 
+    /// How many slots are listed. O(slots).
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.listed().count()
     }
 
     /// The listed slots, in no particular order.
@@ -210,12 +203,9 @@ impl ReleaseRing {
         for offset in (0..span).filter(|offset| !gap.contains(offset)) {
             counted += usize::from(self.counts(self.front.wrapping_add(offset)));
         }
-        let listed = self.listed().count();
-        ensure(counted == listed && listed == self.len, || {
-            format!(
-                "{counted} entries count, {listed} slots are listed, {} said",
-                self.len
-            )
+        let listed = self.len();
+        ensure(counted == listed, || {
+            format!("{counted} entries count, {listed} slots are listed")
         })
     }
 

@@ -50,20 +50,19 @@ impl Bitmap {
         }
     }
 
-    /// Takes `number` out and says whether it was a member.
+    /// Takes `number` out; does nothing if it is no member.
     #[inline]
-    pub(super) fn remove(&mut self, number: u32) -> bool {
+    pub(super) fn remove(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
-        let bit = 1 << (number % 64);
-        let was_member = *word & bit != 0;
-        *word &= !bit;
-        if was_member && *word == 0 {
+        let before = *word;
+        *word &= !(1 << (number % 64));
+        if *word == 0 && before != 0 {
             self.mark_emptied(number as usize / 64);
         }
-        was_member
     }
 
     /// Sets the summary bits of the lowest level's `word`, which was empty.
+    #[inline(never)]
     fn mark_filled(&mut self, word: usize) {
         let mut bit = word;
         for &start in &self.levels[1..] {
@@ -78,6 +77,7 @@ impl Bitmap {
     }
 
     /// Clears the summary bits of the lowest level's `word`, now empty.
+    #[inline(never)]
     fn mark_emptied(&mut self, word: usize) {
         let mut bit = word;
         for &start in &self.levels[1..] {

@@ -42,7 +42,7 @@ impl Leaves for FifoLeaves {
     }
 
     #[inline]
-    fn first(&self) -> Option<u32> {
+    fn first(&mut self) -> Option<u32> {
         self.order.first(0)
     }
 

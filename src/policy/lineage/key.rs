@@ -47,6 +47,23 @@ impl Keys {
     pub(crate) fn of(hash: SequenceHash, slot: u32) -> Self {
         let bits = hash.as_u128();
         let (high, low) = ((bits >> 64) as u64, bits as u64);
+        // Most blocks stand at positions whose children need no wider layout: a few
+        // shifts, and inlined.
+        let width = fragment_width(0);
+        let position = high >> width;
+        if position < MEDIUM - 1 {
+            let current = high << (64 - width) | low >> width;
+            return Self {
+                own: position << width | current & low_mask(width),
+                parent: (position > 0).then(|| (position - 1) << width | low & low_mask(width)),
+            };
+        }
+        Self::of_other(high, low, slot)
+    }
+
+    /// The rest of [`of`](Self::of).
+    #[inline(never)]
+    fn of_other(high: u64, low: u64, slot: u32) -> Self {
         match high >> 62 {
             0 => Self::of_mode::<0>(high, low),
             1 => Self::of_mode::<1>(high, low),

@@ -5,84 +5,151 @@
 //! positions would do; it would also allocate and cost a logarithm at every step.
 //!
 //! Here all listed blocks stand in a [ring](crate::policy::ring) in order of
-//! release, and a [`Bitmap`] says which places of the ring are leaves': a leaf is
+//! release, and a [`Bitmap`] says which entries of the ring are leaves': a leaf is
 //! added or demoted by setting or clearing a bit, and the victim is the first bit
-//! from the front of the ring on. Where the ring squeezes out what is gone, the
-//! bits move with the blocks.
+//! set. Where the ring squeezes out what is gone, the bits move with the blocks.
+//!
+//! # The newest leaf
+//!
+//! A chain that is released from its root adds a leaf and demotes it with the next
+//! block, and one that is evicted adds a leaf that is the next victim. So the bit of
+//! the leaf added last is not set before another is added. Mostly it never is: the
+//! block is demoted by then, or it is known to be before all others, because its
+//! child was.
 
 use super::Leaves;
 use super::bitmap::Bitmap;
-use crate::policy::ensure;
 use crate::policy::ring::ReleaseRing;
+use crate::policy::{NIL, ensure};
 
 pub(crate) struct TickLeaves {
     /// The listed blocks, leaves or not.
     order: ReleaseRing,
-    /// The places of leaves.
-    leaves: Bitmap,
+    /// Where in the ring leaves have their entries.
+    marked: Bitmap,
+    /// A leaf that is not marked, or `NIL`.
+    newest: u32,
+    /// A position before which no leaf is marked.
+    low: u32,
+}
+
+/// Whether position `a` is before position `b`. They are less than a ring apart.
+fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
+}
+
+impl TickLeaves {
+    fn mark_newest(&mut self) {
+        let position = self.order.position(self.newest);
+        self.newest = NIL;
+        self.marked.insert(self.order.index(position));
+        if is_before(position, self.low) {
+            self.low = position;
+        }
+    }
+
+    /// The first leaf that is marked.
+    fn first_marked(&mut self) -> Option<u32> {
+        let from = self.order.index(self.low);
+        let index = self.marked.first_from(from);
+        // Around the end of the ring, if there is none before it.
+        let index = index.or_else(|| self.marked.first_from(0))?;
+        let slot = self.order.at(index);
+        self.low = self.order.position(slot);
+        Some(slot)
+    }
 }
 
 impl Leaves for TickLeaves {
     fn new(block_count: usize) -> Self {
         let order = ReleaseRing::new(block_count);
         Self {
-            leaves: Bitmap::new(order.places()),
+            marked: Bitmap::new(order.capacity()),
+            low: order.front(),
             order,
+            newest: NIL,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn list(&mut self, slot: u32, leaf: bool) {
-        self.order.trim();
-        let leaves = &mut self.leaves;
-        self.order.push_and_move(slot, |from, to| {
-            if leaves.remove(from) {
-                leaves.insert(to);
+        let (marked, low) = (&mut self.marked, &mut self.low);
+        let places = self.order.capacity() as u32 - 1;
+        let squeezed = self.order.push_and_move(slot, |from, to| {
+            if marked.contains(from & places) {
+                marked.remove(from & places);
+                marked.insert(to & places);
+                if is_before(to, *low) {
+                    *low = to;
+                }
             }
         });
+        if squeezed && is_before(*low, self.order.front()) {
+            // Lest it fall behind by more than a ring.
+            *low = self.order.front();
+        }
         if leaf {
             self.add(slot);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlist(&mut self, slot: u32) {
         self.demote(slot);
         self.order.remove(slot);
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, slot: u32) {
-        self.leaves.insert(self.order.place_of(slot));
+        if self.newest != NIL {
+            self.mark_newest();
+        }
+        self.newest = slot;
     }
 
-    #[inline]
+    #[inline(always)]
     fn demote(&mut self, slot: u32) {
-        self.leaves.remove(self.order.place_of(slot));
+        if self.newest == slot {
+            self.newest = NIL;
+        } else {
+            let position = self.order.position(slot);
+            self.marked.remove(self.order.index(position));
+        }
     }
 
-    #[inline]
-    fn first(&self) -> Option<u32> {
-        let place = self.leaves.first_from(self.order.front());
-        // Around the end of the ring, if there is none before it.
-        let place = place.or_else(|| self.leaves.first_from(0))?;
-        Some(self.order.slot_at(place))
+    #[inline(always)]
+    fn first(&mut self) -> Option<u32> {
+        if self.newest != NIL {
+            if is_before(self.order.position(self.newest), self.low) {
+                return Some(self.newest);
+            }
+            self.mark_newest();
+        }
+        self.first_marked()
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.order.contains(slot) && self.leaves.contains(self.order.place_of(slot))
+        let position = self.order.position(slot);
+        position != NIL && (slot == self.newest || self.marked.contains(self.order.index(position)))
     }
 
     fn check(&self) -> Result<usize, String> {
         self.order.check()?;
-        self.leaves.check()?;
-        let marked = self.leaves.count();
-        let leaves = self.order.listed().filter(|&slot| self.contains(slot));
-        let listed = leaves.count();
-        ensure(marked == listed, || {
-            format!("{marked} places are marked as leaves', {listed} are")
+        self.marked.check()?;
+        let mut leaves = 0;
+        for slot in self.order.listed().filter(|&slot| self.contains(slot)) {
+            leaves += 1;
+            let position = self.order.position(slot);
+            ensure(
+                slot == self.newest || !is_before(position, self.low),
+                || format!("leaf {slot} is marked before {}", self.low),
+            )?;
+        }
+        let marked = self.marked.count() + usize::from(self.newest != NIL);
+        ensure(marked == leaves, || {
+            format!("{marked} leaves are marked or newest, {leaves} are listed")
         })?;
-        Ok(marked)
+        Ok(leaves)
     }
 }
 
