@@ -23,6 +23,8 @@ use super::{NIL, ensure};
 
 /// Entries looked at with every release while a pass is under way.
 const STEPS: u32 = 4;
+/// Entries looked at by a trim.
+const TRIMMED: u32 = 64;
 
 /// See the module documentation. Positions are counted from the beginning of
 /// time and wrap; the ring is addressed by their low bits.
@@ -71,7 +73,7 @@ impl ReleaseRing {
 
     /// As [`push`](Self::push), and calls `moved` with the old and the new position
     /// of each entry that the pass under way moves. Returns whether a part of a pass
-    /// was done; the front is where it was if not.
+    /// was done.
     #[inline]
     pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
         self.end = self.place(slot, self.end);
@@ -143,6 +145,22 @@ impl ReleaseRing {
                 self.positions[slot as usize] = NIL;
                 return Some(slot);
             }
+        }
+    }
+
+    /// Moves the front over entries that do not count, a bounded number of them.
+    ///
+    /// For where slots are taken out rather than popped: whatever is left to the
+    /// passes costs more.
+    pub(super) fn trim(&mut self) {
+        if self.gap.is_some() {
+            return;
+        }
+        for _ in 0..TRIMMED {
+            if self.front == self.end || self.counts(self.front) {
+                return;
+            }
+            self.front = self.front.wrapping_add(1);
         }
     }
 

@@ -49,7 +49,9 @@ impl TickLeaves {
     }
 
     /// The first leaf that is marked.
+    #[inline(never)]
     fn first_marked(&mut self) -> Option<u32> {
+        self.order.trim();
         let from = self.order.index(self.low);
         let index = self.marked.first_from(from);
         // Around the end of the ring, if there is none before it.
