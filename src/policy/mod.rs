@@ -63,6 +63,22 @@ pub(crate) trait EvictionPolicy: Send {
     /// drops it when it comes up as a victim.
     fn observes_resurrection(&self) -> bool;
 
+    /// Whether it does not matter in which order listed blocks come into use again,
+    /// as long as no release comes between, nor whether other blocks are listed
+    /// meanwhile that come into use again as well.
+    fn resurrections_commute(&self) -> bool {
+        false
+    }
+
+    /// Whether nothing changes for sure if `slot`, which holds `hash` and is not
+    /// listed, is listed and taken out again; alone, or with others of which the
+    /// same is true. `false` for a listed slot.
+    ///
+    /// Only asked where [resurrections commute](Self::resurrections_commute).
+    fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {
+        false
+    }
+
     /// Whether victims that were popped stay the next ones whatever is listed
     /// later. If so, the engine pops some ahead of need.
     fn hands_out_ahead(&self) -> bool {

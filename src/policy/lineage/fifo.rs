@@ -13,6 +13,8 @@ pub(crate) struct FifoLeaves {
 }
 
 impl Leaves for FifoLeaves {
+    const COMMUTES: bool = false;
+
     fn new(block_count: usize) -> Self {
         Self {
             order: Lists::new(block_count, 1),

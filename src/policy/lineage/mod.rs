@@ -72,6 +72,8 @@ use nodes::{Node, Nodes};
 /// It hears of every block that is listed or taken out, leaf or not, so that
 /// it can tie a block's position to the time of its release.
 pub(crate) trait Leaves: Send {
+    /// Whether the order is the same whenever a block became a leaf.
+    const COMMUTES: bool;
     fn new(block_count: usize) -> Self;
     /// `slot` was listed, as a leaf or not.
     fn list(&mut self, slot: u32, leaf: bool);
@@ -290,7 +292,7 @@ impl<L: Leaves> EvictionPolicy for Lineage<L> {
         // The order hears of a parent that is no leaf any more before it hears of
         // the new leaf: the newest leaf until then, in a chain that is released from
         // its root.
-        let parent = self.link_parent(keys.parent, inherited);
+        let parent = self.link_parent(keys.parent(), inherited);
         self.leaves.list(slot, leaf);
 
         self.residents[slot as usize] = Resident {
@@ -330,6 +332,33 @@ impl<L: Leaves> EvictionPolicy for Lineage<L> {
     /// when that happens decides the parent's position among the leaves.
     fn observes_resurrection(&self) -> bool {
         true
+    }
+
+    /// If it does not matter when a block became a leaf: which ghosts there are when
+    /// some blocks have been taken out, and their links, is the same in any order.
+    /// (For twins it may not be, and nobody minds.)
+    fn resurrections_commute(&self) -> bool {
+        L::COMMUTES
+    }
+
+    /// A block without a ghost comes and goes with all it makes. One whose ghost
+    /// is linked takes over the link and hands it back. But one whose ghost was made
+    /// by a child would leave it with a link.
+    fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
+        let resident = &self.residents[slot as usize];
+        if !L::COMMUTES || resident.next != NIL {
+            return false;
+        }
+        let keys = Keys::of(hash, slot);
+        let Some(node) = self.nodes.find(keys.own, resident.node) else {
+            return true;
+        };
+        let node = &self.nodes[node];
+        let links_alike = || {
+            keys.parent()
+                .is_none_or(|key| self.nodes.is(node.parent, key))
+        };
+        node.resident == NIL && links_alike()
     }
 
     fn check(&self) -> Result<(), String> {

@@ -6,11 +6,10 @@
 //! node into use or giving it back moves a few numbers and allocates nothing.
 //! Finding, making and freeing a node are O(1) expected.
 //!
-//! The keys come from what users send, so the buckets are chosen by a hash with a
-//! random seed: the topmost bits of the product with a random odd number. Whatever
-//! two keys are sent without knowing that number, they share a bucket with a
-//! probability of at most two over the number of buckets (Dietzfelbinger and
-//! others, 1997), and that is all that chains need to stay short.
+//! The keys come from what users send, so the buckets are chosen by a hash with
+//! random seeds. It is one multiplication, folded: what a general hasher does besides
+//! is not needed for one word. (The upper half of the product alone would do for
+//! random keys, but keys that count up can then share few buckets.)
 //!
 //! Blocks are released and matched in chains, so the node wanted next is mostly
 //! one seen just before: lookups take guesses, and one that holds the key saves
@@ -50,8 +49,8 @@ pub(super) struct Nodes {
     buckets: Box<[u32]>,
     /// What is left of a hash's 64 bits to number the buckets.
     shift: u32,
-    /// Odd and random.
-    multiplier: u64,
+    /// Random; the second is odd.
+    seeds: [u64; 2],
     /// The vacant node to use next.
     vacant: u32,
 }
@@ -61,11 +60,12 @@ impl Nodes {
     pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity < NIL as usize, "too many nodes: {capacity}");
         let buckets = capacity.next_power_of_two().max(2);
+        let random = RandomState::new();
         Self {
             nodes: Vec::with_capacity(capacity),
             buckets: vec![NIL; buckets].into_boxed_slice(),
             shift: u64::BITS - buckets.ilog2(),
-            multiplier: RandomState::new().hash_one(()) | 1,
+            seeds: [random.hash_one(0), random.hash_one(1) | 1],
             vacant: NIL,
         }
     }
@@ -84,6 +84,14 @@ impl Nodes {
             Some(node) => node,
             None => self.make(bucket, key),
         }
+    }
+
+    /// The node of `key`, if there is one. Looks at `guess` first.
+    pub(super) fn find(&self, key: u64, guess: u32) -> Option<u32> {
+        if self.is(guess, key) {
+            return Some(guess);
+        }
+        self.find_in(self.bucket(key), key)
     }
 
     /// Whether `node`, the number of some node or `NIL`, has this key.
@@ -162,7 +170,8 @@ impl Nodes {
 
     #[inline]
     fn bucket(&self, key: u64) -> usize {
-        (key.wrapping_mul(self.multiplier) >> self.shift) as usize
+        let product = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1]);
+        ((product as u64 ^ (product >> 64) as u64) >> self.shift) as usize
     }
 
     #[inline]

@@ -63,6 +63,8 @@ impl TickLeaves {
 }
 
 impl Leaves for TickLeaves {
+    const COMMUTES: bool = true;
+
     fn new(block_count: usize) -> Self {
         let order = ReleaseRing::new(block_count);
         Self {
