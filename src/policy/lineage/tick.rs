@@ -48,10 +48,18 @@ impl TickLeaves {
         }
     }
 
+    /// Where the front has moved, lest `low` fall behind by more than a ring.
+    fn keep_up(&mut self) {
+        if is_before(self.low, self.order.front()) {
+            self.low = self.order.front();
+        }
+    }
+
     /// The first leaf that is marked.
     #[inline(never)]
     fn first_marked(&mut self) -> Option<u32> {
         self.order.trim();
+        self.keep_up();
         let from = self.order.index(self.low);
         let index = self.marked.first_from(from);
         // Around the end of the ring, if there is none before it.
@@ -88,9 +96,8 @@ impl Leaves for TickLeaves {
                 }
             }
         });
-        if squeezed && is_before(*low, self.order.front()) {
-            // Lest it fall behind by more than a ring.
-            *low = self.order.front();
+        if squeezed {
+            self.keep_up();
         }
         if leaf {
             self.add(slot);
@@ -176,6 +183,26 @@ mod tests {
         leaves.list(0, true);
         assert_eq!(leaves.first(), Some(1));
         assert_eq!(leaves.check(), Ok(3));
+    }
+
+    #[test]
+    fn order_survives_times_without_leaves() {
+        let mut leaves = TickLeaves::new(3);
+        for round in 0..200 {
+            for slot in 0..3 {
+                leaves.list(slot, true);
+            }
+            for slot in 0..3 {
+                assert_eq!(leaves.first(), Some(slot), "round {round}");
+                assert!(leaves.check().is_ok());
+                leaves.unlist(slot);
+            }
+            for _ in 0..round {
+                leaves.list(1, true);
+                leaves.unlist(1);
+                assert_eq!(leaves.first(), None);
+            }
+        }
     }
 
     /// Long enough for many passes, with listed blocks ranging from none to all.
