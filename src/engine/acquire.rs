@@ -112,9 +112,13 @@ impl<'a> Pins<'a> {
             if notes && seen.is_noted() && !drained {
                 // Its release is still to be applied, and comes first.
                 drained = true;
-                self.store.try_drain();
-                seen = slot.word();
-                continue;
+                if self.store.plane.resurrections_commute() {
+                    self.store.released[self.store.home()].mark_undone();
+                } else {
+                    self.store.try_drain();
+                    seen = slot.word();
+                    continue;
+                }
             }
             step!(Pinning);
             if let Err(now) = slot.pin(seen, notes) {

@@ -66,6 +66,10 @@ impl<'a> Unpins<'a> {
             slot.set_stash(None);
             if slot.unpin_last(seen).is_ok() {
                 step!(Unpinned);
+                if self.notes.is_empty() && self.store.released[self.home].has_undone() {
+                    // Those blocks were matched before this release.
+                    self.store.try_drain();
+                }
                 self.notes.add(slot);
                 self.credits += 1;
                 return;

@@ -21,6 +21,11 @@
 //! is taken, the one note stands for both: the policy then sees only the last
 //! state, at the place of the first note. That is the one liberty the order
 //! takes under contention.
+//!
+//! Where it does not matter to the policy in which order blocks come into use
+//! again, a match of a block whose release is noted goes on without a drain; what
+//! becomes of such [undone releases](super::released) is for the next drain to find
+//! out. A block matched soon after it was released mostly never reaches the policy.
 
 use crate::policy::EvictionPolicy;
 use crate::suspension::step;
@@ -28,6 +33,7 @@ use crate::suspension::step;
 use super::released::ReleasedStack;
 use super::slot::Slot;
 use super::try_lock::{Held, TryLock};
+use super::word::Word;
 
 /// How often all stacks are drained, and not only the holder's own.
 const DRAIN_ALL: u32 = 8;
@@ -36,6 +42,7 @@ const DRAIN_ALL: u32 = 8;
 pub(super) struct Plane {
     order: TryLock<Order>,
     observes_resurrection: bool,
+    resurrections_commute: bool,
     hands_out_ahead: bool,
 }
 
@@ -43,8 +50,10 @@ impl Plane {
     pub(super) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
+            resurrections_commute: policy.resurrections_commute(),
             hands_out_ahead: policy.hands_out_ahead(),
             order: TryLock::new(Order {
+                undone: Vec::new(),
                 observes_resurrection: policy.observes_resurrection(),
                 policy,
                 turns: 0,
@@ -56,6 +65,12 @@ impl Plane {
     #[inline]
     pub(super) fn observes_resurrection(&self) -> bool {
         self.observes_resurrection
+    }
+
+    /// Whether a block can be matched before its release has been applied.
+    #[inline]
+    pub(super) fn resurrections_commute(&self) -> bool {
+        self.resurrections_commute
     }
 
     /// Whether victims can be popped ahead of need.
@@ -81,6 +96,9 @@ impl Plane {
 pub(super) struct Order {
     policy: Box<dyn EvictionPolicy>,
     observes_resurrection: bool,
+    /// Blocks listed by a drain that are to be taken out at its end. As long as the
+    /// longest run of them so far.
+    undone: Vec<u32>,
     /// Counts the times the plane was held to evict.
     turns: u32,
 }
@@ -102,23 +120,65 @@ impl Order {
         slots: &[Slot],
         stacks: impl IntoIterator<Item = &'r ReleasedStack>,
     ) {
-        let observes_resurrection = self.observes_resurrection;
-        let policy = self.policy();
         for stack in stacks {
-            stack.drain(slots, |slot| {
+            if stack.take_undone() {
+                self.drain_undone(slots, stack);
+                continue;
+            }
+            stack.take(slots, |_| {}).for_each(|slot| {
                 let word = slot.unnote();
                 step!(NoteTaken);
                 if word.is_inactive() {
-                    let (hash, level) = (slot.hash(), slot.level());
-                    // Reused since: whoever releases it next notes it again.
-                    if slot.is_tenancy(word) {
-                        policy.insert(slot.id(), hash, level);
-                    }
-                } else if observes_resurrection {
-                    policy.remove(slot.id());
+                    self.list(slot, word);
+                } else if self.observes_resurrection {
+                    self.policy.remove(slot.id());
                 }
             });
         }
+    }
+
+    /// Applies the notes of a stack that may hold undone releases: notes of blocks
+    /// that are in use and not listed.
+    ///
+    /// Such a block is listed in its turn, and taken out after all others have had
+    /// theirs. Unless this changes nothing for sure: if the stack holds no other
+    /// notes, and none of these blocks would leave a trace.
+    fn drain_undone(&mut self, slots: &[Slot], stack: &ReleasedStack) {
+        let mut changes_nothing = true;
+        let taken = stack.take(slots, |slot| {
+            let word = slot.word();
+            changes_nothing = changes_nothing
+                && is_in_use(word)
+                && self.policy.leaves_no_trace(slot.id(), slot.hash());
+        });
+        taken.for_each(|slot| {
+            let word = slot.unnote();
+            step!(NoteTaken);
+            if word.is_inactive() {
+                self.list(slot, word);
+            } else if changes_nothing {
+                // It was not listed, and nobody else has listed it.
+            } else if !is_in_use(word) || self.policy.contains(slot.id()) {
+                self.policy.remove(slot.id());
+            } else if self.list(slot, word) {
+                self.undone.push(slot.id());
+            }
+        });
+        for slot in self.undone.drain(..) {
+            self.policy.remove(slot);
+        }
+    }
+
+    /// Lists a block whose word was `seen`. Returns whether it was still in that
+    /// tenancy; if it has been reused since, whoever releases it next notes it again.
+    #[inline(always)]
+    fn list(&mut self, slot: &Slot, seen: Word) -> bool {
+        let (hash, level) = (slot.hash(), slot.level());
+        let is_tenancy = slot.is_tenancy(seen);
+        if is_tenancy {
+            self.policy.insert(slot.id(), hash, level);
+        }
+        is_tenancy
     }
 
     /// Takes the next candidates out of the order, as many as `candidates` has
@@ -138,6 +198,11 @@ impl Order {
         }
         candidates.len()
     }
+}
+
+/// Whether a word is that of a primary with pins.
+fn is_in_use(word: Word) -> bool {
+    word.is_primary() && !word.is_inactive()
 }
 
 /// Vacates a block if it is inactive.

@@ -76,12 +76,14 @@ impl Store {
         // Takes it off even if the user's frequency tracker panics.
         let _pin = LastPin(slot);
         let seen = slot.word();
-        if seen.is_primary() && !seen.resets() {
+        if seen.is_primary() {
             if seen.is_noted() {
                 // An earlier change is still to be applied, and comes first.
                 store.try_drain();
             }
-            store.set_level(slot);
+            if !seen.resets() {
+                store.set_level(slot);
+            }
         }
     }
 
@@ -131,6 +133,10 @@ impl Store {
         step!(Unpinned);
         let home = self.home();
         if !seen.is_noted() {
+            if self.released[home].has_undone() {
+                // Those blocks were matched before this release.
+                self.try_drain();
+            }
             self.released[home].push(slot);
         }
         step!(Noted);

@@ -11,6 +11,15 @@
 //! one link a block, nothing is lost, and nothing grows, however long the plane
 //! is busy.
 //!
+//! # Undone releases
+//!
+//! Under a policy that lets the order of resurrections be whatever it is
+//! (`EvictionPolicy::resurrections_commute`), a block that is matched while its
+//! release is still to be applied leaves no second note and need not have the
+//! first applied either: the release is *undone*, and the shard's stack is marked to
+//! hold such. From one thread, all resurrections that it holds then come after all
+//! its releases, because a release to be noted later has the stack drained first.
+//!
 //! A push is one exchange and a drain takes the whole stack by one swap, so
 //! there is no ABA: a push only needs the head to be what its link says, not
 //! what it was.
@@ -18,18 +27,47 @@
 use crossbeam_utils::CachePadded;
 
 use super::slot::{NIL, Slot};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// One shard's stack.
-pub(super) struct ReleasedStack {
-    head: CachePadded<AtomicU32>,
+pub(super) struct ReleasedStack(CachePadded<Stack>);
+
+struct Stack {
+    head: AtomicU32,
+    /// Whether releases are undone that are likely on this stack. A hint that has
+    /// no more to it than the place of those releases in the order.
+    undone: AtomicBool,
 }
 
 impl ReleasedStack {
     pub(super) fn new() -> Self {
-        Self {
-            head: CachePadded::new(AtomicU32::new(NIL)),
+        Self(CachePadded::new(Stack {
+            head: AtomicU32::new(NIL),
+            undone: AtomicBool::new(false),
+        }))
+    }
+
+    /// Marks the stack as one with undone releases.
+    #[inline]
+    pub(super) fn mark_undone(&self) {
+        if !self.has_undone() {
+            self.0.undone.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the stack is marked as one with undone releases.
+    #[inline]
+    pub(super) fn has_undone(&self) -> bool {
+        self.0.undone.load(Ordering::Relaxed)
+    }
+
+    /// Takes the mark off. For the drainer. Returns whether the stack had it.
+    pub(super) fn take_undone(&self) -> bool {
+        let undone = self.has_undone();
+        if undone {
+            self.0.undone.store(false, Ordering::Relaxed);
+        }
+        undone
     }
 
     /// Pushes one slot that the caller has marked as noted.
@@ -42,11 +80,11 @@ impl ReleasedStack {
     /// through `next_note`, from `top`, the latest, down to `bottom`.
     #[inline]
     pub(super) fn push_run(&self, top: &Slot, bottom: &Slot) {
-        let mut head = self.head.load(Ordering::Relaxed);
+        let mut head = self.0.head.load(Ordering::Relaxed);
         loop {
             bottom.next_note.store(head, Ordering::Relaxed);
-            // Release: pairs with the acquire in `drain`, for the links.
-            match self.head.compare_exchange_weak(
+            // Release: pairs with the acquire in `take`, for the links.
+            match self.0.head.compare_exchange_weak(
                 head,
                 top.id(),
                 Ordering::Release,
@@ -58,37 +96,55 @@ impl ReleasedStack {
         }
     }
 
-    /// Takes all notes and calls `visit` with each, in the order of the pushes.
-    ///
-    /// `visit` clears the mark; the link may be used again from then on.
-    pub(super) fn drain(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
-        if self.head.load(Ordering::Relaxed) == NIL {
-            return;
-        }
-        // Acquire: pairs with the release of every push in the stack, each of
-        // which read the one below it.
-        let mut at = self.head.swap(NIL, Ordering::Acquire);
+    /// Takes all notes and calls `look` with each, in no order.
+    #[inline]
+    pub(super) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Taken<'s> {
         let mut first = NIL;
-        while at != NIL {
-            let next = slots[at as usize].next_note.load(Ordering::Relaxed);
-            slots[at as usize].next_note.store(first, Ordering::Relaxed);
-            first = at;
-            at = next;
+        if self.0.head.load(Ordering::Relaxed) != NIL {
+            // Acquire: pairs with the release of every push in the stack, each of
+            // which read the one below it.
+            let mut at = self.0.head.swap(NIL, Ordering::Acquire);
+            while at != NIL {
+                let slot = &slots[at as usize];
+                let next = slot.next_note.load(Ordering::Relaxed);
+                slot.next_note.store(first, Ordering::Relaxed);
+                look(slot);
+                first = at;
+                at = next;
+            }
         }
-        while first != NIL {
-            let slot = &slots[first as usize];
-            first = slot.next_note.load(Ordering::Relaxed);
-            visit(slot);
-        }
+        Taken { slots, first }
     }
 
     /// Calls `visit` with every slot on the stack. Only while nobody uses it.
     pub(super) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
-        let mut at = self.head.load(Ordering::Acquire);
+        let mut at = self.0.head.load(Ordering::Acquire);
         while at != NIL {
             let slot = &slots[at as usize];
             visit(slot);
             at = slot.next_note.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// The notes of a stack, in the hand of the drainer.
+#[must_use = "notes that are not visited are lost"]
+pub(super) struct Taken<'s> {
+    slots: &'s [Slot],
+    first: u32,
+}
+
+impl Taken<'_> {
+    /// Calls `visit` with each note, in the order of the pushes.
+    ///
+    /// `visit` clears the mark; the link may be used again from then on.
+    #[inline]
+    pub(super) fn for_each(self, mut visit: impl FnMut(&Slot)) {
+        let mut at = self.first;
+        while at != NIL {
+            let slot = &self.slots[at as usize];
+            at = slot.next_note.load(Ordering::Relaxed);
+            visit(slot);
         }
     }
 }
@@ -138,10 +194,13 @@ mod tests {
 
     fn drained(stack: &ReleasedStack, slots: &[Slot]) -> Vec<u32> {
         let mut ids = Vec::new();
-        stack.drain(slots, |slot| {
+        let mut looked = 0;
+        let taken = stack.take(slots, |_| looked += 1);
+        taken.for_each(|slot| {
             slot.unnote();
             ids.push(slot.id());
         });
+        assert_eq!(ids.len(), looked);
         ids
     }
 

@@ -64,7 +64,7 @@ impl Sweep {
             slots
                 .iter()
                 .filter(|slot| slot.word().is_inactive())
-                .filter_map(|slot| keys(slot).parent)
+                .filter_map(|slot| keys(slot).parent())
                 .collect()
         } else {
             HashSet::new()

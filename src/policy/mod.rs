@@ -54,7 +54,7 @@ pub(crate) trait EvictionPolicy: Send {
     /// Whether `slot` is listed.
     fn contains(&self, slot: u32) -> bool;
 
-    /// How many slots are listed.
+    /// How many slots are listed. O(slots), for audits and tests.
     fn len(&self) -> usize;
 
     /// Whether the order of later victims depends on *when* a listed block
@@ -62,6 +62,22 @@ pub(crate) trait EvictionPolicy: Send {
     /// in order with the releases; if not, it leaves such a block listed and
     /// drops it when it comes up as a victim.
     fn observes_resurrection(&self) -> bool;
+
+    /// Whether it does not matter in which order listed blocks come into use again,
+    /// as long as no release comes between, nor whether other blocks are listed
+    /// meanwhile that come into use again as well.
+    fn resurrections_commute(&self) -> bool {
+        false
+    }
+
+    /// Whether nothing changes for sure if `slot`, which holds `hash` and is not
+    /// listed, is listed and taken out again; alone, or with others of which the
+    /// same is true. `false` for a listed slot.
+    ///
+    /// Only asked where [resurrections commute](Self::resurrections_commute).
+    fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {
+        false
+    }
 
     /// Whether victims that were popped stay the next ones whatever is listed
     /// later. If so, the engine pops some ahead of need.

@@ -15,12 +15,16 @@
 //! the entries that count towards the front and leaves a gap behind them, which
 //! ends where the pass has got to. The ring has four places a slot. A pass begins
 //! at two a slot, looks at four entries a release and is done when it has caught
-//! up with the end, at less than three.
+//! up with the end, at less than three. One that meets nothing that counts until
+//! less than two a slot are left is done as well: where the oldest go first, no
+//! entry is ever moved.
 
 use super::{NIL, ensure};
 
 /// Entries looked at with every release while a pass is under way.
 const STEPS: u32 = 4;
+/// Entries looked at by a trim.
+const TRIMMED: u32 = 64;
 
 /// See the module documentation. Positions are counted from the beginning of
 /// time and wrap; the ring is addressed by their low bits.
@@ -32,7 +36,6 @@ pub(super) struct ReleaseRing {
     end: u32,
     /// The gap of the pass under way: entries from `.0` to `.1` do not count.
     gap: Option<(u32, u32)>,
-    len: usize,
 }
 
 impl ReleaseRing {
@@ -45,12 +48,7 @@ impl ReleaseRing {
             front: 0,
             end: 0,
             gap: None,
-            len: 0,
         }
-    }
-
-    fn at(&self, position: u32) -> u32 {
-        self.ring[position as usize & (self.ring.len() - 1)]
     }
 
     fn counts(&self, position: u32) -> bool {
@@ -68,26 +66,55 @@ impl ReleaseRing {
     }
 
     /// Appends `slot`; an entry it had does not count any more.
+    #[inline]
     pub(super) fn push(&mut self, slot: u32) {
-        self.len += usize::from(!self.contains(slot));
-        self.end = self.place(slot, self.end);
-        if self.gap.is_some() || self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2 {
-            self.squeeze();
-        }
+        self.push_and_move(slot, |_, _| {});
     }
 
-    /// Does a part of a pass, and begins one if none is under way.
-    fn squeeze(&mut self) {
+    /// As [`push`](Self::push), and calls `moved` with the old and the new position
+    /// of each entry that the pass under way moves. Returns whether a part of a pass
+    /// was done.
+    #[inline]
+    pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
+        self.end = self.place(slot, self.end);
+        let squeezes = self.gap.is_some() || self.is_half_full();
+        if squeezes {
+            self.squeeze(moved);
+        }
+        squeezes
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2
+    }
+
+    /// Does a part of a pass, and begins one if none is under way. The pass is done
+    /// when its gap reaches the end, or when it has found so little to keep that the
+    /// ring is no longer half full.
+    #[inline(never)]
+    fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) {
         let (mut begin, mut until) = self.gap.unwrap_or((self.front, self.front));
         for _ in 0..STEPS {
             if until == self.end {
-                // The gap reaches the end: the pass is done.
                 self.end = begin;
                 self.gap = None;
                 return;
             }
             if self.counts(until) {
-                begin = self.place(self.at(until), begin);
+                if begin == self.front {
+                    self.front = until;
+                    begin = until;
+                    if !self.is_half_full() {
+                        self.gap = None;
+                        return;
+                    }
+                }
+                let slot = self.at(until);
+                let next = self.place(slot, begin);
+                if begin != until {
+                    moved(until, self.positions[slot as usize]);
+                }
+                begin = next;
             }
             until = until.wrapping_add(1);
         }
@@ -96,7 +123,6 @@ impl ReleaseRing {
 
     /// Takes `slot` out, if it is listed.
     pub(super) fn remove(&mut self, slot: u32) {
-        self.len -= usize::from(self.contains(slot));
         self.positions[slot as usize] = NIL;
     }
 
@@ -117,18 +143,68 @@ impl ReleaseRing {
             if self.counts(position) {
                 let slot = self.at(position);
                 self.positions[slot as usize] = NIL;
-                self.len -= 1;
                 return Some(slot);
             }
         }
+    }
+
+    /// Moves the front over entries that do not count, a bounded number of them.
+    ///
+    /// For where slots are taken out rather than popped: whatever is left to the
+    /// passes costs more.
+    pub(super) fn trim(&mut self) {
+        if self.gap.is_some() {
+            return;
+        }
+        for _ in 0..TRIMMED {
+            if self.front == self.end || self.counts(self.front) {
+                return;
+            }
+            self.front = self.front.wrapping_add(1);
+        }
+    }
+
+    /// The position of `slot`, if it is listed; until its entry is moved.
+    #[inline]
+    pub(super) fn position(&self, slot: u32) -> u32 {
+        self.positions[slot as usize]
+    }
+
+    /// The slot whose entry is at `position`.
+    #[inline]
+    pub(super) fn at(&self, position: u32) -> u32 {
+        self.ring[self.index(position) as usize]
+    }
+
+    /// Where the ring has the entry at `position`.
+    #[inline]
+    pub(super) fn index(&self, position: u32) -> u32 {
+        position & (self.ring.len() - 1) as u32
+    }
+
+    /// The position before which nothing is listed.
+    #[inline]
+    pub(super) fn front(&self) -> u32 {
+        self.front
+    }
+
+    /// How many entries there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.len()
     }
 
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.positions[slot as usize] != NIL
     }
 
+    /// How many slots are listed. O(slots).
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.listed().count()
+    }
+
+    /// The listed slots, in no particular order.
+    pub(super) fn listed(&self) -> impl Iterator<Item = u32> {
+        (0..self.positions.len() as u32).filter(|&slot| self.contains(slot))
     }
 
     /// Verifies that every listed slot has its entry between front and end, and
@@ -145,12 +221,9 @@ impl ReleaseRing {
         for offset in (0..span).filter(|offset| !gap.contains(offset)) {
             counted += usize::from(self.counts(self.front.wrapping_add(offset)));
         }
-        let listed = self.positions.iter().filter(|&&at| at != NIL).count();
-        ensure(counted == listed && listed == self.len, || {
-            format!(
-                "{counted} entries count, {listed} slots are listed, {} said",
-                self.len
-            )
+        let listed = self.len();
+        ensure(counted == listed, || {
+            format!("{counted} entries count, {listed} slots are listed")
         })
     }
 

@@ -88,7 +88,7 @@ impl Notes {
     }
 
     fn drain(&self) {
-        self.stack.drain(&self.slots, |slot| {
+        self.stack.take(&self.slots, |_| {}).for_each(|slot| {
             assert_eq!(self.marked.read(slot.id()), 1, "noted once");
             self.marked.write(slot.id(), 0);
             slot.unnote();

@@ -1,13 +1,13 @@
-//! A set of small numbers that finds its smallest member quickly.
+//! A set of small numbers that finds the next member from a number on quickly.
 //!
 //! A bit per number, and above it levels of summary: a bit of level `n + 1`
 //! says whether a word of level `n` has any bit set. Each level is a 64th of
 //! the one below, so three levels reach a quarter of a million numbers and
 //! four reach sixteen million.
 //!
-//! Finding the smallest member reads one word per level. Inserting and
-//! removing stop at the first level that does not change, which is the lowest
-//! one except when a word becomes empty or ceases to be.
+//! Finding a member reads one word if it is near, and else at most two per level.
+//! Inserting and removing stop at the first level that does not change, which is
+//! the lowest one except when a word becomes empty or ceases to be.
 
 use crate::policy::ensure;
 
@@ -50,20 +50,19 @@ impl Bitmap {
         }
     }
 
-    /// Takes `number` out and says whether it was a member.
+    /// Takes `number` out; does nothing if it is no member.
     #[inline]
-    pub(super) fn remove(&mut self, number: u32) -> bool {
+    pub(super) fn remove(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
-        let bit = 1 << (number % 64);
-        let was_member = *word & bit != 0;
-        *word &= !bit;
-        if was_member && *word == 0 {
+        let before = *word;
+        *word &= !(1 << (number % 64));
+        if *word == 0 && before != 0 {
             self.mark_emptied(number as usize / 64);
         }
-        was_member
     }
 
     /// Sets the summary bits of the lowest level's `word`, which was empty.
+    #[inline(never)]
     fn mark_filled(&mut self, word: usize) {
         let mut bit = word;
         for &start in &self.levels[1..] {
@@ -78,6 +77,7 @@ impl Bitmap {
     }
 
     /// Clears the summary bits of the lowest level's `word`, now empty.
+    #[inline(never)]
     fn mark_emptied(&mut self, word: usize) {
         let mut bit = word;
         for &start in &self.levels[1..] {
@@ -95,19 +95,33 @@ impl Bitmap {
         self.words[number as usize / 64] >> (number % 64) & 1 != 0
     }
 
-    /// The smallest member.
-    pub(super) fn first(&self) -> Option<u32> {
-        let mut bit = 0;
-        for &start in self.levels.iter().rev() {
-            let word = self.words[start + bit];
-            // Only the topmost word can be empty: a summary bit promises one
-            // below it.
-            if word == 0 {
-                return None;
-            }
-            bit = bit * 64 + word.trailing_zeros() as usize;
+    /// The smallest member from `number` on.
+    #[inline]
+    pub(super) fn first_from(&self, number: u32) -> Option<u32> {
+        let number = number as usize;
+        let word = self.words[number / 64] >> (number % 64);
+        if word != 0 {
+            return Some(number as u32 + word.trailing_zeros());
         }
-        Some(bit as u32)
+        self.first_behind_word(number / 64)
+    }
+
+    /// The smallest member behind the lowest level's `word`: up to the first level
+    /// that knows of one, and down again to the member.
+    fn first_behind_word(&self, word: usize) -> Option<u32> {
+        let mut bit = word;
+        for (level, &start) in self.levels.iter().enumerate().skip(1) {
+            let behind = self.words[start + bit / 64] >> (bit % 64) >> 1;
+            if behind != 0 {
+                bit += 1 + behind.trailing_zeros() as usize;
+                for &below in self.levels[..level].iter().rev() {
+                    bit = bit * 64 + self.words[below + bit].trailing_zeros() as usize;
+                }
+                return Some(bit as u32);
+            }
+            bit /= 64;
+        }
+        None
     }
 
     /// Counts the members.
@@ -148,11 +162,20 @@ mod tests {
     #[test]
     fn finds_members_at_the_edges() {
         let mut set = Bitmap::new(4097);
-        assert_eq!(set.first(), None);
+        assert_eq!(set.first_from(0), None);
         for number in [4096, 4095, 64, 63, 0] {
             set.insert(number);
-            assert_eq!(set.first(), Some(number));
+            assert_eq!(set.first_from(0), Some(number));
             set.check().unwrap();
+        }
+        for (number, next) in [
+            (1, Some(63)),
+            (63, Some(63)),
+            (64, Some(64)),
+            (65, Some(4095)),
+            (4096, Some(4096)),
+        ] {
+            assert_eq!(set.first_from(number), next);
         }
         for (number, next) in [
             (0, Some(63)),
@@ -163,7 +186,7 @@ mod tests {
         ] {
             set.remove(number);
             set.remove(number);
-            assert_eq!(set.first(), next);
+            assert_eq!(set.first_from(0), next);
             set.check().unwrap();
         }
     }
@@ -186,7 +209,9 @@ mod tests {
                 set.remove(number);
                 tree.remove(&number);
             }
-            assert_eq!(set.first(), tree.first().copied());
+            assert_eq!(set.first_from(0), tree.first().copied());
+            let from = random.below(bound) as u32;
+            assert_eq!(set.first_from(from), tree.range(from..).next().copied());
             assert_eq!(set.contains(number), tree.contains(&number));
         }
         assert_eq!(set.count(), tree.len());

@@ -4,7 +4,7 @@
 //! residents, children and leaves. O(nodes + slots), and it allocates.
 
 use super::{Leaves, Lineage, NIL};
-use crate::policy::ensure;
+use crate::policy::{EvictionPolicy, ensure};
 
 impl<L: Leaves> Lineage<L> {
     pub(super) fn check_graph(&self) -> Result<(), String> {
@@ -36,10 +36,9 @@ impl<L: Leaves> Lineage<L> {
                 format!("node {number} counts {counted} children, {linked} are linked to it")
             })?;
         }
-        let marked = self.residents.iter().filter(|at| at.next != NIL).count();
-        ensure(listed == self.len && marked == self.len, || {
-            let len = self.len;
-            format!("{listed} slots are residents, {marked} are marked so, {len} are counted")
+        let marked = self.len();
+        ensure(listed == marked, || {
+            format!("{listed} slots are residents, {marked} are marked so")
         })?;
         let ordered = self.leaves.check()?;
         ensure(leaves == ordered, || {
@@ -68,6 +67,10 @@ impl<L: Leaves> Lineage<L> {
             links.push(resident.parent);
             slot = resident.next;
             if slot == node.resident {
+                let (twins, counted) = (links.len() - 1, node.twins);
+                ensure(counted as usize == twins, || {
+                    format!("node {number} counts {counted} twins, there are {twins}")
+                })?;
                 return Ok(links);
             }
         }

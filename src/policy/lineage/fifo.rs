@@ -13,6 +13,8 @@ pub(crate) struct FifoLeaves {
 }
 
 impl Leaves for FifoLeaves {
+    const COMMUTES: bool = false;
+
     fn new(block_count: usize) -> Self {
         Self {
             order: Lists::new(block_count, 1),
@@ -42,7 +44,7 @@ impl Leaves for FifoLeaves {
     }
 
     #[inline]
-    fn first(&self) -> Option<u32> {
+    fn first(&mut self) -> Option<u32> {
         self.order.first(0)
     }
 

@@ -33,9 +33,13 @@ const LONG: u64 = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) own: u64,
-    /// None at position 0.
-    pub(crate) parent: Option<u64>,
+    /// `NO_PARENT` at position 0. In two words the keys are returned in registers.
+    parent: u64,
 }
+
+/// The key of no parent: it has the two top bits set, and only a block without
+/// children has such a key.
+const NO_PARENT: u64 = u64::MAX;
 
 impl Keys {
     /// The keys of the block in `slot` that holds `hash`.
@@ -47,13 +51,39 @@ impl Keys {
     pub(crate) fn of(hash: SequenceHash, slot: u32) -> Self {
         let bits = hash.as_u128();
         let (high, low) = ((bits >> 64) as u64, bits as u64);
+        // Most blocks stand at positions whose children need no wider layout: a few
+        // shifts, and inlined.
+        let width = fragment_width(0);
+        let position = high >> width;
+        if position < MEDIUM - 1 {
+            let current = high << (64 - width) | low >> width;
+            return Self {
+                own: position << width | current & low_mask(width),
+                parent: match position {
+                    0 => NO_PARENT,
+                    _ => (position - 1) << width | low & low_mask(width),
+                },
+            };
+        }
+        Self::of_other(high, low, slot)
+    }
+
+    /// None at position 0.
+    #[inline]
+    pub(crate) fn parent(self) -> Option<u64> {
+        (self.parent != NO_PARENT).then_some(self.parent)
+    }
+
+    /// The rest of [`of`](Self::of).
+    #[inline(never)]
+    fn of_other(high: u64, low: u64, slot: u32) -> Self {
         match high >> 62 {
             0 => Self::of_mode::<0>(high, low),
             1 => Self::of_mode::<1>(high, low),
             2 => Self::of_mode::<2>(high, low),
             _ => Self {
                 own: 3 << 62 | u64::from(slot),
-                parent: None,
+                parent: NO_PARENT,
             },
         }
     }
@@ -73,7 +103,10 @@ impl Keys {
         let parent = low & low_mask(width);
         Self {
             own: pack(position, current),
-            parent: (position > 0).then(|| pack(position - 1, parent)),
+            parent: match position {
+                0 => NO_PARENT,
+                _ => pack(position - 1, parent),
+            },
         }
     }
 }
@@ -139,7 +172,7 @@ mod tests {
             for _ in 0..100 {
                 let hash = SequenceHash::new(word(), Some(word()), position);
                 let keys = Keys::of(hash, 7);
-                assert_eq!((unpack(keys.own), keys.parent.map(unpack)), pairs(hash));
+                assert_eq!((unpack(keys.own), keys.parent().map(unpack)), pairs(hash));
             }
         }
     }
@@ -156,7 +189,7 @@ mod tests {
             for (mode, width) in [(1, 46), (2, 38)] {
                 let hash = raw_hash(mode << 126 | position << (64 + width) | bits >> (64 - width));
                 let keys = Keys::of(hash, 7);
-                assert_eq!((unpack(keys.own), keys.parent.map(unpack)), pairs(hash));
+                assert_eq!((unpack(keys.own), keys.parent().map(unpack)), pairs(hash));
             }
         }
     }
@@ -166,7 +199,7 @@ mod tests {
         for position in [0, 1, 253, 254, 255, 256, 65_533, 65_534, 65_535, 65_536] {
             let parent = SequenceHash::new(u64::MAX - position, Some(position), position);
             let child = SequenceHash::new(position, Some(u64::MAX - position), position + 1);
-            assert_eq!(Keys::of(child, 0).parent, Some(Keys::of(parent, 1).own));
+            assert_eq!(Keys::of(child, 0).parent(), Some(Keys::of(parent, 1).own));
         }
     }
 
@@ -175,6 +208,6 @@ mod tests {
         let hash = raw_hash(u128::MAX);
         let (a, b) = (Keys::of(hash, 0), Keys::of(hash, 1));
         assert_ne!(a.own, b.own);
-        assert_eq!((a.parent, b.parent), (None, None));
+        assert_eq!((a.parent(), b.parent()), (None, None));
     }
 }

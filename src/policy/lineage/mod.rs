@@ -65,13 +65,15 @@ pub(super) use tick::TickLeaves;
 
 use super::{EvictionPolicy, NIL};
 use crate::SequenceHash;
-use nodes::Nodes;
+use nodes::{Node, Nodes};
 
 /// The order in which leaves are evicted.
 ///
 /// It hears of every block that is listed or taken out, leaf or not, so that
 /// it can tie a block's position to the time of its release.
 pub(crate) trait Leaves: Send {
+    /// Whether the order is the same whenever a block became a leaf.
+    const COMMUTES: bool;
     fn new(block_count: usize) -> Self;
     /// `slot` was listed, as a leaf or not.
     fn list(&mut self, slot: u32, leaf: bool);
@@ -82,7 +84,7 @@ pub(crate) trait Leaves: Send {
     /// The leaf `slot` is listed still, but no longer a leaf.
     fn demote(&mut self, slot: u32);
     /// The leaf to evict next.
-    fn first(&self) -> Option<u32>;
+    fn first(&mut self) -> Option<u32>;
     /// Whether `slot` is a leaf.
     fn contains(&self, slot: u32) -> bool;
     /// Verifies the internal structure and counts the leaves.
@@ -108,7 +110,6 @@ pub(crate) struct Lineage<L> {
     residents: Box<[Resident]>,
     nodes: Nodes,
     leaves: L,
-    len: usize,
     /// The node of the block listed last, and of its parent: in a chain that
     /// is released from either end, one of them is wanted next.
     recent: u32,
@@ -127,7 +128,6 @@ impl<L: Leaves> Lineage<L> {
             residents: vec![unlisted; block_count].into_boxed_slice(),
             nodes: Nodes::new(2 * block_count),
             leaves: L::new(block_count),
-            len: 0,
             recent: NIL,
             recent_parent: NIL,
         }
@@ -138,116 +138,149 @@ impl<L: Leaves> Lineage<L> {
     /// `inherited` is the link of the ghost whose key the child takes over.
     /// Almost always it leads to the same parent, and that child is counted
     /// there already. It leads elsewhere if the ghost was left by a twin.
-    #[inline]
+    #[inline(always)]
     fn link_parent(&mut self, parent: Option<u64>, inherited: u32) -> u32 {
         let Some(key) = parent else {
             // All residents of a key have the same position.
             debug_assert_eq!(inherited, NIL);
             return NIL;
         };
-        if inherited != NIL && self.nodes[inherited].key() == key {
+        if inherited != NIL && self.nodes.is(inherited, key) {
             return inherited;
         }
         let node = self.nodes.obtain(key, [self.recent]);
         self.attach(node);
-        if inherited != NIL {
-            self.detach(inherited);
-        }
+        self.detach(inherited);
         node
     }
 
     /// Counts one child more at `node`, whose residents are then no leaves.
-    #[inline]
+    #[inline(always)]
     fn attach(&mut self, node: u32) {
-        let node = &mut self.nodes[node];
-        node.children += 1;
-        let first = node.resident;
-        if node.children == 1 && first != NIL {
-            self.for_each_twin(first, L::demote);
+        let at = &mut self.nodes[node];
+        let children = at.children;
+        at.children = children + 1;
+        if children == 0 {
+            self.tell_residents(node, L::demote);
         }
     }
 
     /// Counts one child less at `node`, which may be `NIL`. If it was the
     /// last, the residents are leaves again; a ghost goes, and is one child
     /// less at its own parent.
-    fn detach(&mut self, mut node: u32) {
-        while node != NIL {
-            let at = &mut self.nodes[node];
-            at.children -= 1;
-            if at.children > 0 {
-                return;
-            }
-            let (first, parent) = (at.resident, at.parent);
-            if first != NIL {
-                self.for_each_twin(first, L::add);
-                return;
-            }
+    #[inline(always)]
+    fn detach(&mut self, node: u32) {
+        if node == NIL {
+            return;
+        }
+        let at = &mut self.nodes[node];
+        at.children -= 1;
+        if at.children == 0 && !self.tell_residents(node, L::add) {
+            self.free_ghosts(node);
+        }
+    }
+
+    /// Frees the childless ghost `node`, and the ghosts above that are then
+    /// childless.
+    #[inline(never)]
+    fn free_ghosts(&mut self, mut node: u32) {
+        loop {
+            let parent = std::mem::replace(&mut self.nodes[node].parent, NIL);
             self.nodes.free(node);
+            if parent == NIL {
+                return;
+            }
+            let at = &mut self.nodes[parent];
+            at.children -= 1;
+            if at.children > 0 || self.tell_residents(parent, L::add) {
+                return;
+            }
             node = parent;
         }
     }
 
-    /// Takes the listed `slot` out of the graph and, for the same reason as in
-    /// [`insert`](Self::insert) only then, out of the order.
-    #[inline]
-    fn take_out(&mut self, slot: u32) {
-        let resident = self.residents[slot as usize];
-        self.residents[slot as usize].next = NIL;
-        self.len -= 1;
-        let mut parent = resident.parent;
-        if resident.next != slot {
-            self.leave_twins(slot, resident);
-        } else {
-            let node = &mut self.nodes[resident.node];
-            node.resident = NIL;
-            if node.children > 0 {
-                // The ghost takes over as the parent's child.
-                node.parent = std::mem::replace(&mut parent, NIL);
-            } else {
-                self.nodes.free(resident.node);
-                self.residents[slot as usize].node = NIL;
-            }
+    /// Tells the leaves of the residents of `node`, in order of listing. Returns
+    /// whether there are any.
+    #[inline(always)]
+    fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
+        let Node {
+            resident, twins, ..
+        } = self.nodes[node];
+        if resident == NIL {
+            return false;
         }
-        self.detach(parent);
-        self.leaves.unlist(slot);
+        tell(&mut self.leaves, resident);
+        if twins > 0 {
+            self.tell_twins(resident, tell);
+        }
+        true
     }
 
-    /// Tells the leaves of `first` and its twins, in order of listing.
-    fn for_each_twin(&mut self, first: u32, tell: fn(&mut L, u32)) {
-        let mut slot = first;
-        loop {
+    #[cold]
+    fn tell_twins(&mut self, first: u32, tell: fn(&mut L, u32)) {
+        let mut slot = self.residents[first as usize].next;
+        while slot != first {
             tell(&mut self.leaves, slot);
             slot = self.residents[slot as usize].next;
-            if slot == first {
-                return;
-            }
+        }
+    }
+
+    /// Takes the listed `slot` out of the graph and out of the order.
+    #[inline(always)]
+    fn take_out(&mut self, slot: u32) {
+        // The order hears of a leaf that goes before it hears of its parent, the
+        // newest leaf then.
+        self.leaves.unlist(slot);
+        let at = &mut self.residents[slot as usize];
+        let resident = *at;
+        at.next = NIL;
+        if resident.next != slot {
+            self.leave_twins(slot, resident);
+            return self.detach(resident.parent);
+        }
+        let node = &mut self.nodes[resident.node];
+        node.resident = NIL;
+        if node.children > 0 {
+            // The ghost takes over as the parent's child.
+            node.parent = resident.parent;
+        } else {
+            self.nodes.free(resident.node);
+            self.detach(resident.parent);
         }
     }
 
     /// Puts `slot` at the end of the ring that starts at `first`.
+    #[cold]
     fn join_twins(&mut self, slot: u32, first: u32) {
         let last = std::mem::replace(&mut self.residents[first as usize].prev, slot);
         self.residents[last as usize].next = slot;
         self.residents[slot as usize].prev = last;
         self.residents[slot as usize].next = first;
+        let node = self.residents[slot as usize].node;
+        self.nodes[node].twins += 1;
     }
 
     /// Takes `slot` out of its ring, in which there are others.
+    #[cold]
     fn leave_twins(&mut self, slot: u32, left: Resident) {
         self.residents[left.prev as usize].next = left.next;
         self.residents[left.next as usize].prev = left.prev;
-        let first = &mut self.nodes[left.node].resident;
-        if *first == slot {
-            *first = left.next;
+        let node = &mut self.nodes[left.node];
+        node.twins -= 1;
+        if node.resident == slot {
+            node.resident = left.next;
         }
     }
 }
 
 impl<L: Leaves> EvictionPolicy for Lineage<L> {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _level: u8) {
-        self.remove(slot);
+        let before = self.residents[slot as usize];
+        if before.next != NIL {
+            self.remove(slot);
+        }
         let keys = Keys::of(hash, slot);
-        let guesses = [self.residents[slot as usize].node, self.recent_parent];
+        let guesses = [before.node, self.recent_parent];
         let node = self.nodes.obtain(keys.own, guesses);
         let at = &mut self.nodes[node];
         let first = at.resident;
@@ -255,12 +288,12 @@ impl<L: Leaves> EvictionPolicy for Lineage<L> {
         if first == NIL {
             at.resident = slot;
         }
-        // The order hears of a new leaf before it hears that the parent is one
-        // no longer. The two are mostly neighbours there, so that a word of
-        // the bitmap does not become empty just to be filled again.
         let leaf = at.children == 0;
+        // The order hears of a parent that is no leaf any more before it hears of
+        // the new leaf: the newest leaf until then, in a chain that is released from
+        // its root.
+        let parent = self.link_parent(keys.parent(), inherited);
         self.leaves.list(slot, leaf);
-        let parent = self.link_parent(keys.parent, inherited);
 
         self.residents[slot as usize] = Resident {
             node,
@@ -271,7 +304,6 @@ impl<L: Leaves> EvictionPolicy for Lineage<L> {
         if first != NIL {
             self.join_twins(slot, first);
         }
-        self.len += 1;
         self.recent = node;
         self.recent_parent = parent;
     }
@@ -293,13 +325,40 @@ impl<L: Leaves> EvictionPolicy for Lineage<L> {
     }
 
     fn len(&self) -> usize {
-        self.len
+        self.residents.iter().filter(|at| at.next != NIL).count()
     }
 
     /// Yes: a block taken out for use may turn its parent into a leaf, and
     /// when that happens decides the parent's position among the leaves.
     fn observes_resurrection(&self) -> bool {
         true
+    }
+
+    /// If it does not matter when a block became a leaf: which ghosts there are when
+    /// some blocks have been taken out, and their links, is the same in any order.
+    /// (For twins it may not be, and nobody minds.)
+    fn resurrections_commute(&self) -> bool {
+        L::COMMUTES
+    }
+
+    /// A block without a ghost comes and goes with all it makes. One whose ghost
+    /// is linked takes over the link and hands it back. But one whose ghost was made
+    /// by a child would leave it with a link.
+    fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
+        let resident = &self.residents[slot as usize];
+        if !L::COMMUTES || resident.next != NIL {
+            return false;
+        }
+        let keys = Keys::of(hash, slot);
+        let Some(node) = self.nodes.find(keys.own, resident.node) else {
+            return true;
+        };
+        let node = &self.nodes[node];
+        let links_alike = || {
+            keys.parent()
+                .is_none_or(|key| self.nodes.is(node.parent, key))
+        };
+        node.resident == NIL && links_alike()
     }
 
     fn check(&self) -> Result<(), String> {

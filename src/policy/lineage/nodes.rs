@@ -6,10 +6,14 @@
 //! node into use or giving it back moves a few numbers and allocates nothing.
 //! Finding, making and freeing a node are O(1) expected.
 //!
-//! The keys come from what users send, so the buckets are chosen by a hash
-//! with a random seed. Blocks are released and matched in chains, though, so
-//! the node wanted next is mostly one seen just before: lookups take guesses,
-//! and one that holds the key saves the walk through the table.
+//! The keys come from what users send, so the buckets are chosen by a hash with
+//! random seeds. It is one multiplication, folded: what a general hasher does besides
+//! is not needed for one word. (The upper half of the product alone would do for
+//! random keys, but keys that count up can then share few buckets.)
+//!
+//! Blocks are released and matched in chains, so the node wanted next is mostly
+//! one seen just before: lookups take guesses, and one that holds the key saves
+//! the walk through the table.
 
 use crate::policy::{NIL, ensure};
 use ahash::RandomState;
@@ -27,7 +31,6 @@ pub(super) struct Node {
     key: u64,
     /// The next node in the same bucket, or the next vacant node.
     chain: u32,
-    bucket: u32,
     /// The resident that was listed first; `NIL` for a ghost. The others
     /// follow in the ring of twins.
     pub(super) resident: u32,
@@ -36,67 +39,87 @@ pub(super) struct Node {
     /// The parent of a ghost. Residents have a link each, and while there are
     /// any this is `NIL`.
     pub(super) parent: u32,
-}
-
-impl Node {
-    pub(super) fn key(&self) -> u64 {
-        self.key
-    }
+    /// How many residents there are besides the first.
+    pub(super) twins: u32,
 }
 
 pub(super) struct Nodes {
     nodes: Vec<Node>,
-    /// The first node of each bucket. Always a power of two.
+    /// The first node of each bucket; a power of two of them, at least two.
     buckets: Box<[u32]>,
+    /// What is left of a hash's 64 bits to number the buckets.
+    shift: u32,
+    /// Random; the second is odd.
+    seeds: [u64; 2],
     /// The vacant node to use next.
     vacant: u32,
-    hasher: RandomState,
 }
 
 impl Nodes {
     /// No nodes, and room for `capacity` of them.
     pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity < NIL as usize, "too many nodes: {capacity}");
+        let buckets = capacity.next_power_of_two().max(2);
+        let random = RandomState::new();
         Self {
             nodes: Vec::with_capacity(capacity),
-            buckets: vec![NIL; capacity.next_power_of_two()].into_boxed_slice(),
+            buckets: vec![NIL; buckets].into_boxed_slice(),
+            shift: u64::BITS - buckets.ilog2(),
+            seeds: [random.hash_one(0), random.hash_one(1) | 1],
             vacant: NIL,
-            hasher: RandomState::new(),
         }
     }
 
     /// The node of `key`, made as a childless ghost if there is none. Looks at
     /// `guesses` first, each the number of some node, vacant or not, or `NIL`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn obtain<const N: usize>(&mut self, key: u64, guesses: [u32; N]) -> u32 {
         for guess in guesses {
-            let guessed = self.nodes.get(guess as usize);
-            if guessed.is_some_and(|node| node.key == key) {
+            if self.is(guess, key) {
                 return guess;
             }
         }
-        self.find_or_make(key)
+        let bucket = self.bucket(key);
+        match self.find_in(bucket, key) {
+            Some(node) => node,
+            None => self.make(bucket, key),
+        }
     }
 
-    /// Takes `node` out of the index and makes it vacant.
-    #[inline]
-    pub(super) fn free(&mut self, node: u32) {
-        let Node { chain, bucket, .. } = self[node];
-        let first = self.buckets[bucket as usize];
-        if first == node {
-            self.buckets[bucket as usize] = chain;
-        } else {
-            let mut before = first;
-            while self[before].chain != node {
-                before = self[before].chain;
-            }
-            self[before].chain = chain;
+    /// The node of `key`, if there is one. Looks at `guess` first.
+    pub(super) fn find(&self, key: u64, guess: u32) -> Option<u32> {
+        if self.is(guess, key) {
+            return Some(guess);
         }
-        let vacant = self.vacant;
-        let freed = &mut self[node];
-        freed.key = VACANT;
-        freed.chain = vacant;
+        self.find_in(self.bucket(key), key)
+    }
+
+    /// Whether `node`, the number of some node or `NIL`, has this key.
+    #[inline(always)]
+    pub(super) fn is(&self, node: u32, key: u64) -> bool {
+        let node = self.nodes.get(node as usize);
+        node.is_some_and(|node| node.key == key)
+    }
+
+    /// Takes `node`, a childless ghost without a parent, out of the index and makes
+    /// it vacant.
+    #[inline(always)]
+    pub(super) fn free(&mut self, node: u32) {
+        let freed = &mut self.nodes[node as usize];
+        let key = std::mem::replace(&mut freed.key, VACANT);
+        let chain = std::mem::replace(&mut freed.chain, self.vacant);
         self.vacant = node;
+        let bucket = self.bucket(key);
+        let first = &mut self.buckets[bucket];
+        if *first == node {
+            *first = chain;
+            return;
+        }
+        let mut before = *first;
+        while self[before].chain != node {
+            before = self[before].chain;
+        }
+        self[before].chain = chain;
     }
 
     /// The nodes in use, with their numbers.
@@ -125,9 +148,15 @@ impl Nodes {
         let mut vacant = 0;
         let mut at = self.vacant;
         while at != NIL && vacant <= self.nodes.len() {
-            ensure(self[at].key == VACANT, || {
+            let node = &self[at];
+            ensure(node.key == VACANT, || {
                 format!("node {at} is in use and vacant")
             })?;
+            let links = [node.resident, node.parent];
+            ensure(
+                links == [NIL; 2] && [node.children, node.twins] == [0; 2],
+                || format!("vacant node {at} is not blank"),
+            )?;
             vacant += 1;
             at = self[at].chain;
         }
@@ -139,20 +168,15 @@ impl Nodes {
         })
     }
 
-    fn find_or_make(&mut self, key: u64) -> u32 {
-        let bucket = self.bucket(key);
-        match self.find_in(bucket, key) {
-            Some(node) => node,
-            None => self.make(bucket, key),
-        }
+    #[inline]
+    fn bucket(&self, key: u64) -> usize {
+        let product = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1]);
+        ((product as u64 ^ (product >> 64) as u64) >> self.shift) as usize
     }
 
-    fn bucket(&self, key: u64) -> u32 {
-        self.hasher.hash_one(key) as u32 & (self.buckets.len() - 1) as u32
-    }
-
-    fn find_in(&self, bucket: u32, key: u64) -> Option<u32> {
-        let mut at = self.buckets[bucket as usize];
+    #[inline]
+    fn find_in(&self, bucket: usize, key: u64) -> Option<u32> {
+        let mut at = self.buckets[bucket];
         while at != NIL {
             let node = &self[at];
             if node.key == key {
@@ -163,33 +187,33 @@ impl Nodes {
         None
     }
 
-    fn make(&mut self, bucket: u32, key: u64) -> u32 {
-        let node = Node {
-            key,
-            chain: self.buckets[bucket as usize],
-            bucket,
-            resident: NIL,
-            children: 0,
-            parent: NIL,
-        };
+    /// A vacant node is blank but for its chain: all there is to do is to link it.
+    #[inline(always)]
+    fn make(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.vacant;
-        if number == NIL {
-            return self.push(node);
-        }
-        self.vacant = self[number].chain;
-        self[number] = node;
-        self.buckets[bucket as usize] = number;
+        let Some(node) = self.nodes.get_mut(number as usize) else {
+            return self.push(bucket, key);
+        };
+        node.key = key;
+        self.vacant = std::mem::replace(&mut node.chain, self.buckets[bucket]);
+        self.buckets[bucket] = number;
         number
     }
 
-    /// Puts `node` behind the others, which grows the array and the table if
+    /// Puts a node behind the others, which grows the array and the table if
     /// the room asked for at the start is used up.
     #[cold]
-    fn push(&mut self, node: Node) -> u32 {
+    fn push(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.nodes.len();
         assert!(number < NIL as usize, "too many nodes");
-        self.buckets[node.bucket as usize] = number as u32;
-        self.nodes.push(node);
+        self.nodes.push(Node {
+            key,
+            chain: std::mem::replace(&mut self.buckets[bucket], number as u32),
+            resident: NIL,
+            children: 0,
+            parent: NIL,
+            twins: 0,
+        });
         if self.nodes.len() > self.buckets.len() {
             self.grow_table();
         }
@@ -200,11 +224,10 @@ impl Nodes {
     /// vacant.
     fn grow_table(&mut self) {
         self.buckets = vec![NIL; 2 * self.buckets.len()].into_boxed_slice();
+        self.shift -= 1;
         for number in 0..self.nodes.len() as u32 {
             let bucket = self.bucket(self[number].key);
-            let first = std::mem::replace(&mut self.buckets[bucket as usize], number);
-            self[number].bucket = bucket;
-            self[number].chain = first;
+            self[number].chain = std::mem::replace(&mut self.buckets[bucket], number);
         }
     }
 }
@@ -233,7 +256,7 @@ mod tests {
         let made: Vec<u32> = (0..8).map(|key| nodes.obtain(key, [])).collect();
         for key in 0..8 {
             assert_eq!(nodes.obtain(key, []), made[key as usize]);
-            assert_eq!(nodes[made[key as usize]].key(), key);
+            assert!(nodes.is(made[key as usize], key));
         }
         nodes.check().unwrap();
     }
@@ -263,7 +286,7 @@ mod tests {
         assert_eq!(nodes.obtain(1, [b, a]), a);
         nodes.free(a);
         let c = nodes.obtain(3, [a]);
-        assert_eq!(nodes[c].key(), 3);
+        assert!(nodes.is(c, 3));
         assert_ne!(nodes.obtain(1, [a]), c);
         nodes.check().unwrap();
     }

@@ -1,174 +1,166 @@
 //! Leaves in order of release.
 //!
-//! Each release hands out the next *tick*, and a block keeps its tick until it
-//! is taken out, however often it ceases to be a leaf and becomes one again.
-//! A search tree over the ticks would do; it would also allocate and cost a
-//! logarithm at every step.
+//! A block keeps the position its release gave it until it is taken out, however
+//! often it ceases to be a leaf and becomes one again. A search tree over the
+//! positions would do; it would also allocate and cost a logarithm at every step.
 //!
-//! Here a tick is an index. `slots` says which block holds a tick and a
-//! [`Bitmap`] which ticks belong to leaves, so that a leaf is added or demoted
-//! by setting or clearing a bit, and the victim is the first bit set.
+//! Here all listed blocks stand in a [ring](crate::policy::ring) in order of
+//! release, and a [`Bitmap`] says which entries of the ring are leaves': a leaf is
+//! added or demoted by setting or clearing a bit, and the victim is the first bit
+//! set. Where the ring squeezes out what is gone, the bits move with the blocks.
 //!
-//! # Running out of ticks
+//! # The newest leaf
 //!
-//! Ticks are used up by blocks that come and go, so the ticks in use are moved
-//! together from time to time. Doing it at once would stop everyone for the
-//! time it takes to walk the whole store. Instead, once [`begin`] ticks are
-//! handed out, each further release moves a few: `read` walks the ticks from
-//! the front, and every one that is in use becomes tick `write`, in order.
-//! Ticks below `write` and from `read` on are as they should be, those between
-//! are free, so the order holds at every moment. When `read` has caught up
-//! with `next`, the release goes on at `write`.
-//!
-//! That the ticks suffice, with `n` for the block count and four moves per
-//! release: a pass that begins at `2n` meets four ticks while one is handed
-//! out, so it is done after `2n / 3` releases (give or take one), when
-//! `8n / 3` ticks are out; hence the array of `3n`. It has moved at most `n`
-//! blocks that were listed at its beginning and one for each release since,
-//! `5n / 3` in all: fewer than `2n`, so the next pass begins at `2n` again,
-//! at least `n / 3` releases later.
-//!
-//! [`begin`]: TickLeaves::begin
+//! A chain that is released from its root adds a leaf and demotes it with the next
+//! block, and one that is evicted adds a leaf that is the next victim. So the bit of
+//! the leaf added last is not set before another is added. Mostly it never is: the
+//! block is demoted by then, or it is known to be before all others, because its
+//! child was.
 
 use super::Leaves;
 use super::bitmap::Bitmap;
+use crate::policy::ring::ReleaseRing;
 use crate::policy::{NIL, ensure};
 
-/// How many ticks a release looks at while a pass is under way.
-const MOVES: u32 = 4;
-
 pub(crate) struct TickLeaves {
-    /// By slot: its tick, `NIL` while it is not listed.
-    ticks: Box<[u32]>,
-    /// By tick: the slot that holds it, `NIL` if none does.
-    slots: Box<[u32]>,
-    /// The ticks of leaves.
-    leaves: Bitmap,
-    /// The tick of the next release.
-    next: u32,
-    /// How many ticks are handed out before a pass begins.
-    begin: u32,
-    /// The tick a pass looks at next; 0 between passes.
-    read: u32,
-    /// The tick a pass gives to the next block it finds.
-    write: u32,
+    /// The listed blocks, leaves or not.
+    order: ReleaseRing,
+    /// Where in the ring leaves have their entries.
+    marked: Bitmap,
+    /// A leaf that is not marked, or `NIL`.
+    newest: u32,
+    /// A position before which no leaf is marked.
+    low: u32,
+}
+
+/// Whether position `a` is before position `b`. They are less than a ring apart.
+fn is_before(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
 }
 
 impl TickLeaves {
-    /// Does one release's share of a pass.
-    fn advance_pass(&mut self) {
-        for _ in 0..MOVES {
-            if self.read == self.next {
-                self.next = self.write;
-                self.read = 0;
-                self.write = 0;
-                return;
-            }
-            let slot = self.slots[self.read as usize];
-            if slot != NIL {
-                self.move_tick(slot, self.read, self.write);
-                self.write += 1;
-            }
-            self.read += 1;
+    fn mark_newest(&mut self) {
+        let position = self.order.position(self.newest);
+        self.newest = NIL;
+        self.marked.insert(self.order.index(position));
+        if is_before(position, self.low) {
+            self.low = position;
         }
     }
 
-    fn move_tick(&mut self, slot: u32, from: u32, to: u32) {
-        if from == to {
-            return;
+    /// Where the front has moved, lest `low` fall behind by more than a ring.
+    fn keep_up(&mut self) {
+        if is_before(self.low, self.order.front()) {
+            self.low = self.order.front();
         }
-        self.slots[from as usize] = NIL;
-        self.slots[to as usize] = slot;
-        self.ticks[slot as usize] = to;
-        if self.leaves.remove(from) {
-            self.leaves.insert(to);
-        }
+    }
+
+    /// The first leaf that is marked.
+    #[inline(never)]
+    fn first_marked(&mut self) -> Option<u32> {
+        self.order.trim();
+        self.keep_up();
+        let from = self.order.index(self.low);
+        let index = self.marked.first_from(from);
+        // Around the end of the ring, if there is none before it.
+        let index = index.or_else(|| self.marked.first_from(0))?;
+        let slot = self.order.at(index);
+        self.low = self.order.position(slot);
+        Some(slot)
     }
 }
 
 impl Leaves for TickLeaves {
+    const COMMUTES: bool = true;
+
     fn new(block_count: usize) -> Self {
-        // The rounding in the argument above needs a few ticks to spare.
-        let unit = block_count.max(8);
-        let slots = 3 * unit;
-        assert!(slots < NIL as usize, "too many slots: {block_count}");
+        let order = ReleaseRing::new(block_count);
         Self {
-            ticks: vec![NIL; block_count].into_boxed_slice(),
-            slots: vec![NIL; slots].into_boxed_slice(),
-            leaves: Bitmap::new(slots),
-            next: 0,
-            begin: 2 * unit as u32,
-            read: 0,
-            write: 0,
+            marked: Bitmap::new(order.capacity()),
+            low: order.front(),
+            order,
+            newest: NIL,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn list(&mut self, slot: u32, leaf: bool) {
-        if self.next >= self.begin {
-            self.advance_pass();
+        let (marked, low) = (&mut self.marked, &mut self.low);
+        let places = self.order.capacity() as u32 - 1;
+        let squeezed = self.order.push_and_move(slot, |from, to| {
+            if marked.contains(from & places) {
+                marked.remove(from & places);
+                marked.insert(to & places);
+                if is_before(to, *low) {
+                    *low = to;
+                }
+            }
+        });
+        if squeezed {
+            self.keep_up();
         }
-        let tick = self.next;
-        self.next += 1;
-        self.slots[tick as usize] = slot;
-        self.ticks[slot as usize] = tick;
         if leaf {
-            self.leaves.insert(tick);
+            self.add(slot);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn unlist(&mut self, slot: u32) {
-        let tick = std::mem::replace(&mut self.ticks[slot as usize], NIL);
-        self.slots[tick as usize] = NIL;
-        self.leaves.remove(tick);
+        self.demote(slot);
+        self.order.remove(slot);
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, slot: u32) {
-        self.leaves.insert(self.ticks[slot as usize]);
+        if self.newest != NIL {
+            self.mark_newest();
+        }
+        self.newest = slot;
     }
 
-    #[inline]
+    #[inline(always)]
     fn demote(&mut self, slot: u32) {
-        self.leaves.remove(self.ticks[slot as usize]);
+        if self.newest == slot {
+            self.newest = NIL;
+        } else {
+            let position = self.order.position(slot);
+            self.marked.remove(self.order.index(position));
+        }
     }
 
-    #[inline]
-    fn first(&self) -> Option<u32> {
-        self.leaves.first().map(|tick| self.slots[tick as usize])
+    #[inline(always)]
+    fn first(&mut self) -> Option<u32> {
+        if self.newest != NIL {
+            if is_before(self.order.position(self.newest), self.low) {
+                return Some(self.newest);
+            }
+            self.mark_newest();
+        }
+        self.first_marked()
     }
 
     fn contains(&self, slot: u32) -> bool {
-        let tick = self.ticks[slot as usize];
-        tick != NIL && self.leaves.contains(tick)
+        let position = self.order.position(slot);
+        position != NIL && (slot == self.newest || self.marked.contains(self.order.index(position)))
     }
 
     fn check(&self) -> Result<usize, String> {
-        self.leaves.check()?;
-        let mut held = 0;
-        for (tick, &slot) in (0..).zip(&self.slots) {
-            if slot == NIL {
-                ensure(!self.leaves.contains(tick), || {
-                    format!("tick {tick} is a leaf's and nobody's")
-                })?;
-                continue;
-            }
-            held += 1;
-            let moved = self.write..self.read;
-            ensure(tick < self.next && !moved.contains(&tick), || {
-                format!("tick {tick} is held outside the ticks in use")
-            })?;
-            let back = self.ticks[slot as usize];
-            ensure(back == tick, || {
-                format!("tick {tick} is held by slot {slot}, whose tick is {back}")
-            })?;
+        self.order.check()?;
+        self.marked.check()?;
+        let mut leaves = 0;
+        for slot in self.order.listed().filter(|&slot| self.contains(slot)) {
+            leaves += 1;
+            let position = self.order.position(slot);
+            ensure(
+                slot == self.newest || !is_before(position, self.low),
+                || format!("leaf {slot} is marked before {}", self.low),
+            )?;
         }
-        let ticking = self.ticks.iter().filter(|&&tick| tick != NIL).count();
-        ensure(held == ticking, || {
-            format!("{held} ticks are held, {ticking} slots have one")
+        let marked = self.marked.count() + usize::from(self.newest != NIL);
+        ensure(marked == leaves, || {
+            format!("{marked} leaves are marked or newest, {leaves} are listed")
         })?;
-        Ok(self.leaves.count())
+        Ok(leaves)
     }
 }
 
@@ -193,8 +185,27 @@ mod tests {
         assert_eq!(leaves.check(), Ok(3));
     }
 
-    /// Long enough for many passes, with listed blocks ranging from none to
-    /// all; the ticks running out would panic.
+    #[test]
+    fn order_survives_times_without_leaves() {
+        let mut leaves = TickLeaves::new(3);
+        for round in 0..200 {
+            for slot in 0..3 {
+                leaves.list(slot, true);
+            }
+            for slot in 0..3 {
+                assert_eq!(leaves.first(), Some(slot), "round {round}");
+                assert!(leaves.check().is_ok());
+                leaves.unlist(slot);
+            }
+            for _ in 0..round {
+                leaves.list(1, true);
+                leaves.unlist(1);
+                assert_eq!(leaves.first(), None);
+            }
+        }
+    }
+
+    /// Long enough for many passes, with listed blocks ranging from none to all.
     #[test]
     fn order_survives_the_moves() {
         for block_count in [1, 2, 7, 8, 9, 50] {
@@ -229,25 +240,6 @@ mod tests {
                 let count = model.iter().filter(|&&(_, leaf)| leaf).count();
                 assert_eq!(leaves.check(), Ok(count));
             }
-        }
-    }
-
-    /// The tightest case for the number of ticks: every block stays listed and
-    /// every release is a block's next.
-    #[test]
-    fn ticks_suffice_when_everything_is_listed() {
-        for block_count in [1, 8, 9, 10, 11, 64, 1000] {
-            let mut leaves = TickLeaves::new(block_count);
-            for slot in 0..block_count as u32 {
-                leaves.list(slot, false);
-            }
-            for step in 0..20 * block_count {
-                // The block released last, or the one released first.
-                let slot = [block_count - 1, step % block_count][step / (5 * block_count) % 2];
-                leaves.unlist(slot as u32);
-                leaves.list(slot as u32, false);
-            }
-            assert_eq!(leaves.check(), Ok(0));
         }
     }
 }
