@@ -91,7 +91,7 @@ fn allocate_32(mut at: Buffered) -> Buffered {
                 .manager
                 .allocate_into(black_box(BATCH), &mut at.fresh)
         );
-        at.fresh.clear();
+        at.scene.manager.free_from(&mut at.fresh);
     }
     at
 }
@@ -102,7 +102,7 @@ fn match_active(mut at: Buffered) -> Buffered {
     let hashes = &at.scene.requests[0];
     for _ in 0..100 {
         at.scene.manager.match_into(black_box(hashes), &mut at.held);
-        at.held.clear();
+        at.scene.manager.release_from(&mut at.held);
     }
     at
 }
@@ -127,7 +127,7 @@ fn match_inactive(mut at: Buffered) -> Buffered {
     let hashes = &at.scene.requests[0];
     for _ in 0..100 {
         at.scene.manager.match_into(black_box(hashes), &mut at.held);
-        at.held.clear();
+        at.scene.manager.release_from(&mut at.held);
     }
     at
 }
@@ -163,7 +163,7 @@ fn match_miss(mut at: Buffered) -> Buffered {
 fn lifecycle(mut at: Buffered) -> Buffered {
     for hashes in &at.scene.requests {
         admit(&at.scene.manager, hashes, &mut at.fresh, &mut at.held);
-        at.held.clear();
+        at.scene.manager.release_from(&mut at.held);
     }
     at
 }
@@ -183,7 +183,7 @@ fn mixed(mut at: Buffered) -> Buffered {
             5 => running.pop_front().expect("there are five"),
             _ => Vec::with_capacity(BATCH),
         };
-        held.clear();
+        at.scene.manager.release_from(&mut held);
         admit(&at.scene.manager, hashes, &mut at.fresh, &mut held);
         running.push_back(held);
     }
@@ -205,7 +205,7 @@ fn mixed(mut at: Buffered) -> Buffered {
 fn register_duplicates((mut at, staged): (Buffered, Staged)) -> Buffered {
     for blocks in staged {
         at.scene.manager.register_into(blocks, &mut at.held);
-        at.held.clear();
+        at.scene.manager.release_from(&mut at.held);
     }
     at
 }

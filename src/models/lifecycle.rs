@@ -171,6 +171,94 @@ fn release_against_eviction_lineage() {
     release_against_eviction(Order::Lineage);
 }
 
+/// Two blocks are let go of together while one of them is matched.
+fn batch_release_against_match(order: Order) {
+    explore(move || {
+        let manager = pool(2, order);
+        cache(&manager, hash(1));
+        cache(&manager, hash(2));
+        let mut held = manager.match_blocks(&[hash(1), hash(2)]);
+        assert_eq!(held.len(), 2);
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.release_from(&mut held)
+        });
+        let matched = manager.match_one(hash(1));
+        other.join().unwrap();
+        assert_whole(&manager, usize::from(matched.is_some()));
+        drop(matched);
+        assert_whole(&manager, 0);
+        assert_eq!(
+            manager.allocate_blocks(2).map(|blocks| blocks.len()),
+            Some(2)
+        );
+    });
+}
+
+#[test]
+fn batch_release_against_match_lru() {
+    batch_release_against_match(Order::Lru);
+}
+
+#[test]
+fn batch_release_against_match_lineage() {
+    batch_release_against_match(Order::Lineage);
+}
+
+/// Two inactive blocks are reserved together by a match while an allocation wants
+/// one: whoever goes without has met the other.
+fn batch_match_against_eviction(order: Order) {
+    explore(move || {
+        let manager = pool(2, order);
+        cache(&manager, hash(1));
+        cache(&manager, hash(2));
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            // The first hash is looked at alone.
+            move || manager.match_blocks(&[hash(1), hash(1), hash(2)])
+        });
+        let allocated = manager.allocate_one();
+        let matched = other.join().unwrap();
+        assert!(
+            allocated.is_some() || matched.len() == 3,
+            "refused, with {matched:?}"
+        );
+        let different = [0, 1, 1, 2][matched.len()];
+        assert_whole(&manager, different + usize::from(allocated.is_some()));
+    });
+}
+
+#[test]
+fn batch_match_against_eviction_lru() {
+    batch_match_against_eviction(Order::Lru);
+}
+
+#[test]
+fn batch_match_against_eviction_lineage() {
+    batch_match_against_eviction(Order::Lineage);
+}
+
+/// Two blocks are freed together while one is allocated.
+#[test]
+fn batch_free_against_allocation() {
+    explore(|| {
+        let manager = pool(2, Order::Lru);
+        let mut blocks = manager.allocate_blocks(2).expect("all are free");
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.free_from(&mut blocks)
+        });
+        let allocated = manager.allocate_one();
+        other.join().unwrap();
+        assert_whole(&manager, usize::from(allocated.is_some()));
+        drop(allocated);
+        assert_eq!(
+            manager.allocate_blocks(2).map(|blocks| blocks.len()),
+            Some(2)
+        );
+    });
+}
+
 /// Two guards of one block go at once.
 #[test]
 fn release_against_release() {

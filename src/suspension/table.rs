@@ -117,6 +117,8 @@ pub(super) const SCENES: &[Scene] = &[
         let block = w.take(1);
         Plan::new(at![Freed], move || drop(block)).takes(1)
     }),
+    scene(Step::LeafSet, |w| free_batch(w, at![LeafSet])).way("in a batch"),
+    scene(Step::Freed, |w| free_batch(w, at![Freed])).way("in a batch"),
 
     // Registration.
     scene(Step::Pending, |w| register(w, at![Pending])).holds_up(&[UNDECIDED]),
@@ -149,6 +151,8 @@ pub(super) const SCENES: &[Scene] = &[
     }),
     scene(Step::Unpinned, |w| release(w, at![Unpinned])),
     scene(Step::Noted, |w| release(w, at![Noted])),
+    scene(Step::Unpinned, |w| release_batch(w, at![Unpinned])).way("in a batch"),
+    scene(Step::Noted, |w| release_batch(w, at![Noted])).way("in a batch"),
     scene(Step::UnpinnedLate, |w| {
         let (block, hash) = inactive(w);
         release_late(block).takes(1).subject(hash, true)
@@ -249,6 +253,26 @@ fn register(world: &Arc<World>, steps: Steps) -> Plan {
     Plan::new(steps, move || world.manager.register_block(block))
         .takes(1)
         .subject(hash, false)
+}
+
+/// Frees all blocks but those that the rest of the world has, together.
+fn free_batch(world: &Arc<World>, steps: Steps) -> Plan {
+    let mut rest = world.take_all();
+    let mut blocks = rest.split_off(rest.len() - CHAIN);
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.free_from(&mut blocks))
+        .takes(CHAIN)
+        .aside(rest)
+}
+
+/// Lets go of a chain together.
+fn release_batch(world: &Arc<World>, steps: Steps) -> Plan {
+    let hashes = world.fill()[..CHAIN].to_vec();
+    let mut held = world.manager.match_blocks(&hashes);
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.release_from(&mut held))
+        .takes(CHAIN)
+        .subject(hashes[0], true)
 }
 
 /// Registers a hash that has an inactive block.

@@ -5,11 +5,13 @@
 //!   other.
 //! * `input`: bad input is refused with the published crate's messages and changes
 //!   nothing; colliding lineage hashes, on which that crate panics, are both kept.
+//! * `batches`: blocks let go of together are let go of as one after the other.
 //! * `formats`: encodings and `Debug` output are the published crate's.
 //!
 //! Pools are tiny, and every test that a policy could influence runs under each
 //! policy.
 
+mod batches;
 mod formats;
 mod input;
 mod lifetimes;
