@@ -21,6 +21,9 @@
 //!   decide which hashes meet in a bucket: `operations.rs` says how much it comes to.
 //! * *The compiler.* Another version may want other limits.
 
+// The harness's macros make public items without documentation.
+#![allow(missing_docs)]
+
 #[path = "../workload/mod.rs"]
 mod workload;
 
