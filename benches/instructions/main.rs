@@ -7,8 +7,9 @@
 //!
 //! Times on a shared machine vary by half; instruction counts repeat. Each operation
 //! runs many times under callgrind, and only it is counted: what is there before it
-//! is a `setup`, and what is there after it is handed back. The counts divided by
-//! the blocks, and the limits, are in `operations.rs`, which says how to set them.
+//! is a `setup`, and what is there after it is handed back. What each takes a block,
+//! and may take, is in `operations.rs`, which says how to change it. A part of a
+//! name runs a part: `cargo bench --bench instructions -- lifecycle`.
 //!
 //! Needs valgrind and `iai-callgrind-runner` of the version that `Cargo.lock` has of
 //! `iai-callgrind`, on the `PATH` or where `IAI_CALLGRIND_RUNNER` says.
@@ -21,7 +22,7 @@
 //!   decide which hashes meet in a bucket: `operations.rs` says how much it comes to.
 //! * *The compiler.* Another version may want other limits.
 
-// The groups of benchmarks are public items without documentation.
+// The harness's macros make public items without documentation.
 #![allow(missing_docs)]
 
 #[path = "../workload/mod.rs"]
@@ -34,7 +35,6 @@ mod table;
 
 use iai_callgrind::{Callgrind, CallgrindMetrics, EventKind, LibraryBenchmarkConfig};
 use operations::Operation;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Blocks of the pools: requests of 32, without a rest.
 const POOL: usize = 4_096;
@@ -90,7 +90,10 @@ mod compared {
 }
 
 /// Limits this process, and those it starts, to the first two of its cores.
+#[cfg(target_os = "linux")]
 fn use_two_cores() {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
     let mut allowed = sched_getaffinity(None).expect("a process can see its cores");
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
         .filter(|&core| allowed.is_set(core))
@@ -102,6 +105,11 @@ fn use_two_cores() {
     if cores.len() < 2 {
         eprintln!("The limits are for two cores, and this machine has one.");
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn use_two_cores() {
+    eprintln!("The limits are for two cores, and this machine may have more.");
 }
 
 fn main() {
