@@ -59,8 +59,8 @@ fn a_batch_leaves_what_single_drops_leave() {
         same(policy, &evicted[0], &evicted[1]);
         same(
             policy,
-            one_by_one.metrics().snapshot(),
-            together.metrics().snapshot(),
+            format!("{:?}", one_by_one.metrics().snapshot()),
+            format!("{:?}", together.metrics().snapshot()),
         );
     }
 }

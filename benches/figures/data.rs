@@ -1,0 +1,194 @@
+//! The data of the figures: `scaling` and `latency` write it, `figures` reads it.
+
+// Each benchmark uses a part.
+#![allow(dead_code)]
+
+use std::error::Error;
+use std::fmt::{self, Display, Formatter};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+pub const THROUGHPUT: &str = "throughput.json";
+pub const LATENCY: &str = "latency.json";
+
+/// Which of the two crates.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    ThisCrate,
+    Reference,
+}
+
+impl Display for Side {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ThisCrate => "this crate",
+            Self::Reference => "reference",
+        })
+    }
+}
+
+/// The eviction policy.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    Lru,
+    LineageTick,
+}
+
+impl Display for Policy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lru => "LRU",
+            Self::LineageTick => "lineage by tick",
+        })
+    }
+}
+
+/// What the threads do all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    MixedRequests,
+    Allocate,
+    MatchActive,
+}
+
+impl Display for Operation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MixedRequests => "mixed requests",
+            Self::Allocate => "allocate 1 + drop",
+            Self::MatchActive => "match 32 active + drop",
+        })
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Machine {
+    pub cpu: String,
+    pub cores: usize,
+}
+
+impl Machine {
+    pub fn this() -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            cpu: model.map_or("unknown processor", |(_, name)| name).into(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl Display for Machine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cores of {}", self.cores, self.cpu)
+    }
+}
+
+/// How the values of several turns lie.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Spread {
+    pub lowest: f64,
+    pub lower_quartile: f64,
+    pub median: f64,
+    pub upper_quartile: f64,
+    pub highest: f64,
+}
+
+impl Spread {
+    /// Of no values there is none.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        let last = values.len().checked_sub(1)?;
+        values.sort_by(f64::total_cmp);
+        let at = |quarter: usize| (values[last * quarter / 4] * 1e3).round() / 1e3;
+        Some(Self {
+            lowest: at(0),
+            lower_quartile: at(1),
+            median: at(2),
+            upper_quartile: at(3),
+            highest: at(4),
+        })
+    }
+}
+
+/// Lowest, median and highest.
+impl Display for Spread {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} / {:.2} / {:.2}",
+            self.lowest, self.median, self.highest
+        )
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Throughput {
+    pub machine: Machine,
+    pub turns: usize,
+    pub rows: Vec<ThroughputRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct ThroughputRow {
+    pub operation: Operation,
+    pub policy: Policy,
+    pub side: Side,
+    pub by_threads: Vec<Rate>,
+    /// Throughput on two threads by that on one, of the same turn.
+    pub second_thread: Spread,
+    /// What a loop that only computes gained from a second thread after each turn.
+    pub machine: Spread,
+    /// `second_thread` of the turns in which the machine was undisturbed, and their
+    /// number.
+    pub undisturbed: Option<Spread>,
+    pub undisturbed_turns: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Rate {
+    pub threads: usize,
+    pub million_blocks_per_second: Spread,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Latency {
+    pub machine: Machine,
+    pub requests: usize,
+    pub rows: Vec<LatencyRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct LatencyRow {
+    pub policy: Policy,
+    pub threads: usize,
+    pub side: Side,
+    pub max_ns: u64,
+    /// Percentile and nanoseconds.
+    pub curve: Vec<(f64, u64)>,
+}
+
+/// The folder of the data and of the figures.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/figures")
+}
+
+pub fn write(name: &str, data: &impl Serialize) -> Result<(), Box<dyn Error>> {
+    let path = folder().join(name);
+    fs::write(&path, serde_json::to_string_pretty(data)? + "\n")?;
+    println!("\nwritten: {}", path.display());
+    Ok(())
+}
+
+pub fn read<T: DeserializeOwned>(name: &str) -> Result<T, Box<dyn Error>> {
+    let path = folder().join(name);
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}

@@ -1,0 +1,14 @@
+//! Draws the figures from the data that `scaling` and `latency` wrote:
+//! `cargo bench --bench figures`.
+
+mod data;
+mod latency;
+mod page;
+mod throughput;
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    throughput::draw(&data::read(data::THROUGHPUT)?)?;
+    latency::draw(&data::read(data::LATENCY)?)
+}

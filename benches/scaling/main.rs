@@ -1,0 +1,240 @@
+//! Throughput on 1, 2, 4 and 8 threads, side by side with `kvbm-logical`.
+//!
+//! `cargo bench --bench scaling` measures everything, prints tables, and writes the
+//! data of the figure. A filter, as in `cargo bench --bench scaling -- allocate`,
+//! measures the tables whose title contains it and writes nothing.
+//!
+//! * *Mixed requests*: a thread matches a request of 32 blocks, allocates what is
+//!   missing, which evicts, registers it, and drops the request before the last
+//!   four. The pool has 10,000 blocks and about half of the blocks requested are
+//!   hits.
+//! * *Allocate 1 + drop*, where no block is free, only inactive: what is allocated
+//!   first evicts, and then comes back from the blocks dropped.
+//! * *Match 32 active + drop*: all threads match the same blocks, which are held.
+//!
+//! A table's runs take turns, many times over, and so does a loop that only
+//! computes: what *it* gains from a second thread, in the column *machine*, is what
+//! the machine had to give at that time. On a machine that others use too this tells
+//! a lot about the other numbers. Medians are printed, with the lowest and the
+//! highest, and the median gain from a second thread over the turns in which the
+//! machine was undisturbed.
+
+#[path = "../workload/concurrent.rs"]
+mod concurrent;
+#[path = "../figures/data.rs"]
+mod data;
+#[path = "../workload/mod.rs"]
+mod workload;
+
+use std::error::Error;
+use std::hint::black_box;
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use concurrent::{InFlight, Mixed, Pool, Progress, together};
+use data::{Machine, Operation, Policy, Rate, Side, Spread, Throughput, ThroughputRow};
+use workload::{BATCH, chain};
+
+const THREADS: [usize; 4] = [1, 2, 4, 8];
+const TURNS: usize = 31;
+/// What the computing loop must gain for a turn to count as undisturbed.
+const UNDISTURBED: f64 = 1.7;
+
+/// Million blocks a second of so many threads.
+type Measure<'a> = Box<dyn Fn(usize) -> f64 + 'a>;
+
+/// Shares `rounds` of `blocks` each among the threads.
+fn rate<T: Send>(
+    threads: usize,
+    rounds: usize,
+    blocks: usize,
+    work: impl Fn(usize, usize) -> T + Sync,
+) -> f64 {
+    let share = rounds / threads;
+    let (time, _) = together(threads, |thread| work(thread, share));
+    (share * threads * blocks) as f64 / time.as_secs_f64() / 1e6
+}
+
+fn measure<'a, P: Pool + 'a>(
+    operation: Operation,
+    policy: Policy,
+    mixed: &'a Mixed,
+) -> Measure<'a> {
+    let pool = P::full(policy);
+    match operation {
+        Operation::MixedRequests => {
+            // Some hundredths of a second of either.
+            let rounds = match P::SIDE {
+                Side::ThisCrate => 16_000,
+                Side::Reference => 1_600,
+            };
+            let progress = Progress::new(mixed);
+            Box::new(move |threads| {
+                rate(threads, rounds, BATCH, |thread, share| {
+                    let mut in_flight = InFlight::new(&pool);
+                    for hashes in progress.take(thread, share) {
+                        in_flight.serve(hashes);
+                    }
+                })
+            })
+        }
+        Operation::Allocate => Box::new(move |threads| {
+            rate(threads, 320_000, 1, |_, share| {
+                for _ in 0..share {
+                    pool.allocate_and_drop_one();
+                }
+            })
+        }),
+        Operation::MatchActive => {
+            let hashes = chain(1);
+            let held = pool.request(&hashes);
+            Box::new(move |threads| {
+                black_box(&held);
+                rate(threads, 48_000, BATCH, |_, share| {
+                    for _ in 0..share {
+                        drop(pool.match_blocks(black_box(&hashes)));
+                    }
+                })
+            })
+        }
+    }
+}
+
+/// What a loop that only computes gains from a second thread.
+fn machine() -> f64 {
+    let compute = |_| {
+        let end = black_box(8_000_000_u64);
+        black_box((0..end).fold(1_u64, |x, i| {
+            x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i)
+        }))
+    };
+    let alone = together(1, compute).0;
+    2.0 * alone.as_secs_f64() / together(2, compute).0.as_secs_f64()
+}
+
+/// The samples of one side.
+struct Samples<'a> {
+    side: Side,
+    measure: Measure<'a>,
+    by_threads: [Vec<f64>; THREADS.len()],
+    machine: Vec<f64>,
+}
+
+impl<'a> Samples<'a> {
+    fn of<P: Pool + 'a>(operation: Operation, policy: Policy, mixed: &'a Mixed) -> Self {
+        Self {
+            side: P::SIDE,
+            measure: measure::<P>(operation, policy, mixed),
+            by_threads: Default::default(),
+            machine: Vec::new(),
+        }
+    }
+
+    fn turn(&mut self) {
+        for (samples, threads) in self.by_threads.iter_mut().zip(THREADS) {
+            samples.push((self.measure)(threads));
+        }
+        self.machine.push(machine());
+    }
+
+    fn row(self, operation: Operation, policy: Policy) -> ThroughputRow {
+        let [one, two, ..] = &self.by_threads;
+        let gains: Vec<f64> = one.iter().zip(two).map(|(one, two)| two / one).collect();
+        let undisturbed: Vec<f64> = (gains.iter().zip(&self.machine))
+            .filter(|&(_, &machine)| machine >= UNDISTURBED)
+            .map(|(&gain, _)| gain)
+            .collect();
+        let spread = |values| Spread::of(values).expect("there are turns");
+        ThroughputRow {
+            operation,
+            policy,
+            side: self.side,
+            undisturbed_turns: undisturbed.len(),
+            undisturbed: Spread::of(undisturbed),
+            second_thread: spread(gains),
+            machine: spread(self.machine),
+            by_threads: (THREADS.into_iter().zip(self.by_threads))
+                .map(|(threads, samples)| Rate {
+                    threads,
+                    million_blocks_per_second: spread(samples),
+                })
+                .collect(),
+        }
+    }
+}
+
+fn compare(operation: Operation, policy: Policy, mixed: &Mixed) -> [ThroughputRow; 2] {
+    let mut sides = [
+        Samples::of::<kvbm_lockfree::BlockManager<_>>(operation, policy, mixed),
+        Samples::of::<kvbm_logical::BlockManager<_>>(operation, policy, mixed),
+    ];
+    for _ in 0..TURNS {
+        sides.iter_mut().for_each(Samples::turn);
+    }
+    sides.map(|side| side.row(operation, policy))
+}
+
+fn print(title: &str, rows: &[ThroughputRow]) {
+    let mut table = Table::new();
+    table.load_preset(ASCII_MARKDOWN).set_header([
+        "",
+        "1 thread",
+        "2 threads",
+        "4 threads",
+        "8 threads",
+        "2 threads ÷ 1",
+        "machine",
+        "undisturbed",
+    ]);
+    for row in rows {
+        let mut cells = vec![row.side.to_string()];
+        cells
+            .extend((row.by_threads.iter()).map(|rate| rate.million_blocks_per_second.to_string()));
+        cells.push(row.second_thread.to_string());
+        cells.push(row.machine.to_string());
+        cells.push(match &row.undisturbed {
+            Some(gain) => format!("{:.2} of {}", gain.median, row.undisturbed_turns),
+            None => "none".into(),
+        });
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("\n{title}\n\n{table}");
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let filter = filter.unwrap_or_default();
+    let mixed = Mixed::new(THREADS[THREADS.len() - 1]);
+    let machine = Machine::this();
+    println!("{machine}");
+    println!("million blocks a second: lowest / median / highest of {TURNS} turns");
+    let mut rows = Vec::new();
+    for (operation, policy) in [
+        (Operation::MixedRequests, Policy::Lru),
+        (Operation::MixedRequests, Policy::LineageTick),
+        (Operation::Allocate, Policy::Lru),
+        (Operation::MatchActive, Policy::Lru),
+    ] {
+        let title = format!("{operation}, {policy}");
+        if title.contains(&filter) {
+            let sides = compare(operation, policy, &mixed);
+            print(&title, &sides);
+            rows.extend(sides);
+        }
+    }
+    if !filter.is_empty() {
+        return Ok(());
+    }
+    let turns = TURNS;
+    data::write(
+        data::THROUGHPUT,
+        &Throughput {
+            machine,
+            turns,
+            rows,
+        },
+    )
+}
