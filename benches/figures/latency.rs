@@ -16,10 +16,11 @@ fn percent(nines: &f64) -> String {
     format!("{} %", (percentile * 100.0).round() / 100.0)
 }
 
-fn microseconds(log: &f64) -> String {
-    match 10_f64.powf(*log) {
-        us if us >= 999.0 => format!("{:.0},000", us / 1e3),
-        us => us.to_string(),
+fn duration(log_us: &f64) -> String {
+    match 10_f64.powf(*log_us).round() as u64 {
+        us if us >= 1_000_000 => format!("{} s", us / 1_000_000),
+        us if us >= 1_000 => format!("{} ms", us / 1_000),
+        us => format!("{us} µs"),
     }
 }
 
@@ -45,12 +46,12 @@ pub fn draw(data: &Latency) -> Outcome {
             label: percent,
         },
         y: Axis {
-            name: "microseconds a request",
+            name: "time a request (log)",
             range: decades.clone(),
             ticks: (decades.start as i32..=decades.end as i32)
                 .map(f64::from)
                 .collect(),
-            label: microseconds,
+            label: duration,
         },
         curves: (data.rows.iter())
             .filter(|row| row.threads == threads)
@@ -59,7 +60,11 @@ pub fn draw(data: &Latency) -> Outcome {
     };
     Page {
         title: "Latency of mixed requests of 32 blocks".into(),
-        subtitle: format!("{}; {} requests a line", data.machine, data.requests),
+        subtitle: format!(
+            "{}; {} thousand requests a line",
+            data.machine,
+            data.requests / 1_000
+        ),
         panels: threads.into_iter().map(panel).collect(),
     }
     .draw("latency.svg")

@@ -164,8 +164,8 @@ impl Panel {
                 (FONT, 20, FontStyle::Bold).into_font().color(&INK),
             )
             .margin_left(12)
-            .margin_right(22)
-            .x_label_area_size(58)
+            .margin_right(36)
+            .x_label_area_size(52)
             .y_label_area_size(74)
             .build_cartesian_2d(self.x.clone(), self.y.clone())?;
         chart
