@@ -21,9 +21,10 @@ use std::time::Instant;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use concurrent::{InFlight, Mixed, Pool, Progress, together};
+use concurrent::{InFlight, Mixed, Pool, Progress};
 use data::{Latency, LatencyRow, Machine, Policy};
 use hdrhistogram::Histogram;
+use workload::together::together;
 
 const THREADS: [usize; 3] = [1, 2, 8];
 const TURNS: usize = 10;

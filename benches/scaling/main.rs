@@ -32,8 +32,9 @@ use std::ops::RangeInclusive;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use concurrent::{InFlight, Mixed, Pool, Progress, together};
+use concurrent::{InFlight, Mixed, Pool, Progress};
 use data::{Machine, Operation, Policy, Rate, Side, Spread, Throughput, ThroughputRow};
+use workload::together::together;
 use workload::{BATCH, chain};
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];

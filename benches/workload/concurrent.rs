@@ -1,13 +1,11 @@
 //! What the benchmarks with several threads share: the two crates behind one
-//! trait, threads that run together, and mixed requests without end.
+//! trait, and mixed requests without end.
 
 // Each benchmark uses a part.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
 
@@ -89,35 +87,6 @@ macro_rules! side {
 
 side!(ThisCrate, kvbm_lockfree);
 side!(Reference, kvbm_logical);
-
-/// Runs `work` on so many threads, which wait for each other before and after it.
-/// Returns the time from the first start to the last end, by the threads' own
-/// clocks, and what they returned.
-pub fn together<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> (Duration, Vec<T>) {
-    let barrier = Barrier::new(threads);
-    let runs: Vec<(Instant, T, Instant)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|thread| {
-                let (barrier, work) = (&barrier, &work);
-                scope.spawn(move || {
-                    barrier.wait();
-                    let start = Instant::now();
-                    let result = work(thread);
-                    let end = Instant::now();
-                    barrier.wait();
-                    (start, result, end)
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .collect()
-    });
-    let start = runs.iter().map(|run| run.0).min().unwrap();
-    let end = runs.iter().map(|run| run.2).max().unwrap();
-    (end - start, runs.into_iter().map(|run| run.1).collect())
-}
 
 /// Mixed requests, other ones for each thread; about half of their blocks are hits
 /// in a pool of [`POOL`] blocks.

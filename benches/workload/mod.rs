@@ -3,6 +3,8 @@
 // Each benchmark uses a part.
 #![allow(dead_code)]
 
+pub mod together;
+
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
 
 /// Blocks a request.
