@@ -4,8 +4,8 @@
 //! The numbers are those that `cargo bench --bench instructions -- --table` prints;
 //! a run fails if it takes more than [`HEADROOM`] times as many. Most counts are
 //! the same in every run; where hash tables have a part in them they differ by up to
-//! 1 %, since the tables' keys are drawn anew. After a
-//! change: print the table, and write down what it says.
+//! 1 %, since the tables' keys are drawn anew. After a change: print the table, and
+//! write down what it says.
 
 /// What a run may take, of what is written here: more than the keys of the hash
 /// tables can make of it, and less than a change worth knowing of.
@@ -21,8 +21,7 @@ pub struct Operation {
     pub blocks: u64,
     /// Instructions a block of the methods that the reference has too.
     pub drop_in: Option<f64>,
-    /// Instructions a block of the methods that only this crate has: those that
-    /// allocate nothing, and the audit.
+    /// Instructions a block of the methods that only this crate has: see `own`.
     pub own: Option<f64>,
 }
 
