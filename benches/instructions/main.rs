@@ -116,7 +116,6 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "--iai-run") {
         return compared::run();
     }
-    #[cfg(target_os = "linux")]
     use_two_cores();
     if arguments.iter().any(|argument| argument == "--table") {
         table::print();
