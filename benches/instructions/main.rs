@@ -8,8 +8,7 @@
 //! Times on a shared machine vary by half; instruction counts repeat. Each operation
 //! runs many times under callgrind, and only it is counted: what is there before it
 //! is a `setup`, and what is there after it is handed back. What each takes a block,
-//! and may take, is in `operations.rs`, which says how to change it. A part of a
-//! name runs a part: `cargo bench --bench instructions -- lifecycle`.
+//! and may take, is in `operations.rs`, which says how to change it.
 //!
 //! Needs valgrind and `iai-callgrind-runner` of the version that `Cargo.lock` has of
 //! `iai-callgrind`, on the `PATH` or where `IAI_CALLGRIND_RUNNER` says.
@@ -117,7 +116,6 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "--iai-run") {
         return compared::run();
     }
-    #[cfg(target_os = "linux")]
     use_two_cores();
     if arguments.iter().any(|argument| argument == "--table") {
         table::print();

@@ -1,5 +1,5 @@
-//! The operations that only this crate has: the methods that allocate nothing, and
-//! the audit.
+//! The operations that only this crate has: the methods that allocate nothing, with
+//! those that let go of all blocks of a buffer at once, and the audit.
 
 use std::collections::VecDeque;
 use std::hint::black_box;

@@ -1,36 +1,18 @@
-//! How much memory stays behind: live heap bytes, counted by the allocator.
+//! How much memory is taken, and how much stays behind, counted by the allocator.
 //!
-//! The tests take turns, since they measure one heap.
+//! The tests take turns, since some of them measure the one heap.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering::Relaxed};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
-use std::thread;
+mod counting;
+mod footprint;
+mod manager;
+#[path = "../policy/mod.rs"]
+mod policy;
+mod registry;
+mod steady_state;
 
-use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes allocated and not freed.
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-
-struct Counting;
-
-// SAFETY: `System`'s, apart from the counting.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use kvbm_lockfree::SequenceHash;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -38,131 +20,17 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn live() -> isize {
-    LIVE.load(Relaxed)
-}
-
 fn hash(content: u64) -> SequenceHash {
     SequenceHash::new(content, None, 0)
 }
 
-/// One call is enough where no other thread has garbage of its own or is inside
-/// an operation.
-fn flush(registry: &BlockRegistry) {
-    assert_eq!(registry.flush_garbage(), 0);
+/// The hashes of a request of `len` blocks that no other request shares.
+fn chain(number: u64, len: usize) -> Vec<SequenceHash> {
+    let content = |at: u64| (number << 20) + at;
+    (0..len as u64)
+        .map(|at| SequenceHash::new(content(at), at.checked_sub(1).map(content), at))
+        .collect()
 }
 
-#[test]
-fn a_drained_registry_is_as_small_as_an_empty_one() {
-    const HANDLES: u64 = 1_000_000;
-    const CHUNK: u64 = 10_000;
-    /// What a table of the fewest buckets, a bag of garbage and the epochs' own
-    /// lists may differ by.
-    const SLACK: isize = 64 << 10;
-
-    let _turn = turn();
-    let registry = BlockRegistry::new();
-    drop(registry.register_sequence_hash(hash(0)));
-    flush(&registry);
-    let empty = live();
-    for round in 0..2 {
-        let mut chunks = Vec::new();
-        for start in (0..HANDLES).step_by(CHUNK as usize) {
-            let hashes = (start..start + CHUNK).map(hash);
-            chunks.push(registry.register_sequence_hashes(hashes));
-        }
-        let full = live() - empty;
-        assert_eq!(registry.registered_count() as u64, HANDLES);
-        drop(chunks);
-        assert_eq!(registry.registered_count(), 0);
-        let pending = registry.pending_garbage();
-        let drained = live() - empty;
-        flush(&registry);
-        let left = live() - empty;
-        println!(
-            "round {round}: {full} bytes full, {drained} drained ({pending} pending), {left} flushed"
-        );
-        assert!(left.abs() < SLACK, "{left} bytes left");
-    }
-}
-
-/// While a thread waits for its turn *inside* an operation the others' garbage
-/// piles up, for as long as the scheduler likes. So the threads meet from time to
-/// time, outside of any: whatever they did, next to nothing may be left then.
-#[test]
-fn garbage_is_bounded_while_handles_churn() {
-    const THREADS: u64 = 4;
-    const MEETINGS: u64 = 20;
-    const TURNS: u64 = 5_000;
-    /// What threads keep for themselves until they have some more.
-    const OWN: u64 = 64;
-
-    let _turn = turn();
-    let registry = BlockRegistry::new();
-    let most = AtomicU64::new(0);
-    let barrier = Barrier::new(THREADS as usize);
-    thread::scope(|scope| {
-        let churn = |thread| {
-            let (registry, most, barrier) = (&registry, &most, &barrier);
-            scope.spawn(move || {
-                for turn in 0..MEETINGS * TURNS {
-                    // Half of the hashes are this thread's own, half everyone's.
-                    let owner = thread * (turn % 2) + 1;
-                    drop(registry.register_sequence_hash(hash(owner << 32 | turn)));
-                    if turn % 64 == 0 {
-                        most.fetch_max(registry.pending_garbage(), Relaxed);
-                    }
-                    if turn % TURNS == 0 {
-                        if barrier.wait().is_leader() {
-                            let left = registry.flush_garbage();
-                            assert!(left < THREADS * OWN, "{left} pieces left");
-                        }
-                        barrier.wait();
-                    }
-                }
-            })
-        };
-        let threads: Vec<_> = (0..THREADS).map(churn).collect();
-        // The scope's end would wait for the closures only, and threads hand
-        // over their garbage as they exit.
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
-    });
-    let left = registry.pending_garbage();
-    println!("at most {most:?} pending, {left} in the end");
-    flush(&registry);
-}
-
-#[test]
-fn a_managers_steady_state_takes_no_memory() {
-    const BLOCKS: u64 = 1_000;
-    const REGISTERED: u64 = 100_000;
-    /// For what is not the manager's: the harness's output, the epochs' lists.
-    const SLACK: isize = 16 << 10;
-
-    #[derive(Clone)]
-    struct Gpu;
-
-    let _turn = turn();
-    let manager = BlockManager::<Gpu>::builder()
-        .block_count(BLOCKS as usize)
-        .block_size(16)
-        .registry(BlockRegistry::new())
-        .build()
-        .unwrap();
-    let run = |contents: std::ops::Range<u64>| {
-        for content in contents {
-            let block = manager.allocate_one().unwrap();
-            drop(manager.register_block(block.stage(hash(content), 16).unwrap()));
-        }
-    };
-    // Everything has been used once.
-    run(0..2 * BLOCKS);
-    let before = live();
-    run(2 * BLOCKS..2 * BLOCKS + REGISTERED);
-    let grown = live() - before;
-    println!("{grown} bytes more after {REGISTERED} registrations");
-    assert!(grown.abs() < SLACK, "{grown} bytes");
-    assert_eq!(manager.block_registry().pending_garbage(), 0);
-}
+#[derive(Clone)]
+struct Gpu;

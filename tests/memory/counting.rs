@@ -1,0 +1,92 @@
+//! An allocator that counts, for the whole process and for each thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+
+/// Bytes allocated and not freed, by all threads.
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+thread_local! {
+    /// Needs neither memory nor a destructor of its own, so that the allocator can
+    /// use it at any time.
+    static OWN: Cell<Tally> = const { Cell::new(Tally { allocations: 0, bytes: 0 }) };
+}
+
+/// What a thread has done to the heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Pieces of memory asked for. One that is made larger counts again.
+    pub allocations: u64,
+    /// Bytes asked for, less those given back.
+    pub bytes: isize,
+}
+
+struct Counting;
+
+fn count(allocations: u64, bytes: isize) {
+    LIVE.fetch_add(bytes, Relaxed);
+    let mut own = OWN.get();
+    own.allocations += allocations;
+    own.bytes += bytes;
+    OWN.set(own);
+}
+
+// SAFETY: `System`'s, apart from the counting, which does not allocate. The methods
+// that are not here call these.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes that all threads together have on the heap.
+pub fn live() -> isize {
+    LIVE.load(Relaxed)
+}
+
+/// Runs `work`, and tells what *this thread* did to the heap meanwhile: exact,
+/// whatever other threads do.
+pub fn tally<R>(work: impl FnOnce() -> R) -> (R, Tally) {
+    let before = OWN.get();
+    let result = work();
+    let after = OWN.get();
+    let tally = Tally {
+        allocations: after.allocations - before.allocations,
+        bytes: after.bytes - before.bytes,
+    };
+    (result, tally)
+}
+
+#[test]
+fn the_counts_are_this_threads() {
+    let (held, first) = tally(|| {
+        std::thread::spawn(|| vec![1_u8; 1_000].len())
+            .join()
+            .expect("the thread ends");
+        let (vector, counted) = tally(|| Vec::<u64>::with_capacity(10));
+        assert_eq!(counted.allocations, 1);
+        assert_eq!(counted.bytes, 80);
+        vector
+    });
+    assert!(first.allocations > 1, "a thread is not for nothing");
+    let ((), last) = tally(|| drop(held));
+    assert_eq!(
+        last,
+        Tally {
+            allocations: 0,
+            bytes: -80
+        }
+    );
+}

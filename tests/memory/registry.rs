@@ -1,0 +1,98 @@
+//! The registry's memory: given back, and bounded while handles come and go.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use kvbm_lockfree::BlockRegistry;
+
+use crate::counting::live;
+use crate::{hash, turn};
+
+/// One call is enough where no other thread has garbage of its own or is inside
+/// an operation.
+fn flush(registry: &BlockRegistry) {
+    assert_eq!(registry.flush_garbage(), 0);
+}
+
+#[test]
+fn a_drained_registry_is_as_small_as_an_empty_one() {
+    const HANDLES: u64 = 1_000_000;
+    const CHUNK: u64 = 10_000;
+    /// What a table of the fewest buckets, a bag of garbage and the epochs' own
+    /// lists may differ by.
+    const SLACK: isize = 64 << 10;
+
+    let _turn = turn();
+    let registry = BlockRegistry::new();
+    drop(registry.register_sequence_hash(hash(0)));
+    flush(&registry);
+    let empty = live();
+    for round in 0..2 {
+        let mut chunks = Vec::new();
+        for start in (0..HANDLES).step_by(CHUNK as usize) {
+            let hashes = (start..start + CHUNK).map(hash);
+            chunks.push(registry.register_sequence_hashes(hashes));
+        }
+        let full = live() - empty;
+        assert_eq!(registry.registered_count() as u64, HANDLES);
+        drop(chunks);
+        assert_eq!(registry.registered_count(), 0);
+        let pending = registry.pending_garbage();
+        let drained = live() - empty;
+        flush(&registry);
+        let left = live() - empty;
+        println!(
+            "round {round}: {full} bytes full, {drained} drained ({pending} pending), {left} flushed"
+        );
+        assert!(left.abs() < SLACK, "{left} bytes left");
+    }
+}
+
+/// While a thread waits for its turn *inside* an operation the others' garbage
+/// piles up, for as long as the scheduler likes. So the threads meet from time to
+/// time, outside of any: whatever they did, next to nothing may be left then.
+#[test]
+fn garbage_is_bounded_while_handles_churn() {
+    const THREADS: u64 = 4;
+    const MEETINGS: u64 = 20;
+    const TURNS: u64 = 5_000;
+    /// What threads keep for themselves until they have some more.
+    const OWN: u64 = 64;
+
+    let _turn = turn();
+    let registry = BlockRegistry::new();
+    let most = AtomicU64::new(0);
+    let barrier = Barrier::new(THREADS as usize);
+    thread::scope(|scope| {
+        let churn = |thread| {
+            let (registry, most, barrier) = (&registry, &most, &barrier);
+            scope.spawn(move || {
+                for turn in 0..MEETINGS * TURNS {
+                    // Half of the hashes are this thread's own, half everyone's.
+                    let owner = thread * (turn % 2) + 1;
+                    drop(registry.register_sequence_hash(hash(owner << 32 | turn)));
+                    if turn % 64 == 0 {
+                        most.fetch_max(registry.pending_garbage(), Relaxed);
+                    }
+                    if turn % TURNS == 0 {
+                        if barrier.wait().is_leader() {
+                            let left = registry.flush_garbage();
+                            assert!(left < THREADS * OWN, "{left} pieces left");
+                        }
+                        barrier.wait();
+                    }
+                }
+            })
+        };
+        let threads: Vec<_> = (0..THREADS).map(churn).collect();
+        // The scope's end would wait for the closures only, and threads hand
+        // over their garbage as they exit.
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    });
+    let left = registry.pending_garbage();
+    println!("at most {most:?} pending, {left} in the end");
+    flush(&registry);
+}
