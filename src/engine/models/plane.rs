@@ -19,31 +19,44 @@ use super::{explore, hash, join, key, make_inactive, make_primary, spawn};
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
 
 /// An order in which what is listed can be seen from outside.
-struct Glass(Listed);
+struct Glass {
+    listed: Listed,
+    /// What it says of blocks that are not listed, if resurrections commute.
+    traceless: Option<bool>,
+}
 
 impl EvictionPolicy for Glass {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _: u8) {
-        self.0.lock().unwrap().insert(slot, hash);
+        self.listed.lock().unwrap().insert(slot, hash);
     }
 
     fn remove(&mut self, slot: u32) {
-        self.0.lock().unwrap().remove(&slot);
+        self.listed.lock().unwrap().remove(&slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
-        self.0.lock().unwrap().pop_first().map(|(slot, _)| slot)
+        let first = self.listed.lock().unwrap().pop_first();
+        first.map(|(slot, _)| slot)
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.0.lock().unwrap().contains_key(&slot)
+        self.listed.lock().unwrap().contains_key(&slot)
     }
 
     fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.listed.lock().unwrap().len()
     }
 
     fn observes_resurrection(&self) -> bool {
         true
+    }
+
+    fn resurrections_commute(&self) -> bool {
+        self.traceless.is_some()
+    }
+
+    fn leaves_no_trace(&self, slot: u32, _: SequenceHash) -> bool {
+        self.traceless == Some(true) && !self.contains(slot)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -60,11 +73,19 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(slots: u32) -> Self {
+        Self::of(slots, None)
+    }
+
+    fn of(slots: u32, traceless: Option<bool>) -> Self {
         let listed = Listed::default();
+        let glass = Glass {
+            listed: Arc::clone(&listed),
+            traceless,
+        };
         Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
             stack: ReleasedStack::new(),
-            plane: Plane::new(Box::new(Glass(Arc::clone(&listed)))),
+            plane: Plane::new(Box::new(glass)),
             listed,
         }
     }
@@ -81,6 +102,9 @@ impl Notes {
         let mut seen = slot.word();
         while seen.is_primary() {
             let resurrects = seen.count() == 0;
+            if resurrects && seen.is_noted() && self.plane.resurrections_commute() {
+                self.stack.mark_undone();
+            }
             if let Err(now) = slot.pin(seen, resurrects) {
                 seen = now;
                 continue;
@@ -181,6 +205,52 @@ fn a_pin_and_a_drain() {
         notes.assert_exact();
         assert_eq!(notes.slots[0].word().count(), 1);
     });
+}
+
+/// A release that is undone, done again and drained all the while, whether or not
+/// the drain finds that it need not be applied.
+#[test]
+fn an_undone_release_and_a_drain() {
+    for traceless in [true, false] {
+        explore(move || {
+            let notes = Notes::of(1, Some(traceless));
+            make_primary(&notes.slots[0], key(1, 0));
+            notes.unpin(&notes.slots[0]);
+            let notes = Arc::new(notes);
+            let matcher = spawn(&notes, |notes| {
+                assert!(notes.pin(&notes.slots[0]));
+                notes.unpin(&notes.slots[0]);
+            });
+            notes.drain();
+            matcher.join().unwrap();
+            notes.assert_exact();
+            assert!(notes.slots[0].word().is_inactive());
+        });
+    }
+}
+
+/// Two blocks whose releases are undone, of which one stays in use.
+#[test]
+fn two_undone_releases_and_a_drain() {
+    for traceless in [true, false] {
+        explore(move || {
+            let notes = Notes::of(2, Some(traceless));
+            for (slot, n) in notes.slots.iter().zip(1..) {
+                make_primary(slot, key(n, 0));
+                notes.unpin(slot);
+            }
+            let notes = Arc::new(notes);
+            let matcher = spawn(&notes, |notes| {
+                assert!(notes.pin(&notes.slots[0]));
+                assert!(notes.pin(&notes.slots[1]));
+                notes.unpin(&notes.slots[0]);
+            });
+            notes.drain();
+            matcher.join().unwrap();
+            notes.assert_exact();
+            assert_eq!(notes.slots[1].word().count(), 1);
+        });
+    }
 }
 
 #[test]
