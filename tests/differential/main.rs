@@ -18,6 +18,7 @@
 //! `PROPTEST_CASES` sets the number of cases (default 256). The fuzz target
 //! `differential` drives the same pair from bytes.
 
+mod directed;
 mod forest;
 mod generate;
 mod ops;
