@@ -200,6 +200,22 @@ impl Store {
         self.registry.key(hash)
     }
 
+    /// The keys of a window of hashes, with their buckets on the way to this core.
+    #[inline]
+    fn keys<'k>(
+        &self,
+        hashes: impl Iterator<Item = SequenceHash>,
+        keys: &'k mut [MaybeUninit<Key>; WINDOW],
+    ) -> &'k [Key] {
+        let mut count = 0;
+        for (key, hash) in keys.iter_mut().zip(hashes) {
+            self.index.prefetch(key.write(self.key(hash)).keyed);
+            count += 1;
+        }
+        // SAFETY: so many of them were written just now.
+        unsafe { &*(std::ptr::from_ref(&keys[..count]) as *const [Key]) }
+    }
+
     /// The keys of a window of hashes, with their buckets and slots on the way to
     /// this core: the look-ups then miss together, not one after the other.
     #[inline]
@@ -208,12 +224,7 @@ impl Store {
         hashes: &[SequenceHash],
         keys: &'k mut [MaybeUninit<Key>; WINDOW],
     ) -> &'k [Key] {
-        let keys = &mut keys[..hashes.len()];
-        for (key, &hash) in keys.iter_mut().zip(hashes) {
-            self.index.prefetch(key.write(self.key(hash)).keyed);
-        }
-        // SAFETY: all of them were written just now.
-        let keys = unsafe { &*(std::ptr::from_mut(keys) as *const [Key]) };
+        let keys = self.keys(hashes.iter().copied(), keys);
         for key in keys {
             if let Some(slot) = self.index.first(&self.slots, *key) {
                 prefetch_to_write(slot);
@@ -263,6 +274,17 @@ impl Store {
             while let [key, next @ ..] = keys {
                 sink(pins.pin(*key, next));
                 keys = next;
+            }
+        }
+    }
+
+    /// Sets the flag of each hash that is registered here.
+    pub(super) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
+        for window in hashes.chunks_mut(WINDOW) {
+            let mut keys = [MaybeUninit::uninit(); WINDOW];
+            let keys = self.keys(window.iter().map(|&(hash, _)| hash), &mut keys);
+            for ((_, is_registered), &key) in window.iter_mut().zip(keys) {
+                *is_registered |= self.index.find(&self.slots, key).is_some();
             }
         }
     }

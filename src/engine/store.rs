@@ -211,6 +211,10 @@ impl Tier for Store {
         self.index.find(&self.slots, key).is_some()
     }
 
+    fn mark_held(&self, presence: &mut [(SequenceHash, bool)]) {
+        self.mark_registered(presence);
+    }
+
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         for slot in &self.slots {
             let word = slot.word();

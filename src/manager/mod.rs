@@ -27,6 +27,7 @@ mod builder;
 mod direct;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -223,18 +224,20 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         seq_hashes: &[SequenceHash],
         touch: bool,
     ) -> HashMap<SequenceHash, ImmutableBlock<T>> {
-        let mut found = HashMap::new();
+        let mut found = HashMap::with_capacity(seq_hashes.len().min(self.total_blocks()));
         for &hash in seq_hashes {
-            if !self.registry.is_registered(hash) {
-                continue;
-            }
-            if touch {
+            let is_here = match found.entry(hash) {
+                Entry::Occupied(_) => true,
+                Entry::Vacant(place) => match self.store.match_one(hash) {
+                    Some(slot) => {
+                        place.insert(ImmutableBlock::new(slot));
+                        true
+                    }
+                    None => false,
+                },
+            };
+            if touch && (is_here || self.registry.is_registered(hash)) {
                 self.registry.touch(hash);
-            }
-            if !found.contains_key(&hash)
-                && let Some(slot) = self.store.match_one(hash)
-            {
-                found.insert(hash, ImmutableBlock::new(slot));
             }
         }
         self.metrics
@@ -288,11 +291,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     }
 
     fn count_match(&self, requested: usize, matched: &[SequenceHash]) {
-        if self.registry.has_frequency_tracking() {
-            for &hash in matched {
-                self.registry.touch(hash);
-            }
-        }
+        self.registry.core().touch_all(matched);
         self.store
             .count(Counter::MatchHashesRequested, requested as u64);
         self.store

@@ -39,10 +39,17 @@ use super::table::Table;
 /// three, the markers of a table that shrinks after six.
 const FRUITLESS: u64 = 16;
 
+/// Accesses counted together.
+const TOUCHES: usize = 32;
+
 /// A manager's blocks, as the registry sees them.
 pub(crate) trait Tier: Send + Sync {
     /// Whether a block of the hash, active or inactive, is registered here.
     fn holds(&self, key: Key) -> bool;
+
+    /// Sets the flag of each hash of which a block is registered here, and leaves
+    /// the others.
+    fn mark_held(&self, presence: &mut [(SequenceHash, bool)]);
 
     /// Calls `visit` with every hash that is registered here.
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
@@ -89,6 +96,21 @@ impl Core {
         self.tracker.as_ref()
     }
 
+    /// Counts an access of each hash.
+    #[inline]
+    pub(crate) fn touch_all(&self, hashes: &[SequenceHash]) {
+        if let Some(tracker) = &self.tracker {
+            let mut keys = [0; TOUCHES];
+            for hashes in hashes.chunks(TOUCHES) {
+                let keys = &mut keys[..hashes.len()];
+                for (key, hash) in keys.iter_mut().zip(hashes) {
+                    *key = hash.as_u128();
+                }
+                tracker.touch_all(keys);
+            }
+        }
+    }
+
     #[inline]
     pub(crate) fn touch(&self, hash: SequenceHash) {
         if let Some(tracker) = &self.tracker {
@@ -114,12 +136,11 @@ impl Core {
         });
     }
 
-    /// The tiers there are, of these metadata types or of all.
-    fn tiers(&self, type_ids: Option<&[TypeId]>) -> Vec<Arc<dyn Tier>> {
+    /// The tiers there are.
+    fn tiers(&self) -> Vec<Arc<dyn Tier>> {
         self.tiers
             .load()
             .iter()
-            .filter(|attached| type_ids.is_none_or(|ids| ids.contains(&attached.type_id)))
             .filter_map(|attached| attached.tier.upgrade())
             .collect()
     }
@@ -139,14 +160,15 @@ impl Core {
         hashes: &[SequenceHash],
         type_ids: &[TypeId],
     ) -> Vec<(SequenceHash, bool)> {
-        let tiers = self.tiers(Some(type_ids));
-        hashes
-            .iter()
-            .map(|&hash| {
-                let key = self.key(hash);
-                (hash, tiers.iter().any(|tier| tier.holds(key)))
-            })
-            .collect()
+        let mut presence: Vec<_> = hashes.iter().map(|&hash| (hash, false)).collect();
+        for attached in self.tiers.load().iter() {
+            if type_ids.contains(&attached.type_id)
+                && let Some(tier) = attached.tier.upgrade()
+            {
+                tier.mark_held(&mut presence);
+            }
+        }
+        presence
     }
 
     // ---- registration ----
@@ -161,7 +183,7 @@ impl Core {
 
     /// The number of hashes that are registered. O(blocks).
     pub(super) fn len(&self) -> usize {
-        let tiers = self.tiers(None);
+        let tiers = self.tiers();
         let mut len = 0;
         for (at, tier) in tiers.iter().enumerate() {
             tier.for_each(&mut |hash| {
@@ -233,6 +255,25 @@ impl Core {
             BlockRegistrationHandle::from_acquired(entry, Arc::clone(self)),
             was_registered,
         )
+    }
+
+    /// A handle to a hash, if it is registered.
+    pub(super) fn registered_handle(
+        self: &Arc<Self>,
+        hash: SequenceHash,
+    ) -> Option<BlockRegistrationHandle> {
+        let key = self.key(hash);
+        let guard = &epoch::pin();
+        let entry = match self.find(key, guard) {
+            Some(entry) if entry.try_share() => entry,
+            _ if self.is_present(key, None) => self.register(key, guard).0,
+            _ => return None,
+        };
+        step!(HandleMade);
+        Some(BlockRegistrationHandle::from_acquired(
+            entry,
+            Arc::clone(self),
+        ))
     }
 
     /// Takes a handle off an entry.

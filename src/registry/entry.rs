@@ -52,9 +52,18 @@ impl Entry {
 
     /// Adds a handle, unless the entry is dead.
     pub(super) fn try_acquire(&self) -> bool {
+        self.acquire_while(|handles| handles != DEAD)
+    }
+
+    /// Adds a handle to others, if there are any.
+    pub(super) fn try_share(&self) -> bool {
+        self.acquire_while(|handles| !matches!(handles, 0 | DEAD))
+    }
+
+    fn acquire_while(&self, may: impl Fn(u64) -> bool) -> bool {
         self.node.canary().check();
         let mut seen = self.handles.load(Ordering::Relaxed);
-        while seen != DEAD {
+        while may(seen) {
             // Acquire: pairs with the releases of `release`, so that a handle
             // sees what was done through earlier ones.
             match self.handles.compare_exchange_weak(

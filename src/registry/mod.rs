@@ -175,13 +175,11 @@ impl BlockRegistry {
         seq_hash: SequenceHash,
         touch: bool,
     ) -> Option<BlockRegistrationHandle> {
-        if !self.is_registered(seq_hash) {
-            return None;
-        }
+        let handle = self.core.registered_handle(seq_hash)?;
         if touch {
             self.core.touch(seq_hash);
         }
-        Some(self.core.handle(seq_hash).0)
+        Some(handle)
     }
 
     /// Whether a hash is registered. Lock-free.

@@ -42,6 +42,9 @@ const ALL_BUT_HIGHEST_BITS: u64 = 0x7777_7777_7777_7777;
 pub(super) struct Hashes(pub(super) [u64; DEPTH]);
 
 impl Hashes {
+    /// Room for the hashes of a key.
+    pub(super) const NONE: Self = Self([0; DEPTH]);
+
     #[inline]
     pub(super) fn of<K: SketchKey>(key: K) -> Self {
         Self(array::from_fn(|row| key.hash_with_secret(&SECRETS[row])))

@@ -14,7 +14,8 @@ pub trait DecayPolicy: Send + Sync {
     /// lock is only ever tried, so a policy may use the tracker it belongs
     /// to, which is then held as by another thread. It may panic: the panic
     /// leaves the `touch` or `count` that applied the batch, and all that is
-    /// missing afterwards is the halving.
+    /// missing afterwards is the halving; and, if it leaves a `touch_all`, those of
+    /// its touches that were still to come.
     fn should_decay(&self, increments_since_last_reset: u32) -> bool;
 }
 

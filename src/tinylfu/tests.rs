@@ -65,12 +65,15 @@ fn recorded(capacity: usize, every: u32) -> (TinyLFUTracker<u64>, Recorder) {
 #[derive(Debug, Clone)]
 enum Op {
     Touch(u8, u8),
+    /// So many keys from this one on, at once where there is such a method.
+    TouchAll(u8, u8),
     Count(u8),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         6 => (any::<u8>(), 1..20u8).prop_map(|(key, times)| Op::Touch(key, times)),
+        2 => (any::<u8>(), 0..80u8).prop_map(|(first, count)| Op::TouchAll(first, count)),
         1 => any::<u8>().prop_map(Op::Count),
     ];
     prop::collection::vec(op, 1..300)
@@ -78,6 +81,11 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 fn capacity() -> impl Strategy<Value = usize> {
     prop_oneof![0..70usize, 60..3000usize, (2..12u32).prop_map(|n| 1 << n)]
+}
+
+/// The keys of [`Op::TouchAll`].
+fn keys(first: u8, count: u8) -> impl Iterator<Item = u128> {
+    (0..count).map(move |at| wide(first.wrapping_add(at)))
 }
 
 /// Spreads the few keys of an operation over all bits.
@@ -95,6 +103,10 @@ proptest! {
                 Op::Touch(key, times) => for _ in 0..times {
                     ours.increment(wide(key));
                     theirs.increment(wide(key));
+                },
+                Op::TouchAll(first, count) => for key in keys(first, count) {
+                    ours.increment(key);
+                    theirs.increment(key);
                 },
                 Op::Count(key) => {
                     prop_assert_eq!(ours.estimate(wide(key)), theirs.estimate(wide(key)));
@@ -126,6 +138,11 @@ proptest! {
                     ours.touch(wide(key) as u64);
                     theirs.touch(wide(key) as u64);
                 },
+                Op::TouchAll(first, count) => {
+                    let keys: Vec<_> = keys(first, count).map(|key| key as u64).collect();
+                    ours.touch_all(&keys);
+                    keys.iter().for_each(|&key| theirs.touch(key));
+                }
                 Op::Count(key) => {
                     let key = wide(key) as u64;
                     prop_assert_eq!(ours.count(key), theirs.count(key));

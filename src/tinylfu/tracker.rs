@@ -22,6 +22,15 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
     /// Takes note of one use of `key`.
     fn touch(&self, key: K);
 
+    /// Takes note of one use of each of `keys`, in this order: as
+    /// [`touch`](Self::touch) for each of them, which is what it does unless a
+    /// tracker knows better.
+    fn touch_all(&self, keys: &[K]) {
+        for &key in keys {
+            self.touch(key);
+        }
+    }
+
     /// How often `key` was used lately.
     fn count(&self, key: K) -> u32;
 }
@@ -39,13 +48,19 @@ const OWN_STRIPES: usize = 32;
 /// more before it loses a touch.
 const BATCH: usize = super::stripe::CAPACITY / 2;
 
+/// From so many touches at once on it is cheaper to have the table for them than
+/// to note them.
+const WORTH_A_LOCK: usize = 4;
+
 /// A [frequency sketch](TinyLFUSketch) that threads share without waiting for
 /// each other.
 ///
 /// # Cost
 ///
 /// A touch is four hashes and a store to a buffer of its thread; every
-/// sixteenth applies them to the table. A count is four hashes and a look at
+/// sixteenth applies them to the table. Several at once
+/// ([`touch_all`](FrequencyTracker::touch_all)) go to the table without the buffer,
+/// if nobody else is at it. A count is four hashes and a look at
 /// the buffers of the threads that have touched so far; if anything waits
 /// there, it is applied first. Nothing is allocated after construction: the
 /// memory is two bytes a key and about 40 kB of buffers.
@@ -130,6 +145,25 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         );
     }
 
+    /// Applies touches that have not been in a stripe, at most [`BATCH`].
+    fn apply_now(&self, keys: &[K], age: &mut Age) {
+        let mut hashes = [Hashes::NONE; BATCH];
+        let hashes = &mut hashes[..keys.len()];
+        for (hashes, &key) in hashes.iter_mut().zip(keys) {
+            *hashes = Hashes::of(key);
+        }
+        if self.counters.are_far() {
+            hashes
+                .iter()
+                .for_each(|&hashes| self.counters.fetch(hashes));
+        }
+        for &mut hashes in hashes {
+            if self.counters.increment(hashes) {
+                age.advance(&self.counters);
+            }
+        }
+    }
+
     /// What follows on an attempt to append a touch of `key` to `stripe`.
     #[inline]
     fn appended(&self, stripe: &Stripe, len: Option<usize>, key: K) {
@@ -210,6 +244,24 @@ impl<K: SketchKey> FrequencyTracker<K> for TinyLFUTracker<K> {
         let stripe = &self.stripes[stripe];
         let len = stripe.push(Hashes::of(key));
         self.appended(stripe, len, key);
+    }
+
+    fn touch_all(&self, keys: &[K]) {
+        let stripe = match thread::index() {
+            index if index < OWN_STRIPES => &self.stripes[index + 1],
+            _ => return keys.iter().for_each(|&key| self.touch(key)),
+        };
+        for batch in keys.chunks(BATCH) {
+            // Few are noted sooner than the lock is taken.
+            match (batch.len() >= WORTH_A_LOCK).then(|| self.try_age()) {
+                Some(Some(mut age)) => {
+                    // Those this thread made before come first.
+                    self.apply(stripe, &mut age);
+                    self.apply_now(batch, &mut age);
+                }
+                _ => batch.iter().for_each(|&key| self.touch(key)),
+            }
+        }
     }
 
     #[inline]
