@@ -14,6 +14,8 @@
 mod concurrent;
 #[path = "figures/data.rs"]
 mod data;
+#[path = "workload/pool.rs"]
+mod pool;
 mod workload;
 
 use std::error::Error;
@@ -21,9 +23,10 @@ use std::time::Instant;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use concurrent::{InFlight, Mixed, Pool, Progress};
-use data::{Latency, LatencyRow, Machine, Policy};
+use concurrent::{InFlight, Mixed, POOL, Progress};
+use data::{Latency, LatencyRow, Machine, Policy, Side};
 use hdrhistogram::Histogram;
+use pool::{Pool, Shape};
 use workload::together::together;
 
 const THREADS: [usize; 3] = [1, 2, 8];
@@ -40,6 +43,7 @@ fn histogram() -> Histogram<u64> {
 
 /// One side with so many threads.
 struct Samples<'a, P> {
+    side: Side,
     pool: P,
     threads: usize,
     progress: Progress<'a>,
@@ -47,9 +51,10 @@ struct Samples<'a, P> {
 }
 
 impl<'a, P: Pool> Samples<'a, P> {
-    fn new(policy: Policy, threads: usize, mixed: &'a Mixed) -> Self {
+    fn new(side: Side, policy: Policy, threads: usize, mixed: &'a Mixed) -> Self {
         Self {
-            pool: P::full(policy),
+            side,
+            pool: P::full(Shape::new(policy, POOL)),
             threads,
             progress: Progress::new(mixed),
             latencies: histogram(),
@@ -78,7 +83,7 @@ impl<'a, P: Pool> Samples<'a, P> {
         [
             policy.to_string(),
             self.threads.to_string(),
-            P::SIDE.to_string(),
+            self.side.to_string(),
             at(50.0),
             at(90.0),
             at(99.0),
@@ -99,7 +104,7 @@ impl<'a, P: Pool> Samples<'a, P> {
         LatencyRow {
             policy,
             threads: self.threads,
-            side: P::SIDE,
+            side: self.side,
             max_ns: self.latencies.max(),
             curve,
         }
@@ -115,9 +120,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
     for policy in [Policy::Lru, Policy::LineageTick] {
         for threads in THREADS {
-            let mut ours = Samples::<kvbm_lockfree::BlockManager<_>>::new(policy, threads, &mixed);
-            let mut reference =
-                Samples::<kvbm_logical::BlockManager<_>>::new(policy, threads, &mixed);
+            let mut ours = Samples::<kvbm_lockfree::BlockManager<_>>::new(
+                Side::ThisCrate,
+                policy,
+                threads,
+                &mixed,
+            );
+            let mut reference = Samples::<kvbm_logical::BlockManager<_>>::new(
+                Side::Reference,
+                policy,
+                threads,
+                &mixed,
+            );
             for _ in 0..TURNS {
                 ours.turn();
                 reference.turn();

@@ -36,14 +36,20 @@ impl Display for Side {
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     Lru,
+    MultiLru,
+    Hashmap,
     LineageTick,
+    LineageFifo,
 }
 
 impl Display for Policy {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lru => "LRU",
+            Self::MultiLru => "multi-level LRU",
+            Self::Hashmap => "hashmap",
             Self::LineageTick => "lineage by tick",
+            Self::LineageFifo => "lineage by FIFO",
         })
     }
 }

@@ -108,11 +108,15 @@ impl Line {
         self.color().stroke_width(STROKE)
     }
 
+    fn is_dashed(self) -> bool {
+        matches!(self.policy, Policy::LineageTick | Policy::LineageFifo)
+    }
+
     /// Dashed lines have hollow markers.
     fn fill(self) -> ShapeStyle {
-        match self.policy {
-            Policy::Lru => self.color().filled(),
-            Policy::LineageTick => WHITE.filled(),
+        match self.is_dashed() {
+            false => self.color().filled(),
+            true => WHITE.filled(),
         }
     }
 
@@ -186,9 +190,9 @@ impl Panel {
         }
         for Curve { line, points, .. } in &self.curves {
             let points = points.clone();
-            match line.policy {
-                Policy::Lru => chart.draw_series(LineSeries::new(points, line.style()))?,
-                Policy::LineageTick => {
+            match line.is_dashed() {
+                false => chart.draw_series(LineSeries::new(points, line.style()))?,
+                true => {
                     chart.draw_series(DashedLineSeries::new(points, DASH, GAP, line.style()))?
                 }
             };
@@ -207,11 +211,9 @@ fn draw_key(line: Line, area: &Area) -> Outcome {
     let middle = LEGEND as i32 / 2 - 4;
     let (start, end) = (MARGIN, MARGIN + 52);
     let points = [(start, middle), (end, middle)];
-    match line.policy {
-        Policy::Lru => area.draw(&PathElement::new(points, line.style()))?,
-        Policy::LineageTick => {
-            area.draw(&DashedPathElement::new(points, DASH, GAP, line.style()))?;
-        }
+    match line.is_dashed() {
+        false => area.draw(&PathElement::new(points, line.style()))?,
+        true => area.draw(&DashedPathElement::new(points, DASH, GAP, line.style()))?,
     }
     for style in [line.fill(), line.style()] {
         area.draw(&Circle::new(((start + end) / 2, middle), MARKER, style))?;

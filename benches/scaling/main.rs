@@ -23,6 +23,8 @@
 mod concurrent;
 #[path = "../figures/data.rs"]
 mod data;
+#[path = "../workload/pool.rs"]
+mod pool;
 #[path = "../workload/mod.rs"]
 mod workload;
 
@@ -32,8 +34,9 @@ use std::ops::RangeInclusive;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
-use concurrent::{InFlight, Mixed, Pool, Progress};
+use concurrent::{InFlight, Mixed, POOL, Progress};
 use data::{Machine, Operation, Policy, Rate, Side, Spread, Throughput, ThroughputRow};
+use pool::{Pool, Shape};
 use workload::together::together;
 use workload::{BATCH, chain};
 
@@ -61,13 +64,14 @@ fn rate<T: Send>(
 fn measure<'a, P: Pool + 'a>(
     operation: Operation,
     policy: Policy,
+    side: Side,
     mixed: &'a Mixed,
 ) -> Measure<'a> {
-    let pool = P::full(policy);
+    let pool = P::full(Shape::new(policy, POOL));
     match operation {
         Operation::MixedRequests => {
             // Some hundredths of a second of either.
-            let rounds = match P::SIDE {
+            let rounds = match side {
                 Side::ThisCrate => 16_000,
                 Side::Reference => 1_600,
             };
@@ -84,7 +88,7 @@ fn measure<'a, P: Pool + 'a>(
         Operation::Allocate => Box::new(move |threads| {
             rate(threads, 320_000, 1, |_, share| {
                 for _ in 0..share {
-                    pool.allocate_and_drop_one();
+                    pool.allocate(1);
                 }
             })
         }),
@@ -124,10 +128,15 @@ struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    fn of<P: Pool + 'a>(operation: Operation, policy: Policy, mixed: &'a Mixed) -> Self {
+    fn of<P: Pool + 'a>(
+        side: Side,
+        operation: Operation,
+        policy: Policy,
+        mixed: &'a Mixed,
+    ) -> Self {
         Self {
-            side: P::SIDE,
-            measure: measure::<P>(operation, policy, mixed),
+            side,
+            measure: measure::<P>(operation, policy, side, mixed),
             by_threads: Default::default(),
             machine: Vec::new(),
         }
@@ -168,8 +177,8 @@ impl<'a> Samples<'a> {
 
 fn compare(operation: Operation, policy: Policy, mixed: &Mixed) -> [ThroughputRow; 2] {
     let mut sides = [
-        Samples::of::<kvbm_lockfree::BlockManager<_>>(operation, policy, mixed),
-        Samples::of::<kvbm_logical::BlockManager<_>>(operation, policy, mixed),
+        Samples::of::<kvbm_lockfree::BlockManager<_>>(Side::ThisCrate, operation, policy, mixed),
+        Samples::of::<kvbm_logical::BlockManager<_>>(Side::Reference, operation, policy, mixed),
     ];
     for _ in 0..TURNS {
         sides.iter_mut().for_each(Samples::turn);

@@ -12,12 +12,20 @@ pub const BATCH: usize = 32;
 
 /// Hashes of a chain of `BATCH` blocks that no other chain shares.
 pub fn chain(number: u64) -> [SequenceHash; BATCH] {
-    let seed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6;
-    std::array::from_fn(|at| {
-        let at = at as u64;
-        let parent = at.checked_sub(1).map(|above| seed + above);
-        SequenceHash::new(seed + at, parent, at)
-    })
+    std::array::from_fn(|at| block_of(number, at))
+}
+
+/// As [`chain`], of any length.
+pub fn long_chain(number: u64, len: usize) -> Vec<SequenceHash> {
+    (0..len).map(|at| block_of(number, at)).collect()
+}
+
+#[inline]
+fn block_of(chain: u64, at: usize) -> SequenceHash {
+    let seed = chain.wrapping_mul(0x9E37_79B9_7F4A_7C15) << 6;
+    let at = at as u64;
+    let parent = at.checked_sub(1).map(|above| seed.wrapping_add(above));
+    SequenceHash::new(seed.wrapping_add(at), parent, at)
 }
 
 /// Requests that share prefixes as chats do: a prompt by Zipf's law, then
