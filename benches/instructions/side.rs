@@ -411,6 +411,25 @@ macro_rules! side {
                 (registry, hashes)
             }
 
+            fn handles(
+                count: usize,
+            ) -> (BlockRegistry, Vec<SequenceHash>, Vec<BlockRegistrationHandle>) {
+                let (registry, hashes) = registry_of(count);
+                let handles = registry.register_sequence_hashes(hashes.iter().copied());
+                (registry, hashes, handles)
+            }
+
+            #[library_benchmark]
+            #[bench::held(args = (1_000), setup = handles, config = limit("match_handle.held"))]
+            fn match_handle(
+                scene: (BlockRegistry, Vec<SequenceHash>, Vec<BlockRegistrationHandle>),
+            ) -> (BlockRegistry, Vec<SequenceHash>, Vec<BlockRegistrationHandle>) {
+                for &hash in &scene.1 {
+                    drop(black_box(scene.0.match_sequence_hash(hash, false)));
+                }
+                scene
+            }
+
             // ---- slow paths ----
 
             #[library_benchmark]
@@ -523,6 +542,7 @@ macro_rules! side {
                     touch,
                     check_presence,
                     register_handle,
+                    match_handle,
                     first_allocation,
                     evict_pool,
                     reset_pool,

@@ -201,19 +201,19 @@ impl Store {
     }
 
     /// The keys of a window of hashes, with their buckets on the way to this core.
-    #[inline]
-    fn keys<'k>(
+    #[inline(always)]
+    fn keys<'k, H>(
         &self,
-        hashes: impl Iterator<Item = SequenceHash>,
+        hashes: &[H],
+        hash: impl Fn(&H) -> SequenceHash,
         keys: &'k mut [MaybeUninit<Key>; WINDOW],
     ) -> &'k [Key] {
-        let mut count = 0;
-        for (key, hash) in keys.iter_mut().zip(hashes) {
-            self.index.prefetch(key.write(self.key(hash)).keyed);
-            count += 1;
+        let keys = &mut keys[..hashes.len()];
+        for (key, at) in keys.iter_mut().zip(hashes) {
+            self.index.prefetch(key.write(self.key(hash(at))).keyed);
         }
-        // SAFETY: so many of them were written just now.
-        unsafe { &*(std::ptr::from_ref(&keys[..count]) as *const [Key]) }
+        // SAFETY: all of them were written just now.
+        unsafe { &*(std::ptr::from_mut(keys) as *const [Key]) }
     }
 
     /// The keys of a window of hashes, with their buckets and slots on the way to
@@ -224,7 +224,7 @@ impl Store {
         hashes: &[SequenceHash],
         keys: &'k mut [MaybeUninit<Key>; WINDOW],
     ) -> &'k [Key] {
-        let keys = self.keys(hashes.iter().copied(), keys);
+        let keys = self.keys(hashes, |&hash| hash, keys);
         for key in keys {
             if let Some(slot) = self.index.first(&self.slots, *key) {
                 prefetch_to_write(slot);
@@ -282,7 +282,7 @@ impl Store {
     pub(super) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
         for window in hashes.chunks_mut(WINDOW) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
-            let keys = self.keys(window.iter().map(|&(hash, _)| hash), &mut keys);
+            let keys = self.keys(window, |&(hash, _)| hash, &mut keys);
             for ((_, is_registered), &key) in window.iter_mut().zip(keys) {
                 *is_registered |= self.index.find(&self.slots, key).is_some();
             }

@@ -100,14 +100,7 @@ impl Core {
     #[inline]
     pub(crate) fn touch_all(&self, hashes: &[SequenceHash]) {
         if let Some(tracker) = &self.tracker {
-            let mut keys = [0; TOUCHES];
-            for hashes in hashes.chunks(TOUCHES) {
-                let keys = &mut keys[..hashes.len()];
-                for (key, hash) in keys.iter_mut().zip(hashes) {
-                    *key = hash.as_u128();
-                }
-                tracker.touch_all(keys);
-            }
+            touch_all(&**tracker, hashes);
         }
     }
 
@@ -404,6 +397,19 @@ impl Drop for Core {
             retired.free();
             drop(extras);
         }
+    }
+}
+
+/// Out of line, for the sake of those who have no tracker.
+#[inline(never)]
+fn touch_all(tracker: &dyn FrequencyTracker<u128>, hashes: &[SequenceHash]) {
+    let mut keys = [0; TOUCHES];
+    for hashes in hashes.chunks(TOUCHES) {
+        let keys = &mut keys[..hashes.len()];
+        for (key, hash) in keys.iter_mut().zip(hashes) {
+            *key = hash.as_u128();
+        }
+        tracker.touch_all(keys);
     }
 }
 
