@@ -86,6 +86,7 @@ mod models;
 mod policy;
 pub mod pools;
 pub mod registry;
+pub mod sequence;
 mod suspension;
 mod sync;
 pub mod tinylfu;
@@ -98,6 +99,10 @@ pub use engine::{AuditError, AuditReport};
 pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
 pub use manager::BlockManager;
 pub use registry::BlockRegistry;
+pub use sequence::{
+    BlockSequence, BlockSequenceError, ExternalBlockAssignments, LogicalBlockAssignmentError,
+    LogicalBlockAssignments, zip_assigned, zip_assigned_pending,
+};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -1,0 +1,242 @@
+//! Assignments of guards.
+
+use proptest::prelude::*;
+
+/// Blocks of each manager.
+const BLOCKS: usize = 12;
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// So many blocks of the manager.
+    Extend(usize),
+    /// So many blocks of another manager, whose ids are partly there: they would
+    /// confuse a registration, so they go in only to be refused.
+    ExtendForeign(usize),
+    /// So many blocks that were registered before.
+    ExtendAssigned(usize),
+    /// Clones of assigned blocks, which are there already.
+    ExtendClones(usize),
+    /// With token blocks from the first to the second.
+    Stage(usize, usize),
+    /// With token blocks one of which is too large.
+    StageTooLarge(usize),
+    Register,
+    PopLast,
+    TakeUnassigned,
+    TakeStaged,
+    TakeAssigned,
+    Clear,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (0..5usize).prop_map(Op::Extend),
+        1 => (1..5usize).prop_map(Op::ExtendForeign),
+        2 => (0..4usize).prop_map(Op::ExtendAssigned),
+        1 => (1..3usize).prop_map(Op::ExtendClones),
+        4 => (0..6usize, 0..6usize).prop_map(|(a, b)| Op::Stage(a.min(b), a.max(b))),
+        1 => (0..4usize).prop_map(Op::StageTooLarge),
+        4 => Just(Op::Register),
+        1 => Just(Op::PopLast),
+        1 => Just(Op::TakeUnassigned),
+        1 => Just(Op::TakeStaged),
+        1 => Just(Op::TakeAssigned),
+        1 => Just(Op::Clear),
+    ]
+}
+
+#[derive(Clone)]
+struct Tier;
+
+macro_rules! side {
+    ($name:ident, $krate:ident) => {
+        mod $name {
+            use super::*;
+            use $krate::blocks::{BlockDuplicationPolicy, BlockError};
+            use $krate::{
+                BlockManager, BlockRegistry, BlockSequence, ImmutableBlock,
+                LogicalBlockAssignmentError as Error, LogicalBlockAssignments, MutableBlock,
+            };
+
+            fn manager(policy: BlockDuplicationPolicy) -> BlockManager<Tier> {
+                BlockManager::builder()
+                    .block_count(BLOCKS)
+                    .block_size(4)
+                    .duplication_policy(policy)
+                    .registry(BlockRegistry::new())
+                    .with_lru_backend()
+                    .build()
+                    .unwrap()
+            }
+
+            /// The error, and the blocks it gives back.
+            fn refused(
+                error: Error<Tier>,
+            ) -> (String, Vec<MutableBlock<Tier>>, Vec<ImmutableBlock<Tier>>) {
+                let text = error.to_string();
+                match error {
+                    Error::DuplicateBlockId { blocks, .. } => (text, blocks, Vec::new()),
+                    Error::DuplicateAssignedBlockId { blocks, .. }
+                    | Error::SequenceHashMismatch { blocks, .. } => (text, Vec::new(), blocks),
+                }
+            }
+
+            pub fn run(reject: bool, ops: &[Op]) -> Vec<String> {
+                let manager = manager(match reject {
+                    true => BlockDuplicationPolicy::Reject,
+                    false => BlockDuplicationPolicy::Allow,
+                });
+                let foreign = self::manager(BlockDuplicationPolicy::Allow);
+                let mut shelf = manager.allocate_blocks(BLOCKS).unwrap();
+                let mut foreign_shelf = foreign.allocate_blocks(BLOCKS).unwrap();
+                let sequence = BlockSequence::new((0..24).collect(), 4, None);
+                let large = BlockSequence::new((0..8).collect(), 8, None);
+                // Blocks that are registered already, with contents of their own.
+                let others = BlockSequence::new((100..112).collect(), 4, None);
+                let mut registered: Vec<_> = shelf
+                    .drain(..3)
+                    .zip(others.blocks())
+                    .map(|(block, tokens)| manager.register_block(block.complete(tokens).unwrap()))
+                    .collect();
+
+                let mut all = LogicalBlockAssignments::<Tier>::new();
+                let mut seen = Vec::new();
+                for op in ops {
+                    let answer = match *op {
+                        Op::Extend(count) => {
+                            let count = count.min(shelf.len());
+                            match all.extend_blocks(shelf.drain(..count)) {
+                                Ok(count) => count.to_string(),
+                                Err(error) => {
+                                    let (text, blocks, _) = refused(error);
+                                    format!("{text}, {} back", blocks.len())
+                                }
+                            }
+                        }
+                        Op::ExtendForeign(count) => {
+                            let blocks = &foreign_shelf[..count.min(foreign_shelf.len())];
+                            if blocks.iter().any(|block| all.contains(&block.block_id())) {
+                                let blocks: Vec<_> = foreign_shelf.drain(..blocks.len()).collect();
+                                let error = all.extend_blocks(blocks).unwrap_err();
+                                let (text, blocks, _) = refused(error);
+                                let back: Vec<_> =
+                                    blocks.iter().map(|block| block.block_id()).collect();
+                                foreign_shelf.splice(..0, blocks);
+                                format!("{text}, {back:?} back")
+                            } else {
+                                String::new()
+                            }
+                        }
+                        Op::ExtendAssigned(count) => {
+                            let count = count.min(registered.len());
+                            match all.extend_assigned(registered.drain(..count)) {
+                                Ok(count) => count.to_string(),
+                                Err(error) => {
+                                    let (text, _, blocks) = refused(error);
+                                    format!("{text}, {} back", blocks.len())
+                                }
+                            }
+                        }
+                        Op::ExtendClones(count) => {
+                            let clones: Vec<_> = (all.assigned_iter().take(count))
+                                .map(|(_, block)| block.clone())
+                                .collect();
+                            // Under an id that is not the block's, see `register`.
+                            let is_there =
+                                |block: &ImmutableBlock<_>| all.contains(&block.block_id());
+                            if clones.iter().any(is_there) {
+                                let error = all.extend_assigned(clones).unwrap_err();
+                                let (text, _, blocks) = refused(error);
+                                format!("{text}, {} back", blocks.len())
+                            } else {
+                                String::new()
+                            }
+                        }
+                        Op::Stage(start, end) => {
+                            format!("{:?}", all.stage(&sequence.blocks()[start..end]).unwrap())
+                        }
+                        Op::StageTooLarge(before) => {
+                            let mut tokens = sequence.blocks()[..before].to_vec();
+                            tokens.extend_from_slice(large.blocks());
+                            match all.stage(&tokens) {
+                                Ok(count) => count.to_string(),
+                                Err(BlockError::BlockSizeMismatch {
+                                    expected,
+                                    actual,
+                                    block,
+                                }) => {
+                                    format!("{expected} {actual} {}", block.block_id())
+                                }
+                            }
+                        }
+                        Op::Register => all.register(&manager).to_string(),
+                        Op::PopLast => {
+                            let popped = all.pop_last_unassigned();
+                            let id = popped.as_ref().map(|(id, _)| *id);
+                            shelf.extend(popped.map(|(_, block)| block));
+                            format!("{id:?}")
+                        }
+                        Op::TakeUnassigned => {
+                            let taken = all.take_unassigned();
+                            let ids: Vec<_> = taken.iter().map(|(id, _)| *id).collect();
+                            shelf.extend(taken.into_iter().map(|(_, block)| block));
+                            format!("{ids:?}")
+                        }
+                        Op::TakeStaged => {
+                            let taken = all.take_staged();
+                            let ids: Vec<_> = taken.iter().map(|(id, _)| *id).collect();
+                            shelf.extend(taken.into_iter().map(|(_, block)| block.reset()));
+                            format!("{ids:?}")
+                        }
+                        Op::TakeAssigned => {
+                            let taken = all.take_assigned();
+                            let ids: Vec<_> = taken.iter().map(|(id, _)| *id).collect();
+                            registered.extend(taken.into_iter().map(|(_, block)| block));
+                            format!("{ids:?}")
+                        }
+                        Op::Clear => {
+                            all.clear();
+                            String::new()
+                        }
+                    };
+                    let at: Vec<_> = (0..BLOCKS)
+                        .map(|at| {
+                            (
+                                all.get_unassigned(at).map(|(id, b)| (*id, b.block_id())),
+                                all.get_staged(at).map(|(id, b)| (*id, b.sequence_hash())),
+                                all.get_assigned(at)
+                                    .map(|(id, b)| (*id, b.block_id(), b.sequence_hash())),
+                                all.contains(&at),
+                            )
+                        })
+                        .collect();
+                    let iterated = (
+                        all.unassigned_iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                        all.staged_iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                        all.assigned_iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                        all.all_block_ids().copied().collect::<Vec<_>>(),
+                    );
+                    seen.push(format!(
+                        "{op:?}: {answer}\n{all:?} {} {} {} {}\n{iterated:?}\n{at:?}\n{}",
+                        all.is_empty(),
+                        all.unassigned_count(),
+                        all.staged_count(),
+                        all.assigned_count(),
+                        manager.available_blocks(),
+                    ));
+                }
+                seen
+            }
+        }
+    };
+}
+
+side!(ours, kvbm_lockfree);
+side!(reference, kvbm_logical);
+
+proptest! {
+    #[test]
+    fn guards_are_assigned_alike(reject: bool, ops in prop::collection::vec(op(), 1..40)) {
+        prop_assert_eq!(ours::run(reject, &ops), reference::run(reject, &ops));
+    }
+}
