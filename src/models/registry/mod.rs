@@ -105,6 +105,12 @@ impl Tier for FakeTier {
         key.hash == self.hash && self.is_present.load(Ordering::Acquire)
     }
 
+    fn mark_held(&self, presence: &mut [(SequenceHash, bool)]) {
+        for (hash, is_held) in presence {
+            *is_held |= *hash == self.hash && self.is_present.load(Ordering::Acquire);
+        }
+    }
+
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         if self.is_present.load(Ordering::Acquire) {
             visit(self.hash);
