@@ -79,6 +79,7 @@
 pub mod blocks;
 mod engine;
 mod ids;
+pub mod integrations;
 pub mod manager;
 pub mod metrics;
 #[cfg(all(test, kvbm_loom))]
@@ -97,6 +98,10 @@ pub use blocks::{
 };
 pub use engine::{AuditError, AuditReport};
 pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
+pub use integrations::{
+    ApplyError, DecodeOutcome, NoopDelegate, RequestSequence, SchedulableSequence,
+    SchedulableSequenceBuilder, ScheduleError, SequenceDelegate, SequenceEvent, SequenceState,
+};
 pub use manager::BlockManager;
 pub use registry::BlockRegistry;
 pub use sequence::{

@@ -6,4 +6,5 @@
 
 mod external;
 mod logical;
+mod schedules;
 mod tokens;
