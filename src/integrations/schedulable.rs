@@ -63,7 +63,7 @@ pub enum DecodeOutcome {
 ///     .block_size(4)
 ///     .registry(BlockRegistry::new())
 ///     .build()?;
-/// let mut request = SchedulableSequence::builder()
+/// let mut request = SchedulableSequence::<()>::builder()
 ///     .tokens((0..6).collect())
 ///     .max_output_tokens(3)
 ///     .block_size(4)
