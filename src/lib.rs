@@ -73,11 +73,14 @@
 //!
 //! # Features
 //!
+//! * `events` (default): events of registrations, and their publishing.
 //! * `metrics` (default): export of the metrics to Prometheus.
 //! * `replay`: the program `kvbm-replay`.
 
 pub mod blocks;
 mod engine;
+#[cfg(feature = "events")]
+pub mod events;
 mod ids;
 pub mod integrations;
 pub mod manager;
@@ -86,6 +89,8 @@ pub mod metrics;
 mod models;
 mod policy;
 pub mod pools;
+#[cfg(feature = "events")]
+pub mod pubsub;
 pub mod registry;
 pub mod sequence;
 mod suspension;

@@ -158,7 +158,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         match self.store.register(slot, self.duplication_policy) {
             Registered::Primary(key) => {
                 let block = ImmutableBlock::new(slot);
-                self.registry.core().touch_if_new(key, &*self.store);
+                self.registry.core().acquired(key, &*self.store);
                 block
             }
             Registered::Duplicate => ImmutableBlock::new(slot),

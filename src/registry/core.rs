@@ -16,6 +16,9 @@
 //! Each first makes its own change and then looks for the other's, with a
 //! sequentially consistent fence in between, so of two that meet at least one
 //! sees both. Both may; the exchange in `Entry::die` lets one of them act.
+//!
+//! With an [`Observer`] blocks have entries too: who registers the first block of
+//! a hash makes sure of one, while it pins the block.
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
@@ -33,6 +36,7 @@ use crate::tinylfu::FrequencyTracker;
 
 use super::entry::Entry;
 use super::handle::BlockRegistrationHandle;
+use super::observer::Observer;
 use super::table::Table;
 
 /// Rounds without success after which a flush gives up. An entry is freed after
@@ -72,10 +76,14 @@ pub(crate) struct Core {
     garbage: Arc<AtomicU64>,
     tiers: ArcSwap<Vec<Attached>>,
     tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Core {
-    pub(super) fn new(tracker: Option<Arc<dyn FrequencyTracker<u128>>>) -> Self {
+    pub(super) fn new(
+        tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         Self {
             table: Table::new(),
             hasher: hasher(),
@@ -83,6 +91,7 @@ impl Core {
             garbage: Arc::new(AtomicU64::new(0)),
             tiers: ArcSwap::default(),
             tracker,
+            observer,
         }
     }
 
@@ -192,13 +201,24 @@ impl Core {
         len
     }
 
-    /// Counts an access of a hash whose first block in a tier this is, if the
-    /// hash was not registered before.
+    /// A tier has the first block of a hash. If the hash was not registered
+    /// before, it is an access, and the observer is told. The caller pins the
+    /// block.
     #[inline]
-    pub(crate) fn touch_if_new(&self, key: Key, tier: &dyn Tier) {
+    pub(crate) fn acquired(self: &Arc<Self>, key: Key, tier: &dyn Tier) {
         if self.tracker.is_some() && !self.is_registered_besides(key, tier) {
             self.touch(key.hash);
         }
+        if self.observer.is_some() {
+            self.ensure_entry(key);
+        }
+    }
+
+    /// Makes an entry for a hash that a tier has, if there is none.
+    #[cold]
+    fn ensure_entry(self: &Arc<Self>, key: Key) {
+        // The handle made for it is given up; the block keeps the entry.
+        drop(self.handle(key.hash));
     }
 
     fn is_registered_besides(&self, key: Key, besides: &dyn Tier) -> bool {
@@ -221,33 +241,34 @@ impl Core {
         self.table.find(key, guard)
     }
 
-    /// The entry of a hash with a new handle, and whether the hash was
-    /// registered before.
-    fn register<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+    /// A handle to a hash, and whether the hash was registered before.
+    pub(crate) fn handle(self: &Arc<Self>, hash: SequenceHash) -> (BlockRegistrationHandle, bool) {
+        let guard = &epoch::pin();
+        self.register(self.key(hash), guard)
+    }
+
+    fn register(self: &Arc<Self>, key: Key, guard: &Guard) -> (BlockRegistrationHandle, bool) {
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
         let count = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
         step!(EntryCounted);
         let (entry, made) = self.table.find_or_insert(key, guard);
-        if made {
-            step!(EntryInserted);
-            self.table.grow_for(count);
-            (entry, self.is_present(key, None))
-        } else {
+        let handle = BlockRegistrationHandle::from_acquired(entry, Arc::clone(self));
+        if !made {
             self.entries.fetch_sub(1, Ordering::Relaxed);
-            (entry, true)
+            step!(HandleMade);
+            return (handle, true);
         }
-    }
-
-    /// A handle to a hash, and whether the hash was registered before.
-    pub(crate) fn handle(self: &Arc<Self>, hash: SequenceHash) -> (BlockRegistrationHandle, bool) {
-        let guard = &epoch::pin();
-        let (entry, was_registered) = self.register(self.key(hash), guard);
+        step!(EntryInserted);
+        self.table.grow_for(count);
+        let was_registered = self.is_present(key, None);
         step!(HandleMade);
-        (
-            BlockRegistrationHandle::from_acquired(entry, Arc::clone(self)),
-            was_registered,
-        )
+        if let Some(observer) = &self.observer
+            && observer.registered(key.hash)
+        {
+            entry.observe();
+        }
+        (handle, was_registered)
     }
 
     /// A handle to a hash, if it is registered.
@@ -259,7 +280,7 @@ impl Core {
         let guard = &epoch::pin();
         let entry = match self.find(key, guard) {
             Some(entry) if entry.try_share() => entry,
-            _ if self.is_present(key, None) => self.register(key, guard).0,
+            _ if self.is_present(key, None) => return Some(self.register(key, guard).0),
             _ => return None,
         };
         step!(HandleMade);
@@ -321,6 +342,9 @@ impl Core {
         step!(EntryDead);
         self.table.remove(entry, &guard);
         step!(EntryRemoved);
+        if entry.is_observed() {
+            self.tell_removed(entry.hash());
+        }
         let extras = entry.take_extras();
         self.garbage.fetch_add(1, Ordering::Relaxed);
         let garbage = Arc::clone(&self.garbage);
@@ -338,6 +362,21 @@ impl Core {
         // Last, with nothing half done: attachments are the user's, and may
         // panic or come back to the registry when they are dropped.
         drop(extras);
+    }
+
+    #[cold]
+    fn tell_removed(&self, hash: SequenceHash) {
+        if let Some(observer) = &self.observer {
+            observer.removed(hash);
+        }
+    }
+
+    /// Whether this is who is told of registrations.
+    #[cfg(feature = "events")]
+    pub(super) fn is_observed_by(&self, other: &dyn Observer) -> bool {
+        self.observer
+            .as_ref()
+            .is_some_and(|observer| std::ptr::addr_eq(Arc::as_ptr(observer), other))
     }
 
     /// Entries that have been removed and may still be read by someone.
@@ -391,6 +430,9 @@ impl Drop for Core {
         let guard = &epoch::pin();
         let mut entries = Vec::new();
         self.table.for_each(guard, |entry| {
+            if entry.is_observed() {
+                self.tell_removed(entry.hash());
+            }
             entries.push((Retired::of(entry), entry.take_extras()));
         });
         for (retired, extras) in entries {
@@ -455,7 +497,7 @@ mod tests {
     #[test]
     fn hashes_chosen_to_meet_do_not() {
         const HASHES: usize = 100_000;
-        let core = Arc::new(Core::new(None));
+        let core = Arc::new(Core::new(None, None));
         let handles: Vec<_> = meeting_hashes(HASHES)
             .map(|hash| core.handle(hash).0)
             .collect();

@@ -8,7 +8,7 @@ use std::ptr;
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::extras::Extras;
 use super::table::Node;
@@ -21,12 +21,16 @@ const DEAD: u64 = u64::MAX;
 pub(crate) struct Entry {
     /// The link and the order, for the table: must come first.
     pub(super) node: Node,
-    key: Key,
+    /// The two parts of a [`Key`], apart because together they would leave a gap.
+    hash: SequenceHash,
+    keyed: u64,
     /// Handles to the hash; zero while only blocks keep it registered, or
     /// [`DEAD`].
     handles: AtomicU64,
     /// Attachments and callbacks, allocated on first use.
     extras: AtomicPtr<Extras>,
+    /// Whether the registry's observer wants to know of the end.
+    is_observed: AtomicBool,
 }
 
 impl Entry {
@@ -34,20 +38,25 @@ impl Entry {
     pub(super) fn new(key: Key) -> Self {
         Self {
             node: Node::entry(key.keyed),
-            key,
+            hash: key.hash,
+            keyed: key.keyed,
             handles: AtomicU64::new(1),
             extras: AtomicPtr::new(ptr::null_mut()),
+            is_observed: AtomicBool::new(false),
         }
     }
 
     pub(super) fn key(&self) -> Key {
         self.node.canary().check();
-        self.key
+        Key {
+            hash: self.hash,
+            keyed: self.keyed,
+        }
     }
 
     pub(super) fn hash(&self) -> SequenceHash {
         self.node.canary().check();
-        self.key.hash
+        self.hash
     }
 
     /// Adds a handle, unless the entry is dead.
@@ -104,6 +113,18 @@ impl Entry {
         self.handles
             .compare_exchange(0, DEAD, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// The end of this entry is to be told. For whoever made it, with a handle.
+    pub(super) fn observe(&self) {
+        // Seen by whoever ends the entry: the maker's handle is given up after
+        // this, and all handles before the end.
+        self.is_observed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end of this entry is to be told. For whoever ended it.
+    pub(super) fn is_observed(&self) -> bool {
+        self.is_observed.load(Ordering::Relaxed)
     }
 
     /// Attachments and callbacks, if there have been any. For a handle.

@@ -12,6 +12,8 @@ use super::BlockRegistry;
 use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
 use super::core::Core;
 use super::entry::Entry;
+#[cfg(feature = "events")]
+use super::observer::Observer;
 
 /// A function called when a handle is touched.
 pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
@@ -57,6 +59,11 @@ impl BlockRegistrationHandle {
     /// Whether the hash is registered in this registry (or a clone of it).
     pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
         Arc::ptr_eq(&self.core, registry.core())
+    }
+
+    #[cfg(feature = "events")]
+    pub(crate) fn is_observed_by(&self, observer: &dyn Observer) -> bool {
+        self.core.is_observed_by(observer)
     }
 
     /// Whether a block of metadata type `T`, in any manager of this registry,

@@ -18,6 +18,7 @@
 //! | `table` | the entries' hash table: a split-ordered list that grows and shrinks without stopping anyone |
 //! | `entry` | the handles and extras of one hash |
 //! | `extras` | attachments and callbacks, allocated on first use |
+//! | `observer` | who is told when registrations begin and end |
 //!
 //! Look-ups, registrations and removals are lock-free; entries are reclaimed by
 //! epochs. Hashing is keyed per registry, because sequence hashes are made from
@@ -28,6 +29,7 @@ mod core;
 mod entry;
 mod extras;
 mod handle;
+mod observer;
 mod table;
 
 use std::any::TypeId;
@@ -41,6 +43,7 @@ pub use attachments::{AttachmentError, TypedAttachments};
 pub use handle::BlockRegistrationHandle;
 
 pub(crate) use self::core::{Core, Tier};
+pub(crate) use observer::Observer;
 
 /// Builds a [`BlockRegistry`].
 ///
@@ -56,6 +59,7 @@ pub(crate) use self::core::{Core, Tier};
 #[derive(Default)]
 pub struct BlockRegistryBuilder {
     frequency_tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl BlockRegistryBuilder {
@@ -70,10 +74,25 @@ impl BlockRegistryBuilder {
         self
     }
 
+    /// Has the events of all registrations emitted by `manager`.
+    ///
+    /// A block then costs the registry an entry of 64 bytes, which is made by its
+    /// registration.
+    #[cfg(feature = "events")]
+    pub fn event_manager(self, manager: Arc<crate::events::EventsManager>) -> Self {
+        self.observer(manager)
+    }
+
+    #[cfg(any(feature = "events", all(test, kvbm_loom)))]
+    pub(crate) fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// The registry, empty.
     pub fn build(self) -> BlockRegistry {
         BlockRegistry {
-            core: Arc::new(Core::new(self.frequency_tracker)),
+            core: Arc::new(Core::new(self.frequency_tracker, self.observer)),
         }
     }
 }

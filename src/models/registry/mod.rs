@@ -7,6 +7,8 @@
 //!   their neighbours, and while a marker's linking or an entry's unlinking has
 //!   been left half done.
 //!
+//! * `events`: what an observer is told makes exact pairs.
+//!
 //! In all of them a node that is read after it was freed fails the run: see
 //! `sync::canary`. A model's table has room for two to eight buckets, and grows
 //! beyond two entries.
@@ -41,6 +43,8 @@
 //! fence of its own.
 
 mod entry;
+#[cfg(feature = "events")]
+mod events;
 mod table;
 
 use std::any::TypeId;

@@ -1,0 +1,190 @@
+//! From single events to batches.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures::{Stream, StreamExt};
+use tokio::pin;
+use tokio::time::{Instant, sleep_until};
+
+use crate::SequenceHash;
+
+use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
+
+/// When a batch is complete.
+#[derive(Debug, Clone)]
+pub struct BatchingConfig {
+    /// How long the first event of a batch waits for others at most. 10 ms by
+    /// default.
+    pub window_duration: Duration,
+    /// How many events a batch has at most. 1024 by default.
+    pub max_batch_size: NonZeroUsize,
+}
+
+impl Default for BatchingConfig {
+    fn default() -> Self {
+        Self {
+            window_duration: Duration::from_millis(10),
+            max_batch_size: const { NonZeroUsize::new(1024).unwrap() },
+        }
+    }
+}
+
+impl BatchingConfig {
+    /// Sets how long the first event of a batch waits.
+    pub fn with_window(mut self, duration: Duration) -> Self {
+        self.window_duration = duration;
+        self
+    }
+
+    /// Sets how many events a batch has at most.
+    pub fn with_max_size(mut self, size: NonZeroUsize) -> Self {
+        self.max_batch_size = size;
+        self
+    }
+}
+
+/// Makes batches of events.
+///
+/// A batch has events of one kind. It is complete when an event of the other kind
+/// comes, when it has the greatest size, when its first event has waited for the
+/// length of the window, and when the stream ends. The hashes of a batch are
+/// sorted by position, stably: ascending for `Create`, descending for `Remove`, so
+/// that a consumer that keeps a tree never sees a child without its parent.
+///
+/// ```
+/// use futures::{StreamExt, executor, stream};
+/// use kvbm_lockfree::SequenceHash;
+/// use kvbm_lockfree::events::{BatchingConfig, EventBatcher, KvCacheEvent, KvCacheEvents};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let hash = |position| SequenceHash::new(1, None, position);
+/// let events = stream::iter([
+///     KvCacheEvent::Create(hash(2)),
+///     KvCacheEvent::Create(hash(1)),
+///     KvCacheEvent::Remove(hash(2)),
+/// ]);
+/// let batches: Vec<_> = EventBatcher::new(BatchingConfig::default(), 7)
+///     .batch(events)
+///     .collect()
+///     .await;
+/// assert_eq!(batches[0].events, KvCacheEvents::Create(vec![hash(1), hash(2)]));
+/// assert_eq!(batches[1].events, KvCacheEvents::Remove(vec![hash(2)]));
+/// assert_eq!(batches[1].instance_id, 7);
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct EventBatcher {
+    config: BatchingConfig,
+    instance_id: InstanceId,
+}
+
+impl EventBatcher {
+    /// A batcher of the events of an instance.
+    pub fn new(config: BatchingConfig, instance_id: InstanceId) -> Self {
+        Self {
+            config,
+            instance_id,
+        }
+    }
+
+    /// The batches of `input`'s events. Ends when `input` does.
+    ///
+    /// Must be polled in a tokio runtime with its timer enabled.
+    pub fn batch<S>(self, input: S) -> impl Stream<Item = KvbmCacheEvents> + Send
+    where
+        S: Stream<Item = KvCacheEvent> + Send + 'static,
+    {
+        let Self {
+            config,
+            instance_id,
+        } = self;
+        let message = move |batch: Batch| KvbmCacheEvents {
+            events: batch.into_events(),
+            instance_id,
+        };
+        stream! {
+            pin!(input);
+            let window = sleep_until(Instant::now());
+            pin!(window);
+            let mut open: Option<Batch> = None;
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = &mut window, if open.is_some() => {
+                        if let Some(batch) = open.take() {
+                            yield message(batch);
+                        }
+                        continue;
+                    }
+                    event = input.next() => event,
+                };
+                let Some(event) = event else { break };
+                let event = match open.as_mut() {
+                    Some(batch) => batch.add(event),
+                    None => Some(event),
+                };
+                if let Some(event) = event {
+                    if let Some(batch) = open.replace(Batch::new(event)) {
+                        yield message(batch);
+                    }
+                    if let Some(end) = Instant::now().checked_add(config.window_duration) {
+                        window.as_mut().reset(end);
+                    }
+                }
+                if let Some(batch) = open.take_if(|batch| batch.is_full(&config)) {
+                    yield message(batch);
+                }
+            }
+            if let Some(batch) = open {
+                yield message(batch);
+            }
+        }
+    }
+}
+
+/// A batch that may still grow.
+enum Batch {
+    Create(Vec<SequenceHash>),
+    Remove(Vec<SequenceHash>),
+}
+
+impl Batch {
+    fn new(event: KvCacheEvent) -> Self {
+        match event {
+            KvCacheEvent::Create(hash) => Self::Create(vec![hash]),
+            KvCacheEvent::Remove(hash) => Self::Remove(vec![hash]),
+        }
+    }
+
+    /// Adds an event, or returns it if it is of the other kind.
+    fn add(&mut self, event: KvCacheEvent) -> Option<KvCacheEvent> {
+        match (self, event) {
+            (Self::Create(hashes), KvCacheEvent::Create(hash))
+            | (Self::Remove(hashes), KvCacheEvent::Remove(hash)) => {
+                hashes.push(hash);
+                None
+            }
+            (_, event) => Some(event),
+        }
+    }
+
+    fn is_full(&self, config: &BatchingConfig) -> bool {
+        let (Self::Create(hashes) | Self::Remove(hashes)) = self;
+        hashes.len() >= config.max_batch_size.get()
+    }
+
+    fn into_events(self) -> KvCacheEvents {
+        match self {
+            Self::Create(mut hashes) => {
+                hashes.sort_by_key(|hash| hash.position());
+                KvCacheEvents::Create(hashes)
+            }
+            Self::Remove(mut hashes) => {
+                hashes.sort_by_key(|hash| std::cmp::Reverse(hash.position()));
+                KvCacheEvents::Remove(hashes)
+            }
+        }
+    }
+}

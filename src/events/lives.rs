@@ -1,0 +1,105 @@
+//! How often each hash is registered, as far as notes have been read.
+//!
+//! More than once only for a while: when a registration has been noted and the
+//! end of the one before it has not.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use ahash::RandomState;
+
+use crate::SequenceHash;
+
+use super::protocol::KvCacheEvent;
+
+/// Room that is kept for hashes to come.
+const SPARE: usize = 1024;
+
+/// See the module documentation.
+#[derive(Default)]
+pub(crate) struct Lives {
+    by_hash: HashMap<SequenceHash, u32, RandomState>,
+}
+
+impl Lives {
+    /// Counts a note. Returns whether it changes that its hash is registered.
+    pub(crate) fn count(&mut self, note: &KvCacheEvent) -> bool {
+        match note {
+            KvCacheEvent::Create(hash) => {
+                let lives = self.by_hash.entry(*hash).or_default();
+                *lives += 1;
+                *lives == 1
+            }
+            KvCacheEvent::Remove(hash) => match self.by_hash.entry(*hash) {
+                Entry::Occupied(lives) if *lives.get() == 1 => {
+                    lives.remove();
+                    true
+                }
+                Entry::Occupied(mut lives) => {
+                    *lives.get_mut() -= 1;
+                    false
+                }
+                Entry::Vacant(_) => {
+                    debug_assert!(false, "{hash:?} ended and had not begun");
+                    false
+                }
+            },
+        }
+    }
+
+    /// Gives back memory for many more hashes than there are.
+    pub(crate) fn trim(&mut self) {
+        let room = SPARE + 2 * self.by_hash.len();
+        if self.by_hash.capacity() > 4 * room {
+            self.by_hash.shrink_to(room);
+        }
+    }
+
+    /// The hashes that are registered.
+    #[cfg(test)]
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = SequenceHash> {
+        self.by_hash.keys().copied()
+    }
+}
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn hash(position: u64) -> SequenceHash {
+        SequenceHash::new(1, None, position)
+    }
+
+    #[test]
+    fn a_pair_is_a_change_each() {
+        let mut lives = Lives::default();
+        assert!(lives.count(&KvCacheEvent::Create(hash(0))));
+        assert!(lives.count(&KvCacheEvent::Create(hash(1))));
+        assert!(lives.count(&KvCacheEvent::Remove(hash(0))));
+        assert_eq!(lives.hashes().collect::<Vec<_>>(), [hash(1)]);
+    }
+
+    #[test]
+    fn an_end_that_is_overtaken_changes_nothing() {
+        let mut lives = Lives::default();
+        assert!(lives.count(&KvCacheEvent::Create(hash(0))));
+        assert!(!lives.count(&KvCacheEvent::Create(hash(0))));
+        assert!(!lives.count(&KvCacheEvent::Remove(hash(0))));
+        assert!(lives.count(&KvCacheEvent::Remove(hash(0))));
+        assert_eq!(lives.hashes().count(), 0);
+    }
+
+    #[test]
+    fn memory_comes_back() {
+        let mut lives = Lives::default();
+        for position in 0..100_000 {
+            lives.count(&KvCacheEvent::Create(hash(position)));
+        }
+        for position in 0..100_000 {
+            lives.count(&KvCacheEvent::Remove(hash(position)));
+        }
+        assert!(lives.by_hash.capacity() >= 100_000);
+        lives.trim();
+        assert!(lives.by_hash.capacity() < 8 * SPARE);
+    }
+}

@@ -1,0 +1,228 @@
+//! What emits events, and subscriptions to them.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use anyhow::{Result, ensure};
+use derive_builder::Builder;
+use futures::{Stream, StreamExt};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+use crate::SequenceHash;
+use crate::registry::{BlockRegistrationHandle, Observer};
+
+use super::hub::Hub;
+use super::policy::{AllEventsPolicy, EventEmissionPolicy};
+use super::protocol::{EventReleaseHandle, KvCacheEvent};
+
+/// The largest capacity that a channel can have.
+const MAX_CAPACITY: usize = usize::MAX >> 1;
+
+/// How to make an [`EventsManager`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use kvbm_lockfree::events::{EventsManagerSettings, PowerOfTwoPolicy};
+///
+/// let settings = EventsManagerSettings::builder()
+///     .policy(Some(Arc::new(PowerOfTwoPolicy::new()) as _))
+///     .channel_capacity(4096_usize)
+///     .build()?;
+/// let events = settings.into_manager();
+/// # drop(events);
+/// assert!(EventsManagerSettings::builder().channel_capacity(0_usize).build().is_err());
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+#[derive(Builder, Clone)]
+#[builder(
+    setter(into, strip_option),
+    build_fn(validate = "Self::validate", error = "anyhow::Error")
+)]
+pub struct EventsManagerSettings {
+    /// Which hashes have events. `None` stands for [`AllEventsPolicy`], as does
+    /// not setting it.
+    #[builder(default, setter(strip_option = false))]
+    policy: Option<Arc<dyn EventEmissionPolicy>>,
+
+    /// How many events a subscriber can be behind before it loses the oldest;
+    /// rounded up to a power of two. 1024 if not set.
+    #[builder(default = "1024")]
+    channel_capacity: usize,
+}
+
+impl EventsManagerSettingsBuilder {
+    fn validate(&self) -> Result<()> {
+        if let Some(capacity) = self.channel_capacity {
+            ensure!(
+                (1..=MAX_CAPACITY).contains(&capacity),
+                "channel_capacity is {capacity}, and must be from 1 to {MAX_CAPACITY}"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl EventsManagerSettings {
+    /// A builder.
+    pub fn builder() -> EventsManagerSettingsBuilder {
+        EventsManagerSettingsBuilder::default()
+    }
+
+    /// The manager. Starts a thread; allocates room for as many events as the
+    /// channel holds.
+    ///
+    /// # Panics
+    ///
+    /// If the system cannot start a thread.
+    pub fn into_manager(self) -> EventsManager {
+        EventsManager {
+            policy: self
+                .policy
+                .unwrap_or_else(|| Arc::new(AllEventsPolicy::new())),
+            hub: Hub::new(self.channel_capacity),
+        }
+    }
+}
+
+/// Builds an [`EventsManager`].
+#[derive(Default)]
+pub struct EventsManagerBuilder(EventsManagerSettingsBuilder);
+
+impl EventsManagerBuilder {
+    /// A manager with events for every hash and a channel of 1024.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which hashes have events. All, if not set.
+    pub fn policy(mut self, policy: Arc<dyn EventEmissionPolicy>) -> Self {
+        self.0.policy(Some(policy));
+        self
+    }
+
+    /// How many events a subscriber can be behind before it loses the oldest;
+    /// rounded up to a power of two.
+    pub fn channel_capacity(mut self, capacity: usize) -> Self {
+        self.0.channel_capacity(capacity);
+        self
+    }
+
+    /// The manager. Starts a thread; allocates room for as many events as the
+    /// channel holds.
+    ///
+    /// # Panics
+    ///
+    /// If the capacity is 0 or above `usize::MAX / 2`, or the system cannot start
+    /// a thread. [`EventsManagerSettings`] refuses such a capacity with an error.
+    pub fn build(self) -> EventsManager {
+        match self.0.build() {
+            Ok(settings) => settings.into_manager(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Emits the events of registries: see the [module](super).
+///
+/// Give it to a registry with
+/// [`BlockRegistryBuilder::event_manager`](crate::registry::BlockRegistryBuilder::event_manager).
+/// It keeps 32 bytes for every hash that is registered and has events.
+pub struct EventsManager {
+    policy: Arc<dyn EventEmissionPolicy>,
+    hub: Arc<Hub>,
+}
+
+impl EventsManager {
+    /// A builder.
+    pub fn builder() -> EventsManagerBuilder {
+        EventsManagerBuilder::new()
+    }
+
+    /// The events of all that happens from now on. Those that are lost because
+    /// the subscriber is too far behind are passed over.
+    ///
+    /// The stream ends when this manager, the registries that have it, and all
+    /// that keeps these alive are gone. Polling takes a lock, which registrations
+    /// do not take.
+    pub fn subscribe(&self) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
+        self.subscription()
+            .filter_map(|event| std::future::ready(event.ok()))
+    }
+
+    /// As [`subscribe`](Self::subscribe), with an error in place of events that
+    /// were lost, which says how many. For consumers that must start afresh then.
+    pub fn subscribe_loss_aware(
+        &self,
+    ) -> impl Stream<Item = Result<KvCacheEvent, BroadcastStreamRecvError>> + Send + 'static {
+        self.subscription()
+    }
+
+    fn subscription(&self) -> Subscription {
+        Subscription {
+            events: BroadcastStream::new(self.hub.subscribe()),
+            hub: Arc::downgrade(&self.hub),
+        }
+    }
+
+    /// Emits the events of one registration: [`KvCacheEvent::Create`] now, and
+    /// [`KvCacheEvent::Remove`] when the registration ends, if the policy wants
+    /// events for the hash.
+    ///
+    /// A registry that was built with this manager does it by itself; for its
+    /// handles this does nothing. For others it attaches an
+    /// [`EventReleaseHandle`], which takes the lock of the handle's attachments.
+    ///
+    /// # Errors
+    ///
+    /// If values of type `Arc<EventReleaseHandle>` have been added to the handle
+    /// with [`attach`](BlockRegistrationHandle::attach). The `Create` is taken back
+    /// then.
+    pub fn on_block_registered(&self, handle: &BlockRegistrationHandle) -> Result<()> {
+        let seq_hash = handle.seq_hash();
+        if handle.is_observed_by(self) || !self.emit_create(seq_hash) {
+            return Ok(());
+        }
+        let release = EventReleaseHandle::noting(seq_hash, Arc::clone(&self.hub));
+        handle.attach_unique(Arc::new(release))?;
+        Ok(())
+    }
+
+    /// Leaves the note of a registration, if the policy wants it.
+    fn emit_create(&self, seq_hash: SequenceHash) -> bool {
+        let emits = self.policy.should_emit(seq_hash);
+        if emits {
+            self.hub.leave(KvCacheEvent::Create(seq_hash));
+        }
+        emits
+    }
+}
+
+impl Observer for EventsManager {
+    fn registered(&self, seq_hash: SequenceHash) -> bool {
+        self.emit_create(seq_hash)
+    }
+
+    fn removed(&self, seq_hash: SequenceHash) {
+        self.hub.leave(KvCacheEvent::Remove(seq_hash));
+    }
+}
+
+/// A place in the channel. Before it is looked at, notes are read.
+struct Subscription {
+    events: BroadcastStream<KvCacheEvent>,
+    hub: Weak<Hub>,
+}
+
+impl Stream for Subscription {
+    type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.read();
+        }
+        self.events.poll_next_unpin(context)
+    }
+}

@@ -1,0 +1,220 @@
+//! From a subscription to a message bus.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use tokio::pin;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::pubsub::Publisher;
+
+use super::batcher::{BatchingConfig, EventBatcher};
+use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
+
+/// Where messages go if nothing else is said.
+const DEFAULT_SUBJECT: &str = "kvbm.events";
+
+/// Builds a [`KvbmCacheEventsPublisher`].
+pub struct KvbmCacheEventsPublisherBuilder<S, P> {
+    instance_id: Option<InstanceId>,
+    event_stream: Option<S>,
+    publisher: Option<Arc<P>>,
+    batching_config: BatchingConfig,
+    subject: String,
+}
+
+impl<S, P> Default for KvbmCacheEventsPublisherBuilder<S, P> {
+    fn default() -> Self {
+        Self {
+            instance_id: None,
+            event_stream: None,
+            publisher: None,
+            batching_config: BatchingConfig::default(),
+            subject: DEFAULT_SUBJECT.to_owned(),
+        }
+    }
+}
+
+impl<S, P> KvbmCacheEventsPublisherBuilder<S, P>
+where
+    S: Stream<Item = KvCacheEvent> + Send + 'static,
+    P: Publisher + 'static,
+{
+    /// A builder that has nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whose events these are. Required.
+    pub fn instance_id(mut self, id: InstanceId) -> Self {
+        self.instance_id = Some(id);
+        self
+    }
+
+    /// The events: mostly [`EventsManager::subscribe`](super::EventsManager::subscribe).
+    /// Required.
+    pub fn event_stream(mut self, stream: S) -> Self {
+        self.event_stream = Some(stream);
+        self
+    }
+
+    /// What sends the messages. Required.
+    pub fn publisher(mut self, publisher: Arc<P>) -> Self {
+        self.publisher = Some(publisher);
+        self
+    }
+
+    /// When batches are complete.
+    pub fn batching_config(mut self, config: BatchingConfig) -> Self {
+        self.batching_config = config;
+        self
+    }
+
+    /// The subject of the messages; `kvbm.events` if not set.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
+    }
+
+    /// Starts publishing, as a task of the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If something required is missing, or there is no current runtime.
+    pub fn build(self) -> Result<KvbmCacheEventsPublisher> {
+        let instance_id = self.instance_id.context("instance_id is required")?;
+        let events = self.event_stream.context("event_stream is required")?;
+        let publisher = self.publisher.context("publisher is required")?;
+        let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
+
+        let batches = EventBatcher::new(self.batching_config, instance_id).batch(events);
+        let task = runtime.spawn(publish(batches, publisher, self.subject, instance_id));
+        Ok(KvbmCacheEventsPublisher { task })
+    }
+}
+
+/// Sends every batch, and at last that there will be no more.
+async fn publish<P: Publisher>(
+    batches: impl Stream<Item = KvbmCacheEvents>,
+    publisher: Arc<P>,
+    subject: String,
+    instance_id: InstanceId,
+) {
+    let send = |message: &KvbmCacheEvents| {
+        let payload = rmp_serde::to_vec(message)?;
+        publisher.publish(&subject, Bytes::from(payload))
+    };
+    pin!(batches);
+    while let Some(batch) = batches.next().await {
+        if let Err(error) = send(&batch) {
+            tracing::error!(%subject, %error, "a batch of events was not published");
+        }
+    }
+    let shutdown = KvbmCacheEvents {
+        events: KvCacheEvents::Shutdown,
+        instance_id,
+    };
+    if let Err(error) = send(&shutdown) {
+        tracing::error!(%subject, %error, "the end of events was not published");
+    }
+    if let Err(error) = publisher.flush().await {
+        tracing::error!(%subject, %error, "what was published was not flushed");
+    }
+}
+
+/// A task that publishes events in batches, as MessagePack.
+///
+/// When the events end it publishes [`KvCacheEvents::Shutdown`], flushes, and is
+/// finished. Dropping this stops the task at once; to have everything published,
+/// [`join`](Self::join) it. A batch that the [`Publisher`] refuses is lost, and an
+/// error is logged.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use bytes::Bytes;
+/// use futures::future::{BoxFuture, FutureExt};
+/// use kvbm_lockfree::events::{EventsManager, KvbmCacheEvents, KvbmCacheEventsPublisher};
+/// use kvbm_lockfree::pubsub::Publisher;
+/// use kvbm_lockfree::{BlockRegistry, SequenceHash};
+///
+/// /// Keeps what is published.
+/// #[derive(Default)]
+/// struct Kept(Mutex<Vec<Bytes>>);
+///
+/// impl Publisher for Kept {
+///     fn publish(&self, _subject: &str, payload: Bytes) -> anyhow::Result<()> {
+///         self.0.lock().unwrap().push(payload);
+///         Ok(())
+///     }
+///
+///     fn flush(&self) -> BoxFuture<'static, anyhow::Result<()>> {
+///         async { Ok(()) }.boxed()
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let events = Arc::new(EventsManager::builder().build());
+/// let bus = Arc::new(Kept::default());
+/// let publisher = KvbmCacheEventsPublisher::builder()
+///     .instance_id(7)
+///     .event_stream(events.subscribe())
+///     .publisher(Arc::clone(&bus))
+///     .build()?;
+///
+/// let registry = BlockRegistry::builder().event_manager(events).build();
+/// drop(registry.register_sequence_hash(SequenceHash::new(1, None, 0)));
+/// drop(registry);
+/// publisher.join().await?;
+///
+/// let messages = bus.0.lock().unwrap();
+/// assert_eq!(messages.len(), 3, "create, remove, and shutdown");
+/// let first: KvbmCacheEvents = rmp_serde::from_slice(&messages[0])?;
+/// assert_eq!(first.instance_id, 7);
+/// # anyhow::Ok(())
+/// # })?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
+pub struct KvbmCacheEventsPublisher {
+    task: JoinHandle<()>,
+}
+
+impl KvbmCacheEventsPublisher {
+    /// A builder.
+    pub fn builder<S, P>() -> KvbmCacheEventsPublisherBuilder<S, P>
+    where
+        S: Stream<Item = KvCacheEvent> + Send + 'static,
+        P: Publisher + 'static,
+    {
+        KvbmCacheEventsPublisherBuilder::new()
+    }
+
+    /// Waits until all events have been published, which is after the stream of
+    /// events has ended. If the future is dropped, the task is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the task was stopped, or a panic of the [`Publisher`] ended it.
+    pub async fn join(mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
+    /// Stops the task. What has not been published will not be.
+    pub fn abort(&self) {
+        self.task.abort();
+    }
+
+    /// Whether the task has come to its end, or was stopped.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl Drop for KvbmCacheEventsPublisher {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}

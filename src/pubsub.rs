@@ -1,0 +1,26 @@
+//! What the events need of a message bus.
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+/// Sends messages under subjects.
+///
+/// [`events::KvbmCacheEventsPublisher`](crate::events::KvbmCacheEventsPublisher)
+/// has an example.
+pub trait Publisher: Send + Sync {
+    /// Accepts a message to be sent, without waiting for anything.
+    ///
+    /// # Errors
+    ///
+    /// If the message cannot be accepted. It is lost then.
+    fn publish(&self, subject: &str, payload: Bytes) -> Result<()>;
+
+    /// Completes when the messages accepted before have been sent and the bus has
+    /// confirmed them.
+    ///
+    /// # Errors
+    ///
+    /// If they could not be sent, or were not confirmed.
+    fn flush(&self) -> BoxFuture<'static, Result<()>>;
+}
