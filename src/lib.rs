@@ -75,6 +75,7 @@
 //!
 //! * `events` (default): events of registrations, and their publishing.
 //! * `metrics` (default): export of the metrics to Prometheus.
+//! * `nats`: publishing of events to a NATS server; brings `events`.
 //! * `replay`: the program `kvbm-replay`.
 
 pub mod blocks;

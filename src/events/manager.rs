@@ -145,7 +145,7 @@ impl EventsManager {
     /// the subscriber is too far behind are passed over.
     ///
     /// The stream ends when this manager, the registries that have it, and all
-    /// that keeps these alive are gone. Polling takes a lock, which registrations
+    /// that keeps these alive, handles and blocks of any hash included, are gone. Polling takes a lock, which registrations
     /// do not take.
     pub fn subscribe(&self) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
         self.subscription()

@@ -109,7 +109,7 @@ fn pairs_are_exact(events: EventsManager) {
     follower.follow_all(&mut subscription);
     assert_eq!(follower.registered.len(), registry.registered_count());
     assert_eq!(follower.registered, HashSet::new());
-    assert!(follower.events > ROUNDS as usize, "{}", follower.events);
+    assert!(follower.events > 1000, "only {}", follower.events);
 
     // Who came late has the end of what there was before, and no more.
     for mut late in late {

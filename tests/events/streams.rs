@@ -49,7 +49,6 @@ pub enum Read {
     Create(SequenceHash),
     Remove(SequenceHash),
     Lost(u64),
-    End,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -111,11 +110,7 @@ macro_rules! side {
                 let mut all = Vec::new();
                 loop {
                     all.push(match events.next().now_or_never() {
-                        None => return all,
-                        Some(None) => {
-                            all.push(Read::End);
-                            return all;
-                        }
+                        None | Some(None) => return all,
                         Some(Some(Ok(KvCacheEvent::Create(hash)))) => Read::Create(hash),
                         Some(Some(Ok(KvCacheEvent::Remove(hash)))) => Read::Remove(hash),
                         Some(Some(Err(BroadcastStreamRecvError::Lagged(lost)))) => Read::Lost(lost),
@@ -123,7 +118,21 @@ macro_rules! side {
                 }
             }
 
-            /// Guards of blocks of one tier.
+            /// What there is, in an order that does not depend on that of the
+            /// events; how many, if some are lost.
+            fn read_unordered(events: &mut Events) -> Vec<Read> {
+                let mut all = read(events);
+                all.sort();
+                let lost = all.iter().map(|read| match read {
+                    Read::Lost(lost) => *lost,
+                    _ => 0,
+                });
+                match lost.sum::<u64>() {
+                    0 => all,
+                    lost => vec![Read::Lost(lost + all.len() as u64)],
+                }
+            }
+
             macro_rules! tier {
                 ($metadata:ty, $registry:expr, $blocks:expr) => {
                     BlockManager::<$metadata>::builder()
@@ -145,7 +154,8 @@ macro_rules! side {
                 };
             }
 
-            pub fn run(case: &Case) -> Vec<Vec<Read>> {
+            /// What subscribers read, and which resets succeeded.
+            pub fn run(case: &Case) -> (Vec<Vec<Read>>, Vec<bool>) {
                 let mut events = EventsManager::builder().channel_capacity(case.capacity);
                 if case.is_sparse {
                     events = events.policy(Arc::new(PowerOfTwoPolicy::with_range(2, 8)));
@@ -161,6 +171,7 @@ macro_rules! side {
                 let (mut uppers, mut lowers) = (Vec::new(), Vec::new());
                 let mut weak = Vec::new();
                 let mut log = Vec::new();
+                let mut resets = Vec::new();
                 for op in &case.ops {
                     match op {
                         Op::Register(at) => {
@@ -193,19 +204,13 @@ macro_rules! side {
                         }
                         Op::Reset(tier) => {
                             log.extend(subscriptions.iter_mut().map(read));
-                            if *tier == 0 {
-                                upper.reset_inactive_pool().unwrap();
+                            let is_reset = if *tier == 0 {
+                                upper.reset_inactive_pool().is_ok()
                             } else {
-                                lower.reset_inactive_pool().unwrap();
-                            }
-                            // The first subscriber's are enough, and all of them if
-                            // nothing is lost: which ones are depends on the order.
-                            let mut all = read(&mut subscriptions[0]);
-                            all.sort();
-                            if all.len() <= case.capacity {
-                                log.push(all);
-                            }
-                            subscriptions.truncate(1);
+                                lower.reset_inactive_pool().is_ok()
+                            };
+                            resets.push(is_reset);
+                            log.extend(subscriptions.iter_mut().map(read_unordered));
                         }
                         Op::Subscribe => {
                             subscriptions.push(Box::pin(events.subscribe_loss_aware()));
@@ -219,18 +224,17 @@ macro_rules! side {
                 }
                 log.extend(subscriptions.iter_mut().map(read));
                 drop((events, registry, upper, lower));
-                log.extend(subscriptions.iter_mut().map(read));
+                log.extend(subscriptions.iter_mut().map(read_unordered));
                 drop((uppers, lowers));
-                log.extend(subscriptions.iter_mut().map(|events| {
-                    let mut all = read(events);
-                    all.sort();
-                    all
-                }));
+                log.extend(subscriptions.iter_mut().map(read_unordered));
                 drop(weak);
                 log.extend(subscriptions.iter_mut().map(read));
                 drop(handles);
                 log.extend(subscriptions.iter_mut().map(read));
-                log
+                for events in &mut subscriptions {
+                    assert_eq!(events.next().now_or_never(), Some(None));
+                }
+                (log, resets)
             }
         }
     };
@@ -245,6 +249,8 @@ proptest! {
     #[test]
     fn subscribers_get_the_same(case in case()) {
         let (ours, reference) = (ours::run(&case), reference::run(&case));
+        prop_assert_eq!(ours.1, reference.1);
+        let (ours, reference) = (ours.0, reference.0);
         if ours != reference {
             let at = ours.iter().zip(&reference).position(|(a, b)| a != b);
             return Err(TestCaseError::fail(format!(

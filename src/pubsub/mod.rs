@@ -1,8 +1,15 @@
-//! What the events need of a message bus.
+//! What the events need of a message bus. With the feature `nats`, a publisher to
+//! NATS servers.
+
+#[cfg(feature = "nats")]
+mod nats;
 
 use anyhow::Result;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+
+#[cfg(feature = "nats")]
+pub use nats::{NatsError, NatsPublisher, NatsPublisherBuilder, async_nats};
 
 /// Sends messages under subjects.
 ///

@@ -1,0 +1,348 @@
+//! Events over a real NATS server, of which there is one for each test, on a free
+//! port. Where the program `nats-server` is missing the tests say so and pass.
+
+mod consumer;
+mod server;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use kvbm_lockfree::events::{
+    BatchingConfig, EventsManager, InstanceId, KvCacheEvents, KvbmCacheEvents,
+    KvbmCacheEventsPublisher,
+};
+use kvbm_lockfree::pubsub::async_nats::jetstream::stream;
+use kvbm_lockfree::pubsub::async_nats::{self, Client, ConnectOptions};
+use kvbm_lockfree::pubsub::{NatsError, NatsPublisher, Publisher};
+use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+
+use consumer::{Consumer, Holders};
+use server::Server;
+
+const SUBJECT: &str = "kvbm.events";
+const STREAM: &str = "kvbm";
+
+/// Blocks of a prompt.
+const PROMPT: u64 = 8;
+
+/// Long enough for anything, so that a test that fails ends.
+const LONG: Duration = Duration::from_secs(120);
+
+#[derive(Clone)]
+struct Gpu;
+
+/// Prompts of [`PROMPT`] blocks, all different.
+fn prompt(number: u64) -> Vec<SequenceHash> {
+    (0..PROMPT)
+        .map(|position| SequenceHash::new(1 + number * PROMPT + position, None, position))
+        .collect()
+}
+
+async fn connect(server: &Server) -> Client {
+    ConnectOptions::new()
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(|_| Duration::from_millis(20))
+        .connect(server.address())
+        .await
+        .unwrap()
+}
+
+async fn stored(client: Client) -> NatsPublisher {
+    let stream = stream::Config {
+        name: STREAM.into(),
+        subjects: vec![SUBJECT.into()],
+        ..Default::default()
+    };
+    let built = async || {
+        NatsPublisher::builder(client.clone())
+            .stream(stream.clone())
+            .build()
+            .await
+    };
+    // The server may still be starting.
+    loop {
+        match built().await {
+            Ok(publisher) => return publisher,
+            Err(error) => println!("{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A manager whose events are published.
+struct Instance {
+    id: InstanceId,
+    manager: BlockManager<Gpu>,
+    registry: BlockRegistry,
+    publisher: KvbmCacheEventsPublisher,
+    bus: Arc<NatsPublisher>,
+}
+
+impl Instance {
+    fn new(id: InstanceId, bus: NatsPublisher) -> Self {
+        let bus = Arc::new(bus);
+        let events = Arc::new(EventsManager::builder().channel_capacity(1 << 16).build());
+        let publisher = KvbmCacheEventsPublisher::builder()
+            .instance_id(id)
+            .event_stream(events.subscribe())
+            .publisher(Arc::clone(&bus))
+            .batching_config(BatchingConfig::default().with_window(Duration::from_millis(1)))
+            .subject(SUBJECT)
+            .build()
+            .unwrap();
+        let registry = BlockRegistry::builder().event_manager(events).build();
+        let manager = BlockManager::builder()
+            .block_count(64)
+            .block_size(16)
+            .registry(registry.clone())
+            .build()
+            .unwrap();
+        Self {
+            id,
+            manager,
+            registry,
+            publisher,
+            bus,
+        }
+    }
+
+    /// Fills the blocks of a prompt, evicting others.
+    fn serve(&self, number: u64) {
+        let prompt = prompt(number);
+        let held = self.manager.match_blocks(&prompt);
+        let missing = &prompt[held.len()..];
+        let fresh = self.manager.allocate_blocks(missing.len()).unwrap();
+        for (block, &hash) in fresh.into_iter().zip(missing) {
+            drop(self.manager.register_block(block.stage(hash, 16).unwrap()));
+        }
+    }
+
+    /// What this instance holds of these prompts, as it sees it itself.
+    fn held(&self, prompts: u64) -> BTreeSet<u128> {
+        (0..prompts)
+            .flat_map(prompt)
+            .filter(|&hash| self.registry.is_registered(hash))
+            .map(|hash| hash.as_u128())
+            .collect()
+    }
+
+    /// Whether a consumer sees what this instance sees.
+    fn agrees(&self, holders: &Holders, prompts: u64) -> bool {
+        holders.0.get(&self.id) == Some(&self.held(prompts))
+    }
+}
+
+fn run(test: impl AsyncFnOnce(Server)) {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(LONG, test(server))
+            .await
+            .expect("done in two minutes");
+    });
+}
+
+#[test]
+fn a_consumer_agrees_with_two_instances_across_a_restart() {
+    run(async |mut server| {
+        let one = Instance::new(1, stored(connect(&server).await).await);
+        let two = Instance::new(2, stored(connect(&server).await).await);
+        let mut consumer = Consumer::new(connect(&server).await, STREAM);
+
+        // More prompts than there are blocks for, and different ones.
+        for number in 0..40 {
+            one.serve(number % 25);
+            two.serve(number);
+        }
+        consumer
+            .read_until(|holders| one.agrees(holders, 100) && two.agrees(holders, 100))
+            .await;
+        for number in 0..40 {
+            let prompt = prompt(number);
+            for instance in [&one, &two] {
+                let held = prompt
+                    .iter()
+                    .take_while(|&&hash| instance.registry.is_registered(hash));
+                assert_eq!(consumer.holders.prefix(instance.id, &prompt), held.count());
+            }
+        }
+
+        // Work goes on while there is no server, and while it comes back.
+        server.kill();
+        for number in 40..60 {
+            one.serve(number);
+            two.serve(number % 7);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(one.bus.waiting() > 0 && two.bus.waiting() > 0);
+        server.restart();
+        for number in 60..100 {
+            one.serve(number);
+            two.serve(number);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        consumer
+            .read_until(|holders| one.agrees(holders, 100) && two.agrees(holders, 100))
+            .await;
+        assert_eq!((one.bus.lost(), two.bus.lost()), (0, 0));
+
+        // Somebody who comes late has the same view.
+        let mut late = Consumer::new(connect(&server).await, STREAM);
+        late.read_until(|holders| *holders == consumer.holders)
+            .await;
+
+        // An instance that goes is forgotten.
+        let Instance {
+            manager,
+            registry,
+            publisher,
+            ..
+        } = one;
+        drop((manager, registry));
+        publisher.join().await.unwrap();
+        consumer
+            .read_until(|holders| !holders.0.contains_key(&1))
+            .await;
+        assert!(two.agrees(&consumer.holders, 100));
+    });
+}
+
+#[test]
+fn without_a_stream_subscribers_get_what_is_sent() {
+    run(async |server| {
+        let client = connect(&server).await;
+        let mut messages = client.subscribe(SUBJECT).await.unwrap();
+        let bus = NatsPublisher::builder(client).build().await.unwrap();
+        // The subscription is there when the server has had it.
+        bus.flush().await.unwrap();
+        let instance = Instance::new(3, bus);
+        instance.serve(0);
+        let mut holders = Holders::default();
+        while !instance.agrees(&holders, 1) {
+            holders.follow(&messages.next().await.unwrap().payload);
+        }
+        instance.bus.flush().await.unwrap();
+        assert_eq!(instance.bus.waiting(), 0);
+    });
+}
+
+#[test]
+fn what_is_accepted_is_confirmed_by_a_flush() {
+    run(async |server| {
+        let client = connect(&server).await;
+        let bus = stored(client.clone()).await;
+        for number in 0..100_u32 {
+            let payload = Bytes::copy_from_slice(&number.to_be_bytes());
+            bus.publish(SUBJECT, payload).unwrap();
+        }
+        bus.flush().await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        let mut stream = context.get_stream(STREAM).await.unwrap();
+        assert_eq!(stream.info().await.unwrap().state.messages, 100);
+        let last = stream.get_raw_message(100).await.unwrap();
+        assert_eq!(last.payload[..], 99_u32.to_be_bytes());
+    });
+}
+
+#[test]
+fn a_full_queue_refuses() {
+    run(async |mut server| {
+        let client = connect(&server).await;
+        let bus = stored(client.clone()).await;
+        drop(bus);
+        let bus = NatsPublisher::builder(client)
+            .capacity(4)
+            .stream(stream::Config {
+                name: STREAM.into(),
+                subjects: vec![SUBJECT.into()],
+                ..Default::default()
+            })
+            .build()
+            .await
+            .unwrap();
+        server.kill();
+        let refused = loop {
+            if let Err(error) = bus.publish(SUBJECT, Bytes::from_static(b"x")) {
+                break error;
+            }
+        };
+        let refused = refused.downcast::<NatsError>().unwrap();
+        assert!(
+            matches!(refused, NatsError::Full { capacity: 4 }),
+            "{refused}"
+        );
+        assert_eq!((bus.waiting(), bus.lost()), (4, 1));
+        server.restart();
+        bus.flush().await.unwrap();
+        bus.publish(SUBJECT, Bytes::from_static(b"x")).unwrap();
+        assert_eq!(bus.lost(), 1);
+    });
+}
+
+#[test]
+fn what_cannot_be_published_is_refused() {
+    run(async |server| {
+        let client = connect(&server).await;
+        let none = NatsPublisher::builder(client.clone())
+            .capacity(0)
+            .build()
+            .await;
+        assert!(matches!(none, Err(NatsError::NoCapacity)));
+
+        let bus = NatsPublisher::builder(client.clone())
+            .build()
+            .await
+            .unwrap();
+        bus.flush().await.unwrap();
+        let refused = |subject: &str, payload: Bytes| {
+            let error = bus.publish(subject, payload).unwrap_err();
+            error.downcast::<NatsError>().unwrap()
+        };
+        for subject in ["", "a b", "a..b", ".a", "a.", "a.*", "a.>"] {
+            let error = refused(subject, Bytes::new());
+            assert!(
+                matches!(&error, NatsError::Subject(named) if named == subject),
+                "{subject:?}: {error}"
+            );
+        }
+        let size = client.max_payload() + 1;
+        let error = refused(SUBJECT, Bytes::from(vec![0; size]));
+        assert!(matches!(error, NatsError::TooLarge { .. }), "{error}");
+        assert_eq!(bus.lost(), 0);
+    });
+}
+
+/// The wire format of what arrives is that of the events.
+#[test]
+fn the_end_of_an_instance_is_published() {
+    run(async |server| {
+        let client = connect(&server).await;
+        let mut messages = client.subscribe(SUBJECT).await.unwrap();
+        let bus = NatsPublisher::builder(client).build().await.unwrap();
+        bus.flush().await.unwrap();
+        let Instance {
+            manager,
+            registry,
+            publisher,
+            ..
+        } = Instance::new(4, bus);
+        drop((manager, registry));
+        publisher.join().await.unwrap();
+        let message = messages.next().await.unwrap();
+        let message: KvbmCacheEvents = rmp_serde::from_slice(&message.payload).unwrap();
+        let shutdown = KvbmCacheEvents {
+            events: KvCacheEvents::Shutdown,
+            instance_id: 4,
+        };
+        assert_eq!(message, shutdown);
+    });
+}

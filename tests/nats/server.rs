@@ -1,0 +1,79 @@
+//! A NATS server of the test's own.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A `nats-server` on a free port of the loopback interface, with JetStream, whose
+/// files are deleted when it is dropped.
+pub struct Server {
+    port: u16,
+    files: PathBuf,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// A running server, or `None`, and a line that says so, where there is no such
+    /// program.
+    pub fn start() -> Option<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let files = std::env::temp_dir().join(format!("kvbm-nats-{}-{port}", std::process::id()));
+        let mut server = Self {
+            port,
+            files,
+            process: None,
+        };
+        if server.run() {
+            Some(server)
+        } else {
+            println!("SKIPPED: there is no program nats-server");
+            None
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the process at once.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts the process again, on the same port and files.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.run());
+    }
+
+    fn run(&mut self) -> bool {
+        let spawned = Command::new("nats-server")
+            .args(["--addr", "127.0.0.1", "--jetstream"])
+            .args(["--port", &self.port.to_string()])
+            .arg("--store_dir")
+            .arg(&self.files)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match spawned {
+            Ok(process) => {
+                self.process = Some(process);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => panic!("nats-server: {error}"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.files);
+    }
+}
