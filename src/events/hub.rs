@@ -1,6 +1,6 @@
 //! From the notes to the subscribers.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -19,75 +19,106 @@ const REST: Duration = Duration::from_micros(100);
 const LOOKS: u32 = 50;
 
 /// The notes, the channel to the subscribers, and what is between them.
-///
-/// Whoever can leave notes has the hub; subscribers and the reader have it
-/// weakly, so that the channel closes after the last event there can be.
 pub(super) struct Hub {
     notes: Notes<KvCacheEvent>,
-    /// Locked by those who read notes, for as long as it takes to broadcast them.
-    lives: Mutex<Lives>,
-    channel: broadcast::Sender<KvCacheEvent>,
     bell: Bell,
+    /// Locked by those who read notes, for as long as it takes to broadcast them.
+    desk: Mutex<Desk>,
     reader: OnceLock<Thread>,
 }
 
-impl Hub {
-    /// A hub, and the thread that reads its notes.
+/// Where notes are read.
+struct Desk {
+    lives: Lives,
+    /// `None` once there is nobody who could leave a note.
+    channel: Option<broadcast::Sender<KvCacheEvent>>,
+}
+
+/// Somebody who can leave notes. The channel closes with the last of a hub.
+pub(super) struct Emitter(Arc<Hub>);
+
+impl Emitter {
+    /// An emitter with a hub of its own, and the thread that reads the hub's notes.
     pub(super) fn new(channel_capacity: usize) -> Arc<Self> {
-        let hub = Arc::new(Self {
+        let hub = Arc::new(Hub {
             notes: Notes::new(),
-            lives: Mutex::default(),
-            channel: broadcast::Sender::new(channel_capacity),
             bell: Bell::default(),
+            desk: Mutex::new(Desk {
+                lives: Lives::default(),
+                channel: Some(broadcast::Sender::new(channel_capacity)),
+            }),
             reader: OnceLock::new(),
         });
-        let weak = Arc::downgrade(&hub);
+        let for_reader = Arc::clone(&hub);
         let reader = thread::Builder::new()
             .name("kvbm-events".into())
-            .spawn(move || read(&weak))
+            .spawn(move || for_reader.read_until_closed())
             .expect("the system can start a thread");
         hub.reader.get_or_init(|| reader.thread().clone());
-        hub
+        Arc::new(Self(hub))
     }
 
     /// Leaves a note. Lock-free: an allocation and an exchange, and a system call
-    /// if there was nothing to do for the reader for a while.
+    /// if there has been nothing to do for the reader for a while.
     pub(super) fn leave(&self, note: KvCacheEvent) {
-        self.notes.push(note);
-        if self.bell.ring() {
-            self.wake_reader();
+        self.0.notes.push(note);
+        if self.0.bell.ring() {
+            self.0.wake_reader();
         }
     }
 
-    /// Reads the notes there are. Returns whether there were any.
-    pub(super) fn read(&self) -> bool {
-        self.read_locked(&mut self.lock())
+    /// A channel on which what is noted from now on will be broadcast, and the hub
+    /// whose notes are to be read before it is looked at.
+    pub(super) fn subscribe(&self) -> (broadcast::Receiver<KvCacheEvent>, Arc<Hub>) {
+        let mut desk = self.0.desk();
+        desk.read(&self.0.notes);
+        let channel = desk.channel.as_ref();
+        let channel = channel.expect("open while there is an emitter");
+        (channel.subscribe(), Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Emitter {
+    fn drop(&mut self) {
+        let mut desk = self.0.desk();
+        desk.read(&self.0.notes);
+        desk.channel = None;
+        drop(desk);
+        self.0.wake_reader();
+    }
+}
+
+impl Hub {
+    /// Reads the notes there are.
+    pub(super) fn read(&self) {
+        self.desk().read(&self.notes);
     }
 
-    /// A channel on which what is noted from now on will be broadcast.
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<KvCacheEvent> {
-        let mut lives = self.lock();
-        self.read_locked(&mut lives);
-        self.channel.subscribe()
-    }
-
-    fn read_locked(&self, lives: &mut Lives) -> bool {
-        let mut has_read = false;
-        for note in self.notes.take() {
-            has_read = true;
-            if lives.count(&note) {
-                // An error says that nobody has subscribed.
-                let _ = self.channel.send(note);
+    /// What the reader does.
+    fn read_until_closed(&self) {
+        let mut fruitless = 0;
+        loop {
+            self.bell.wake();
+            let mut desk = self.desk();
+            if desk.channel.is_none() {
+                return;
+            }
+            fruitless = if desk.read(&self.notes) {
+                0
+            } else {
+                fruitless + 1
+            };
+            drop(desk);
+            if fruitless >= LOOKS && self.bell.doze(|| !self.notes.is_empty()) {
+                thread::park();
+            } else {
+                thread::park_timeout(REST);
             }
         }
-        if has_read {
-            lives.trim();
-        }
-        has_read
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lives> {
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_reader(&self) {
@@ -97,28 +128,23 @@ impl Hub {
     }
 }
 
-impl Drop for Hub {
-    fn drop(&mut self) {
-        self.read();
-        self.wake_reader();
-    }
-}
-
-/// Reads notes until the hub is gone.
-fn read(hub: &Weak<Hub>) {
-    let mut fruitless = 0;
-    while let Some(hub) = hub.upgrade() {
-        hub.bell.wake();
-        fruitless = if hub.read() { 0 } else { fruitless + 1 };
-        let is_idle = fruitless >= LOOKS;
-        let may_sleep = is_idle && hub.bell.doze(|| !hub.notes.is_empty());
-        // Who drops the last other reference wakes the reader, whose next look
-        // finds no hub.
-        drop(hub);
-        if may_sleep {
-            thread::park();
-        } else {
-            thread::park_timeout(REST);
+impl Desk {
+    /// Broadcasts what is new in the notes. Returns whether there were any.
+    fn read(&mut self, notes: &Notes<KvCacheEvent>) -> bool {
+        let Some(channel) = &self.channel else {
+            return false;
+        };
+        let mut has_read = false;
+        for note in notes.take() {
+            has_read = true;
+            if self.lives.count(&note) {
+                // An error says that nobody has subscribed.
+                let _ = channel.send(note);
+            }
         }
+        if has_read {
+            self.lives.trim();
+        }
+        has_read
     }
 }

@@ -1,7 +1,7 @@
 //! What emits events, and subscriptions to them.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use anyhow::{Result, ensure};
@@ -13,7 +13,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use crate::SequenceHash;
 use crate::registry::{BlockRegistrationHandle, Observer};
 
-use super::hub::Hub;
+use super::hub::{Emitter, Hub};
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
@@ -82,7 +82,7 @@ impl EventsManagerSettings {
             policy: self
                 .policy
                 .unwrap_or_else(|| Arc::new(AllEventsPolicy::new())),
-            hub: Hub::new(self.channel_capacity),
+            emitter: Emitter::new(self.channel_capacity),
         }
     }
 }
@@ -132,7 +132,7 @@ impl EventsManagerBuilder {
 /// It keeps 32 bytes for every hash that is registered and has events.
 pub struct EventsManager {
     policy: Arc<dyn EventEmissionPolicy>,
-    hub: Arc<Hub>,
+    emitter: Arc<Emitter>,
 }
 
 impl EventsManager {
@@ -161,9 +161,10 @@ impl EventsManager {
     }
 
     fn subscription(&self) -> Subscription {
+        let (events, hub) = self.emitter.subscribe();
         Subscription {
-            events: BroadcastStream::new(self.hub.subscribe()),
-            hub: Arc::downgrade(&self.hub),
+            events: BroadcastStream::new(events),
+            hub,
         }
     }
 
@@ -185,7 +186,7 @@ impl EventsManager {
         if handle.is_observed_by(self) || !self.emit_create(seq_hash) {
             return Ok(());
         }
-        let release = EventReleaseHandle::noting(seq_hash, Arc::clone(&self.hub));
+        let release = EventReleaseHandle::noting(seq_hash, Arc::clone(&self.emitter));
         handle.attach_unique(Arc::new(release))?;
         Ok(())
     }
@@ -194,7 +195,7 @@ impl EventsManager {
     fn emit_create(&self, seq_hash: SequenceHash) -> bool {
         let emits = self.policy.should_emit(seq_hash);
         if emits {
-            self.hub.leave(KvCacheEvent::Create(seq_hash));
+            self.emitter.leave(KvCacheEvent::Create(seq_hash));
         }
         emits
     }
@@ -206,23 +207,21 @@ impl Observer for EventsManager {
     }
 
     fn removed(&self, seq_hash: SequenceHash) {
-        self.hub.leave(KvCacheEvent::Remove(seq_hash));
+        self.emitter.leave(KvCacheEvent::Remove(seq_hash));
     }
 }
 
 /// A place in the channel. Before it is looked at, notes are read.
 struct Subscription {
     events: BroadcastStream<KvCacheEvent>,
-    hub: Weak<Hub>,
+    hub: Arc<Hub>,
 }
 
 impl Stream for Subscription {
     type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.read();
-        }
+        self.hub.read();
         self.events.poll_next_unpin(context)
     }
 }

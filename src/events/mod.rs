@@ -50,7 +50,7 @@
 //! | `notes` | what registrations leave: a stack that takes a note with one exchange |
 //! | `lives` | how often each hash is registered, as far as notes have been read; makes the pairs exact |
 //! | `bell` | wakes the thread that reads the notes, if it sleeps |
-//! | `hub` | the reading of notes and the channel to the subscribers |
+//! | `hub` | who leaves notes, who reads them, and the channel to the subscribers |
 //! | [`manager`] | what users see of these |
 //! | [`policy`] | which hashes have events at all |
 //! | [`protocol`] | events, and batches of them as they are sent |

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 
 use crate::SequenceHash;
 
-use super::hub::Hub;
+use super::hub::Emitter;
 
 /// Names an instance of a server among those that share a message bus.
 pub type InstanceId = u128;
@@ -57,7 +57,7 @@ pub struct EventReleaseHandle {
 /// Where to tell of the end.
 enum Tell {
     Channel(broadcast::Sender<KvCacheEvent>),
-    Hub(Arc<Hub>),
+    Emitter(Arc<Emitter>),
 }
 
 impl EventReleaseHandle {
@@ -71,10 +71,10 @@ impl EventReleaseHandle {
     }
 
     /// A handle that leaves a note when it is dropped.
-    pub(super) fn noting(seq_hash: SequenceHash, hub: Arc<Hub>) -> Self {
+    pub(super) fn noting(seq_hash: SequenceHash, emitter: Arc<Emitter>) -> Self {
         Self {
             seq_hash,
-            tell: Tell::Hub(hub),
+            tell: Tell::Emitter(emitter),
         }
     }
 }
@@ -87,7 +87,7 @@ impl Drop for EventReleaseHandle {
                 // An error says that nobody listens.
                 let _ = channel.send(event);
             }
-            Tell::Hub(hub) => hub.leave(event),
+            Tell::Emitter(emitter) => emitter.leave(event),
         }
     }
 }

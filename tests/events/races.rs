@@ -28,7 +28,7 @@ struct Fickle(AtomicU64);
 
 impl EventEmissionPolicy for Fickle {
     fn should_emit(&self, _seq_hash: SequenceHash) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) % 3 != 0
+        !self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
     }
 }
 

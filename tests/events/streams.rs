@@ -228,9 +228,9 @@ macro_rules! side {
                 drop((uppers, lowers));
                 log.extend(subscriptions.iter_mut().map(read_unordered));
                 drop(weak);
-                log.extend(subscriptions.iter_mut().map(read));
+                log.extend(subscriptions.iter_mut().map(read_unordered));
                 drop(handles);
-                log.extend(subscriptions.iter_mut().map(read));
+                log.extend(subscriptions.iter_mut().map(read_unordered));
                 for events in &mut subscriptions {
                     assert_eq!(events.next().now_or_never(), Some(None));
                 }
