@@ -75,7 +75,9 @@
 //!
 //! * `events` (default): events of registrations, and their publishing.
 //! * `metrics` (default): export of the metrics to Prometheus.
+//! * `stats` (default): the sampling task of [`metrics::StatsCollector`].
 //! * `nats`: publishing of events to a NATS server; brings `events`.
+//! * `testing`: managers, tokens and trackers for tests.
 //! * `replay`: the program `kvbm-replay`.
 
 pub mod blocks;
@@ -96,6 +98,8 @@ pub mod registry;
 pub mod sequence;
 mod suspension;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tinylfu;
 
 pub use blocks::{

@@ -257,6 +257,10 @@ impl GaugeSource for Store {
             inactive_pool_size: inactive,
         }
     }
+
+    fn pending_garbage(&self) -> u64 {
+        self.registry.garbage()
+    }
 }
 
 impl Drop for Store {

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-use super::families::{COUNTERS, Family, GAUGES};
-use super::{BlockPoolMetrics, MetricsSnapshot};
+use super::BlockPoolMetrics;
+use super::families::{COUNTERS, Family, GAUGES, OWN_COUNTERS, OWN_GAUGES};
 
 /// The label that names the pool.
 const POOL: &str = "pool";
@@ -18,6 +18,13 @@ const POOL: &str = "pool";
 /// Every value is labelled `pool` with the
 /// [type label](BlockPoolMetrics::type_label) of its source, and with the
 /// external labels. Clones share sources and labels.
+///
+/// The metrics of the reference come first, under its names. Three are this
+/// crate's own: `kvbm_plane_fallbacks_total`, `kvbm_steals_total` and
+/// `kvbm_pending_garbage`.
+///
+/// Collecting reads every block's state, O(blocks), and writes nothing that the
+/// managers use.
 #[derive(Clone)]
 pub struct MetricsAggregator {
     shared: Arc<Shared>,
@@ -32,8 +39,10 @@ struct Shared {
 impl MetricsAggregator {
     /// An aggregator without sources: it collects nothing.
     pub fn new() -> Self {
-        let counters = COUNTERS.iter().map(|family| (family.name, family.help));
-        let gauges = GAUGES.iter().map(|family| (family.name, family.help));
+        let described = COUNTERS.iter().map(Family::described);
+        let described = described.chain(GAUGES.iter().map(Family::described));
+        let described = described.chain(OWN_COUNTERS.iter().map(Family::described));
+        let described = described.chain(OWN_GAUGES.iter().map(Family::described));
         let desc = |(name, help): (&str, &str)| {
             Desc::new(name.into(), help.into(), vec![POOL.into()], HashMap::new())
                 .expect("the names of the metrics are valid")
@@ -42,7 +51,7 @@ impl MetricsAggregator {
             shared: Arc::new(Shared {
                 sources: RwLock::default(),
                 external_labels: RwLock::default(),
-                descs: counters.chain(gauges).map(desc).collect(),
+                descs: described.map(desc).collect(),
             }),
         }
     }
@@ -118,43 +127,53 @@ impl Collector for MetricsAggregator {
         if sources.is_empty() {
             return Vec::new();
         }
-        let pools: Vec<_> = sources
+        let labels: Vec<_> = sources.iter().map(|source| self.labels(source)).collect();
+        let snapshots: Vec<_> = sources.iter().map(|source| source.snapshot()).collect();
+        let snapshots: Vec<_> = labels.iter().zip(&snapshots).collect();
+        let pools: Vec<_> = labels
             .iter()
-            .map(|source| (self.labels(source), source.snapshot()))
+            .zip(sources.iter().map(|pool| &**pool))
             .collect();
 
-        let counters = COUNTERS.iter().map(|family| {
-            collect_family(
-                family,
-                proto::MetricType::COUNTER,
-                &pools,
-                |metric, value| {
-                    let mut counter = proto::Counter::default();
-                    counter.set_value(value as f64);
-                    metric.set_counter(counter);
-                },
-            )
-        });
-        let gauges = GAUGES.iter().map(|family| {
-            collect_family(family, proto::MetricType::GAUGE, &pools, |metric, value| {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(value as f64);
-                metric.set_gauge(gauge);
-            })
-        });
-        counters.chain(gauges).collect()
+        let families = COUNTERS.iter().map(|family| counters(family, &snapshots));
+        let families = families.chain(GAUGES.iter().map(|family| gauges(family, &snapshots)));
+        let families = families.chain(OWN_COUNTERS.iter().map(|family| counters(family, &pools)));
+        let families = families.chain(OWN_GAUGES.iter().map(|family| gauges(family, &pools)));
+        families.collect()
     }
 }
 
-fn collect_family<V>(
-    family: &Family<V>,
+type Labels = Vec<proto::LabelPair>;
+
+/// A family with a counter for each of `pools`.
+fn counters<S>(family: &Family<S, u64>, pools: &[(&Labels, &S)]) -> proto::MetricFamily {
+    let kind = proto::MetricType::COUNTER;
+    collect(family, kind, pools, |metric, value| {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value as f64);
+        metric.set_counter(counter);
+    })
+}
+
+/// A family with a gauge for each of `pools`.
+fn gauges<S>(family: &Family<S, i64>, pools: &[(&Labels, &S)]) -> proto::MetricFamily {
+    let kind = proto::MetricType::GAUGE;
+    collect(family, kind, pools, |metric, value| {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value as f64);
+        metric.set_gauge(gauge);
+    })
+}
+
+fn collect<S, V>(
+    family: &Family<S, V>,
     kind: proto::MetricType,
-    pools: &[(Vec<proto::LabelPair>, MetricsSnapshot)],
+    pools: &[(&Labels, &S)],
     set_value: impl Fn(&mut proto::Metric, V),
 ) -> proto::MetricFamily {
-    let metrics = pools.iter().map(|(labels, snapshot)| {
+    let metrics = pools.iter().map(|&(labels, pool)| {
         let mut metric = proto::Metric::from_label(labels.clone());
-        set_value(&mut metric, (family.read)(snapshot));
+        set_value(&mut metric, (family.read)(pool));
         metric
     });
     let mut collected = proto::MetricFamily::default();
@@ -175,14 +194,22 @@ fn label(name: &str, value: &str) -> proto::LabelPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Counter;
     use kvbm_logical::metrics as reference;
     use prometheus::{Registry, TextEncoder};
 
-    /// What a scrape of `registry` shows.
+    /// Whether the reference has a family of this name too.
+    fn is_shared(name: &str) -> bool {
+        let own = OWN_COUNTERS.iter().map(|family| family.name);
+        let mut own = own.chain(OWN_GAUGES.iter().map(|family| family.name));
+        own.all(|own| own != name)
+    }
+
+    /// What a scrape of `registry` shows of the families that both have.
     fn text(registry: &Registry) -> String {
-        TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap()
+        let mut families = registry.gather();
+        families.retain(|family| is_shared(family.name()));
+        TextEncoder::new().encode_to_string(&families).unwrap()
     }
 
     /// Drives every counter and gauge of a pool, each to another value.
@@ -273,7 +300,28 @@ mod tests {
         for tier in ["b", "a"] {
             ours.register_source(Arc::new(BlockPoolMetrics::new(tier.to_owned())));
             theirs.register_source(Arc::new(reference::BlockPoolMetrics::new(tier.to_owned())));
-            assert_eq!(ours.collect(), theirs.collect(), "also in its order");
+            let mut collected = ours.collect();
+            collected.retain(|family| is_shared(family.name()));
+            assert_eq!(collected, theirs.collect(), "also in its order");
+        }
+    }
+
+    #[test]
+    fn own_families_show_what_the_pools_count() {
+        let aggregator = MetricsAggregator::new();
+        let pool = Arc::new(BlockPoolMetrics::new("G1".to_owned()));
+        pool.add(Counter::PlaneFallbacks, 2);
+        pool.add(Counter::Steals, 3);
+        aggregator.register_source(pool);
+        let mut own = aggregator.collect();
+        own.retain(|family| !is_shared(family.name()));
+        let text = TextEncoder::new().encode_to_string(&own).unwrap();
+        for line in [
+            "kvbm_plane_fallbacks_total{pool=\"G1\"} 2",
+            "kvbm_steals_total{pool=\"G1\"} 3",
+            "kvbm_pending_garbage{pool=\"G1\"} 0",
+        ] {
+            assert!(text.contains(line), "{text}");
         }
     }
 

@@ -1,16 +1,23 @@
 //! The exported metrics: their names, what they say, and where they are read.
 
-use super::MetricsSnapshot;
+use super::{BlockPoolMetrics, MetricsSnapshot};
 
-/// A metric and how it is read from a snapshot.
-pub(super) struct Family<V> {
+/// A metric and how it is read from a pool's snapshot, or from the pool.
+pub(super) struct Family<S, V> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) read: fn(&MetricsSnapshot) -> V,
+    pub(super) read: fn(&S) -> V,
+}
+
+impl<S, V> Family<S, V> {
+    /// The name, and what it says.
+    pub(super) fn described(&self) -> (&'static str, &'static str) {
+        (self.name, self.help)
+    }
 }
 
 /// The counters, in the order they are collected.
-pub(super) const COUNTERS: [Family<u64>; 15] = [
+pub(super) const COUNTERS: [Family<MetricsSnapshot, u64>; 15] = [
     Family {
         name: "kvbm_allocations_total",
         help: "Total blocks allocated from pools",
@@ -94,7 +101,7 @@ pub(super) const COUNTERS: [Family<u64>; 15] = [
 ];
 
 /// The gauges, collected after the counters.
-pub(super) const GAUGES: [Family<i64>; 4] = [
+pub(super) const GAUGES: [Family<MetricsSnapshot, i64>; 4] = [
     Family {
         name: "kvbm_inflight_mutable",
         help: "Current MutableBlocks held outside pool",
@@ -116,3 +123,24 @@ pub(super) const GAUGES: [Family<i64>; 4] = [
         read: |s| s.inactive_pool_size,
     },
 ];
+
+/// Counters that the reference does not have.
+pub(super) const OWN_COUNTERS: [Family<BlockPoolMetrics, u64>; 2] = [
+    Family {
+        name: "kvbm_plane_fallbacks_total",
+        help: "Searches for victims without the policy, because the thread that had it did not come back",
+        read: BlockPoolMetrics::plane_fallbacks,
+    },
+    Family {
+        name: "kvbm_steals_total",
+        help: "Total free blocks taken from the shard of another thread",
+        read: BlockPoolMetrics::steals,
+    },
+];
+
+/// Gauges that the reference does not have.
+pub(super) const OWN_GAUGES: [Family<BlockPoolMetrics, i64>; 1] = [Family {
+    name: "kvbm_pending_garbage",
+    help: "Current registry entries removed and not freed; of the whole registry, for each of its pools",
+    read: |pool| pool.pending_garbage() as i64,
+}];

@@ -25,6 +25,9 @@ pub(crate) struct Gauges {
 pub(crate) trait GaugeSource: Send + Sync {
     /// The gauges now. May be called from any thread at any time.
     fn gauges(&self) -> Gauges;
+
+    /// The garbage of the manager's registry.
+    fn pending_garbage(&self) -> u64;
 }
 
 /// The gauges of a [`BlockPoolMetrics`](super::BlockPoolMetrics).
@@ -60,6 +63,12 @@ impl GaugeBoard {
         }
     }
 
+    /// The garbage of the source's registry; 0 if there is no source.
+    pub(super) fn pending_garbage(&self) -> u64 {
+        let source = self.source.get().and_then(Weak::upgrade);
+        source.map_or(0, |source| source.pending_garbage())
+    }
+
     /// What the gauges show.
     pub(super) fn read(&self) -> Gauges {
         let derived = self.derived();
@@ -84,6 +93,10 @@ mod tests {
         fn gauges(&self) -> Gauges {
             *self.0.lock().unwrap()
         }
+
+        fn pending_garbage(&self) -> u64 {
+            7
+        }
     }
 
     const SHOWN: Gauges = Gauges {
@@ -105,6 +118,7 @@ mod tests {
         let engine = Arc::new(Engine(Mutex::new(SHOWN)));
         let board = board_of(&engine);
         assert_eq!(board.read(), SHOWN);
+        assert_eq!(board.pending_garbage(), 7);
         engine.0.lock().unwrap().inactive_pool_size = 40;
         board.reset_pool_size.fetch_sub(10, Relaxed);
         let expected = Gauges {

@@ -3,6 +3,7 @@
 //! * [`BlockPoolMetrics`]: counters and gauges of one manager. Counting
 //!   writes no cache line that another thread writes.
 //! * [`MetricsSnapshot`]: all of them, read once.
+//! * [`StatsCollector`]: rates, sampled now and then.
 //! * `MetricsAggregator` (feature `metrics`): a Prometheus collector over
 //!   any number of managers.
 
@@ -13,6 +14,7 @@ mod families;
 mod gauges;
 mod pool_metrics;
 mod snapshot;
+mod stats;
 mod stripes;
 mod type_name;
 
@@ -21,5 +23,6 @@ pub use aggregator::MetricsAggregator;
 pub(crate) use gauges::{GaugeSource, Gauges};
 pub use pool_metrics::BlockPoolMetrics;
 pub use snapshot::MetricsSnapshot;
+pub use stats::{StatsCollector, StatsConfig, StatsSnapshot};
 pub(crate) use stripes::Counter;
 pub use type_name::short_type_name;

@@ -88,6 +88,14 @@ impl BlockPoolMetrics {
         self.sum(Counter::Steals)
     }
 
+    /// How many entries of the manager's registry have been removed and not been
+    /// freed yet, as [`BlockRegistry::pending_garbage`]; 0 after the manager's end.
+    ///
+    /// [`BlockRegistry::pending_garbage`]: crate::BlockRegistry::pending_garbage
+    pub fn pending_garbage(&self) -> u64 {
+        self.gauges.pending_garbage()
+    }
+
     /// Adds `n` to a counter.
     #[inline]
     pub(crate) fn add(&self, c: Counter, n: u64) {
@@ -355,6 +363,10 @@ mod tests {
                 inactive_pool_size: 4,
             }
         }
+
+        fn pending_garbage(&self) -> u64 {
+            5
+        }
     }
 
     #[test]
@@ -374,6 +386,7 @@ mod tests {
         let engine: Arc<dyn GaugeSource> = Arc::new(Engine);
         metrics.attach(Arc::downgrade(&engine));
         assert_eq!(metrics.snapshot().reset_pool_size, 3);
+        assert_eq!(metrics.pending_garbage(), 5);
         metrics.set_reset_pool_size(80);
         metrics.dec_reset_pool_size();
         metrics.set_inactive_pool_size(0);

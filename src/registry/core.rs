@@ -380,7 +380,7 @@ impl Core {
     }
 
     /// Entries that have been removed and may still be read by someone.
-    pub(super) fn garbage(&self) -> u64 {
+    pub(crate) fn garbage(&self) -> u64 {
         self.garbage.load(Ordering::Relaxed)
     }
 

@@ -1,0 +1,285 @@
+//! Rates from counters: how much happened lately.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{BlockPoolMetrics, MetricsSnapshot};
+
+/// How a [`StatsCollector`] samples.
+#[derive(Debug, Clone)]
+pub struct StatsConfig {
+    /// How many samples are kept. 60 by default.
+    pub window_size: usize,
+    /// The time between two samples of [`StatsCollector::spawn`]'s task. A second
+    /// by default.
+    pub sample_interval: Duration,
+}
+
+impl Default for StatsConfig {
+    fn default() -> Self {
+        Self {
+            window_size: 60,
+            sample_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What happened between a sample and the one before it, and what was there at the
+/// sample. The first sample has no rates: they are 0.
+#[derive(Debug, Clone, Copy)]
+pub struct StatsSnapshot {
+    /// Blocks allocated a second.
+    pub allocation_rate: f64,
+    /// Blocks evicted a second.
+    pub eviction_rate: f64,
+    /// Blocks that matches returned ÷ hashes they asked for; 0 if none did.
+    pub match_hit_rate: f64,
+    /// Blocks that scans returned ÷ hashes they asked for; 0 if none did.
+    pub scan_hit_rate: f64,
+    /// By how much the allocation rate has grown, a second.
+    pub allocation_gradient: f64,
+    /// By how much the eviction rate has grown, a second.
+    pub eviction_gradient: f64,
+    /// Blocks held by mutable and complete guards.
+    pub inflight_mutable: i64,
+    /// Blocks held by immutable guards.
+    pub inflight_immutable: i64,
+    /// Free blocks.
+    pub reset_pool_size: i64,
+    /// Registered blocks that nobody holds.
+    pub inactive_pool_size: i64,
+}
+
+/// A sample, and what it was made from.
+struct Sample {
+    taken: Instant,
+    raw: MetricsSnapshot,
+    stats: StatsSnapshot,
+}
+
+impl Sample {
+    fn new(taken: Instant, raw: MetricsSnapshot, before: Option<&Sample>) -> Self {
+        let mut stats = StatsSnapshot {
+            allocation_rate: 0.0,
+            eviction_rate: 0.0,
+            match_hit_rate: 0.0,
+            scan_hit_rate: 0.0,
+            allocation_gradient: 0.0,
+            eviction_gradient: 0.0,
+            inflight_mutable: raw.inflight_mutable,
+            inflight_immutable: raw.inflight_immutable,
+            reset_pool_size: raw.reset_pool_size,
+            inactive_pool_size: raw.inactive_pool_size,
+        };
+        if let Some(before) = before {
+            let seconds = taken.duration_since(before.taken).as_secs_f64();
+            // A clock too coarse to tell them apart gives no rates.
+            if seconds > 0.0 {
+                let grown = |read: fn(&MetricsSnapshot) -> u64| {
+                    read(&raw).saturating_sub(read(&before.raw)) as f64
+                };
+                let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+                stats.allocation_rate = grown(|raw| raw.allocations) / seconds;
+                stats.eviction_rate = grown(|raw| raw.evictions) / seconds;
+                stats.match_hit_rate = ratio(
+                    grown(|raw| raw.match_blocks_returned),
+                    grown(|raw| raw.match_hashes_requested),
+                );
+                stats.scan_hit_rate = ratio(
+                    grown(|raw| raw.scan_blocks_returned),
+                    grown(|raw| raw.scan_hashes_requested),
+                );
+                stats.allocation_gradient =
+                    (stats.allocation_rate - before.stats.allocation_rate) / seconds;
+                stats.eviction_gradient =
+                    (stats.eviction_rate - before.stats.eviction_rate) / seconds;
+            }
+        }
+        Self { taken, raw, stats }
+    }
+}
+
+/// Samples the metrics of a manager now and then, and keeps the last samples.
+///
+/// Switched off at first. Sampling reads the metrics, which disturbs nobody who
+/// counts; the samples have a lock of their own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use kvbm_lockfree::metrics::{BlockPoolMetrics, StatsCollector, StatsConfig};
+///
+/// let metrics = Arc::new(BlockPoolMetrics::new("G1".to_owned()));
+/// let stats = StatsCollector::new(Arc::clone(&metrics), StatsConfig::default());
+/// stats.set_enabled(true);
+/// stats.sample();
+/// metrics.inc_match_hashes_requested(4);
+/// metrics.inc_match_blocks_returned(3);
+/// # std::thread::sleep(std::time::Duration::from_millis(1));
+/// stats.sample();
+/// assert_eq!(stats.latest().unwrap().match_hit_rate, 0.75);
+/// ```
+pub struct StatsCollector {
+    is_enabled: AtomicBool,
+    metrics: Arc<BlockPoolMetrics>,
+    config: StatsConfig,
+    /// The oldest first.
+    samples: Mutex<VecDeque<Sample>>,
+}
+
+impl StatsCollector {
+    /// A collector for one manager's metrics, switched off.
+    pub fn new(metrics: Arc<BlockPoolMetrics>, config: StatsConfig) -> Self {
+        Self {
+            is_enabled: AtomicBool::new(false),
+            metrics,
+            config,
+            samples: Mutex::default(),
+        }
+    }
+
+    /// Switches sampling on or off. What has been sampled stays.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.is_enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// Whether sampling is switched on.
+    pub fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Ordering::Relaxed)
+    }
+
+    /// Takes a sample, if switched on. O(blocks), as
+    /// [`BlockPoolMetrics::snapshot`].
+    pub fn sample(&self) {
+        if !self.is_enabled() {
+            return;
+        }
+        // Read under the lock, so that samples are in the order of their times.
+        let mut samples = self.samples();
+        let raw = self.metrics.snapshot();
+        let sample = Sample::new(Instant::now(), raw, samples.back());
+        samples.push_back(sample);
+        while samples.len() > self.config.window_size {
+            samples.pop_front();
+        }
+    }
+
+    /// The last sample.
+    pub fn latest(&self) -> Option<StatsSnapshot> {
+        self.samples().back().map(|sample| sample.stats)
+    }
+
+    /// The last `n` samples, the oldest first; fewer if there are not as many.
+    pub fn window(&self, n: usize) -> Vec<StatsSnapshot> {
+        let samples = self.samples();
+        let skipped = samples.len().saturating_sub(n);
+        samples
+            .iter()
+            .skip(skipped)
+            .map(|sample| sample.stats)
+            .collect()
+    }
+
+    /// Starts a task that takes a sample now and one in every interval, until it is
+    /// aborted or the runtime ends.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime. The task panics if the interval is zero, or the
+    /// runtime has no timer.
+    #[cfg(feature = "stats")]
+    pub fn spawn(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
+        let stats = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut interval = tokio::time::interval(stats.config.sample_interval);
+            loop {
+                interval.tick().await;
+                stats.sample();
+            }
+        })
+    }
+
+    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn raw(allocations: u64, evictions: u64, asked: u64, returned: u64) -> MetricsSnapshot {
+        MetricsSnapshot {
+            allocations,
+            evictions,
+            match_hashes_requested: asked,
+            match_blocks_returned: returned,
+            scan_hashes_requested: 2 * asked,
+            scan_blocks_returned: returned,
+            ..BlockPoolMetrics::new(String::new()).snapshot()
+        }
+    }
+
+    #[test]
+    fn rates_are_by_the_second_and_between_two_samples() {
+        let begin = Instant::now();
+        let after = |millis| begin + Duration::from_millis(millis);
+        let first = Sample::new(begin, raw(100, 50, 10, 10), None);
+        assert_eq!(first.stats.allocation_rate, 0.0);
+        assert_eq!(first.stats.match_hit_rate, 0.0);
+        let second = Sample::new(after(500), raw(110, 50, 18, 12), Some(&first));
+        assert_eq!(second.stats.allocation_rate, 20.0);
+        assert_eq!(second.stats.eviction_rate, 0.0);
+        assert_eq!(second.stats.match_hit_rate, 0.25);
+        assert_eq!(second.stats.scan_hit_rate, 0.125);
+        assert_eq!(second.stats.allocation_gradient, 40.0);
+        let third = Sample::new(after(2500), raw(110, 60, 18, 12), Some(&second));
+        assert_eq!(third.stats.allocation_rate, 0.0);
+        assert_eq!(third.stats.eviction_rate, 5.0);
+        assert_eq!(third.stats.match_hit_rate, 0.0);
+        assert_eq!(third.stats.allocation_gradient, -10.0);
+        assert_eq!(third.stats.eviction_gradient, 2.5);
+        let at_once = Sample::new(after(2500), raw(999, 60, 18, 12), Some(&third));
+        assert_eq!(at_once.stats.allocation_rate, 0.0);
+    }
+
+    #[test]
+    fn samples_are_kept_up_to_the_window() {
+        let metrics = Arc::new(BlockPoolMetrics::new("G1".to_owned()));
+        let config = StatsConfig {
+            window_size: 3,
+            ..StatsConfig::default()
+        };
+        let stats = StatsCollector::new(Arc::clone(&metrics), config);
+        stats.sample();
+        assert!(stats.latest().is_none(), "switched off at first");
+        stats.set_enabled(true);
+        for size in 0..5 {
+            metrics.set_reset_pool_size(size);
+            stats.sample();
+        }
+        stats.set_enabled(false);
+        stats.sample();
+        let sizes = |window: Vec<StatsSnapshot>| -> Vec<i64> {
+            window.iter().map(|stats| stats.reset_pool_size).collect()
+        };
+        assert_eq!(sizes(stats.window(2)), [3, 4]);
+        assert_eq!(sizes(stats.window(9)), [2, 3, 4]);
+        assert!(stats.window(0).is_empty());
+        assert_eq!(stats.latest().unwrap().reset_pool_size, 4);
+    }
+
+    #[cfg(feature = "stats")]
+    #[tokio::test(start_paused = true)]
+    async fn a_task_samples_in_every_interval() {
+        let metrics = Arc::new(BlockPoolMetrics::new("G1".to_owned()));
+        let stats = Arc::new(StatsCollector::new(metrics, StatsConfig::default()));
+        stats.set_enabled(true);
+        let task = stats.spawn();
+        tokio::time::sleep(Duration::from_millis(3500)).await;
+        assert_eq!(stats.window(100).len(), 4);
+        task.abort();
+    }
+}

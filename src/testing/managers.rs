@@ -1,0 +1,86 @@
+//! Managers with a registry of their own that tracks frequencies.
+
+use std::sync::Arc;
+
+use crate::blocks::BlockMetadata;
+use crate::manager::{BlockManager, BlockManagerConfigBuilder, FrequencyTrackingCapacity};
+use crate::registry::BlockRegistry;
+use crate::tinylfu::FrequencyTracker;
+
+use super::config::DEFAULT_TEST_BLOCK_SIZE;
+use super::metered_tracker::MeteredFrequencyTracker;
+
+/// A manager with blocks of four tokens that evicts the least recently used.
+///
+/// # Panics
+///
+/// If `block_count` is no number of blocks a manager can have. So do the others.
+pub fn create_test_manager<T: BlockMetadata>(block_count: usize) -> BlockManager<T> {
+    create_test_manager_with_backend(block_count, BlockManagerConfigBuilder::with_lru_backend)
+}
+
+/// A manager with blocks of four tokens, configured by the caller.
+pub fn create_test_manager_with_backend<T: BlockMetadata>(
+    block_count: usize,
+    configure: impl FnOnce(BlockManagerConfigBuilder<T>) -> BlockManagerConfigBuilder<T>,
+) -> BlockManager<T> {
+    build(block_count, default_tracker(), configure)
+}
+
+/// As [`create_test_manager`], with blocks of `block_size` tokens.
+pub fn create_test_manager_with_block_size<T: BlockMetadata>(
+    block_count: usize,
+    block_size: usize,
+) -> BlockManager<T> {
+    create_test_manager_with_backend(block_count, |builder| {
+        builder.block_size(block_size).with_lru_backend()
+    })
+}
+
+/// As [`create_test_manager`], with blocks that are forgotten when they are
+/// released, or not.
+pub fn create_test_manager_with_default_reset_on_release<T: BlockMetadata>(
+    block_count: usize,
+    default_reset_on_release: bool,
+) -> BlockManager<T> {
+    create_test_manager_with_backend(block_count, |builder| {
+        builder
+            .with_lru_backend()
+            .with_default_reset_on_release(default_reset_on_release)
+    })
+}
+
+/// As [`create_test_manager`], and its frequency tracker, which counts how it is
+/// used.
+pub fn create_test_manager_metered<T: BlockMetadata>(
+    block_count: usize,
+) -> (BlockManager<T>, Arc<MeteredFrequencyTracker>) {
+    let tracker =
+        MeteredFrequencyTracker::with_tinylfu(FrequencyTrackingCapacity::default().size());
+    let manager = build(
+        block_count,
+        Arc::clone(&tracker) as _,
+        BlockManagerConfigBuilder::with_lru_backend,
+    );
+    (manager, tracker)
+}
+
+fn default_tracker() -> Arc<dyn FrequencyTracker<u128>> {
+    FrequencyTrackingCapacity::default().create_tracker()
+}
+
+fn build<T: BlockMetadata>(
+    block_count: usize,
+    tracker: Arc<dyn FrequencyTracker<u128>>,
+    configure: impl FnOnce(BlockManagerConfigBuilder<T>) -> BlockManagerConfigBuilder<T>,
+) -> BlockManager<T> {
+    let registry = BlockRegistry::builder().frequency_tracker(tracker).build();
+    let builder = BlockManager::builder()
+        .block_count(block_count)
+        .block_size(DEFAULT_TEST_BLOCK_SIZE)
+        .registry(registry);
+    match configure(builder).build() {
+        Ok(manager) => manager,
+        Err(error) => panic!("no manager of {block_count} blocks: {error}"),
+    }
+}

@@ -1,0 +1,75 @@
+//! Block ids with the hashes of a token sequence.
+
+use dynamo_tokens::{SaltHash, TokenBlockSequence};
+
+use crate::{BlockId, KvbmSequenceHashProvider, SequenceHash};
+
+use super::config::{DEFAULT_TEST_BLOCK_SIZE, validate_test_block_size};
+
+/// Makes the hashes of a token sequence, with a block id for each.
+///
+/// ```
+/// use kvbm_lockfree::testing::BlockSequenceBuilder;
+///
+/// let blocks = BlockSequenceBuilder::from_tokens((0..8).collect())
+///     .with_block_size(4)
+///     .build();
+/// assert_eq!(blocks.len(), 2);
+/// assert_eq!((blocks[1].0, blocks[1].1.position()), (1, 1));
+/// ```
+pub struct BlockSequenceBuilder {
+    tokens: Vec<u32>,
+    salt: Option<SaltHash>,
+    block_size: usize,
+}
+
+impl BlockSequenceBuilder {
+    /// A builder for these tokens, in blocks of four.
+    pub fn from_tokens(tokens: Vec<u32>) -> Self {
+        Self {
+            tokens,
+            salt: None,
+            block_size: DEFAULT_TEST_BLOCK_SIZE,
+        }
+    }
+
+    /// Sets the block size in tokens.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a power of two from 1 to 1024.
+    pub fn with_block_size(mut self, size: usize) -> Self {
+        assert!(
+            validate_test_block_size(size),
+            "{size} is no block size: powers of two from 1 to 1024 are"
+        );
+        self.block_size = size;
+        self
+    }
+
+    /// Sets the salt of the hashes.
+    pub fn with_salt(mut self, salt: SaltHash) -> Self {
+        self.salt = Some(salt);
+        self
+    }
+
+    /// The blocks, with ids from 0 on.
+    ///
+    /// # Panics
+    ///
+    /// If the last block is not full.
+    pub fn build(self) -> Vec<(BlockId, SequenceHash)> {
+        assert!(
+            self.tokens.len().is_multiple_of(self.block_size),
+            "{} tokens do not fill blocks of {}",
+            self.tokens.len(),
+            self.block_size
+        );
+        TokenBlockSequence::from_slice(&self.tokens, self.block_size as u32, self.salt)
+            .blocks()
+            .iter()
+            .map(KvbmSequenceHashProvider::kvbm_sequence_hash)
+            .enumerate()
+            .collect()
+    }
+}
