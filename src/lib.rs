@@ -45,7 +45,7 @@
 //!
 //! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
 //! and driven by one thread it does the same: it finds the same blocks and evicts
-//! the same content in the same order. Only the ids handed out may differ. Where
+//! the same content in the same order. [`migration`] says what differs. Where
 //! that crate puts every transition of every block behind one mutex, this one has
 //! none.
 //!
@@ -88,6 +88,8 @@ mod ids;
 pub mod integrations;
 pub mod manager;
 pub mod metrics;
+#[doc = include_str!("migration.md")]
+pub mod migration {}
 #[cfg(all(test, kvbm_loom))]
 mod models;
 mod policy;
