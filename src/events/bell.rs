@@ -9,12 +9,17 @@
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// See the module documentation.
-#[derive(Default)]
 pub(crate) struct Bell {
     is_asleep: AtomicBool,
 }
 
 impl Bell {
+    pub(crate) fn new() -> Self {
+        Self {
+            is_asleep: AtomicBool::new(false),
+        }
+    }
+
     /// Whether there is a sleeper to be woken, by the caller. To be asked after
     /// work has been left.
     pub(crate) fn ring(&self) -> bool {

@@ -42,7 +42,7 @@ impl Emitter {
     pub(super) fn new(channel_capacity: usize) -> Arc<Self> {
         let hub = Arc::new(Hub {
             notes: Notes::new(),
-            bell: Bell::default(),
+            bell: Bell::new(),
             desk: Mutex::new(Desk {
                 lives: Lives::default(),
                 channel: Some(broadcast::Sender::new(channel_capacity)),

@@ -56,7 +56,7 @@ impl Lives {
     }
 
     /// The hashes that are registered.
-    #[cfg(test)]
+    #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
     pub(crate) fn hashes(&self) -> impl Iterator<Item = SequenceHash> {
         self.by_hash.keys().copied()
     }

@@ -35,7 +35,8 @@
 //! * What one thread did is broadcast in the order in which it was done, and what
 //!   happened before something else, before it.
 //! * A subscription that is polled has first all events of what happened before
-//!   the poll.
+//!   the poll. A registration is announced by the thread that begins it; who
+//!   registers the same hash meanwhile does not wait for that.
 //! * Registering takes no lock for it and waits for nobody, whatever the
 //!   subscribers do. It costs an allocation and one exchange for the note, and an
 //!   entry in the registry, which blocks do not have without events.

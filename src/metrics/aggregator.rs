@@ -191,7 +191,7 @@ fn label(name: &str, value: &str) -> proto::LabelPair {
     label
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests {
     use super::*;
     use crate::metrics::Counter;

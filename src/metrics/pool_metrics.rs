@@ -347,7 +347,7 @@ impl BlockPoolMetrics {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests {
     use super::*;
     use std::sync::Arc;

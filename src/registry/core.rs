@@ -15,7 +15,9 @@
 //!
 //! Each first makes its own change and then looks for the other's, with a
 //! sequentially consistent fence in between, so of two that meet at least one
-//! sees both. Both may; the exchange in `Entry::die` lets one of them act.
+//! sees both. Both may; the exchange in `Entry::die` lets one of them act, and none
+//! if somebody has had a handle since the look at the handles: that handle may have
+//! been left to a block that the look for blocks came too early for.
 //!
 //! With an [`Observer`] blocks have entries too: who registers the first block of
 //! a hash makes sure of one, while it pins the block.
@@ -34,7 +36,7 @@ use crate::sync::epoch::{self, Guard};
 use crate::sync::{AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
-use super::entry::Entry;
+use super::entry::{Entry, Lone};
 use super::handle::BlockRegistrationHandle;
 use super::observer::Observer;
 use super::table::Table;
@@ -247,6 +249,7 @@ impl Core {
         self.register(self.key(hash), guard)
     }
 
+    #[inline]
     fn register(self: &Arc<Self>, key: Key, guard: &Guard) -> (BlockRegistrationHandle, bool) {
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
@@ -263,10 +266,8 @@ impl Core {
         self.table.grow_for(count);
         let was_registered = self.is_present(key, None);
         step!(HandleMade);
-        if let Some(observer) = &self.observer
-            && observer.registered(key.hash)
-        {
-            entry.observe();
+        if self.observer.is_some() {
+            self.tell_registered(entry);
         }
         (handle, was_registered)
     }
@@ -300,11 +301,11 @@ impl Core {
         let guard = epoch::pin();
         // SAFETY: the caller's handle, and after it the guard, keep the entry.
         let entry = unsafe { &*entry };
-        if entry.release() {
+        if let Some(lone) = entry.release() {
             step!(HandleReleased);
             fence(Ordering::SeqCst);
             if !self.is_present(entry.key(), None) {
-                self.end(entry, guard);
+                self.end(entry, lone, guard);
             }
         }
     }
@@ -327,16 +328,18 @@ impl Core {
         if let Some(entry) = entry {
             // SAFETY: found under the guard, which is still there.
             let entry = unsafe { &*entry };
-            if !entry.is_held() && !self.is_present(key, None) {
-                self.end(entry, guard);
+            if let Some(lone) = entry.lone()
+                && !self.is_present(key, None)
+            {
+                self.end(entry, lone, guard);
             }
         }
     }
 
-    /// Ends an entry that has no handles, unless someone else does or it has got
-    /// one again.
-    fn end(self: &Arc<Self>, entry: &Entry, guard: Guard) {
-        if !entry.die() {
+    /// Ends an entry that was seen without handles, unless someone else does or it
+    /// has got one since.
+    fn end(self: &Arc<Self>, entry: &Entry, lone: Lone, guard: Guard) {
+        if !entry.die(lone) {
             return;
         }
         step!(EntryDead);
@@ -362,6 +365,16 @@ impl Core {
         // Last, with nothing half done: attachments are the user's, and may
         // panic or come back to the registry when they are dropped.
         drop(extras);
+    }
+
+    /// For whoever made the entry, with a handle.
+    #[cold]
+    fn tell_registered(&self, entry: &Entry) {
+        if let Some(observer) = &self.observer
+            && observer.registered(entry.hash())
+        {
+            entry.observe();
+        }
     }
 
     #[cold]

@@ -13,8 +13,24 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use super::extras::Extras;
 use super::table::Node;
 
-/// A handle count that never changes again.
+/// The word of an entry that has ended. It never changes again.
 const DEAD: u64 = u64::MAX;
+
+/// One handle first after none. See [`Lone`].
+const REVIVAL: u64 = 1 << 32;
+
+/// The handles of a word.
+const HANDLES: u64 = REVIVAL - 1;
+
+/// More handles than this are a leak that would come round to zero.
+const MAX_HANDLES: u64 = HANDLES / 2;
+
+/// An entry that was seen without handles, and how often it had been so. Whoever
+/// looks then for a block of the hash, and finds none, may end *this* loneliness:
+/// not a later one, before which somebody had a handle and may have left it to a
+/// block.
+#[derive(Clone, Copy)]
+pub(super) struct Lone(u64);
 
 /// See the module documentation.
 #[repr(C)]
@@ -24,8 +40,8 @@ pub(crate) struct Entry {
     /// The two parts of a [`Key`], apart because together they would leave a gap.
     hash: SequenceHash,
     keyed: u64,
-    /// Handles to the hash; zero while only blocks keep it registered, or
-    /// [`DEAD`].
+    /// Handles to the hash, none while only blocks keep it registered, and the
+    /// number of times that one came after none; or [`DEAD`].
     handles: AtomicU64,
     /// Attachments and callbacks, allocated on first use.
     extras: AtomicPtr<Extras>,
@@ -61,12 +77,12 @@ impl Entry {
 
     /// Adds a handle, unless the entry is dead.
     pub(super) fn try_acquire(&self) -> bool {
-        self.acquire_while(|handles| handles != DEAD)
+        self.acquire_while(|word| word != DEAD)
     }
 
     /// Adds a handle to others, if there are any.
     pub(super) fn try_share(&self) -> bool {
-        self.acquire_while(|handles| !matches!(handles, 0 | DEAD))
+        self.acquire_while(is_held)
     }
 
     fn acquire_while(&self, may: impl Fn(u64) -> bool) -> bool {
@@ -75,9 +91,11 @@ impl Entry {
         while may(seen) {
             // Acquire: pairs with the releases of `release`, so that a handle
             // sees what was done through earlier ones.
+            check_room(seen);
+            let revival = if seen & HANDLES == 0 { REVIVAL } else { 0 };
             match self.handles.compare_exchange_weak(
                 seen,
-                seen + 1,
+                seen.wrapping_add(revival + 1),
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
@@ -91,27 +109,36 @@ impl Entry {
     /// Adds a handle. The caller has one.
     pub(super) fn acquire(&self) {
         self.node.canary().check();
-        self.handles.fetch_add(1, Ordering::Relaxed);
+        check_room(self.handles.fetch_add(1, Ordering::Relaxed));
     }
 
     /// Takes a handle off. Returns whether it was the last.
-    pub(super) fn release(&self) -> bool {
+    pub(super) fn release(&self) -> Option<Lone> {
         self.node.canary().check();
-        self.handles.fetch_sub(1, Ordering::Release) == 1
+        let left = self.handles.fetch_sub(1, Ordering::Release) - 1;
+        (left & HANDLES == 0).then_some(Lone(left))
     }
 
     /// Whether the entry has handles.
     pub(super) fn is_held(&self) -> bool {
         self.node.canary().check();
-        !matches!(self.handles.load(Ordering::Relaxed), 0 | DEAD)
+        is_held(self.handles.load(Ordering::Relaxed))
     }
 
-    /// Ends the entry's life if it has no handle. Returns whether this call did.
-    pub(super) fn die(&self) -> bool {
+    /// Whether the entry has no handles, and has not ended.
+    pub(super) fn lone(&self) -> Option<Lone> {
+        self.node.canary().check();
+        let word = self.handles.load(Ordering::Relaxed);
+        (word & HANDLES == 0).then_some(Lone(word))
+    }
+
+    /// Ends the entry's life if it has had no handle since it was seen without.
+    /// Returns whether this call did.
+    pub(super) fn die(&self, Lone(seen): Lone) -> bool {
         self.node.canary().check();
         // Acquire: pairs with the releases of `release`, for the extras.
         self.handles
-            .compare_exchange(0, DEAD, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(seen, DEAD, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -172,4 +199,16 @@ impl Entry {
         // dead, so nobody else uses it, and it was swapped out.
         (!extras.is_null()).then(|| unsafe { Box::from_raw(extras) })
     }
+}
+
+/// Aborts, as `Arc` does, where there are too many handles for one more.
+fn check_room(word: u64) {
+    if word & HANDLES > MAX_HANDLES {
+        std::process::abort();
+    }
+}
+
+/// Whether a word says that there are handles. That of a dead entry is all ones.
+fn is_held(word: u64) -> bool {
+    word & HANDLES != 0 && word != DEAD
 }

@@ -29,7 +29,7 @@ mod key;
 mod settings;
 mod sketch;
 mod stripe;
-#[cfg(test)]
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests;
 mod tracker;
 

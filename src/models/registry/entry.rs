@@ -200,3 +200,26 @@ fn a_block_moves_to_another_tier() {
         assert_eq!(dropped.count(), 0);
     });
 }
+
+/// Who has dropped the last handle looks for a block, finds none, and is slow to end
+/// the entry. Meanwhile there is a block, and somebody leaves an attachment to it.
+#[test]
+fn a_late_end_meets_a_new_handle() {
+    explore(|registry| {
+        let hash = hash(&registry, 1, 0);
+        let tier = FakeTier::new(&registry, hash, false);
+        let dropped = Dropped::default();
+        let handle = registry.register_sequence_hash(hash);
+        let dropper = thread::spawn(move || drop(handle));
+        tier.begin();
+        let handle = registry.register_sequence_hash(hash);
+        dropped.attach_to(&handle);
+        drop(handle);
+        dropper.join().unwrap();
+        assert_eq!(dropped.count(), 0);
+        assert_eq!(registry.core().audit(), [hash]);
+        tier.end(&registry);
+        assert_eq!(dropped.count(), 1);
+        assert!(registry.core().audit().is_empty());
+    });
+}

@@ -108,9 +108,28 @@ fn a_block_meets_a_handle() {
         tier.begin();
         let core = registry.core();
         core.acquired(core.key(hash), &*tier);
-        assert_eq!(follower.follow(&observed), [hash]);
+        // Whether the note has been left by now is the user's affair.
+        follower.follow(&observed);
         tier.end(&registry);
         user.join().unwrap();
+        assert_eq!(follower.follow(&observed), []);
+    });
+}
+
+#[test]
+fn a_block_outlives_a_handle() {
+    explore(|registry, observed| {
+        let hash = hash(&registry, 1, 0);
+        let tier = FakeTier::new(&registry, hash, false);
+        let mut follower = Follower::default();
+        let other = registry.clone();
+        let user = thread::spawn(move || drop(other.register_sequence_hash(hash)));
+        tier.begin();
+        let core = registry.core();
+        core.acquired(core.key(hash), &*tier);
+        user.join().unwrap();
+        assert_eq!(follower.follow(&observed), [hash]);
+        tier.end(&registry);
         assert_eq!(follower.follow(&observed), []);
     });
 }
@@ -166,7 +185,7 @@ fn notes_are_read_once_and_in_order() {
 #[test]
 fn a_sleeper_with_work_is_woken() {
     super::super::explore(|| {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::new(Bell::new());
         let work = Arc::new(AtomicUsize::new(0));
         let workers: Vec<_> = (0..2)
             .map(|_| {

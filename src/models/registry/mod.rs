@@ -25,6 +25,7 @@
 //! | `Core::forget` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
 //! | `Core::register` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
 //! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | `Entry::die` exchanges only what was seen before the look for blocks | `entry::a_late_end_meets_a_new_handle`, `events::a_block_outlives_a_handle` |
 //! | `Entry::die` exchanges instead of storing | `entry::last_drop_meets_registration` and six others |
 //! | `Core::end` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
 //! | `Table::remove` kills before it unlinks | all that end an entry |
