@@ -107,6 +107,11 @@ impl Case {
         self.shape.is_tracked = true;
         self
     }
+
+    fn with_events(mut self) -> Self {
+        self.shape.has_events = true;
+        self
+    }
 }
 
 impl Display for Case {
@@ -115,9 +120,11 @@ impl Display for Case {
             policy,
             blocks,
             is_tracked,
+            has_events,
         } = self.shape;
         write!(f, "{policy}, {} of {blocks}", self.batch)?;
-        f.write_str(if is_tracked { ", tracked" } else { "" })
+        f.write_str(if is_tracked { ", tracked" } else { "" })?;
+        f.write_str(if has_events { ", events" } else { "" })
     }
 }
 
@@ -199,6 +206,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     bench.compare::<Cold>([lru, tick].map(|case| case.blocks(LARGE)));
     bench.compare::<Lifecycle>(POLICIES.map(Case::new));
     bench.compare::<Lifecycle>([lru, tick].map(Case::tracked));
+    bench.compare::<Lifecycle>([lru, tick].map(Case::with_events));
     bench.compare::<Lifecycle>(other_batches(lru));
     bench.compare::<Lifecycle>(other_pools(lru));
     bench.compare::<Lifecycle>(other_pools(tick));

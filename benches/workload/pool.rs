@@ -19,6 +19,8 @@ pub struct Shape {
     pub blocks: usize,
     /// Whether the registry counts accesses. With multi-level LRU it always does.
     pub is_tracked: bool,
+    /// Whether the registry emits events, to which nobody has subscribed.
+    pub has_events: bool,
 }
 
 impl Shape {
@@ -27,6 +29,7 @@ impl Shape {
             policy,
             blocks,
             is_tracked: policy == Policy::MultiLru,
+            has_events: false,
         }
     }
 }
@@ -79,6 +82,10 @@ macro_rules! pool {
                         _ => FrequencyTrackingCapacity::Large,
                     };
                     registry = registry.frequency_tracker(capacity.create_tracker());
+                }
+                if shape.has_events {
+                    let events = $krate::events::EventsManager::builder().build();
+                    registry = registry.event_manager(std::sync::Arc::new(events));
                 }
                 let builder = Self::builder()
                     .block_count(shape.blocks)

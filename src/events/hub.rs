@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::sync::{AtomicBool, Ordering};
+
 use super::bell::Bell;
 use super::lives::Lives;
 use super::notes::Notes;
@@ -22,6 +24,8 @@ const LOOKS: u32 = 50;
 pub(super) struct Hub {
     notes: Notes<KvCacheEvent>,
     bell: Bell,
+    /// Whether there is nobody left who could leave a note.
+    is_closing: AtomicBool,
     /// Locked by those who read notes, for as long as it takes to broadcast them.
     desk: Mutex<Desk>,
     reader: OnceLock<Thread>,
@@ -30,7 +34,7 @@ pub(super) struct Hub {
 /// Where notes are read.
 struct Desk {
     lives: Lives,
-    /// `None` once there is nobody who could leave a note.
+    /// `None` after the last note.
     channel: Option<broadcast::Sender<KvCacheEvent>>,
 }
 
@@ -43,6 +47,7 @@ impl Emitter {
         let hub = Arc::new(Hub {
             notes: Notes::new(),
             bell: Bell::new(),
+            is_closing: AtomicBool::new(false),
             desk: Mutex::new(Desk {
                 lives: Lives::default(),
                 channel: Some(broadcast::Sender::new(channel_capacity)),
@@ -71,7 +76,7 @@ impl Emitter {
     /// whose notes are to be read before it is looked at.
     pub(super) fn subscribe(&self) -> (broadcast::Receiver<KvCacheEvent>, Arc<Hub>) {
         let mut desk = self.0.desk();
-        desk.read(&self.0.notes);
+        self.0.read_at(&mut desk);
         let channel = desk.channel.as_ref();
         let channel = channel.expect("open while there is an emitter");
         (channel.subscribe(), Arc::clone(&self.0))
@@ -80,10 +85,9 @@ impl Emitter {
 
 impl Drop for Emitter {
     fn drop(&mut self) {
-        let mut desk = self.0.desk();
-        desk.read(&self.0.notes);
-        desk.channel = None;
-        drop(desk);
+        // Whoever reads next closes the channel, so that this takes no lock.
+        // Release: pairs with the acquire in `read_at`.
+        self.0.is_closing.store(true, Ordering::Release);
         self.0.wake_reader();
     }
 }
@@ -91,7 +95,7 @@ impl Drop for Emitter {
 impl Hub {
     /// Reads the notes there are.
     pub(super) fn read(&self) {
-        self.desk().read(&self.notes);
+        self.read_at(&mut self.desk());
     }
 
     /// What the reader does.
@@ -103,7 +107,7 @@ impl Hub {
             if desk.channel.is_none() {
                 return;
             }
-            fruitless = if desk.read(&self.notes) {
+            fruitless = if self.read_at(&mut desk) {
                 0
             } else {
                 fruitless + 1
@@ -117,6 +121,32 @@ impl Hub {
         }
     }
 
+    /// Broadcasts what is new in the notes, and closes the channel if they were the
+    /// last. Returns whether there were any.
+    fn read_at(&self, desk: &mut Desk) -> bool {
+        let Some(channel) = &desk.channel else {
+            return false;
+        };
+        // Looked at first: what an emitter has left is there when it is gone.
+        // Acquire: pairs with the release of its end.
+        let is_closing = self.is_closing.load(Ordering::Acquire);
+        let mut has_read = false;
+        for note in self.notes.take() {
+            has_read = true;
+            if desk.lives.count(&note) {
+                // An error says that nobody has subscribed.
+                let _ = channel.send(note);
+            }
+        }
+        if is_closing {
+            desk.channel = None;
+        }
+        if has_read {
+            desk.lives.trim();
+        }
+        has_read
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,26 +155,5 @@ impl Hub {
         if let Some(reader) = self.reader.get() {
             reader.unpark();
         }
-    }
-}
-
-impl Desk {
-    /// Broadcasts what is new in the notes. Returns whether there were any.
-    fn read(&mut self, notes: &Notes<KvCacheEvent>) -> bool {
-        let Some(channel) = &self.channel else {
-            return false;
-        };
-        let mut has_read = false;
-        for note in notes.take() {
-            has_read = true;
-            if self.lives.count(&note) {
-                // An error says that nobody has subscribed.
-                let _ = channel.send(note);
-            }
-        }
-        if has_read {
-            self.lives.trim();
-        }
-        has_read
     }
 }

@@ -19,6 +19,8 @@ const SPARE: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Lives {
     by_hash: HashMap<SequenceHash, u32, RandomState>,
+    /// The most hashes there have been since memory was given back.
+    peak: usize,
 }
 
 impl Lives {
@@ -28,7 +30,9 @@ impl Lives {
             KvCacheEvent::Create(hash) => {
                 let lives = self.by_hash.entry(*hash).or_default();
                 *lives += 1;
-                *lives == 1
+                let is_first = *lives == 1;
+                self.peak = self.peak.max(self.by_hash.len());
+                is_first
             }
             KvCacheEvent::Remove(hash) => match self.by_hash.entry(*hash) {
                 Entry::Occupied(lives) if *lives.get() == 1 => {
@@ -50,8 +54,9 @@ impl Lives {
     /// Gives back memory for many more hashes than there are.
     pub(crate) fn trim(&mut self) {
         let room = SPARE + 2 * self.by_hash.len();
-        if self.by_hash.capacity() > 4 * room {
+        if self.peak > 4 * room {
             self.by_hash.shrink_to(room);
+            self.peak = self.by_hash.len();
         }
     }
 
@@ -98,7 +103,7 @@ mod tests {
         for position in 0..100_000 {
             lives.count(&KvCacheEvent::Remove(hash(position)));
         }
-        assert!(lives.by_hash.capacity() >= 100_000);
+        assert!(lives.by_hash.capacity() > 8 * SPARE);
         lives.trim();
         assert!(lives.by_hash.capacity() < 8 * SPARE);
     }
