@@ -230,7 +230,7 @@ impl ExternalBlockAssignments {
     /// from the offset.
     pub fn commit_staged(&mut self) -> Range<usize> {
         let before = self.assigned_count();
-        while self.phases.assign_first(|hash| hash) {}
+        while self.phases.assign_first(|id, hash| (id, hash)) {}
         before..self.assigned_count()
     }
 

@@ -12,9 +12,9 @@ use crate::{BlockId, BlockManager};
 /// The guards of a sequence's blocks: mutable ones that are unassigned, complete ones
 /// that are staged, immutable ones that are assigned.
 ///
-/// A block is kept under the id it came with. Where the duplication policy is to
-/// reject, [`register`](Self::register) may put the guard of another block in its
-/// place, which `ImmutableBlock::block_id` tells.
+/// A block is kept under its id. Where the duplication policy is to reject,
+/// [`register`](Self::register) may put the guard of another block in its place, which
+/// is then kept under *its* id, so that what was computed can be found there.
 pub struct LogicalBlockAssignments<T: BlockMetadata> {
     phases: Phases<MutableBlock<T>, CompleteBlock<T>, ImmutableBlock<T>>,
 }
@@ -169,10 +169,10 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
     /// assigned.
     pub fn register(&mut self, manager: &BlockManager<T>) -> usize {
         let count = self.staged_count();
-        while self
-            .phases
-            .assign_first(|block| manager.register_block(block))
-        {}
+        while self.phases.assign_first(|_id, block| {
+            let block = manager.register_block(block);
+            (block.block_id(), block)
+        }) {}
         count
     }
 

@@ -1,21 +1,24 @@
 //! Three queues that a block goes through: unassigned, staged, assigned.
 //!
-//! Blocks move in the order they came, so that a queue each and one set of all ids
+//! Blocks move in the order they came, so that a queue each and one count of all ids
 //! are enough: moving is O(1), whether an id is there one look-up.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
 
 use crate::BlockId;
 
 type Queue<B> = VecDeque<(BlockId, B)>;
 
-/// See the module documentation. No id is there twice.
+/// See the module documentation. No id comes twice; two blocks may become one when
+/// they are assigned.
 pub(super) struct Phases<U, S, A> {
     unassigned: Queue<U>,
     staged: Queue<S>,
     assigned: Queue<A>,
-    ids: HashSet<BlockId>,
+    /// How many blocks there are under each id.
+    ids: HashMap<BlockId, usize>,
 }
 
 /// The two by reference, as the public methods give them.
@@ -29,12 +32,12 @@ impl<U, S, A> Phases<U, S, A> {
             unassigned: VecDeque::new(),
             staged: VecDeque::new(),
             assigned: VecDeque::new(),
-            ids: HashSet::new(),
+            ids: HashMap::new(),
         }
     }
 
     pub(super) fn contains(&self, id: BlockId) -> bool {
-        self.ids.contains(&id)
+        self.ids.contains_key(&id)
     }
 
     /// The first of `ids` that is there already or comes twice.
@@ -73,15 +76,17 @@ impl<U, S, A> Phases<U, S, A> {
     // ---- coming: the id is not there yet ----
 
     pub(super) fn add_unassigned(&mut self, id: BlockId, block: U) {
-        let is_new = self.ids.insert(id);
-        debug_assert!(is_new, "{id} is there already");
+        self.count(id);
         self.unassigned.push_back((id, block));
     }
 
     pub(super) fn add_assigned(&mut self, id: BlockId, block: A) {
-        let is_new = self.ids.insert(id);
-        debug_assert!(is_new, "{id} is there already");
+        self.count(id);
         self.assigned.push_back((id, block));
+    }
+
+    fn count(&mut self, id: BlockId) {
+        *self.ids.entry(id).or_default() += 1;
     }
 
     // ---- moving on ----
@@ -99,20 +104,21 @@ impl<U, S, A> Phases<U, S, A> {
                 Ok(())
             }
             Err(error) => {
-                self.ids.remove(&id);
+                self.forget(id);
                 Err(error)
             }
         })
     }
 
-    /// Moves the first staged block on, as what `assign` makes of it.
-    pub(super) fn assign_first(&mut self, assign: impl FnOnce(S) -> A) -> bool {
+    /// Moves the first staged block on, as what `assign` makes of it, under the id
+    /// that it has then.
+    pub(super) fn assign_first(&mut self, assign: impl FnOnce(BlockId, S) -> (BlockId, A)) -> bool {
         let Some((id, block)) = self.staged.pop_front() else {
             return false;
         };
         // Should `assign` panic, the block is gone.
-        self.ids.remove(&id);
-        let assigned = assign(block);
+        self.forget(id);
+        let (id, assigned) = assign(id, block);
         self.add_assigned(id, assigned);
         true
     }
@@ -121,25 +127,25 @@ impl<U, S, A> Phases<U, S, A> {
 
     pub(super) fn pop_unassigned(&mut self) -> Option<(BlockId, U)> {
         let last = self.unassigned.pop_back()?;
-        self.ids.remove(&last.0);
+        self.forget(last.0);
         Some(last)
     }
 
     pub(super) fn take_unassigned(&mut self) -> Vec<(BlockId, U)> {
         let taken = mem::take(&mut self.unassigned);
-        self.forget(&taken);
+        self.forget_all(&taken);
         taken.into()
     }
 
     pub(super) fn take_staged(&mut self) -> Vec<(BlockId, S)> {
         let taken = mem::take(&mut self.staged);
-        self.forget(&taken);
+        self.forget_all(&taken);
         taken.into()
     }
 
     pub(super) fn take_assigned(&mut self) -> Vec<(BlockId, A)> {
         let taken = mem::take(&mut self.assigned);
-        self.forget(&taken);
+        self.forget_all(&taken);
         taken.into()
     }
 
@@ -151,9 +157,18 @@ impl<U, S, A> Phases<U, S, A> {
         self.unassigned.clear();
     }
 
-    fn forget<B>(&mut self, blocks: &Queue<B>) {
-        for (id, _) in blocks {
-            self.ids.remove(id);
+    fn forget_all<B>(&mut self, blocks: &Queue<B>) {
+        for &(id, _) in blocks {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: BlockId) {
+        if let Entry::Occupied(mut count) = self.ids.entry(id) {
+            match count.get() {
+                1 => drop(count.remove()),
+                _ => *count.get_mut() -= 1,
+            }
         }
     }
 }
