@@ -13,17 +13,15 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use super::extras::Extras;
 use super::table::Node;
 
-/// The word of an entry that has ended. It never changes again.
-const DEAD: u64 = u64::MAX;
+/// The word of an entry that has ended: no handles. It never changes again.
+const DEAD: u64 = 1 << 63;
 
-/// One handle first after none. See [`Lone`].
+/// One handle first after none. The bits from here to that of [`DEAD`] come round. See
+/// [`Lone`].
 const REVIVAL: u64 = 1 << 32;
 
-/// The handles of a word.
-const HANDLES: u64 = REVIVAL - 1;
-
-/// More handles than this are a leak that would come round to zero.
-const MAX_HANDLES: u64 = HANDLES / 2;
+/// More handles than this are a leak, as `Arc` sees it.
+const MAX_HANDLES: u32 = u32::MAX / 2;
 
 /// An entry that was seen without handles, and how often it had been so. Whoever
 /// looks then for a block of the hash, and finds none, may end *this* loneliness:
@@ -77,29 +75,34 @@ impl Entry {
 
     /// Adds a handle, unless the entry is dead.
     pub(super) fn try_acquire(&self) -> bool {
-        self.acquire_while(|word| word != DEAD)
+        self.acquire_while(|word| match handles(word) {
+            0 if word == DEAD => None,
+            0 => Some((word + REVIVAL) & !DEAD | 1),
+            _ => Some(word + 1),
+        })
     }
 
     /// Adds a handle to others, if there are any.
     pub(super) fn try_share(&self) -> bool {
-        self.acquire_while(is_held)
+        self.acquire_while(|word| (handles(word) != 0).then_some(word + 1))
     }
 
-    fn acquire_while(&self, may: impl Fn(u64) -> bool) -> bool {
+    fn acquire_while(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
         self.node.canary().check();
         let mut seen = self.handles.load(Ordering::Relaxed);
-        while may(seen) {
+        while let Some(next) = next(seen) {
             // Acquire: pairs with the releases of `release`, so that a handle
             // sees what was done through earlier ones.
-            check_room(seen);
-            let revival = if seen & HANDLES == 0 { REVIVAL } else { 0 };
             match self.handles.compare_exchange_weak(
                 seen,
-                seen.wrapping_add(revival + 1),
+                next,
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    check_room(seen);
+                    return true;
+                }
                 Err(now) => seen = now,
             }
         }
@@ -116,20 +119,20 @@ impl Entry {
     pub(super) fn release(&self) -> Option<Lone> {
         self.node.canary().check();
         let left = self.handles.fetch_sub(1, Ordering::Release) - 1;
-        (left & HANDLES == 0).then_some(Lone(left))
+        (handles(left) == 0).then_some(Lone(left))
     }
 
     /// Whether the entry has handles.
     pub(super) fn is_held(&self) -> bool {
         self.node.canary().check();
-        is_held(self.handles.load(Ordering::Relaxed))
+        handles(self.handles.load(Ordering::Relaxed)) != 0
     }
 
     /// Whether the entry has no handles, and has not ended.
     pub(super) fn lone(&self) -> Option<Lone> {
         self.node.canary().check();
         let word = self.handles.load(Ordering::Relaxed);
-        (word & HANDLES == 0).then_some(Lone(word))
+        (handles(word) == 0 && word != DEAD).then_some(Lone(word))
     }
 
     /// Ends the entry's life if it has had no handle since it was seen without.
@@ -201,14 +204,14 @@ impl Entry {
     }
 }
 
-/// Aborts, as `Arc` does, where there are too many handles for one more.
-fn check_room(word: u64) {
-    if word & HANDLES > MAX_HANDLES {
-        std::process::abort();
-    }
+/// The handles of a word.
+fn handles(word: u64) -> u32 {
+    word as u32
 }
 
-/// Whether a word says that there are handles. That of a dead entry is all ones.
-fn is_held(word: u64) -> bool {
-    word & HANDLES != 0 && word != DEAD
+/// Aborts, as `Arc` does, where there were too many handles for one more.
+fn check_room(before: u64) {
+    if handles(before) > MAX_HANDLES {
+        std::process::abort();
+    }
 }
