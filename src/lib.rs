@@ -84,6 +84,7 @@ pub mod blocks;
 mod engine;
 #[cfg(feature = "events")]
 pub mod events;
+pub mod eviction;
 mod ids;
 pub mod integrations;
 pub mod manager;

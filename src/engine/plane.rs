@@ -27,7 +27,7 @@
 //! becomes of such [undone releases](super::released) is for the next drain to find
 //! out. A block matched soon after it was released mostly never reaches the policy.
 
-use crate::policy::EvictionPolicy;
+use crate::policy::SlotPolicy;
 use crate::suspension::step;
 
 use super::released::ReleasedStack;
@@ -47,7 +47,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    pub(super) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
+    pub(super) fn new(policy: Box<dyn SlotPolicy>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
@@ -94,7 +94,7 @@ impl Plane {
 
 /// What the holder of the plane has in hand.
 pub(super) struct Order {
-    policy: Box<dyn EvictionPolicy>,
+    policy: Box<dyn SlotPolicy>,
     observes_resurrection: bool,
     /// Blocks listed by a drain that are to be taken out at its end. As long as the
     /// longest run of them so far.
@@ -104,7 +104,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn policy(&mut self) -> &mut dyn EvictionPolicy {
+    pub(super) fn policy(&mut self) -> &mut dyn SlotPolicy {
         &mut *self.policy
     }
 

@@ -14,7 +14,7 @@
 //! # Undone releases
 //!
 //! Under a policy that lets the order of resurrections be whatever it is
-//! (`EvictionPolicy::resurrections_commute`), a block that is matched while its
+//! (`SlotPolicy::resurrections_commute`), a block that is matched while its
 //! release is still to be applied leaves no second note and need not have the
 //! first applied either: the release is *undone*, and the shard's stack is marked to
 //! hold such. From one thread, all resurrections that it holds then come after all

@@ -1,7 +1,7 @@
 //! Victims taken from the policy plane ahead of need, a few for each shard.
 //!
 //! Under a policy whose next victims stay the next whatever is released later
-//! (`EvictionPolicy::hands_out_ahead`: least recently released is one, lineage is
+//! (`SlotPolicy::hands_out_ahead`: least recently released is one, lineage is
 //! not), an allocation that comes to the plane takes more victims than it needs
 //! and leaves the rest here for its shard. So the plane is visited once for
 //! several allocations, and threads on different shards seldom meet there.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Gauges};
-use crate::policy::{PolicyKind, level};
+use crate::policy::{SlotPolicy, level};
 use crate::registry::{Core, Tier};
 use crate::{ManagerId, SequenceHash};
 
@@ -46,7 +46,9 @@ const MIN_BLOCKS_TO_SHARD: usize = if cfg!(kvbm_loom) { 1 } else { 128 };
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
-    pub(crate) policy: PolicyKind,
+    pub(crate) policy: Box<dyn SlotPolicy>,
+    /// Whether the policy evicts no block before its inactive children.
+    pub(crate) is_leaf_first: bool,
     /// The thresholds of the frequency levels, for the policy that has them.
     pub(crate) thresholds: Option<[u8; 3]>,
     /// Whether blocks are reset on their last unpin unless told otherwise.
@@ -90,8 +92,8 @@ impl Store {
             free: FreeList::new(block_count, shards),
             released: (0..shards).map(|_| ReleasedStack::new()).collect(),
             stashes: (0..shards).map(Stash::new).collect(),
-            plane: Plane::new(config.policy.build(block_count as usize)),
-            sweep: CachePadded::new(Sweep::new(matches!(config.policy, PolicyKind::Lineage(_)))),
+            plane: Plane::new(config.policy),
+            sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),
             registry: config.registry,
             reset_on_release: config.reset_on_release,
             thresholds: config.thresholds,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
 use crate::engine::{Config, MAX_BLOCKS, Store};
+use crate::eviction::EvictionPolicy;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
-use crate::policy::{LeafOrder, PolicyKind};
+use crate::policy::{Custom, LeafOrder, PolicyKind, SlotPolicy};
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 
@@ -118,6 +119,47 @@ pub enum BlockManagerResetError {
     },
 }
 
+/// What decides about eviction.
+enum Backend {
+    Provided(InactiveBackendConfig),
+    Custom(Box<dyn EvictionPolicy>),
+}
+
+/// A [`Backend`] that has been set up.
+struct Order {
+    policy: Box<dyn SlotPolicy>,
+    is_leaf_first: bool,
+    name: &'static str,
+}
+
+impl Backend {
+    fn order(self, block_count: usize) -> Order {
+        let (kind, name) = match self {
+            Self::Custom(policy) => {
+                return Order {
+                    is_leaf_first: policy.is_leaf_first(),
+                    policy: Box::new(Custom::new(policy, block_count)),
+                    name: "custom",
+                };
+            }
+            Self::Provided(InactiveBackendConfig::HashMap) => (PolicyKind::Lru, "hashmap"),
+            Self::Provided(InactiveBackendConfig::Lru) => (PolicyKind::Lru, "lru"),
+            Self::Provided(InactiveBackendConfig::MultiLru { .. }) => {
+                (PolicyKind::MultiLru, "multi-lru")
+            }
+            Self::Provided(InactiveBackendConfig::Lineage { eviction }) => match eviction {
+                LineageEviction::Tick => (PolicyKind::Lineage(LeafOrder::Tick), "lineage-tick"),
+                LineageEviction::Fifo => (PolicyKind::Lineage(LeafOrder::Fifo), "lineage-fifo"),
+            },
+        };
+        Order {
+            policy: kind.build(block_count),
+            is_leaf_first: kind.is_leaf_first(),
+            name,
+        }
+    }
+}
+
 /// Builds a [`BlockManager`].
 ///
 /// ```
@@ -139,7 +181,7 @@ pub struct BlockManagerConfigBuilder<T: BlockMetadata> {
     block_count: Option<usize>,
     block_size: usize,
     registry: Option<BlockRegistry>,
-    backend: InactiveBackendConfig,
+    backend: Backend,
     duplication_policy: BlockDuplicationPolicy,
     #[cfg(feature = "metrics")]
     aggregator: Option<MetricsAggregator>,
@@ -153,9 +195,9 @@ impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
             block_count: None,
             block_size: DEFAULT_BLOCK_SIZE,
             registry: None,
-            backend: InactiveBackendConfig::Lineage {
+            backend: Backend::Provided(InactiveBackendConfig::Lineage {
                 eviction: LineageEviction::default(),
-            },
+            }),
             duplication_policy: BlockDuplicationPolicy::Allow,
             #[cfg(feature = "metrics")]
             aggregator: None,
@@ -210,16 +252,16 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts the least recently released block first.
     pub fn with_lru_backend(mut self) -> Self {
-        self.backend = InactiveBackendConfig::Lru;
+        self.backend = Backend::Provided(InactiveBackendConfig::Lru);
         self
     }
 
     /// Evicts by frequency level, with thresholds 3, 8 and 15. Needs a registry
     /// with a frequency tracker.
     pub fn with_multi_lru_backend(mut self) -> Self {
-        self.backend = InactiveBackendConfig::MultiLru {
+        self.backend = Backend::Provided(InactiveBackendConfig::MultiLru {
             frequency_thresholds: [3, 8, 15],
-        };
+        });
         self
     }
 
@@ -249,15 +291,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             cold_to_warm >= 1,
             "cold_to_warm threshold must be >= 1 to distinguish from zero-access blocks"
         );
-        self.backend = InactiveBackendConfig::MultiLru {
+        self.backend = Backend::Provided(InactiveBackendConfig::MultiLru {
             frequency_thresholds: [cold_to_warm, warm_to_hot, hot_to_very_hot],
-        };
+        });
         self
     }
 
     /// Evicts the first released block first.
     pub fn with_hashmap_backend(mut self) -> Self {
-        self.backend = InactiveBackendConfig::HashMap;
+        self.backend = Backend::Provided(InactiveBackendConfig::HashMap);
         self
     }
 
@@ -268,7 +310,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts leaves of the lineage first, in the given order.
     pub fn with_lineage_backend_eviction(mut self, eviction: LineageEviction) -> Self {
-        self.backend = InactiveBackendConfig::Lineage { eviction };
+        self.backend = Backend::Provided(InactiveBackendConfig::Lineage { eviction });
+        self
+    }
+
+    /// Evicts in the order of your own policy.
+    pub fn with_eviction_policy(mut self, policy: impl EvictionPolicy + 'static) -> Self {
+        self.backend = Backend::Custom(Box::new(policy));
         self
     }
 
@@ -311,32 +359,29 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
                 "block_count must be at most {MAX_BLOCKS}, got {block_count}"
             )));
         }
-        let (policy, thresholds) = match self.backend {
-            InactiveBackendConfig::HashMap | InactiveBackendConfig::Lru => (PolicyKind::Lru, None),
-            InactiveBackendConfig::MultiLru {
+        let thresholds = match &self.backend {
+            Backend::Provided(InactiveBackendConfig::MultiLru {
                 frequency_thresholds,
-            } => {
-                if !registry.has_frequency_tracking() {
-                    return Err(invalid(
-                        "MultiLRU backend requires a registry with frequency tracking".into(),
-                    ));
-                }
-                (PolicyKind::MultiLru, Some(frequency_thresholds))
-            }
-            InactiveBackendConfig::Lineage { eviction } => {
-                let order = match eviction {
-                    LineageEviction::Tick => LeafOrder::Tick,
-                    LineageEviction::Fifo => LeafOrder::Fifo,
-                };
-                (PolicyKind::Lineage(order), None)
-            }
+            }) => Some(*frequency_thresholds),
+            _ => None,
         };
+        if thresholds.is_some() && !registry.has_frequency_tracking() {
+            return Err(invalid(
+                "MultiLRU backend requires a registry with frequency tracking".into(),
+            ));
+        }
+        let Order {
+            policy,
+            is_leaf_first,
+            name,
+        } = self.backend.order(block_count);
 
         let metrics = Arc::new(BlockPoolMetrics::new(short_type_name::<T>()));
         let store = Store::new(Config {
             block_count: block_count as u32,
             block_size: self.block_size,
             policy,
+            is_leaf_first,
             thresholds,
             reset_on_release: self.reset_on_release,
             registry: Arc::clone(registry.core()),
@@ -346,7 +391,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         tracing::info!(
             block_count,
             block_size = self.block_size,
-            ?policy,
+            policy = name,
             "built block manager"
         );
         #[cfg(feature = "metrics")]

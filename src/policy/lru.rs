@@ -16,7 +16,7 @@
 //!
 //! Both evict in order of last release.
 
-use super::EvictionPolicy;
+use super::SlotPolicy;
 use super::ring::ReleaseRing;
 use crate::SequenceHash;
 
@@ -33,7 +33,7 @@ impl Lru {
     }
 }
 
-impl EvictionPolicy for Lru {
+impl SlotPolicy for Lru {
     fn insert(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
         self.order.push(slot);
     }

@@ -15,6 +15,7 @@
 //! size of an `Option<u32>`, which for arrays as long as the store is the
 //! difference between one cache line touched and two.
 
+mod custom;
 mod lineage;
 mod list;
 mod lru;
@@ -23,6 +24,7 @@ mod ring;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use custom::Custom;
 pub(crate) use lineage::{Keys, Lineage};
 pub(crate) use lru::Lru;
 pub(crate) use multi_lru::{MultiLru, level};
@@ -37,7 +39,7 @@ const NIL: u32 = u32::MAX;
 /// Slots are numbered `0..block_count`. A slot is *listed* from the call of
 /// [`insert`](Self::insert) that names it until [`remove`](Self::remove) or
 /// [`pop`](Self::pop) takes it out.
-pub(crate) trait EvictionPolicy: Send {
+pub(crate) trait SlotPolicy: Send {
     /// Lists `slot`, which holds `hash`, as the block released last.
     ///
     /// A slot that is listed already is taken out first, so that its position
@@ -114,8 +116,13 @@ pub(crate) enum LeafOrder {
 }
 
 impl PolicyKind {
+    /// Whether no block goes before its inactive children.
+    pub(crate) fn is_leaf_first(self) -> bool {
+        matches!(self, Self::Lineage(_))
+    }
+
     /// Builds the policy for slots `0..block_count`.
-    pub(crate) fn build(self, block_count: usize) -> Box<dyn EvictionPolicy> {
+    pub(crate) fn build(self, block_count: usize) -> Box<dyn SlotPolicy> {
         match self {
             Self::Lru => Box::new(Lru::new(block_count)),
             Self::MultiLru => Box::new(MultiLru::new(block_count)),

@@ -9,7 +9,7 @@
 //! listed: a block that was matched often and then never again keeps its rank
 //! until it is evicted.
 
-use super::EvictionPolicy;
+use super::SlotPolicy;
 use super::list::Lists;
 use crate::SequenceHash;
 
@@ -38,7 +38,7 @@ impl MultiLru {
     }
 }
 
-impl EvictionPolicy for MultiLru {
+impl SlotPolicy for MultiLru {
     fn insert(&mut self, slot: u32, _hash: SequenceHash, level: u8) {
         self.levels.unlink(slot);
         self.levels.push_back(u32::from(level), slot);

@@ -1,6 +1,6 @@
 //! What tests of code that uses this crate need again and again: managers with
-//! sensible settings, token blocks, metadata types, and a frequency tracker that
-//! counts how it is used.
+//! sensible settings, token blocks, metadata types, a frequency tracker that counts
+//! how it is used, and a checker for eviction policies.
 //!
 //! ```
 //! use kvbm_lockfree::KvbmSequenceHashProvider;
@@ -14,12 +14,14 @@
 //! ```
 
 pub mod config;
+mod eviction;
 mod managers;
 mod metadata;
 mod metered_tracker;
 mod sequences;
 mod token_blocks;
 
+pub use eviction::{EvictionPolicyFault, check_eviction_policy};
 pub use managers::{
     create_test_manager, create_test_manager_metered, create_test_manager_with_backend,
     create_test_manager_with_block_size, create_test_manager_with_default_reset_on_release,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::SequenceHash;
-use crate::policy::EvictionPolicy;
+use crate::policy::SlotPolicy;
 
 use super::super::plane::{Plane, vacate_inactive};
 use super::super::released::ReleasedStack;
@@ -25,7 +25,7 @@ struct Glass {
     traceless: Option<bool>,
 }
 
-impl EvictionPolicy for Glass {
+impl SlotPolicy for Glass {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _: u8) {
         self.listed.lock().unwrap().insert(slot, hash);
     }

@@ -4,7 +4,7 @@
 //! residents, children and leaves. O(nodes + slots), and it allocates.
 
 use super::{Leaves, Lineage, NIL};
-use crate::policy::{EvictionPolicy, ensure};
+use crate::policy::{SlotPolicy, ensure};
 
 impl<L: Leaves> Lineage<L> {
     pub(super) fn check_graph(&self) -> Result<(), String> {

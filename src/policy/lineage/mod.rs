@@ -63,7 +63,7 @@ pub(super) use fifo::FifoLeaves;
 pub(crate) use key::Keys;
 pub(super) use tick::TickLeaves;
 
-use super::{EvictionPolicy, NIL};
+use super::{NIL, SlotPolicy};
 use crate::SequenceHash;
 use nodes::{Node, Nodes};
 
@@ -273,7 +273,7 @@ impl<L: Leaves> Lineage<L> {
     }
 }
 
-impl<L: Leaves> EvictionPolicy for Lineage<L> {
+impl<L: Leaves> SlotPolicy for Lineage<L> {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _level: u8) {
         let before = self.residents[slot as usize];
         if before.next != NIL {

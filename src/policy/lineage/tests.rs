@@ -4,7 +4,7 @@ use super::model::Model;
 use super::{FifoLeaves, Leaves, Lineage, TickLeaves};
 use crate::SequenceHash;
 use crate::policy::testing::{Random, raw_hash};
-use crate::policy::{EvictionPolicy, LeafOrder};
+use crate::policy::{LeafOrder, SlotPolicy};
 
 fn hash(current: u64, parent: u64, position: u64) -> SequenceHash {
     SequenceHash::new(current, Some(parent), position)

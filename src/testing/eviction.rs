@@ -1,0 +1,173 @@
+//! A checker for eviction policies.
+
+use crate::SequenceHash;
+use crate::eviction::{EvictionPolicy, InactiveBlock};
+use crate::policy::Keys;
+
+/// Blocks of the checker's pool.
+const BLOCKS: usize = 64;
+
+/// Blocks that are children of one another.
+const CHAIN: u64 = 8;
+
+/// What an eviction policy did that it must not do, and at which step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("step {step}: {fault}")]
+pub struct EvictionPolicyFault {
+    /// The number of the call that showed it, from 0.
+    pub step: usize,
+    /// What it was.
+    pub fault: String,
+}
+
+/// Runs a new policy through `steps` generated releases, matches and evictions, and then
+/// evicts everything that is left. `seed` decides which.
+///
+/// ```
+/// use std::collections::VecDeque;
+///
+/// use kvbm_lockfree::BlockId;
+/// use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
+/// use kvbm_lockfree::testing::check_eviction_policy;
+///
+/// #[derive(Default)]
+/// struct Fifo(VecDeque<BlockId>);
+///
+/// impl EvictionPolicy for Fifo {
+///     fn insert(&mut self, block: InactiveBlock) {
+///         self.0.push_back(block.block_id);
+///     }
+///
+///     fn remove(&mut self, block_id: BlockId) {
+///         self.0.retain(|&other| other != block_id);
+///     }
+///
+///     fn pop(&mut self) -> Option<BlockId> {
+///         self.0.pop_front()
+///     }
+/// }
+///
+/// check_eviction_policy(Fifo::default(), 1, 10_000)?;
+///
+/// /// Forgets to take a block out that has come into use again.
+/// #[derive(Default)]
+/// struct Forgetful(Fifo);
+///
+/// impl EvictionPolicy for Forgetful {
+///     fn insert(&mut self, block: InactiveBlock) {
+///         self.0.insert(block);
+///     }
+///
+///     fn remove(&mut self, _block_id: BlockId) {}
+///
+///     fn pop(&mut self) -> Option<BlockId> {
+///         self.0.pop()
+///     }
+/// }
+///
+/// let fault = check_eviction_policy(Forgetful::default(), 1, 10_000).unwrap_err();
+/// assert!(fault.to_string().contains("not in the order"));
+/// # Ok::<(), kvbm_lockfree::testing::EvictionPolicyFault>(())
+/// ```
+///
+/// # Errors
+///
+/// If a victim is not in the order, if there is none while blocks are in the order, and,
+/// where the policy says that it is [leaf-first](EvictionPolicy::is_leaf_first), if a
+/// victim has a child in the order.
+///
+/// # Panics
+///
+/// If the policy does.
+pub fn check_eviction_policy(
+    mut policy: impl EvictionPolicy,
+    seed: u64,
+    steps: usize,
+) -> Result<(), EvictionPolicyFault> {
+    let mut random = seed | 1;
+    let mut below = |bound: usize| {
+        // Xorshift.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 16) as usize % bound
+    };
+    let mut pool = Pool::default();
+    for step in 0..steps {
+        let block_id = below(BLOCKS);
+        match below(5) {
+            0..3 if pool.listed[block_id].is_none() => {
+                let block = InactiveBlock {
+                    block_id,
+                    seq_hash: content(below(BLOCKS) as u64),
+                };
+                pool.list(block);
+                policy.insert(block);
+            }
+            0..3 => {
+                pool.listed[block_id] = None;
+                policy.remove(block_id);
+            }
+            _ => {
+                pool.evict(&mut policy, step)?;
+            }
+        }
+    }
+    let mut step = steps;
+    while pool.evict(&mut policy, step)? {
+        step += 1;
+    }
+    Ok(())
+}
+
+/// A hash: of the nth block of some chain.
+fn content(n: u64) -> SequenceHash {
+    let position = n % CHAIN;
+    let own = |n: u64| 1 + n;
+    SequenceHash::new(own(n), (position > 0).then(|| own(n - 1)), position)
+}
+
+/// What is in the order.
+struct Pool {
+    listed: [Option<SequenceHash>; BLOCKS],
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            listed: [None; BLOCKS],
+        }
+    }
+}
+
+impl Pool {
+    fn list(&mut self, block: InactiveBlock) {
+        self.listed[block.block_id] = Some(block.seq_hash);
+    }
+
+    /// Returns whether there was a victim.
+    fn evict(
+        &mut self,
+        policy: &mut impl EvictionPolicy,
+        step: usize,
+    ) -> Result<bool, EvictionPolicyFault> {
+        let fault = |fault: String| Err(EvictionPolicyFault { step, fault });
+        let Some(victim) = policy.pop() else {
+            return match self.listed.iter().flatten().count() {
+                0 => Ok(false),
+                count => fault(format!("no victim, with {count} blocks in the order")),
+            };
+        };
+        let Some(hash) = self.listed.get_mut(victim).and_then(Option::take) else {
+            return fault(format!("the victim, block {victim}, is not in the order"));
+        };
+        let own = Keys::of(hash, victim as u32).own;
+        let child = |other: &&SequenceHash| Keys::of(**other, 0).parent() == Some(own);
+        match self.listed.iter().flatten().find(child) {
+            Some(other) if policy.is_leaf_first() => fault(format!(
+                "the victim, {hash:?}, has a child in the order, {other:?}"
+            )),
+            _ => Ok(true),
+        }
+    }
+}
