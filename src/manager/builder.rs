@@ -10,7 +10,7 @@ use crate::eviction::EvictionPolicy;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
-use crate::policy::{Custom, LeafOrder, PolicyKind, SlotPolicy};
+use crate::policy::{Custom, HALF_LIFE, LeafOrder, MAX_HALF_LIFE, PolicyKind, SlotPolicy};
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 
@@ -122,6 +122,7 @@ pub enum BlockManagerResetError {
 /// What decides about eviction.
 enum Backend {
     Provided(InactiveBackendConfig),
+    Lrfu { half_life: u32 },
     Custom(Box<dyn EvictionPolicy>),
 }
 
@@ -142,6 +143,7 @@ impl Backend {
                     name: "custom",
                 };
             }
+            Self::Lrfu { half_life } => (PolicyKind::Lrfu { half_life }, "lrfu"),
             Self::Provided(InactiveBackendConfig::HashMap) => (PolicyKind::Lru, "hashmap"),
             Self::Provided(InactiveBackendConfig::Lru) => (PolicyKind::Lru, "lru"),
             Self::Provided(InactiveBackendConfig::MultiLru { .. }) => {
@@ -314,6 +316,29 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
+    /// Evicts leaves of the lineage first, and of these the one whose content was
+    /// used least and longest ago: LRFU, after Lee and others (2001), with a half-life
+    /// of 24,576 releases of blocks. Uses of contents that have been evicted since
+    /// count too, so that what is used rarely but again and again is kept in a pool
+    /// that is far too small for everything in between.
+    ///
+    /// Needs no frequency tracker. Takes 34 bytes a block more than lineage, at most,
+    /// and 2 MiB for the history; an eviction, a release that is applied, and a match
+    /// take time logarithmic in the inactive blocks.
+    pub fn with_lrfu_backend(self) -> Self {
+        self.with_lrfu_backend_half_life(HALF_LIFE)
+    }
+
+    /// As [`with_lrfu_backend`](Self::with_lrfu_backend), with a half-life of so many
+    /// releases: from 1, which is almost least recently used first, to 2^24. The history
+    /// takes 64 to 128 bytes for each.
+    pub fn with_lrfu_backend_half_life(mut self, releases: u32) -> Self {
+        self.backend = Backend::Lrfu {
+            half_life: releases,
+        };
+        self
+    }
+
     /// Evicts in the order of your own policy.
     pub fn with_eviction_policy(mut self, policy: impl EvictionPolicy + 'static) -> Self {
         self.backend = Backend::Custom(Box::new(policy));
@@ -341,8 +366,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     ///
     /// # Errors
     ///
-    /// If the registry or the block count is missing, the block count is out of
-    /// range, or the multi-level policy is used without a frequency tracker.
+    /// If the registry or the block count is missing, the block count or the half-life
+    /// is out of range, or the multi-level policy is used without a frequency tracker.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
         let registry = self
@@ -369,6 +394,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             return Err(invalid(
                 "MultiLRU backend requires a registry with frequency tracking".into(),
             ));
+        }
+        if let Backend::Lrfu { half_life } = self.backend
+            && !(1..=MAX_HALF_LIFE).contains(&half_life)
+        {
+            return Err(invalid(format!(
+                "the half-life must be from 1 to {MAX_HALF_LIFE} releases, got {half_life}"
+            )));
         }
         let Order {
             policy,

@@ -25,7 +25,7 @@ mod ring;
 mod testing;
 
 pub(crate) use custom::Custom;
-pub(crate) use lineage::{Keys, Lineage};
+pub(crate) use lineage::{HALF_LIFE, Keys, Lineage, MAX_HALF_LIFE};
 pub(crate) use lru::Lru;
 pub(crate) use multi_lru::{MultiLru, level};
 
@@ -102,6 +102,11 @@ pub(crate) enum PolicyKind {
     MultiLru,
     /// Blocks without inactive descendants first.
     Lineage(LeafOrder),
+    /// Blocks without inactive descendants first, by the worth of their uses.
+    Lrfu {
+        /// In releases.
+        half_life: u32,
+    },
 }
 
 /// The order among the leaves of a [`Lineage`].
@@ -118,7 +123,7 @@ pub(crate) enum LeafOrder {
 impl PolicyKind {
     /// Whether no block goes before its inactive children.
     pub(crate) fn is_leaf_first(self) -> bool {
-        matches!(self, Self::Lineage(_))
+        matches!(self, Self::Lineage(_) | Self::Lrfu { .. })
     }
 
     /// Builds the policy for slots `0..block_count`.
@@ -131,6 +136,10 @@ impl PolicyKind {
             }
             Self::Lineage(LeafOrder::Fifo) => {
                 Box::new(Lineage::<lineage::FifoLeaves>::new(block_count))
+            }
+            Self::Lrfu { half_life } => {
+                let leaves = lineage::LrfuLeaves::with_half_life(block_count, half_life);
+                Box::new(Lineage::with_leaves(block_count, leaves))
             }
         }
     }

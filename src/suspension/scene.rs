@@ -37,7 +37,7 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn is_lineage(&self) -> bool {
-        matches!(self.policy, PolicyKind::Lineage(_))
+        self.policy.is_leaf_first()
     }
 
     /// Whether victims are taken ahead of need.
@@ -75,6 +75,7 @@ impl World {
             .registry(registry.clone());
         let manager = match setting.policy {
             PolicyKind::Lineage(_) => builder.with_lineage_backend(),
+            PolicyKind::Lrfu { half_life } => builder.with_lrfu_backend_half_life(half_life),
             PolicyKind::MultiLru => builder.with_multi_lru_backend(),
             PolicyKind::Lru => builder.with_lru_backend(),
         }

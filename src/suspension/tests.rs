@@ -90,6 +90,11 @@ fn by_lineage() {
 }
 
 #[test]
+fn by_worth() {
+    play_all(PolicyKind::Lrfu { half_life: 64 });
+}
+
+#[test]
 fn every_step_has_a_scene() {
     let mut has_scene = [false; Step::COUNT];
     for scene in SCENES {

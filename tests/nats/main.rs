@@ -280,7 +280,9 @@ fn a_full_queue_refuses() {
             matches!(refused, NatsError::Full { capacity: 4 }),
             "{refused}"
         );
-        assert_eq!((bus.waiting(), bus.lost()), (4, 1));
+        assert_eq!(bus.lost(), 1);
+        // One more may be in the courier's hand.
+        assert!((3..=4).contains(&bus.waiting()), "{} wait", bus.waiting());
         server.restart();
         bus.flush().await.unwrap();
         bus.publish(SUBJECT, Bytes::from_static(b"x")).unwrap();

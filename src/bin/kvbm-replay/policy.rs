@@ -30,6 +30,8 @@ pub enum Policy {
     LineageTick,
     /// Leaves of the lineage tree first, in the order they became leaves.
     LineageFifo,
+    /// Leaves of the lineage tree first, the least used and longest unused first.
+    Lrfu,
 }
 
 impl Policy {
@@ -57,6 +59,7 @@ impl Policy {
             Self::MultiLru => builder.with_multi_lru_backend(),
             Self::LineageTick => builder.with_lineage_backend_eviction(LineageEviction::Tick),
             Self::LineageFifo => builder.with_lineage_backend_eviction(LineageEviction::Fifo),
+            Self::Lrfu => builder.with_lrfu_backend(),
         }
         .build()
     }
@@ -69,6 +72,7 @@ impl Policy {
             Self::MultiLru => "multi-lru",
             Self::LineageTick => "lineage-tick",
             Self::LineageFifo => "lineage-fifo",
+            Self::Lrfu => "lrfu",
         }
     }
 }

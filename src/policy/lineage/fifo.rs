@@ -6,6 +6,7 @@
 //! after another.
 
 use super::Leaves;
+use crate::SequenceHash;
 use crate::policy::list::Lists;
 
 pub(crate) struct FifoLeaves {
@@ -22,7 +23,7 @@ impl Leaves for FifoLeaves {
     }
 
     #[inline]
-    fn list(&mut self, slot: u32, leaf: bool) {
+    fn list(&mut self, slot: u32, _hash: SequenceHash, leaf: bool) {
         if leaf {
             self.order.push_back(0, slot);
         }
@@ -61,12 +62,13 @@ impl Leaves for FifoLeaves {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::testing::any_hash;
 
     #[test]
     fn a_leaf_again_goes_to_the_end() {
         let mut leaves = FifoLeaves::new(3);
         for slot in 0..3 {
-            leaves.list(slot, true);
+            leaves.list(slot, any_hash(), true);
         }
         leaves.demote(0);
         leaves.add(0);

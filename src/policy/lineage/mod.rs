@@ -51,7 +51,10 @@
 mod bitmap;
 mod check;
 mod fifo;
+mod heap;
+mod history;
 mod key;
+mod lrfu;
 #[cfg(test)]
 mod model;
 mod nodes;
@@ -61,6 +64,7 @@ mod tick;
 
 pub(super) use fifo::FifoLeaves;
 pub(crate) use key::Keys;
+pub(crate) use lrfu::{HALF_LIFE, LrfuLeaves, MAX_HALF_LIFE};
 pub(super) use tick::TickLeaves;
 
 use super::{NIL, SlotPolicy};
@@ -74,9 +78,12 @@ use nodes::{Node, Nodes};
 pub(crate) trait Leaves: Send {
     /// Whether the order is the same whenever a block became a leaf.
     const COMMUTES: bool;
+    /// Whether listing a slot and taking it out again changes nothing.
+    const IS_TRACELESS: bool = Self::COMMUTES;
+
     fn new(block_count: usize) -> Self;
-    /// `slot` was listed, as a leaf or not.
-    fn list(&mut self, slot: u32, leaf: bool);
+    /// `slot`, which holds `hash`, was listed, as a leaf or not.
+    fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool);
     /// `slot`, a leaf or not, was taken out.
     fn unlist(&mut self, slot: u32);
     /// The listed `slot` is a leaf again.
@@ -118,6 +125,10 @@ pub(crate) struct Lineage<L> {
 
 impl<L: Leaves> Lineage<L> {
     pub(crate) fn new(block_count: usize) -> Self {
+        Self::with_leaves(block_count, L::new(block_count))
+    }
+
+    pub(crate) fn with_leaves(block_count: usize, leaves: L) -> Self {
         let unlisted = Resident {
             node: NIL,
             parent: NIL,
@@ -127,7 +138,7 @@ impl<L: Leaves> Lineage<L> {
         Self {
             residents: vec![unlisted; block_count].into_boxed_slice(),
             nodes: Nodes::new(2 * block_count),
-            leaves: L::new(block_count),
+            leaves,
             recent: NIL,
             recent_parent: NIL,
         }
@@ -293,7 +304,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         // the new leaf: the newest leaf until then, in a chain that is released from
         // its root.
         let parent = self.link_parent(keys.parent(), inherited);
-        self.leaves.list(slot, leaf);
+        self.leaves.list(slot, hash, leaf);
 
         self.residents[slot as usize] = Resident {
             node,
@@ -346,7 +357,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
     /// by a child would leave it with a link.
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
         let resident = &self.residents[slot as usize];
-        if !L::COMMUTES || resident.next != NIL {
+        if !L::IS_TRACELESS || resident.next != NIL {
             return false;
         }
         let keys = Keys::of(hash, slot);

@@ -81,6 +81,11 @@ impl Model {
         Some(victim)
     }
 
+    /// The blocks that can be evicted.
+    pub(super) fn leaves(&self) -> &[u32] {
+        &self.leaves
+    }
+
     pub(super) fn contains(&self, slot: u32) -> bool {
         self.blocks.contains_key(&slot)
     }

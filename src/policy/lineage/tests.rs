@@ -1,7 +1,8 @@
 //! The graph by example, and against the model.
 
+use super::history::History;
 use super::model::Model;
-use super::{FifoLeaves, Leaves, Lineage, TickLeaves};
+use super::{FifoLeaves, Leaves, Lineage, LrfuLeaves, TickLeaves};
 use crate::SequenceHash;
 use crate::policy::testing::{Random, raw_hash};
 use crate::policy::{LeafOrder, SlotPolicy};
@@ -312,6 +313,43 @@ fn agrees_with_the_model() {
         for (twins, first_position) in [(false, 0), (true, 0), (true, 252), (true, 65_532)] {
             compare::<TickLeaves>(LeafOrder::Tick, seed, twins, first_position);
             compare::<FifoLeaves>(LeafOrder::Fifo, seed, twins, first_position);
+        }
+    }
+}
+
+/// Which blocks are leaves is the model's affair; which of them goes, the places'.
+#[test]
+fn the_leaf_of_least_worth_goes() {
+    const HALF_LIFE: u32 = 30;
+    for seed in 0..20 {
+        let slots = 4 + seed % 20;
+        let mut random = Random::new(seed);
+        let leaves = LrfuLeaves::with_half_life(slots as usize, HALF_LIFE);
+        let mut lineage = Checked(Lineage::with_leaves(slots as usize, leaves));
+        let mut model = Model::new(LeafOrder::Tick);
+        let mut history = History::new(HALF_LIFE);
+        let mut places = vec![0.0; slots as usize];
+        for _ in 0..1_200 {
+            let slot = random.below(slots) as u32;
+            match random.below(8) {
+                0..=3 => {
+                    let hash = relative(&mut random, true, 0);
+                    places[slot as usize] = history.count(hash);
+                    model.insert(slot, hash);
+                    lineage.insert(slot, hash);
+                }
+                4..=5 => {
+                    model.remove(slot);
+                    lineage.remove(slot);
+                }
+                _ => {
+                    let place = |slot: &u32| places[*slot as usize];
+                    let victim = (model.leaves().iter().copied())
+                        .min_by(|a, b| place(a).total_cmp(&place(b)));
+                    assert_eq!(lineage.pop(), victim);
+                    victim.into_iter().for_each(|victim| model.remove(victim));
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@
 
 use super::Leaves;
 use super::bitmap::Bitmap;
+use crate::SequenceHash;
 use crate::policy::ring::ReleaseRing;
 use crate::policy::{NIL, ensure};
 
@@ -84,7 +85,7 @@ impl Leaves for TickLeaves {
     }
 
     #[inline(always)]
-    fn list(&mut self, slot: u32, leaf: bool) {
+    fn list(&mut self, slot: u32, _hash: SequenceHash, leaf: bool) {
         let (marked, low) = (&mut self.marked, &mut self.low);
         let places = self.order.capacity() as u32 - 1;
         let squeezed = self.order.push_and_move(slot, |from, to| {
@@ -168,19 +169,20 @@ impl Leaves for TickLeaves {
 mod tests {
     use super::*;
     use crate::policy::testing::Random;
+    use crate::policy::testing::any_hash;
 
     #[test]
     fn a_leaf_again_has_its_old_place() {
         let mut leaves = TickLeaves::new(3);
         for slot in 0..3 {
-            leaves.list(slot, true);
+            leaves.list(slot, any_hash(), true);
         }
         leaves.demote(0);
         assert_eq!(leaves.first(), Some(1));
         leaves.add(0);
         assert_eq!(leaves.first(), Some(0));
         leaves.unlist(0);
-        leaves.list(0, true);
+        leaves.list(0, any_hash(), true);
         assert_eq!(leaves.first(), Some(1));
         assert_eq!(leaves.check(), Ok(3));
     }
@@ -190,7 +192,7 @@ mod tests {
         let mut leaves = TickLeaves::new(3);
         for round in 0..200 {
             for slot in 0..3 {
-                leaves.list(slot, true);
+                leaves.list(slot, any_hash(), true);
             }
             for slot in 0..3 {
                 assert_eq!(leaves.first(), Some(slot), "round {round}");
@@ -198,7 +200,7 @@ mod tests {
                 leaves.unlist(slot);
             }
             for _ in 0..round {
-                leaves.list(1, true);
+                leaves.list(1, any_hash(), true);
                 leaves.unlist(1);
                 assert_eq!(leaves.first(), None);
             }
@@ -222,7 +224,7 @@ mod tests {
                     leaves.unlist(slot);
                 }
                 if keep {
-                    leaves.list(slot, false);
+                    leaves.list(slot, any_hash(), false);
                     model.push((slot, false));
                 }
                 if !model.is_empty() {

@@ -1,0 +1,161 @@
+//! A binary heap over slots, which knows where each slot is in it.
+//!
+//! All memory is reserved when it is built. Every operation but
+//! [`check`](SlotHeap::check) is O(log n) at most.
+
+use crate::policy::{NIL, ensure};
+
+/// Slots by their keys, the smallest first; of equal keys, the smallest slot.
+pub(super) struct SlotHeap {
+    heap: Vec<u32>,
+    /// Where in the heap each slot is; `NIL` if it is not there.
+    places: Box<[u32]>,
+    keys: Box<[f64]>,
+}
+
+impl SlotHeap {
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            heap: Vec::with_capacity(slots),
+            places: vec![NIL; slots].into_boxed_slice(),
+            keys: vec![0.0; slots].into_boxed_slice(),
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<u32> {
+        self.heap.first().copied()
+    }
+
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.places[slot as usize] != NIL
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Sets the key of a slot that is not in the heap.
+    pub(super) fn set_key(&mut self, slot: u32, key: f64) {
+        debug_assert!(!self.contains(slot), "slot {slot}");
+        self.keys[slot as usize] = key;
+    }
+
+    /// Adds a slot that is not in the heap, with the key set last.
+    pub(super) fn push(&mut self, slot: u32) {
+        debug_assert!(!self.contains(slot), "slot {slot}");
+        self.heap.push(slot);
+        self.rise(self.heap.len() - 1);
+    }
+
+    /// Takes a slot out; does nothing if it is not there.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let place = std::mem::replace(&mut self.places[slot as usize], NIL);
+        if place == NIL {
+            return;
+        }
+        self.heap.swap_remove(place as usize);
+        if (place as usize) < self.heap.len() {
+            // What has come in its place may be smaller than what is above, or larger
+            // than what is below.
+            let place = self.rise(place as usize);
+            self.sink(place);
+        }
+    }
+
+    fn is_before(&self, a: u32, b: u32) -> bool {
+        let key = |slot: u32| self.keys[slot as usize];
+        match key(a).total_cmp(&key(b)) {
+            std::cmp::Ordering::Equal => a < b,
+            order => order.is_lt(),
+        }
+    }
+
+    /// Moves the slot at `place` up to where it belongs. Returns where that is.
+    fn rise(&mut self, mut place: usize) -> usize {
+        let slot = self.heap[place];
+        while place > 0 {
+            let above = (place - 1) / 2;
+            if !self.is_before(slot, self.heap[above]) {
+                break;
+            }
+            self.put(place, self.heap[above]);
+            place = above;
+        }
+        self.put(place, slot);
+        place
+    }
+
+    /// Moves the slot at `place` down to where it belongs.
+    fn sink(&mut self, mut place: usize) {
+        let slot = self.heap[place];
+        loop {
+            let left = 2 * place + 1;
+            let Some(&first) = self.heap.get(left) else {
+                break;
+            };
+            let (below, at) = match self.heap.get(left + 1) {
+                Some(&second) if self.is_before(second, first) => (second, left + 1),
+                _ => (first, left),
+            };
+            if !self.is_before(below, slot) {
+                break;
+            }
+            self.put(place, below);
+            place = at;
+        }
+        self.put(place, slot);
+    }
+
+    fn put(&mut self, place: usize, slot: u32) {
+        self.heap[place] = slot;
+        self.places[slot as usize] = place as u32;
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (place, &slot) in self.heap.iter().enumerate() {
+            let noted = self.places[slot as usize];
+            ensure(noted == place as u32, || {
+                format!("slot {slot} is at {place} of the heap, its note says {noted}")
+            })?;
+            let above = self.heap[place.saturating_sub(1) / 2];
+            ensure(!self.is_before(slot, above), || {
+                format!("slot {slot} is below {above}, which comes later")
+            })?;
+        }
+        let noted = self.places.iter().filter(|&&place| place != NIL).count();
+        ensure(noted == self.heap.len(), || {
+            format!("{} slots in the heap, {noted} noted", self.heap.len())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::Random;
+
+    #[test]
+    fn agrees_with_a_sorted_list() {
+        const SLOTS: u64 = 40;
+        let mut random = Random::new(5);
+        let mut heap = SlotHeap::new(SLOTS as usize);
+        let mut sorted: Vec<(u64, u32)> = Vec::new();
+        for _ in 0..20_000 {
+            let slot = random.below(SLOTS) as u32;
+            if heap.contains(slot) {
+                heap.remove(slot);
+                sorted.retain(|&(_, other)| other != slot);
+            } else {
+                let key = random.below(20);
+                heap.set_key(slot, key as f64);
+                heap.push(slot);
+                sorted.push((key, slot));
+            }
+            heap.remove((slot + 1) % SLOTS as u32);
+            sorted.retain(|&(_, other)| other != (slot + 1) % SLOTS as u32);
+            heap.check().unwrap();
+            assert_eq!(heap.first(), sorted.iter().min().map(|&(_, slot)| slot));
+            assert_eq!(heap.len(), sorted.len());
+        }
+    }
+}
