@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        assert_eq!(synthetic.policies().len(), 5);
+        assert_eq!(synthetic.policies().len(), 6);
         assert_eq!(synthetic.pools(), None);
         assert_eq!(synthetic.block_size(), 16);
         assert_eq!((synthetic.threads, synthetic.in_flight), (1, 16));
