@@ -322,9 +322,9 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// count too, so that what is used rarely but again and again is kept in a pool
     /// that is far too small for everything in between.
     ///
-    /// Needs no frequency tracker. Takes 34 bytes a block more than lineage, at most,
-    /// and 2 MiB for the history; an eviction, a release that is applied, and a match
-    /// take time logarithmic in the inactive blocks.
+    /// Needs no frequency tracker. Takes about as much memory a block as lineage, and
+    /// 2 MiB for the history; applying a release or a match to the order, and finding a
+    /// victim, take time logarithmic in the inactive blocks.
     pub fn with_lrfu_backend(self) -> Self {
         self.with_lrfu_backend_half_life(HALF_LIFE)
     }
