@@ -75,7 +75,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("reset_pool.empty", "reset_inactive_pool of 4,096 free blocks (here: a sweep)", 4_096, Some(24.6), None),
     operation("refused.lru", "an allocation refused; a call", 1_000, Some(129.0), None),
     operation("grow_registry.from_empty", "register 32,768 hashes without blocks in an empty registry", 32_768, Some(649.0), None),
-    operation("build_manager.lru", "build a manager of 4,096 blocks, LRU", 4_096, Some(42.1), None),
+    operation("build_manager.lru", "build a manager of 4,096 blocks, LRU", 4_096, Some(45.7), None),
     operation("build_manager.lineage_tick", "build a manager of 4,096 blocks, lineage by tick", 4_096, Some(56.0), None),
     operation("snapshot.lru", "metrics snapshot of a pool of 4,096; a call", 10, Some(60624.0), None),
     operation("halve_counters.tracker", "halve the counters of a tracker for 4,096 hashes; a halving", 16, Some(16734.0), None),
