@@ -278,13 +278,26 @@ impl Store {
         }
     }
 
+    /// Whether a hash is registered here.
+    #[inline]
+    pub(super) fn finds(&self, key: Key) -> bool {
+        // Nobody is going to exchange the word that was seen, so it is for this to
+        // see that the hash is that of the same tenancy.
+        while let Some((slot, seen)) = self.index.find(&self.slots, key) {
+            if slot.is_tenancy(seen) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sets the flag of each hash that is registered here.
     pub(super) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
         for window in hashes.chunks_mut(WINDOW) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
             let keys = self.keys(window, |&(hash, _)| hash, &mut keys);
             for ((_, is_registered), &key) in window.iter_mut().zip(keys) {
-                *is_registered |= self.index.find(&self.slots, key).is_some();
+                *is_registered |= self.finds(key);
             }
         }
     }

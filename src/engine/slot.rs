@@ -128,7 +128,7 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         Key {
             hash: self.hash(),
             keyed: self.keyed.load(Ordering::Relaxed),

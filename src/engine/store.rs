@@ -210,7 +210,7 @@ fn shard_count(block_count: usize) -> usize {
 
 impl Tier for Store {
     fn holds(&self, key: Key) -> bool {
-        self.index.find(&self.slots, key).is_some()
+        self.finds(key)
     }
 
     fn mark_held(&self, presence: &mut [(SequenceHash, bool)]) {

@@ -3,8 +3,8 @@
 //! The sleeper says that it is about to sleep and then looks once more for work;
 //! who leaves work leaves it and then looks for a sleeper. Between the two steps
 //! of each is a sequentially consistent fence, so that of two that meet at least
-//! one sees the other. Of several that see the sleeper the exchange lets one wake
-//! it.
+//! one sees the other. All that see the sleeper wake it, until it is awake: one that
+//! is suspended before it has done so leaves that to nobody else.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
@@ -20,13 +20,12 @@ impl Bell {
         }
     }
 
-    /// Whether there is a sleeper to be woken, by the caller. To be asked after
-    /// work has been left.
+    /// Whether there is a sleeper, which the caller is to wake. To be asked after work
+    /// has been left.
     pub(crate) fn ring(&self) -> bool {
         // Pairs with the fence in `doze`.
         fence(Ordering::SeqCst);
-        // Looked at first, so that no line is written while the sleeper is awake.
-        self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::Relaxed)
+        self.is_asleep()
     }
 
     /// Whether the sleeper may sleep until it is woken. For the sleeper, of which
@@ -40,6 +39,11 @@ impl Bell {
             self.wake();
         }
         may_sleep
+    }
+
+    /// Whether the sleeper sleeps, or is about to.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.is_asleep.load(Ordering::Relaxed)
     }
 
     /// The sleeper is awake.

@@ -104,14 +104,14 @@ impl Hub {
         loop {
             self.bell.wake();
             let mut desk = self.desk();
-            if desk.channel.is_none() {
-                return;
-            }
             fruitless = if self.read_at(&mut desk) {
                 0
             } else {
                 fruitless + 1
             };
+            if desk.channel.is_none() {
+                return;
+            }
             drop(desk);
             if fruitless >= LOOKS && self.bell.doze(|| !self.notes.is_empty()) {
                 thread::park();
@@ -154,6 +154,49 @@ impl Hub {
     fn wake_reader(&self) {
         if let Some(reader) = self.reader.get() {
             reader.unpark();
+        }
+    }
+}
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Far longer than anything takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn wait_until(done: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < LONG, "what is waited for does not come");
+            thread::sleep(REST);
+        }
+    }
+
+    #[test]
+    fn a_sleeping_reader_ends_with_the_last_emitter() {
+        let emitter = Emitter::new(16);
+        let hub = Arc::downgrade(&emitter.0);
+        wait_until(|| emitter.0.bell.is_asleep());
+        drop(emitter);
+        wait_until(|| hub.strong_count() == 0);
+    }
+
+    #[test]
+    fn a_sleeping_reader_is_woken() {
+        let emitter = Emitter::new(16);
+        let (mut channel, _hub) = emitter.subscribe();
+        let start = Instant::now();
+        for content in 0..3 {
+            wait_until(|| emitter.0.bell.is_asleep());
+            let note = KvCacheEvent::Create(crate::SequenceHash::new(content, None, 0));
+            emitter.leave(note.clone());
+            while !channel.try_recv().is_ok_and(|read| read == note) {
+                assert!(start.elapsed() < LONG, "nobody reads the note");
+                thread::sleep(REST);
+            }
         }
     }
 }

@@ -38,6 +38,8 @@ impl<T> Notes<T> {
     pub(crate) fn push(&self, value: T) {
         let mut before = self.newest.load(Ordering::Relaxed);
         let note = Box::into_raw(Box::new(Note { value, before }));
+        // For `take`.
+        note.expose_provenance();
         // Release: pairs with the acquire in `take`, for the note; those below
         // came with releases of their own, whose sequence this exchange goes on.
         while let Err(now) =
@@ -65,7 +67,9 @@ impl<T> Notes<T> {
             // the exchange has made them this thread's.
             let before = unsafe { ptr::replace(&raw mut (*newest).before, oldest) };
             oldest = newest;
-            newest = before;
+            // The link is the address that the head had at the push. The note there may
+            // be a later one than that which the pusher read it of.
+            newest = ptr::with_exposed_provenance_mut(before.addr());
         }
         Taken { next: oldest }
     }

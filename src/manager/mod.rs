@@ -155,10 +155,16 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let slot = block.into_slot();
         // SAFETY: the block is this store's, which lives as long as the manager.
         let slot = unsafe { slot.as_ref() };
+        let core = self.registry.core();
+        let held = if core.has_tiers() {
+            core.hold(slot.key())
+        } else {
+            None
+        };
         match self.store.register(slot, self.duplication_policy) {
             Registered::Primary(key) => {
                 let block = ImmutableBlock::new(slot);
-                self.registry.core().acquired(key, &*self.store);
+                core.acquired(key, &*self.store, held);
                 block
             }
             Registered::Duplicate => ImmutableBlock::new(slot),

@@ -428,3 +428,25 @@ fn the_manager_goes() {
         assert!(!registry.is_registered(hash(1)));
     });
 }
+
+/// Who has dropped the last handle to a hash looks for a block while one is evicted,
+/// named so, and given up: what was never registered keeps no entry.
+#[test]
+fn a_look_for_blocks_meets_a_block_that_is_only_staged() {
+    explore(|| {
+        let manager = pool(1, Order::Lru);
+        let core = manager.block_registry().core();
+        let bucket = |content| core.key(hash(content)).keyed & 1;
+        cache(&manager, hash(1));
+        let other = (2..).find(|&content| bucket(content) == bucket(1));
+        let other = hash(other.expect("every other one"));
+        let handle = manager.block_registry().register_sequence_hash(other);
+        let dropper = spawn(1, move || drop(handle));
+        let block = manager.allocate_one().expect("one is inactive");
+        drop(block.stage(other, 1).expect("of this size"));
+        dropper.join().unwrap();
+        assert!(core.audit().is_empty());
+        assert!(!manager.block_registry().is_registered(other));
+        assert_whole(&manager, 0);
+    });
+}

@@ -19,6 +19,12 @@
 //! if somebody has had a handle since the look at the handles: that handle may have
 //! been left to a block that the look for blocks came too early for.
 //!
+//! Tiers are looked at one after the other, so between two looks a block can come to
+//! the first and the last one go from the second. Where there are several, whoever
+//! registers a block of a hash that has an entry therefore holds that meanwhile, like
+//! a handle ([`Core::hold`]): a look that began before comes to nothing, and one that
+//! begins later sees the block.
+//!
 //! With an [`Observer`] blocks have entries too: who registers the first block of
 //! a hash makes sure of one, while it pins the block.
 
@@ -33,7 +39,7 @@ use crate::engine::index::Key;
 use crate::suspension::step;
 use crate::sync::canary;
 use crate::sync::epoch::{self, Guard};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
 use super::entry::{Entry, Lone};
@@ -77,6 +83,8 @@ pub(crate) struct Core {
     /// Entries ended and not freed.
     garbage: Arc<AtomicU64>,
     tiers: ArcSwap<Vec<Attached>>,
+    /// Whether there is, or was, more than one tier.
+    has_tiers: AtomicBool,
     tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -92,6 +100,7 @@ impl Core {
             entries: AtomicU64::new(0),
             garbage: Arc::new(AtomicU64::new(0)),
             tiers: ArcSwap::default(),
+            has_tiers: AtomicBool::new(false),
             tracker,
             observer,
         }
@@ -126,7 +135,7 @@ impl Core {
 
     /// Adds a tier. Tiers that are gone are left out on the occasion.
     pub(crate) fn attach(&self, type_id: TypeId, tier: Weak<dyn Tier>) {
-        self.tiers.rcu(|tiers| {
+        let before = self.tiers.rcu(|tiers| {
             let mut tiers: Vec<Attached> = tiers
                 .iter()
                 .filter(|attached| attached.tier.strong_count() > 0)
@@ -138,6 +147,10 @@ impl Core {
             });
             tiers
         });
+        if !before.is_empty() {
+            // Before the new tier has blocks.
+            self.has_tiers.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The tiers there are.
@@ -203,16 +216,46 @@ impl Core {
         len
     }
 
-    /// A tier has the first block of a hash. If the hash was not registered
-    /// before, it is an access, and the observer is told. The caller pins the
-    /// block.
+    /// Whether a registration is to [`hold`](Self::hold) its hash.
     #[inline]
-    pub(crate) fn acquired(self: &Arc<Self>, key: Key, tier: &dyn Tier) {
-        if self.tracker.is_some() && !self.is_registered_besides(key, tier) {
-            self.touch(key.hash);
+    pub(crate) fn has_tiers(&self) -> bool {
+        self.has_tiers.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the entry of a hash from being ended, if there is one: for a tier that
+    /// is about to register a block, until it has.
+    #[cold]
+    pub(crate) fn hold(self: &Arc<Self>, key: Key) -> Option<BlockRegistrationHandle> {
+        let guard = &epoch::pin();
+        let entry = self.find(key, guard).filter(|entry| entry.try_acquire())?;
+        Some(BlockRegistrationHandle::from_acquired(
+            entry,
+            Arc::clone(self),
+        ))
+    }
+
+    /// A tier has the first block of a hash, and has `held` it meanwhile if it was to.
+    /// If the hash was not registered before, it is an access, and the observer is
+    /// told. The caller pins the block.
+    #[inline]
+    pub(crate) fn acquired(
+        self: &Arc<Self>,
+        key: Key,
+        tier: &dyn Tier,
+        held: Option<BlockRegistrationHandle>,
+    ) {
+        if self.has_tiers() && held.is_none() {
+            // The entry may have come since.
+            drop(self.hold(key));
         }
+        drop(held);
+        let is_access = self.tracker.is_some() && !self.is_registered_besides(key, tier);
         if self.observer.is_some() {
             self.ensure_entry(key);
+        }
+        if is_access {
+            // Last: the tracker may be the user's, and panic.
+            self.touch(key.hash);
         }
     }
 

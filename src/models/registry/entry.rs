@@ -223,3 +223,29 @@ fn a_late_end_meets_a_new_handle() {
         assert!(registry.core().audit().is_empty());
     });
 }
+
+/// A block moves from one tier to another that somebody who is about to end the entry
+/// has looked at already.
+#[test]
+fn a_block_moves_behind_a_look() {
+    explore(|registry| {
+        let hash = hash(&registry, 0, 0);
+        let [to, from] = [false, true].map(|is| FakeTier::new(&registry, hash, is));
+        let dropped = Dropped::default();
+        let handle = registry.register_sequence_hash(hash);
+        dropped.attach_to(&handle);
+        let dropper = thread::spawn(move || drop(handle));
+        let core = registry.core();
+        let key = core.key(hash);
+        let held = core.hold(key);
+        to.begin();
+        core.acquired(key, &*to, held);
+        from.end(&registry);
+        dropper.join().unwrap();
+        assert_eq!(core.audit(), [hash]);
+        assert_eq!(dropped.count(), 0);
+        to.end(&registry);
+        assert!(core.audit().is_empty());
+        assert_eq!(dropped.count(), 1);
+    });
+}

@@ -23,6 +23,7 @@
 //! | the fence in `Core::has_entries` | `entry::first_handle_meets_end_of_tenancy` |
 //! | `Core::release` looks for a block | `entry::a_block_takes_over_from_the_handles` and two others |
 //! | `Core::forget` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
+//! | `Core::hold` keeps the entry while a block is registered | `entry::a_block_moves_behind_a_look` |
 //! | `Core::register` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
 //! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
 //! | `Entry::die` exchanges only what was seen before the look for blocks | `entry::a_late_end_meets_a_new_handle`, `events::a_block_outlives_a_handle` |
