@@ -44,6 +44,20 @@ pub struct Args {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_POOL_BLOCKS))]
     blocks: Vec<usize>,
 
+    /// Pool sizes from 0.1 to 100 % of the distinct blocks instead, as far as the largest request
+    /// fits
+    #[arg(long, conflicts_with = "blocks")]
+    curve: bool,
+
+    /// Show the offline optimum as well: the hits of one thread that knows the requests to come
+    #[arg(long)]
+    optimum: bool,
+
+    /// Write a page with curves and figures to this file, with the optimum; implies --curve unless
+    /// there are --blocks
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
     /// Tokens per block of the pool, a power of two up to 1024, or up to 512 for a trace, whose
     /// ids then stand for several blocks each [default: 16, or 512 for a trace]
     #[arg(long, value_name = "N", value_parser = parse_block_size)]
@@ -73,6 +87,17 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Which sizes of pools are run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pools {
+    /// A few that suit the workload.
+    Few,
+    /// As many as a curve takes.
+    Curve,
+    /// These, each once.
+    Sizes(Vec<usize>),
+}
+
 impl Args {
     /// The policies to run: those asked for, each once, or all.
     pub fn policies(&self) -> Vec<Policy> {
@@ -83,9 +108,20 @@ impl Args {
         }
     }
 
-    /// The pool sizes asked for, each once; `None` leaves the choice to the workload.
-    pub fn pools(&self) -> Option<Vec<usize>> {
-        (!self.blocks.is_empty()).then(|| each_once(&self.blocks))
+    /// The pool sizes asked for.
+    pub fn pools(&self) -> Pools {
+        if !self.blocks.is_empty() {
+            Pools::Sizes(each_once(&self.blocks))
+        } else if self.curve || self.report.is_some() {
+            Pools::Curve
+        } else {
+            Pools::Few
+        }
+    }
+
+    /// Whether the offline optimum is wanted.
+    pub fn optimum(&self) -> bool {
+        self.optimum || self.report.is_some()
     }
 
     /// Tokens per block: as asked for, or the natural size of the workload.
@@ -167,7 +203,8 @@ mod tests {
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
         assert_eq!(synthetic.policies().len(), 6);
-        assert_eq!(synthetic.pools(), None);
+        assert_eq!(synthetic.pools(), Pools::Few);
+        assert!(!synthetic.optimum());
         assert_eq!(synthetic.block_size(), 16);
         assert_eq!((synthetic.threads, synthetic.in_flight), (1, 16));
         assert_eq!(parse("--trace t.jsonl").unwrap().block_size(), 512);
@@ -177,7 +214,17 @@ mod tests {
     fn lists_take_commas_and_repetition() {
         let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
         assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
-        assert_eq!(args.pools(), Some(vec![10, 20, 5]));
+        assert_eq!(args.pools(), Pools::Sizes(vec![10, 20, 5]));
+    }
+
+    #[test]
+    fn a_report_has_curves_and_the_optimum() {
+        let args = parse("--report page.html").unwrap();
+        assert_eq!(args.pools(), Pools::Curve);
+        assert!(args.optimum());
+        let args = parse("--report page.html --blocks 7").unwrap();
+        assert_eq!(args.pools(), Pools::Sizes(vec![7]));
+        assert_eq!(parse("--curve").unwrap().pools(), Pools::Curve);
     }
 
     #[test]
@@ -197,6 +244,8 @@ mod tests {
             "--requests 5 --trace t.jsonl",
             "--policy mru",
             "--policy",
+            "--curve --blocks 10",
+            "--report",
             "--colour",
             "extra",
         ] {

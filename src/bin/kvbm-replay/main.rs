@@ -1,8 +1,8 @@
 //! `kvbm-replay`: what a block manager does with a stream of LLM requests.
 //!
 //! The program replays one list of requests over every combination of eviction policy and pool
-//! size and prints one row for each: hit rate, evictions, refusals, throughput, and latency. The
-//! requests come from a trace in the Mooncake format (`--trace FILE`) or from a synthetic chat
+//! size and prints one row for each: hit rate, evictions, refusals, throughput, and latency; or
+//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake format (`--trace FILE`) or from a synthetic chat
 //! service.
 //!
 //! The stages follow each other, and each is a module:
@@ -12,16 +12,20 @@
 //!    [`workload::Workload`], the list of requests with their sequence hashes.
 //! 3. [`replay`] drives one pool of one [`policy`] through the workload. Its documentation defines
 //!    what a hit, an eviction, and a refusal are.
-//! 4. [`report`] turns the outcomes into a table or a JSON document. Nothing reaches standard
-//!    output before every run has ended, so that a failure never leaves half a result behind.
+//!    what a hit, an eviction, and a refusal are. [`optimum`] says how many hits there could be.
+//! 4. [`report`] turns the outcomes into a table, a JSON document, or a page. Nothing reaches
+//!    standard output or a file before every run has ended, so that a failure never leaves half a
+//!    result behind.
 
 mod args;
+mod optimum;
 mod policy;
 mod progress;
 mod replay;
 mod report;
 mod synthetic;
 mod trace;
+mod whole_file;
 mod workload;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -30,10 +34,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Pools};
+use crate::optimum::Future;
 use crate::progress::Progress;
 use crate::replay::Setup;
-use crate::report::{Config, Report, Row, Source};
+use crate::report::{Config, Hits, Report, Row, Source};
+use crate::whole_file::WholeFile;
 use crate::workload::Workload;
 
 fn main() -> ExitCode {
@@ -52,13 +58,33 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    let page = match &args.report {
+        Some(path) => {
+            let name = || format!("{}: cannot be written", path.display());
+            Some((WholeFile::at(path).with_context(name)?, name))
+        }
+        None => None,
+    };
     let (source, workload) = load(args)?;
     let policies = args.policies();
-    let pools = args
-        .pools()
-        .unwrap_or_else(|| workload.default_pool_sizes());
+    let pools = match args.pools() {
+        Pools::Few => workload.default_pool_sizes(),
+        Pools::Curve => workload.curve_pool_sizes(),
+        Pools::Sizes(sizes) => sizes,
+    };
+    let runs = pools.len() * (policies.len() + usize::from(args.optimum()));
+    let mut progress = Progress::new(runs * workload.requests());
 
-    let mut progress = Progress::new(policies.len() * pools.len() * workload.requests());
+    let mut optimum = Vec::new();
+    if args.optimum() {
+        let future = Future::of(&workload);
+        for &blocks in &pools {
+            progress.begin(format!("optimum, {blocks} blocks"));
+            let counts = future.replay(blocks, args.in_flight);
+            progress.end(workload.requests());
+            optimum.push(Hits::new(blocks, &counts));
+        }
+    }
     let mut rows = Vec::new();
     for &blocks in &pools {
         for &policy in &policies {
@@ -87,12 +113,16 @@ fn run(args: &Args) -> anyhow::Result<()> {
         },
         workload: workload.summary(),
         rows,
+        optimum,
     };
     let text = if args.json {
         report::json(&report)?
     } else {
         report::table(&report, io::stdout().is_terminal())
     };
+    if let Some((file, name)) = page {
+        file.write(&report::page(&report)).with_context(name)?;
+    }
     print(&text).context("cannot write the result")
 }
 

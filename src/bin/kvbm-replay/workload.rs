@@ -105,6 +105,9 @@ pub struct Summary {
     pub largest_request: usize,
 }
 
+/// The pool sizes of a curve, in thousandths of the distinct blocks.
+const CURVE: [usize; 13] = [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000];
+
 /// A list of requests.
 #[derive(Debug)]
 pub struct Workload {
@@ -174,6 +177,21 @@ impl Workload {
             round_to_two_digits(exact).max(self.summary.largest_request)
         };
         let mut sizes = [3, 10, 30].map(size).to_vec();
+        sizes.dedup();
+        sizes
+    }
+
+    /// Pool sizes for a curve: 0.1 to 100 percent of the distinct blocks, evenly on a logarithmic
+    /// scale, as far as round percentages are.
+    ///
+    /// Sizes below the largest request are left out, since what they refuse would hide what they
+    /// evict; the largest request itself is the smallest size then.
+    pub fn curve_pool_sizes(&self) -> Vec<usize> {
+        let size = |thousandths: usize| {
+            let exact = (self.summary.distinct_blocks * thousandths + 500) / 1000;
+            exact.max(self.summary.largest_request)
+        };
+        let mut sizes = CURVE.map(size).to_vec();
         sizes.dedup();
         sizes
     }
@@ -363,5 +381,22 @@ mod tests {
         let trace = [request(512 * 200, &(0..200).collect::<Vec<_>>())];
         let workload = Workload::from_trace(&trace, 512).unwrap();
         assert_eq!(workload.default_pool_sizes(), [200]);
+    }
+
+    #[test]
+    fn curves_reach_from_the_largest_request_to_all_blocks() {
+        let trace: Vec<TraceRequest> = (0..100)
+            .map(|request| self::request(512 * 20, &(request * 20..).take(20).collect::<Vec<_>>()))
+            .collect();
+        let workload = Workload::from_trace(&trace, 512).unwrap();
+        assert_eq!(workload.summary().distinct_blocks, 2000);
+        let sizes = [20, 40, 60, 100, 200, 400, 600, 1000, 2000];
+        assert_eq!(workload.curve_pool_sizes(), sizes);
+        assert_eq!(
+            Workload::from_trace(&trace[..1], 512)
+                .unwrap()
+                .curve_pool_sizes(),
+            [20]
+        );
     }
 }

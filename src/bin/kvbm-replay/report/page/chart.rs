@@ -1,0 +1,432 @@
+//! One picture: curves over the size of the pool.
+//!
+//! Colours and dashes are the style sheet's, by the class of each curve; shapes of markers, which
+//! tell curves apart without colours, are drawn here.
+
+use maud::{Markup, html};
+
+use super::scale::Scale;
+use crate::policy::Policy;
+use crate::report::numbers::grouped;
+
+/// A value for one size of pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Blocks in the pool.
+    pub blocks: usize,
+    /// The value.
+    pub value: f64,
+}
+
+/// The values of one policy, by increasing size of pool.
+pub struct Curve {
+    /// The policy.
+    pub policy: Policy,
+    /// Its values.
+    pub points: Vec<Point>,
+}
+
+/// Curves over the size of the pool.
+pub struct Chart<'a> {
+    /// What is drawn, for those who cannot see it.
+    pub title: &'a str,
+    /// The sizes of pools.
+    pub x: Scale,
+    /// The values.
+    pub y: Scale,
+    /// A value on the axis.
+    pub tick: fn(f64) -> String,
+    /// A value in full.
+    pub value: fn(f64) -> String,
+    /// One curve for each policy.
+    pub curves: Vec<Curve>,
+    /// The optimum, which makes a band with the best of the curves; or nothing.
+    pub optimum: Vec<Point>,
+    /// All blocks there are, of which the pools are shares.
+    pub distinct_blocks: usize,
+}
+
+/// How large a chart is, in units of which a letter is 13 high.
+#[derive(Clone, Copy)]
+pub struct Size {
+    width: f64,
+    height: f64,
+    x_ticks: usize,
+    /// Whether a second axis has the shares of the distinct blocks.
+    shares: bool,
+}
+
+impl Size {
+    /// Across a page.
+    pub const WIDE: Self = Self {
+        width: 1040.0,
+        height: 470.0,
+        x_ticks: 12,
+        shares: true,
+    };
+    /// Across a phone.
+    pub const TALL: Self = Self {
+        width: 420.0,
+        height: 420.0,
+        x_ticks: 5,
+        shares: true,
+    };
+    /// One of several.
+    pub const SMALL: Self = Self {
+        width: 420.0,
+        height: 280.0,
+        x_ticks: 5,
+        shares: false,
+    };
+}
+
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 14.0;
+const BOTTOM: f64 = 44.0;
+const MARKER: f64 = 4.2;
+
+/// The plane of a chart of some size.
+struct Plane<'a> {
+    chart: &'a Chart<'a>,
+    size: Size,
+    top: f64,
+}
+
+impl Chart<'_> {
+    /// The chart as an SVG element.
+    pub fn draw(&self, size: Size) -> Markup {
+        let top = if size.shares { 40.0 } else { 12.0 };
+        let plane = Plane {
+            chart: self,
+            size,
+            top,
+        };
+        html! {
+            svg viewBox=(format!("0 0 {} {}", size.width, size.height)) role="img" aria-label=(self.title) {
+                (plane.axes())
+                (plane.columns())
+                (plane.optimum())
+                @for curve in &self.curves {
+                    (plane.curve(curve))
+                }
+            }
+        }
+    }
+
+    fn best_at(&self, blocks: usize) -> Option<f64> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        points
+            .filter(|point| point.blocks == blocks)
+            .map(|point| point.value)
+            .reduce(f64::max)
+    }
+
+    /// Pool sizes that have points, in increasing order.
+    fn sizes(&self) -> Vec<usize> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let mut sizes: Vec<usize> = points.map(|point| point.blocks).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
+    fn pool(&self, blocks: usize) -> String {
+        let share = blocks as f64 / self.distinct_blocks as f64 * 100.0;
+        format!("{} blocks, {} of all", grouped(blocks), share_tick(share))
+    }
+}
+
+impl Plane<'_> {
+    fn right(&self) -> f64 {
+        self.size.width - RIGHT
+    }
+
+    fn bottom(&self) -> f64 {
+        self.size.height - BOTTOM
+    }
+
+    fn x(&self, blocks: f64) -> f64 {
+        LEFT + self.chart.x.place(blocks) * (self.right() - LEFT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.bottom() - self.chart.y.place(value) * (self.bottom() - self.top)
+    }
+
+    fn at(&self, point: &Point) -> (f64, f64) {
+        (self.x(point.blocks as f64), self.y(point.value))
+    }
+
+    fn axes(&self) -> Markup {
+        let (right, bottom) = (self.right(), self.bottom());
+        let middle = (LEFT + right) / 2.0;
+        html! {
+            @for value in self.chart.y.ticks(6) {
+                @let y = self.y(value);
+                line.grid x1=(px(LEFT)) x2=(px(right)) y1=(px(y)) y2=(px(y)) {}
+                text.tick text-anchor="end" x=(px(LEFT - 8.0)) y=(px(y + 4.5)) { ((self.chart.tick)(value)) }
+            }
+            @for blocks in self.chart.x.ticks(self.size.x_ticks) {
+                @let x = self.x(blocks);
+                line.grid x1=(px(x)) x2=(px(x)) y1=(px(self.top)) y2=(px(bottom)) {}
+                text.tick text-anchor="middle" x=(px(x)) y=(px(bottom + 18.0)) { (short(blocks)) }
+            }
+            line.axis x1=(px(LEFT)) x2=(px(right)) y1=(px(bottom)) y2=(px(bottom)) {}
+            text.name text-anchor="middle" x=(px(middle)) y=(px(bottom + 38.0)) { "blocks in the pool" }
+            @if self.size.shares {
+                text.name text-anchor="middle" x=(px(middle)) y="12" { "% of the distinct blocks" }
+                @for (x, share) in self.shares() {
+                    line.axis x1=(px(x)) x2=(px(x)) y1=(px(self.top - 5.0)) y2=(px(self.top)) {}
+                    text.tick text-anchor="middle" x=(px(x)) y=(px(self.top - 9.0)) { (share_tick(share)) }
+                }
+                line.axis x1=(px(LEFT)) x2=(px(right)) y1=(px(self.top)) y2=(px(self.top)) {}
+            }
+        }
+    }
+
+    /// The marks of the second axis: where, and the percentage.
+    fn shares(&self) -> Vec<(f64, f64)> {
+        let one_percent = self.chart.distinct_blocks as f64 / 100.0;
+        let Scale::Log { low, high } = self.chart.x else {
+            return Vec::new();
+        };
+        let shares = Scale::Log {
+            low: low / one_percent,
+            high: high / one_percent,
+        };
+        let place = |share| (self.x(share * one_percent), share);
+        let ticks = shares.ticks(self.size.x_ticks);
+        ticks.into_iter().map(place).collect()
+    }
+
+    /// For each pool size a part of the plane, which names the values of all curves.
+    fn columns(&self) -> Markup {
+        let sizes = self.chart.sizes();
+        let centers: Vec<f64> = sizes.iter().map(|&blocks| self.x(blocks as f64)).collect();
+        let border = |left: usize| match (left.checked_sub(1), centers.get(left)) {
+            (Some(before), Some(center)) => (centers[before] + center) / 2.0,
+            (None, _) => LEFT,
+            (_, None) => self.right(),
+        };
+        html! {
+            @for (index, &blocks) in sizes.iter().enumerate() {
+                @let (from, to) = (border(index), border(index + 1));
+                g.column {
+                    rect x=(px(from)) y=(px(self.top)) width=(px(to - from)) height=(px(self.bottom() - self.top)) {}
+                    line x1=(px(centers[index])) x2=(px(centers[index])) y1=(px(self.top)) y2=(px(self.bottom())) {}
+                    title { (self.values_at(blocks)) }
+                }
+            }
+        }
+    }
+
+    fn values_at(&self, blocks: usize) -> String {
+        let has_size = |point: &&Point| point.blocks == blocks;
+        let mut text = self.chart.pool(blocks);
+        let mut add = |name: &str, point: &Point| {
+            text.push_str(&format!("\n{name}: {}", (self.chart.value)(point.value)));
+        };
+        if let Some(point) = self.chart.optimum.iter().find(has_size) {
+            add("optimum", point);
+        }
+        for curve in &self.chart.curves {
+            if let Some(point) = curve.points.iter().find(has_size) {
+                add(curve.policy.name(), point);
+            }
+        }
+        text
+    }
+
+    fn optimum(&self) -> Markup {
+        let optimum = &self.chart.optimum;
+        let best = optimum.iter().rev().map(|point| Point {
+            blocks: point.blocks,
+            value: self.chart.best_at(point.blocks).unwrap_or(point.value),
+        });
+        let band: Vec<Point> = optimum.iter().copied().chain(best).collect();
+        html! {
+            @if !optimum.is_empty() {
+                path.band d=(format!("{}Z", self.path(&band))) {}
+                path.line.optimum d=(self.path(optimum)) {}
+                @for point in optimum {
+                    @let (x, y) = self.at(point);
+                    circle.dot.optimum cx=(px(x)) cy=(px(y)) r="2.6" {
+                        title { (self.name("optimum", point)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn curve(&self, curve: &Curve) -> Markup {
+        let name = curve.policy.name();
+        html! {
+            g class=(name) {
+                path.line d=(self.path(&curve.points)) {}
+                @for point in &curve.points {
+                    path.marker d=(marker(curve.policy, self.at(point))) {
+                        title { (self.name(name, point)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn name(&self, name: &str, point: &Point) -> String {
+        format!(
+            "{name}: {}\n{}",
+            (self.chart.value)(point.value),
+            self.chart.pool(point.blocks)
+        )
+    }
+
+    fn path(&self, points: &[Point]) -> String {
+        let mut path = String::new();
+        for (index, point) in points.iter().enumerate() {
+            let (x, y) = self.at(point);
+            let step = if index == 0 { 'M' } else { 'L' };
+            path.push_str(&format!("{step}{} {}", px(x), px(y)));
+        }
+        path
+    }
+}
+
+/// A piece of a curve, for a legend.
+pub fn sample(policy: Policy) -> Markup {
+    html! {
+        svg viewBox="0 0 34 14" class=(policy.name()) aria-hidden="true" {
+            path.line d="M1 7L33 7" {}
+            path.marker d=(marker(policy, (17.0, 7.0))) {}
+        }
+    }
+}
+
+/// The optimum and the band below it, for a legend.
+pub fn sample_optimum() -> Markup {
+    html! {
+        svg viewBox="0 0 34 14" aria-hidden="true" {
+            path.band d="M1 3L33 3L33 14L1 14Z" {}
+            path.line.optimum d="M1 3L33 3" {}
+        }
+    }
+}
+
+/// The outline of a policy's marker.
+fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
+    let corners = |radius: f64, corners: u32, turned: f64| {
+        let step = std::f64::consts::TAU / f64::from(corners);
+        let corner = |index| {
+            let angle = f64::from(index) * step + turned.to_radians();
+            let (x, y) = (x + radius * angle.sin(), y - radius * angle.cos());
+            format!("{} {}", px(x), px(y))
+        };
+        format!(
+            "M{}Z",
+            (0..corners).map(corner).collect::<Vec<_>>().join("L")
+        )
+    };
+    match policy {
+        Policy::Lru => corners(MARKER, 16, 0.0),
+        Policy::Hashmap => corners(MARKER * 1.2, 4, 45.0),
+        Policy::MultiLru => corners(MARKER * 1.3, 4, 0.0),
+        Policy::LineageTick => corners(MARKER * 1.3, 3, 0.0),
+        Policy::LineageFifo => corners(MARKER * 1.3, 3, 180.0),
+        Policy::Lrfu => corners(MARKER * 1.2, 6, 0.0),
+    }
+}
+
+/// A coordinate, to a tenth.
+fn px(x: f64) -> String {
+    format!("{x:.1}")
+}
+
+/// A round number of blocks.
+fn short(blocks: f64) -> String {
+    match blocks {
+        n if n >= 1e6 => format!("{}M", n / 1e6),
+        n if n >= 1e3 => format!("{}k", n / 1e3),
+        n => format!("{n}"),
+    }
+}
+
+/// A percentage of the distinct blocks.
+fn share_tick(percent: f64) -> String {
+    let decimals = match percent {
+        p if p < 0.095 => 2,
+        p if p < 9.95 => 1,
+        _ => 0,
+    };
+    let text = format!("{percent:.decimals$}");
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
+    format!("{text}%")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_short() {
+        assert_eq!(short(500.0), "500");
+        assert_eq!(short(2000.0), "2k");
+        assert_eq!(short(5e6), "5M");
+        assert_eq!(share_tick(0.03), "0.03%");
+        assert_eq!(share_tick(0.5), "0.5%");
+        assert_eq!(share_tick(20.0), "20%");
+        assert_eq!(share_tick(100.0), "100%");
+    }
+
+    #[test]
+    fn every_policy_has_a_marker_of_its_own() {
+        let mut markers: Vec<String> = Policy::value_variants()
+            .iter()
+            .map(|&policy| marker(policy, (0.0, 0.0)))
+            .collect();
+        markers.sort();
+        markers.dedup();
+        assert_eq!(markers.len(), Policy::value_variants().len());
+    }
+
+    #[test]
+    fn values_stand_where_the_scales_say() {
+        let points = |values: [f64; 2]| {
+            let point = |(blocks, value)| Point { blocks, value };
+            [(10, values[0]), (1000, values[1])].map(point).to_vec()
+        };
+        let chart = Chart {
+            title: "t",
+            x: Scale::Log {
+                low: 1.0,
+                high: 1e4,
+            },
+            y: Scale::Linear { high: 1.0 },
+            tick: |value| value.to_string(),
+            value: |value| value.to_string(),
+            curves: vec![Curve {
+                policy: Policy::Lru,
+                points: points([0.0, 0.5]),
+            }],
+            optimum: points([0.5, 1.0]),
+            distinct_blocks: 1000,
+        };
+        let svg = chart.draw(Size::SMALL).into_string();
+        let quarter = (420.0 - LEFT - RIGHT) / 4.0;
+        let (first, second) = (px(LEFT + quarter), px(LEFT + 3.0 * quarter));
+        let bottom = 280.0 - BOTTOM;
+        let (bottom, middle, top) = (px(bottom), px((bottom + 12.0) / 2.0), px(12.0));
+        let curve = format!("M{first} {bottom}L{second} {middle}");
+        assert!(svg.contains(&format!("d=\"{curve}\"")), "{svg}");
+        let band = format!("M{first} {middle}L{second} {top}L{second} {middle}L{first} {bottom}Z");
+        assert!(svg.contains(&format!("d=\"{band}\"")), "{svg}");
+        assert!(
+            svg.contains("10 blocks, 1% of all\noptimum: 0.5\nlru: 0<"),
+            "{svg}"
+        );
+    }
+}

@@ -1,0 +1,421 @@
+//! The report as a page: pictures, and the numbers they show.
+//!
+//! The page is one file that loads nothing: style and pictures are within it. Tips with the
+//! numbers are the titles of points and of columns, so that there is no script either.
+
+mod chart;
+mod scale;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use self::chart::{Chart, Curve, Point, Size, sample, sample_optimum};
+use self::scale::Scale;
+use super::numbers::{grouped, percent, three_digits};
+use super::{HIT_RATE, OPTIMUM, Report, Row};
+
+const STYLE: &str = include_str!("page.css");
+
+/// The report as an HTML document.
+pub fn page(report: &Report) -> String {
+    let config = &report.config;
+    let title = config.source.title();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Eviction policies: " (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "Eviction policies of a KV cache" }
+                    p.source { (title) }
+                    p { (config.source.extent(report.workload.requests)) ", " (config.concurrency()) }
+                }
+                (facts(report))
+                (legend(report))
+                main {
+                    (hit_rates(report))
+                    div.panels {
+                        @if !report.optimum.is_empty() {
+                            (panel("Share of the optimum", "hits ÷ hits of the optimum", &share_of_optimum(report)))
+                        }
+                        (panel("Throughput", "million blocks requested per second", &throughput(report)))
+                        @for (title, chart) in latencies(report) {
+                            (panel(title, "of a request, log scale", &chart))
+                        }
+                    }
+                    (rates(report))
+                    (runs(report))
+                }
+                footer {
+                    @if config.threads == 1 {
+                        p { "Hit rates, evictions and refusals are the same in every run. Times are of one run each, on the machine that wrote this page." }
+                    } @else {
+                        p { "From several threads, all numbers but the optimum's differ from run to run. These are of one run each, on the machine that wrote this page." }
+                    }
+                    p { "kvbm-replay " (env!("CARGO_PKG_VERSION")) }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+/// What the workload amounts to.
+fn facts(report: &Report) -> Markup {
+    let workload = report.workload;
+    let reuse = 1.0 - workload.distinct_blocks as f64 / workload.blocks_requested as f64;
+    let facts = [
+        (grouped(workload.blocks_requested), "blocks requested"),
+        (grouped(workload.distinct_blocks), "distinct blocks"),
+        (percent(reuse), "hit rate without evictions"),
+        (grouped(report.config.block_size), "tokens a block"),
+        (
+            grouped(workload.largest_request),
+            "blocks of the largest request",
+        ),
+    ];
+    html! {
+        dl.facts {
+            @for (number, name) in facts {
+                div {
+                    dt { (name) }
+                    dd { (number) }
+                }
+            }
+        }
+    }
+}
+
+fn legend(report: &Report) -> Markup {
+    html! {
+        ul.legend aria-label="Legend" {
+            @for &policy in &report.config.policies {
+                li { (sample(policy)) (policy) }
+            }
+            @if !report.optimum.is_empty() {
+                li { (sample_optimum()) "optimum, and what the best policy misses of it" }
+            }
+        }
+    }
+}
+
+fn panel(title: &str, note: &str, chart: &Chart) -> Markup {
+    html! {
+        figure {
+            figcaption {
+                h2 { (title) }
+                p { (note) }
+            }
+            (chart.draw(Size::SMALL))
+        }
+    }
+}
+
+fn hit_rates(report: &Report) -> Markup {
+    let mut optimum: Vec<Point> = report
+        .optimum
+        .iter()
+        .map(|hits| Point {
+            blocks: hits.blocks,
+            value: hits.hit_rate,
+        })
+        .collect();
+    optimum.sort_by_key(|point| point.blocks);
+    let curves = curves(report, |row| Some(row.hits.hit_rate));
+    let values = values(&curves).chain(optimum.iter().map(|point| point.value));
+    let chart = Chart {
+        y: Scale::linear(values),
+        tick: |share| format!("{:.0}%", share * 100.0),
+        value: percent,
+        optimum,
+        ..plain("Hit rate by size of the pool", report, curves)
+    };
+    html! {
+        figure.first {
+            figcaption {
+                h2 { "Hit rate" }
+                p { (HIT_RATE) }
+            }
+            div.wide { (chart.draw(Size::WIDE)) }
+            div.tall { (chart.draw(Size::TALL)) }
+        }
+    }
+}
+
+fn share_of_optimum(report: &Report) -> Chart<'static> {
+    let share = |row: &Row| {
+        let optimum = report.optimum_at(row.hits.blocks)?;
+        (optimum.hits > 0).then(|| row.hits.hits as f64 / optimum.hits as f64)
+    };
+    let curves = curves(report, share);
+    Chart {
+        y: Scale::linear(values(&curves).chain([1.0])),
+        tick: |share| format!("{:.0}%", share * 100.0),
+        value: percent,
+        ..plain("Share of the optimum by size of the pool", report, curves)
+    }
+}
+
+fn throughput(report: &Report) -> Chart<'static> {
+    let curves = curves(report, |row| Some(row.million_blocks_per_second));
+    plain("Throughput by size of the pool", report, curves)
+}
+
+/// The percentiles, which have one scale so that they can be compared.
+fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
+    let percentiles: [(_, _, fn(&Row) -> f64); 3] = [
+        (
+            "Median latency",
+            "Median latency by size of the pool",
+            |row| row.p50_us,
+        ),
+        (
+            "99th percentile",
+            "99th percentile of the latency by size of the pool",
+            |row| row.p99_us,
+        ),
+        (
+            "99.9th percentile",
+            "99.9th percentile of the latency by size of the pool",
+            |row| row.p99_9_us,
+        ),
+    ];
+    let all = report.rows.iter();
+    let all = all.flat_map(|row| percentiles.map(|(_, _, value)| value(row)));
+    let y = Scale::log(all);
+    percentiles.map(|(heading, title, value)| {
+        let chart = Chart {
+            y,
+            tick: microseconds,
+            value: microseconds,
+            ..plain(title, report, curves(report, |row| Some(value(row))))
+        };
+        (heading, chart)
+    })
+}
+
+/// A chart of curves with nothing said about their values.
+fn plain(title: &'static str, report: &Report, curves: Vec<Curve>) -> Chart<'static> {
+    let sizes = report.rows.iter().map(|row| row.hits.blocks as f64);
+    Chart {
+        title,
+        x: Scale::log(sizes),
+        y: Scale::linear(values(&curves)),
+        tick: |value| value.to_string(),
+        value: three_digits,
+        curves,
+        optimum: Vec::new(),
+        distinct_blocks: report.workload.distinct_blocks,
+    }
+}
+
+fn curves(report: &Report, value: impl Fn(&Row) -> Option<f64>) -> Vec<Curve> {
+    let curve = |&policy| {
+        let rows = report.rows.iter().filter(|row| row.policy == policy);
+        let point = |row: &Row| {
+            Some(Point {
+                blocks: row.hits.blocks,
+                value: value(row)?,
+            })
+        };
+        let mut points: Vec<Point> = rows.filter_map(point).collect();
+        points.sort_by_key(|point| point.blocks);
+        Curve { policy, points }
+    };
+    report.config.policies.iter().map(curve).collect()
+}
+
+fn values(curves: &[Curve]) -> impl Iterator<Item = f64> {
+    let points = curves.iter().flat_map(|curve| &curve.points);
+    points.map(|point| point.value)
+}
+
+fn microseconds(value: f64) -> String {
+    let short = |value: f64| {
+        let text = three_digits(value);
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    };
+    match value {
+        us if us >= 1e6 => format!("{} s", short(us / 1e6)),
+        us if us >= 1e3 => format!("{} ms", short(us / 1e3)),
+        us => format!("{} µs", short(us)),
+    }
+}
+
+/// Hit rates, a row for each pool size and a column for each policy.
+fn rates(report: &Report) -> Markup {
+    let share = |blocks: usize| blocks as f64 / report.workload.distinct_blocks as f64;
+    html! {
+        section {
+            h2 { "Hit rates" }
+            p { "Bold: the best policy." @if !report.optimum.is_empty() { " Optimum: " (OPTIMUM) "." } }
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th { "blocks" }
+                            th { "of the distinct" }
+                            @for &policy in &report.config.policies {
+                                th { (policy) }
+                            }
+                            @if !report.optimum.is_empty() {
+                                th { "optimum" }
+                            }
+                        }
+                    }
+                    tbody {
+                        @for (blocks, group) in report.by_size() {
+                            @let best = Report::best_of(group);
+                            tr {
+                                th { (grouped(blocks)) }
+                                td { (percent(share(blocks))) }
+                                @for row in group {
+                                    @let rate = row.hits.hit_rate;
+                                    td.best[rate == best] { (percent(rate)) }
+                                }
+                                @if let Some(optimum) = report.optimum_at(blocks) {
+                                    td { (percent(optimum.hit_rate)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Everything about each run.
+fn runs(report: &Report) -> Markup {
+    let names = [
+        "policy",
+        "blocks",
+        "hit rate",
+        "hits",
+        "evictions",
+        "refusals",
+        "million blocks/s",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+    ];
+    html! {
+        section {
+            details {
+                summary { h2 { "All runs" } }
+                div.scroll {
+                    table {
+                        thead {
+                            tr {
+                                @for name in names {
+                                    th { (name) }
+                                }
+                            }
+                        }
+                        @for (blocks, group) in report.by_size() {
+                            tbody {
+                                @for row in group {
+                                    tr {
+                                        th { (row.policy) }
+                                        td { (grouped(blocks)) }
+                                        td { (percent(row.hits.hit_rate)) }
+                                        td { (grouped(row.hits.hits)) }
+                                        td { (grouped(row.hits.evictions)) }
+                                        td { (grouped(row.hits.refusals)) }
+                                        td { (three_digits(row.million_blocks_per_second)) }
+                                        td { (three_digits(row.p50_us)) }
+                                        td { (three_digits(row.p99_us)) }
+                                        td { (three_digits(row.p99_9_us)) }
+                                    }
+                                }
+                                @if let Some(hits) = report.optimum_at(blocks) {
+                                    tr {
+                                        th { "optimum" }
+                                        td { (grouped(blocks)) }
+                                        td { (percent(hits.hit_rate)) }
+                                        td { (grouped(hits.hits)) }
+                                        td { (grouped(hits.evictions)) }
+                                        td { (grouped(hits.refusals)) }
+                                        td colspan="4" {}
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+    use crate::policy::Policy;
+    use crate::report::Source;
+    use crate::report::tests::report;
+
+    #[test]
+    fn it_loads_nothing() {
+        let page = page(&report());
+        for loads in [
+            "http:", "https:", "src=", "href=", "<script", "@import", "url(",
+        ] {
+            assert!(!page.contains(loads), "{loads}");
+        }
+    }
+
+    #[test]
+    fn every_policy_has_a_style() {
+        for policy in Policy::value_variants() {
+            assert!(STYLE.contains(&format!(".{policy} ")), "{policy}");
+        }
+    }
+
+    #[test]
+    fn all_numbers_are_there() {
+        let page = page(&report());
+        for number in ["12.50%", "25.00%", "50.00%", "999,999,999", "12.3 ms"] {
+            assert!(page.contains(number), "{number}");
+        }
+        // A chart has a curve of each policy; the first one is drawn in two sizes.
+        assert_eq!(page.matches("<g class=\"lineage-tick\">").count(), 2 + 5);
+        assert_eq!(page.matches("class=\"band\"").count(), 1 + 2);
+    }
+
+    #[test]
+    fn without_the_optimum_it_is_not_mentioned() {
+        let mut report = report();
+        report.optimum.clear();
+        let body = page(&report).replace(STYLE, "");
+        assert!(!body.to_lowercase().contains("optimum,") && !body.contains("class=\"band\""));
+    }
+
+    #[test]
+    fn names_of_files_are_text() {
+        let mut report = report();
+        report.config.source = Source::Trace {
+            file: "<b>.jsonl".to_owned(),
+            span_seconds: 60.0,
+        };
+        assert!(page(&report).contains("&lt;b&gt;.jsonl"));
+    }
+
+    #[test]
+    fn latencies_have_a_unit() {
+        assert_eq!(microseconds(0.5), "0.5 µs");
+        assert_eq!(microseconds(100.0), "100 µs");
+        assert_eq!(microseconds(2_500.0), "2.5 ms");
+        assert_eq!(microseconds(1e6), "1 s");
+    }
+}
