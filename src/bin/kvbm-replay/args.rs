@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
 use crate::policy::Policy;
+use crate::synthetic::Service;
 use crate::trace;
 
 /// The largest pool that can be asked for.
@@ -20,12 +21,12 @@ const MAX_THREADS: u64 = 256;
 
 const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
 
-/// The block size of the synthetic workload.
+/// The block size of the synthetic workloads.
 const SYNTHETIC_BLOCK_SIZE: usize = 16;
 
 /// Replays LLM requests over a KV-cache block manager and compares its eviction policies.
 ///
-/// Without a trace, the requests come from a synthetic multi-tenant chat service.
+/// Without a trace, the requests are those of a synthetic service.
 #[derive(Debug, Parser)]
 #[command(name = "kvbm-replay", version)]
 pub struct Args {
@@ -33,6 +34,15 @@ pub struct Args {
     /// `output_length` (tokens), and `hash_ids` (one id per block of 512 tokens)
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+
+    /// The synthetic service
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "chat",
+        conflicts_with = "trace"
+    )]
+    pub workload: Service,
 
     /// Eviction policies to run, separated by commas or given repeatedly [default: all]
     #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
@@ -203,6 +213,7 @@ mod tests {
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
         assert_eq!(synthetic.policies().len(), 6);
+        assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
         assert_eq!(synthetic.block_size(), 16);
@@ -244,6 +255,8 @@ mod tests {
             "--requests 5 --trace t.jsonl",
             "--policy mru",
             "--policy",
+            "--workload batch",
+            "--workload agent --trace t.jsonl",
             "--curve --blocks 10",
             "--report",
             "--colour",

@@ -2,13 +2,13 @@
 //!
 //! The program replays one list of requests over every combination of eviction policy and pool
 //! size and prints one row for each: hit rate, evictions, refusals, throughput, and latency; or
-//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake format (`--trace FILE`) or from a synthetic chat
+//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake format (`--trace FILE`) or from a synthetic
 //! service.
 //!
 //! The stages follow each other, and each is a module:
 //!
 //! 1. [`args`] reads the command line.
-//! 2. [`trace`] parses a trace file, or [`synthetic`] invents the conversations; both end up as a
+//! 2. [`trace`] parses a trace file, or [`synthetic`] invents a service; both end up as a
 //!    [`workload::Workload`], the list of requests with their sequence hashes.
 //! 3. [`replay`] drives one pool of one [`policy`] through the workload. Its documentation defines
 //!    what a hit, an eviction, and a refusal are.
@@ -141,8 +141,9 @@ fn load(args: &Args) -> anyhow::Result<(Source, Workload)> {
             Ok((source, workload))
         }
         None => {
-            let workload = synthetic::generate(args.seed, args.requests, block_size)?;
-            Ok((Source::Synthetic { seed: args.seed }, workload))
+            let (service, seed) = (args.workload, args.seed);
+            let workload = service.generate(seed, args.requests, block_size)?;
+            Ok((Source::Synthetic { service, seed }, workload))
         }
     }
 }

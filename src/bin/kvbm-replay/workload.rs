@@ -228,11 +228,6 @@ impl Builder {
         self.ends.push(self.hashes.len());
     }
 
-    /// The number of requests so far.
-    pub fn requests(&self) -> usize {
-        self.ends.len()
-    }
-
     /// Ends the list, which needs at least one block.
     pub fn finish(self) -> Result<Workload, WorkloadError> {
         let Self {

@@ -7,10 +7,14 @@ mod numbers;
 mod page;
 mod table;
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::policy::Policy;
 use crate::replay::{Counts, Outcome, Setup};
+use crate::synthetic::Service;
 use crate::workload::Summary;
 use numbers::{grouped, plural};
 
@@ -27,8 +31,10 @@ const OPTIMUM: &str = "the next use known, the farthest evicted (Belady's MIN)";
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Source {
-    /// The synthetic chat service.
+    /// A synthetic service.
     Synthetic {
+        /// The service.
+        service: Service,
         /// Its seed.
         seed: u64,
     },
@@ -44,8 +50,14 @@ pub enum Source {
 impl Source {
     fn title(&self) -> String {
         match self {
-            Self::Synthetic { seed } => format!("Synthetic chat, seed {seed}"),
-            Self::Trace { file, .. } => format!("Trace {file}"),
+            Self::Synthetic { service, seed } => {
+                format!("Synthetic workload {}, seed {seed}", service.name())
+            }
+            Self::Trace { file, .. } => {
+                let name = Path::new(file).file_name();
+                let name = name.map_or(file.into(), OsStr::to_string_lossy);
+                format!("Trace {name}")
+            }
         }
     }
 
@@ -235,7 +247,10 @@ mod tests {
         };
         Report {
             config: Config {
-                source: Source::Synthetic { seed: 42 },
+                source: Source::Synthetic {
+                    service: Service::Chat,
+                    seed: 42,
+                },
                 block_size: 16,
                 threads: 1,
                 in_flight: 16,
@@ -262,6 +277,7 @@ mod tests {
     fn json_has_the_configuration_and_a_row_for_each_run() {
         let document: serde_json::Value = serde_json::from_str(&json(&report()).unwrap()).unwrap();
         assert_eq!(document["config"]["source"]["kind"], "synthetic");
+        assert_eq!(document["config"]["source"]["service"], "chat");
         assert_eq!(document["config"]["policies"][1], "lineage-tick");
         assert_eq!(document["workload"]["requests"], 10_000);
         assert_eq!(document["rows"].as_array().unwrap().len(), 4);

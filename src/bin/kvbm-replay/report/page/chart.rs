@@ -73,9 +73,9 @@ impl Size {
     };
     /// One of several.
     pub const SMALL: Self = Self {
-        width: 420.0,
-        height: 280.0,
-        x_ticks: 5,
+        width: 360.0,
+        height: 270.0,
+        x_ticks: 4,
         shares: false,
     };
 }
@@ -416,9 +416,9 @@ mod tests {
             distinct_blocks: 1000,
         };
         let svg = chart.draw(Size::SMALL).into_string();
-        let quarter = (420.0 - LEFT - RIGHT) / 4.0;
+        let quarter = (Size::SMALL.width - LEFT - RIGHT) / 4.0;
         let (first, second) = (px(LEFT + quarter), px(LEFT + 3.0 * quarter));
-        let bottom = 280.0 - BOTTOM;
+        let bottom = Size::SMALL.height - BOTTOM;
         let (bottom, middle, top) = (px(bottom), px((bottom + 12.0) / 2.0), px(12.0));
         let curve = format!("M{first} {bottom}L{second} {middle}");
         assert!(svg.contains(&format!("d=\"{curve}\"")), "{svg}");

@@ -43,6 +43,7 @@ pub fn page(report: &Report) -> String {
                         @if !report.optimum.is_empty() {
                             (panel("Share of the optimum", "hits ÷ hits of the optimum", &share_of_optimum(report)))
                         }
+                        (panel("Evictions", "÷ blocks requested", &evictions(report)))
                         (panel("Throughput", "million blocks requested per second", &throughput(report)))
                         @for (title, chart) in latencies(report) {
                             (panel(title, "of a request, log scale", &chart))
@@ -158,6 +159,16 @@ fn share_of_optimum(report: &Report) -> Chart<'static> {
         tick: |share| format!("{:.0}%", share * 100.0),
         value: percent,
         ..plain("Share of the optimum by size of the pool", report, curves)
+    }
+}
+
+fn evictions(report: &Report) -> Chart<'static> {
+    let share = |row: &Row| Some(row.hits.evictions as f64 / row.hits.blocks_requested as f64);
+    let curves = curves(report, share);
+    Chart {
+        tick: |share| format!("{:.0}%", share * 100.0),
+        value: percent,
+        ..plain("Evictions by size of the pool", report, curves)
     }
 }
 
@@ -389,7 +400,7 @@ mod tests {
             assert!(page.contains(number), "{number}");
         }
         // A chart has a curve of each policy; the first one is drawn in two sizes.
-        assert_eq!(page.matches("<g class=\"lineage-tick\">").count(), 2 + 5);
+        assert_eq!(page.matches("<g class=\"lineage-tick\">").count(), 2 + 6);
         assert_eq!(page.matches("class=\"band\"").count(), 1 + 2);
     }
 
