@@ -212,9 +212,9 @@ impl Plane<'_> {
             @for (index, &blocks) in sizes.iter().enumerate() {
                 @let (from, to) = (border(index), border(index + 1));
                 g.column {
+                    title { (self.values_at(blocks)) }
                     rect x=(px(from)) y=(px(self.top)) width=(px(to - from)) height=(px(self.bottom() - self.top)) {}
                     line x1=(px(centers[index])) x2=(px(centers[index])) y1=(px(self.top)) y2=(px(self.bottom())) {}
-                    title { (self.values_at(blocks)) }
                 }
             }
         }

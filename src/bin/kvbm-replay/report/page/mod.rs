@@ -179,27 +179,9 @@ fn throughput(report: &Report) -> Chart<'static> {
 
 /// The percentiles, which have one scale so that they can be compared.
 fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
-    let percentiles: [(_, _, fn(&Row) -> f64); 3] = [
-        (
-            "Median latency",
-            "Median latency by size of the pool",
-            |row| row.p50_us,
-        ),
-        (
-            "99th percentile",
-            "99th percentile of the latency by size of the pool",
-            |row| row.p99_us,
-        ),
-        (
-            "99.9th percentile",
-            "99.9th percentile of the latency by size of the pool",
-            |row| row.p99_9_us,
-        ),
-    ];
-    let all = report.rows.iter();
-    let all = all.flat_map(|row| percentiles.map(|(_, _, value)| value(row)));
-    let y = Scale::log(all);
-    percentiles.map(|(heading, title, value)| {
+    let rows = report.rows.iter();
+    let y = Scale::log(rows.flat_map(|row| [row.p50_us, row.p99_us, row.p99_9_us]));
+    let chart = |heading, title, value: fn(&Row) -> f64| {
         let chart = Chart {
             y,
             tick: microseconds,
@@ -207,7 +189,24 @@ fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
             ..plain(title, report, curves(report, |row| Some(value(row))))
         };
         (heading, chart)
-    })
+    };
+    [
+        chart(
+            "Median latency",
+            "Median latency by size of the pool",
+            |row| row.p50_us,
+        ),
+        chart(
+            "99th percentile",
+            "99th percentile of the latency by size of the pool",
+            |row| row.p99_us,
+        ),
+        chart(
+            "99.9th percentile",
+            "99.9th percentile of the latency by size of the pool",
+            |row| row.p99_9_us,
+        ),
+    ]
 }
 
 /// A chart of curves with nothing said about their values.
