@@ -12,6 +12,15 @@ pub fn three_digits(x: f64) -> String {
     format!("{x:.decimals$}")
 }
 
+/// A number without the zeros that end its decimals, of which there are at most this many.
+pub fn without_zeros(x: f64, decimals: usize) -> String {
+    let text = format!("{x:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// A share of one in percent, to two decimals.
 pub fn percent(share: f64) -> String {
     format!("{:.2}%", share * 100.0)
@@ -45,6 +54,10 @@ mod tests {
         assert_eq!(three_digits(9.996), "10.0");
         assert_eq!(three_digits(99.96), "100");
         assert_eq!(three_digits(12_345.6), "12346");
+        assert_eq!(without_zeros(0.1 + 0.2, 2), "0.3");
+        assert_eq!(without_zeros(2.5, 2), "2.5");
+        assert_eq!(without_zeros(1200.0, 2), "1200");
+        assert_eq!(without_zeros(1200.0, 0), "1200");
         assert_eq!(percent(0.123_456), "12.35%");
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::scale::Scale;
 use crate::policy::Policy;
-use crate::report::numbers::grouped;
+use crate::report::numbers::{grouped, without_zeros};
 
 /// A value for one size of pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -356,13 +356,7 @@ fn share_tick(percent: f64) -> String {
         p if p < 9.95 => 1,
         _ => 0,
     };
-    let text = format!("{percent:.decimals$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
-    format!("{text}%")
+    format!("{}%", without_zeros(percent, decimals))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Chart, Curve, Point, Size, sample, sample_optimum};
 use self::scale::Scale;
-use super::numbers::{grouped, percent, three_digits};
+use super::numbers::{grouped, percent, three_digits, without_zeros};
 use super::{HIT_RATE, OPTIMUM, Report, Row};
 
 const STYLE: &str = include_str!("page.css");
@@ -131,7 +131,7 @@ fn hit_rates(report: &Report) -> Markup {
     let values = values(&curves).chain(optimum.iter().map(|point| point.value));
     let chart = Chart {
         y: Scale::linear(values),
-        tick: |share| format!("{:.0}%", share * 100.0),
+        tick: percent_tick,
         value: percent,
         optimum,
         ..plain("Hit rate by size of the pool", report, curves)
@@ -156,7 +156,7 @@ fn share_of_optimum(report: &Report) -> Chart<'static> {
     let curves = curves(report, share);
     Chart {
         y: Scale::linear(values(&curves).chain([1.0])),
-        tick: |share| format!("{:.0}%", share * 100.0),
+        tick: percent_tick,
         value: percent,
         ..plain("Share of the optimum by size of the pool", report, curves)
     }
@@ -166,7 +166,7 @@ fn evictions(report: &Report) -> Chart<'static> {
     let share = |row: &Row| Some(row.hits.evictions as f64 / row.hits.blocks_requested as f64);
     let curves = curves(report, share);
     Chart {
-        tick: |share| format!("{:.0}%", share * 100.0),
+        tick: percent_tick,
         value: percent,
         ..plain("Evictions by size of the pool", report, curves)
     }
@@ -216,7 +216,7 @@ fn plain(title: &'static str, report: &Report, curves: Vec<Curve>) -> Chart<'sta
         title,
         x: Scale::log(sizes),
         y: Scale::linear(values(&curves)),
-        tick: |value| value.to_string(),
+        tick: |value| without_zeros(value, 2),
         value: three_digits,
         curves,
         optimum: Vec::new(),
@@ -245,19 +245,18 @@ fn values(curves: &[Curve]) -> impl Iterator<Item = f64> {
     points.map(|point| point.value)
 }
 
+fn percent_tick(share: f64) -> String {
+    format!("{}%", without_zeros(share * 100.0, 2))
+}
+
 fn microseconds(value: f64) -> String {
-    let short = |value: f64| {
-        let text = three_digits(value);
-        match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => text,
-        }
+    let (value, unit) = match value {
+        us if us >= 1e6 => (us / 1e6, "s"),
+        us if us >= 1e3 => (us / 1e3, "ms"),
+        us => (us, "µs"),
     };
-    match value {
-        us if us >= 1e6 => format!("{} s", short(us / 1e6)),
-        us if us >= 1e3 => format!("{} ms", short(us / 1e3)),
-        us => format!("{} µs", short(us)),
-    }
+    let decimals = if value < 9.995 { 2 } else { 1 };
+    format!("{} {unit}", without_zeros(value, decimals))
 }
 
 /// Hit rates, a row for each pool size and a column for each policy.
@@ -419,6 +418,11 @@ mod tests {
             span_seconds: 60.0,
         };
         assert!(page(&report).contains("&lt;b&gt;.jsonl"));
+    }
+
+    #[test]
+    fn labels_tell_neighbours_apart() {
+        assert_eq!([0.025, 0.05].map(percent_tick), ["2.5%", "5%"]);
     }
 
     #[test]
