@@ -234,6 +234,7 @@ fn tier_op(draw: &mut Draw) -> TierOp {
         43 => TierOp::DropPin { pick: pick(draw) },
         44 => TierOp::TakeHandle { pick: pick(draw) },
         45 => TierOp::TakePinHandle { pick: pick(draw) },
+        46 if draw.once_in(2) => TierOp::ClearInactive,
         46 => TierOp::ResetInactive,
         // Most of a case should have its managers.
         _ if draw.once_in(4) => TierOp::DropManager,

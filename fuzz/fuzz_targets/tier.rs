@@ -62,6 +62,7 @@ pub enum Op {
     TakeHandle { pick: usize },
     TakePinHandle { pick: usize },
     ResetInactive,
+    ClearInactive,
     DropManager,
 }
 
@@ -109,6 +110,7 @@ pub fn op(draw: &mut Draw) -> Op {
         29 => Op::TakeHandle { pick: pick(draw) },
         30 => Op::TakePinHandle { pick: pick(draw) },
         _ if draw.once_in(4) => Op::DropManager,
+        _ if draw.once_in(2) => Op::ClearInactive,
         _ => Op::ResetInactive,
     }
 }
@@ -243,6 +245,13 @@ impl<T: BlockMetadata> Tier<T> {
                 if let Some(manager) = &self.manager {
                     let is_idle = self.exclusive() + self.active() == 0;
                     assert_eq!(manager.reset_inactive_pool().is_ok(), is_idle);
+                }
+            }
+            Op::ClearInactive => {
+                if let Some(manager) = &self.manager {
+                    manager.clear_inactive_pool();
+                    let metrics = manager.metrics().snapshot();
+                    assert_eq!(metrics.inactive_pool_size, 0);
                 }
             }
             Op::DropManager => self.manager = None,
@@ -442,11 +451,12 @@ impl<T: BlockMetadata> Tier<T> {
         assert_eq!(report.active, self.active());
         assert_eq!(report.duplicates, self.duplicates.len());
         let available = manager.available_blocks();
-        assert_eq!(report.free + report.inactive, available);
+        assert_eq!(report.free + report.forgotten + report.inactive, available);
         assert_eq!(available + report.exclusive + report.active, self.total);
 
         let metrics = manager.metrics().snapshot();
-        assert_eq!(metrics.reset_pool_size, report.free as i64);
+        let free = report.free + report.forgotten;
+        assert_eq!(metrics.reset_pool_size, free as i64);
         assert_eq!(metrics.inactive_pool_size, report.inactive as i64);
         assert_eq!(metrics.inflight_mutable, self.mutable.len() as i64);
     }

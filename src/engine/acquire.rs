@@ -50,6 +50,8 @@ pub(super) enum Pin {
     Made,
     /// It has left the tenancy in which it was seen.
     Gone,
+    /// It is inactive, and was when the store was cleared.
+    Forgotten,
     /// It is inactive, and it and all other available blocks are promised to
     /// operations under way.
     Promised,
@@ -75,7 +77,7 @@ impl<'a> Pins<'a> {
             match self.pin_seen(slot, seen, key.hash, next) {
                 Pin::Made => return Some(slot),
                 Pin::Gone => {}
-                Pin::Promised => return None,
+                Pin::Forgotten | Pin::Promised => return None,
             }
         }
     }
@@ -95,6 +97,9 @@ impl<'a> Pins<'a> {
         let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
+            if resurrects && self.store.is_of_earlier_era(slot) {
+                return Pin::Forgotten;
+            }
             if resurrects && self.reserved == 0 && !self.reserve(slot, next) {
                 if looks < LOOKS {
                     looks += 1;
@@ -155,7 +160,11 @@ impl<'a> Pins<'a> {
         let mut counted = bit(slot);
         for key in next {
             match store.index.first(&store.slots, *key) {
-                Some(slot) if slot.word().is_inactive() && slot.hash() == key.hash => {
+                Some(slot)
+                    if slot.word().is_inactive()
+                        && slot.hash() == key.hash
+                        && !store.is_of_earlier_era(slot) =>
+                {
                     counted |= bit(slot);
                 }
                 _ => {}
@@ -165,13 +174,9 @@ impl<'a> Pins<'a> {
     }
 
     fn reserve_credits(&mut self, count: u32) -> bool {
-        let store = self.store;
-        let reservation = store.credits.reserve(self.home, count);
-        if reservation.references != 0 {
-            store.adjust_pool_references(reservation.references);
-        }
-        self.reserved += count * u32::from(reservation.is_made);
-        reservation.is_made
+        let is_made = self.store.reserve_credits(self.home, count);
+        self.reserved += count * u32::from(is_made);
+        is_made
     }
 
     fn push_notes(&mut self) {
@@ -285,7 +290,7 @@ impl Store {
         // see that the hash is that of the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
             if slot.is_tenancy(seen) {
-                return true;
+                return !self.is_forgotten(slot, seen);
             }
         }
         false
@@ -350,6 +355,16 @@ impl Store {
             step!(PlaneHeld);
             plane.drain(&self.slots, &self.released);
         }
+    }
+
+    /// Reserves credits, also if the manager is gone. The caller has a reference.
+    #[inline]
+    pub(super) fn reserve_credits(&self, home: usize, count: u32) -> bool {
+        let reservation = self.credits.reserve(home, count);
+        if reservation.references != 0 {
+            self.adjust_pool_references(reservation.references);
+        }
+        reservation.is_made
     }
 
     /// Takes or drops references on behalf of the pool, as a reservation asked for.

@@ -1,8 +1,8 @@
 //! Allocation: reserve first, then find.
 //!
 //! A reservation of credits decides whether the allocation succeeds. What is
-//! left is to find blocks that are known to exist: free ones first, then victims
-//! from the policy plane, and if the plane is held by someone who does not come
+//! left is to find blocks that are known to exist: free ones first, then what was
+//! forgotten when the store was cleared, then victims from the policy plane, and if the plane is held by someone who does not come
 //! back, victims from a sweep over the slots.
 //!
 //! # When a reserved block cannot be found
@@ -104,7 +104,7 @@ impl Store {
         &'a self,
         home: usize,
         count: usize,
-        mut from_reset: usize,
+        from_reset: usize,
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
     ) {
@@ -113,12 +113,15 @@ impl Store {
         let mut missing = count - from_reset;
         let mut tries = 0;
         loop {
+            missing -= self.take_forgotten(missing, &mut victims);
+            if missing == 0 {
+                break;
+            }
             missing -= self.evict(home, missing, &mut victims);
             if missing == 0 {
                 break;
             }
             let free = self.take_free(home, missing, &mut sink);
-            from_reset += free;
             missing -= free;
             if missing == 0 {
                 break;
@@ -135,7 +138,6 @@ impl Store {
             }
             if tries > PATIENCE {
                 let (swept, free) = self.search(missing, &mut victims, &mut sink);
-                from_reset += free;
                 missing -= swept + free;
                 if missing == 0 {
                     break;
@@ -144,8 +146,8 @@ impl Store {
         }
         let evictions = victims.finish(&mut sink, &mut evicted);
         self.metrics.add_each([
-            (Counter::Allocations, (from_reset + evictions) as u64),
-            (Counter::AllocationsFromReset, from_reset as u64),
+            (Counter::Allocations, count as u64),
+            (Counter::AllocationsFromReset, (count - evictions) as u64),
             (Counter::Evictions, evictions as u64),
         ]);
     }
@@ -304,62 +306,51 @@ impl Store {
     }
 }
 
-/// Vacated slots whose tenancies are still to be ended, in the order they were
-/// vacated. Linked through the field that names a duplicate's primary, so that
-/// nothing is allocated between taking the plane and letting go of it.
+/// Vacated slots whose tenancies are still to be ended: those that had been forgotten,
+/// and those that are evicted, each in the order they were vacated.
 ///
 /// Those that are left when it is dropped are freed.
-struct Victims<'a> {
+pub(super) struct Victims<'a> {
     store: &'a Store,
-    first: u32,
-    last: u32,
+    forgotten: Chain,
+    evicted: Chain,
 }
 
 impl<'a> Victims<'a> {
-    fn new(store: &'a Store) -> Self {
+    pub(super) fn new(store: &'a Store) -> Self {
         Self {
             store,
-            first: NIL,
-            last: NIL,
+            forgotten: Chain::EMPTY,
+            evicted: Chain::EMPTY,
         }
     }
 
-    fn push(&mut self, slot: &Slot) {
-        slot.set_primary(NIL);
-        match self.last {
-            NIL => self.first = slot.id(),
-            last => self.store.slots[last as usize].set_primary(slot.id()),
+    pub(super) fn push(&mut self, slot: &Slot) {
+        let store = self.store;
+        if store.is_of_earlier_era(slot) {
+            self.forgotten.push(&store.slots, slot);
+        } else {
+            self.evicted.push(&store.slots, slot);
         }
-        self.last = slot.id();
     }
 
-    fn pop(&mut self) -> Option<&'a Slot> {
-        if self.first == NIL {
-            return None;
-        }
-        let slot = &self.store.slots[self.first as usize];
-        self.first = slot.primary();
-        if self.first == NIL {
-            self.last = NIL;
-        }
-        Some(slot)
-    }
-
-    /// Ends the tenancies and hands the blocks out. Returns how many.
+    /// Ends the tenancies and hands the blocks out, the forgotten first. Returns how
+    /// many were evicted.
     fn finish(
         &mut self,
         sink: &mut impl FnMut(&'a Slot),
         evicted: &mut impl FnMut(SequenceHash),
     ) -> usize {
+        let store = self.store;
         let mut count = 0;
-        let has_entries = self.store.registry.has_entries();
-        while let Some(slot) = self.pop() {
+        let has_entries = store.registry.has_entries();
+        while let Some(slot) = self.forgotten.pop(&store.slots) {
+            end_tenancy(store, slot, has_entries);
+            sink(slot);
+        }
+        while let Some(slot) = self.evicted.pop(&store.slots) {
             let hash = slot.hash();
-            // An attachment of the user's may panic when it is dropped: then
-            // this block and the rest are freed.
-            let free = Free::new(self.store, slot);
-            self.store.end_tenancy(slot, has_entries);
-            free.keep();
+            end_tenancy(store, slot, has_entries);
             evicted(hash);
             sink(slot);
             count += 1;
@@ -370,13 +361,69 @@ impl<'a> Victims<'a> {
 
 impl Drop for Victims<'_> {
     fn drop(&mut self) {
-        if self.first == NIL {
+        if self.forgotten.is_empty() && self.evicted.is_empty() {
             return;
         }
-        let has_entries = self.store.registry.has_entries();
-        while let Some(slot) = self.pop() {
-            let _free = Free::new(self.store, slot);
-            self.store.end_tenancy(slot, has_entries);
+        let store = self.store;
+        let has_entries = store.registry.has_entries();
+        for chain in [&mut self.forgotten, &mut self.evicted] {
+            while let Some(slot) = chain.pop(&store.slots) {
+                let _free = Free::new(store, slot);
+                store.end_tenancy(slot, has_entries);
+            }
         }
+    }
+}
+
+/// Ends the tenancy of a block that is to be handed out.
+#[inline]
+fn end_tenancy(store: &Store, slot: &Slot, has_entries: bool) {
+    // An attachment of the user's may panic when it is dropped: then this block and
+    // the rest are freed.
+    let free = Free::new(store, slot);
+    store.end_tenancy(slot, has_entries);
+    free.keep();
+}
+
+/// Slots of one thread, in order. Linked through the field that names a duplicate's
+/// primary, so that nothing is allocated between taking the plane and letting go of
+/// it.
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+impl Chain {
+    const EMPTY: Self = Self {
+        first: NIL,
+        last: NIL,
+    };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.first == NIL
+    }
+
+    #[inline]
+    fn push(&mut self, slots: &[Slot], slot: &Slot) {
+        slot.set_primary(NIL);
+        match self.last {
+            NIL => self.first = slot.id(),
+            last => slots[last as usize].set_primary(slot.id()),
+        }
+        self.last = slot.id();
+    }
+
+    #[inline]
+    fn pop<'a>(&mut self, slots: &'a [Slot]) -> Option<&'a Slot> {
+        if self.is_empty() {
+            return None;
+        }
+        let slot = &slots[self.first as usize];
+        self.first = slot.primary();
+        if self.first == NIL {
+            self.last = NIL;
+        }
+        Some(slot)
     }
 }

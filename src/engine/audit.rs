@@ -4,16 +4,17 @@
 //!
 //! 1. Every slot is in exactly one of: a freelist, an exclusive guard,
 //!    registered with pins, registered without.
-//! 2. Credits = free + inactive blocks.
+//! 2. Credits = free + inactive + forgotten blocks.
 //! 3. A slot is a primary if and only if it is linked in the index, in the bucket
 //!    of its hash, and a hash has at most one primary.
-//! 4. An inactive slot is listed by the policy, in a stash, or on exactly one
+//! 4. An inactive or forgotten slot is listed by the policy, in a stash, or on exactly one
 //!    released stack, and a slot is on a released stack if and only if it is noted.
 //! 5. A slot's generation changes with every tenancy and never while it is
 //!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
 //! 6. A duplicate keeps its primary: the slot it names is the primary of the same
 //!    hash, with at least a pin for each of its duplicates.
-//! 7. The hash of every registered slot is registered in the registry.
+//! 7. The hash of every registered slot, but the forgotten, is registered in the
+//!    registry.
 //! 8. The policy's own structure is sound. For leaf-first policies this includes
 //!    that no block is listed as a leaf while it has listed children.
 
@@ -35,6 +36,9 @@ pub struct AuditReport {
     pub active: usize,
     /// Registered blocks that nobody holds.
     pub inactive: usize,
+    /// Blocks that were inactive when the pool was cleared, and whose registration is
+    /// still to be ended. They count as free.
+    pub forgotten: usize,
     /// Registered blocks that are duplicates.
     pub duplicates: usize,
     /// Blocks the policy has in its order: inactive ones, and ones that have come
@@ -111,7 +115,11 @@ impl Store {
                         format!("free, but registered: {}", describe(slot))
                     })?;
                     if word.is_inactive() {
-                        report.inactive += 1;
+                        if self.is_forgotten(slot, word) {
+                            report.forgotten += 1;
+                        } else {
+                            report.inactive += 1;
+                        }
                         report.noted += usize::from(is_noted);
                         hold(4, listed || is_noted, || {
                             format!("lost: {}", describe(slot))
@@ -125,7 +133,8 @@ impl Store {
             }
         }
         let credits = self.available();
-        hold(2, credits == report.free + report.inactive, || {
+        let there_are = report.free + report.inactive + report.forgotten;
+        hold(2, credits == there_are, || {
             format!("{credits} credits, {report:?}")
         })?;
         self.audit_registrations()?;
@@ -203,7 +212,8 @@ impl Store {
     fn audit_registrations(&self) -> Result<(), AuditError> {
         let mut duplicates: HashMap<u32, u64> = HashMap::new();
         for slot in &self.slots {
-            let state = slot.word().state();
+            let word = slot.word();
+            let state = word.state();
             if state == State::Duplicate {
                 let primary = &self.slots[slot.primary() as usize];
                 *duplicates.entry(primary.id()).or_default() += 1;
@@ -213,7 +223,8 @@ impl Store {
                     || format!("{} is a duplicate of {}", describe(slot), describe(primary)),
                 )?;
             }
-            let is_registered = matches!(state, State::Primary | State::Duplicate);
+            let is_registered = matches!(state, State::Primary | State::Duplicate)
+                && !self.is_forgotten(slot, word);
             hold(
                 7,
                 !is_registered || self.registry.is_registered(slot.key()),

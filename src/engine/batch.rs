@@ -63,7 +63,7 @@ impl<'a> Unpins<'a> {
             return Store::unpin_shared(slot);
         }
         if seen.is_plainly_pinned_once() && !self.store.has_levels() {
-            slot.set_stash(None);
+            slot.begin_release(self.store.clearing.era());
             if slot.unpin_last(seen).is_ok() {
                 step!(Unpinned);
                 if self.notes.is_empty() && self.store.released[self.home].has_undone() {

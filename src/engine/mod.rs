@@ -17,7 +17,7 @@
 //! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
 //! | `stash` | victims taken from the plane ahead of need |
 //! | `sweep` | victims without the plane |
-//! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`, `batch`: what it does |
+//! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`, `batch`, `clear`: what it does |
 //! | `audit` | the invariants, numbered, and their check |
 //! | `prefetch` | asking for a cache line before it is needed |
 //! | `try_lock` | a lock that nobody waits for |
@@ -51,6 +51,7 @@ mod acquire;
 mod allocate;
 mod audit;
 mod batch;
+mod clear;
 mod credit;
 mod freelist;
 pub(crate) mod index;

@@ -50,6 +50,7 @@ impl Store {
         policy: BlockDuplicationPolicy,
     ) -> Registered<'a> {
         let key = slot.key();
+        slot.set_era(self.clearing.era());
         let word = slot.begin();
         step!(Pending);
         loop {
@@ -64,7 +65,8 @@ impl Store {
             match Pins::new(self).pin_seen(primary, seen, key.hash, &[]) {
                 Pin::Made => {}
                 Pin::Gone => continue,
-                Pin::Promised => {
+                Pin::Forgotten if self.free_if_forgotten(primary) => continue,
+                Pin::Forgotten | Pin::Promised => {
                     self.free_promised(primary, seen);
                     continue;
                 }

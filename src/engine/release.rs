@@ -59,7 +59,7 @@ impl Store {
         let store = unsafe { Self::of(slot) };
         // Nobody is to be asked: neither the plane nor a tracker.
         if seen.is_plainly_pinned_once() && !store.has_levels() {
-            slot.set_stash(None);
+            slot.begin_release(store.clearing.era());
             if slot.unpin_last(seen).is_ok() {
                 return store.settle(slot, seen);
             }
@@ -113,7 +113,7 @@ impl Store {
                 return;
             }
             if seen.is_primary() && !seen.resets() {
-                slot.set_stash(None);
+                slot.begin_release(store.clearing.era());
                 match slot.unpin_last(seen) {
                     Ok(()) => return store.settle(slot, seen),
                     Err(now) => seen = now,
@@ -152,7 +152,7 @@ impl Store {
         // SAFETY: the caller's credit is out until it is returned.
         let store = unsafe { Self::of(slot) };
         if seen.is_primary() && !seen.resets() {
-            slot.set_stash(None);
+            slot.begin_release(store.clearing.era());
             if !slot.note().is_noted() {
                 store.released[store.home()].push(slot);
             }

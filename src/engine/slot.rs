@@ -2,9 +2,9 @@
 //! line.
 //!
 //! The key and the primary are written only by the slot's exclusive owner, while
-//! the state is `Exclusive` or `Pending`, and read by anyone. (The level and the
-//! stash are notes of whoever releases the block; a wrong one costs its place in
-//! the eviction order, nothing else.)
+//! the state is `Exclusive` or `Pending`, and read by anyone. (The level, the stash
+//! and the era are notes of whoever releases the block; a wrong one costs its place
+//! in the eviction order, or a cached block, nothing else.)
 //! A reader that must know them to be of one tenancy reads the word, the
 //! fields, and then either pins (the exchange fails if the word has changed)
 //! or holds a pin already. They are relaxed atomics because a reader may lose
@@ -17,7 +17,7 @@ use crate::SequenceHash;
 use super::index::Key;
 use super::store::Store;
 use super::word::{State, Word};
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// "No slot", where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -42,6 +42,8 @@ pub(crate) struct Slot {
     level: AtomicU8,
     /// The stash the block is in, plus one.
     stash: AtomicU8,
+    /// When the block was released last, see `clear`.
+    era: AtomicU16,
 }
 
 impl Slot {
@@ -57,6 +59,7 @@ impl Slot {
             id,
             level: AtomicU8::new(0),
             stash: AtomicU8::new(0),
+            era: AtomicU16::new(0),
         }
     }
 
@@ -164,12 +167,30 @@ impl Slot {
             .map(usize::from)
     }
 
-    /// Names the stash the block is in; `None` for whoever takes off its last
-    /// pin.
+    /// Names the stash the block is in.
     #[inline]
-    pub(super) fn set_stash(&self, stash: Option<usize>) {
-        let mark = stash.map_or(0, |stash| stash as u8 + 1);
-        self.stash.store(mark, Ordering::Relaxed);
+    pub(super) fn set_stash(&self, stash: usize) {
+        self.stash.store(stash as u8 + 1, Ordering::Relaxed);
+    }
+
+    /// The era of the last release, or of the registration if there was none.
+    #[inline]
+    pub(super) fn era(&self) -> u16 {
+        self.era.load(Ordering::Relaxed)
+    }
+
+    /// Notes the era of a registration.
+    #[inline]
+    pub(super) fn set_era(&self, era: u16) {
+        self.era.store(era, Ordering::Relaxed);
+    }
+
+    /// Notes a release in this era, for whoever takes off the last pin: the block is
+    /// in no stash.
+    #[inline]
+    pub(super) fn begin_release(&self, era: u16) {
+        self.stash.store(0, Ordering::Relaxed);
+        self.set_era(era);
     }
 
     // ---- pins ----

@@ -52,7 +52,7 @@ impl Queue {
     /// Puts blocks in an empty stash.
     pub(super) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
         for &slot in blocks {
-            slots[slot as usize].set_stash(Some(self.shard));
+            slots[slot as usize].set_stash(self.shard);
         }
         debug_assert_eq!(self.next, self.end);
         self.blocks[..blocks.len()].copy_from_slice(blocks);

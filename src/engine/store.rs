@@ -2,8 +2,8 @@
 //!
 //! What a store does stands in the files beside this one, an operation a file:
 //! [`allocate`](super::allocate), [`acquire`](super::acquire),
-//! [`register`](super::register), [`release`](super::release) and
-//! [`audit`](super::audit).
+//! [`register`](super::register), [`release`](super::release), [`clear`](super::clear)
+//! and [`audit`](super::audit).
 //!
 //! # Lifetime
 //!
@@ -23,6 +23,7 @@ use crate::policy::{SlotPolicy, level};
 use crate::registry::{Core, Tier};
 use crate::{ManagerId, SequenceHash};
 
+use super::clear::Clearing;
 use super::credit::{self, Credits, Released};
 use super::freelist::FreeList;
 use super::index::{Index, Key};
@@ -68,6 +69,7 @@ pub(crate) struct Store {
     /// One for each shard.
     pub(super) released: Box<[ReleasedStack]>,
     pub(super) plane: Plane,
+    pub(super) clearing: Clearing,
     /// One for each shard.
     pub(super) stashes: Box<[Stash]>,
     pub(super) sweep: CachePadded<Sweep>,
@@ -93,6 +95,7 @@ impl Store {
             released: (0..shards).map(|_| ReleasedStack::new()).collect(),
             stashes: (0..shards).map(Stash::new).collect(),
             plane: Plane::new(config.policy),
+            clearing: Clearing::new(block_count),
             sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),
             registry: config.registry,
             reset_on_release: config.reset_on_release,
@@ -220,7 +223,7 @@ impl Tier for Store {
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         for slot in &self.slots {
             let word = slot.word();
-            if word.is_primary() {
+            if word.is_primary() && !self.is_forgotten(slot, word) {
                 let hash = slot.hash();
                 if slot.is_tenancy(word) {
                     visit(hash);
@@ -228,16 +231,22 @@ impl Tier for Store {
             }
         }
     }
+
+    fn free_forgotten(&self) {
+        Self::free_forgotten(self);
+    }
 }
 
 impl GaugeSource for Store {
     fn gauges(&self) -> Gauges {
         let mut inactive = 0;
+        let mut forgotten = 0;
         let mut pins = 0;
         let mut duplicates = 0;
         for slot in &self.slots {
             let word = slot.word();
             match word.state() {
+                State::Primary if self.is_forgotten(slot, word) => forgotten += 1,
                 State::Primary if word.count() == 0 => inactive += 1,
                 State::Primary => pins += word.count() as i64,
                 State::Duplicate => {
@@ -255,7 +264,7 @@ impl GaugeSource for Store {
                 - sum(Counter::Stagings)
                 - sum(Counter::MutableReleased),
             inflight_immutable: pins - duplicates - lifecycle_pins,
-            reset_pool_size: self.free.len() as i64,
+            reset_pool_size: self.free.len() as i64 + forgotten,
             inactive_pool_size: inactive,
         }
     }

@@ -1,11 +1,13 @@
 //! From the notes to the subscribers.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::registry::Tier;
 use crate::sync::{AtomicBool, Ordering};
 
 use super::bell::Bell;
@@ -20,9 +22,24 @@ const REST: Duration = Duration::from_micros(100);
 /// Looks without a note after which the reader sleeps until it is woken.
 const LOOKS: u32 = 50;
 
+/// What the reader is to know.
+pub(super) enum Note {
+    /// To be broadcast.
+    Event(KvCacheEvent),
+    /// A tier has been cleared: the reader is to end the registrations there, which
+    /// notes the end of each.
+    Cleared(Weak<dyn Tier>),
+}
+
+impl From<KvCacheEvent> for Note {
+    fn from(event: KvCacheEvent) -> Self {
+        Self::Event(event)
+    }
+}
+
 /// The notes, the channel to the subscribers, and what is between them.
 pub(super) struct Hub {
-    notes: Notes<KvCacheEvent>,
+    notes: Notes<Note>,
     bell: Bell,
     /// Whether there is nobody left who could leave a note.
     is_closing: AtomicBool,
@@ -34,6 +51,8 @@ pub(super) struct Hub {
 /// Where notes are read.
 struct Desk {
     lives: Lives,
+    /// Tiers that the reader has to see to.
+    cleared: Vec<Weak<dyn Tier>>,
     /// `None` after the last note.
     channel: Option<broadcast::Sender<KvCacheEvent>>,
 }
@@ -50,6 +69,7 @@ impl Emitter {
             is_closing: AtomicBool::new(false),
             desk: Mutex::new(Desk {
                 lives: Lives::default(),
+                cleared: Vec::new(),
                 channel: Some(broadcast::Sender::new(channel_capacity)),
             }),
             reader: OnceLock::new(),
@@ -65,8 +85,8 @@ impl Emitter {
 
     /// Leaves a note. Lock-free: an allocation and an exchange, and a system call
     /// if there has been nothing to do for the reader for a while.
-    pub(super) fn leave(&self, note: KvCacheEvent) {
-        self.0.notes.push(note);
+    pub(super) fn leave(&self, note: impl Into<Note>) {
+        self.0.notes.push(note.into());
         if self.0.bell.ring() {
             self.0.wake_reader();
         }
@@ -95,7 +115,11 @@ impl Drop for Emitter {
 impl Hub {
     /// Reads the notes there are.
     pub(super) fn read(&self) {
-        self.read_at(&mut self.desk());
+        let mut desk = self.desk();
+        self.read_at(&mut desk);
+        if !desk.cleared.is_empty() {
+            self.wake_reader();
+        }
     }
 
     /// What the reader does.
@@ -112,7 +136,12 @@ impl Hub {
             if desk.channel.is_none() {
                 return;
             }
+            let cleared = std::mem::take(&mut desk.cleared);
             drop(desk);
+            if !cleared.is_empty() {
+                cleared.iter().for_each(end_forgotten);
+                continue;
+            }
             if fruitless >= LOOKS && self.bell.doze(|| !self.notes.is_empty()) {
                 thread::park();
             } else {
@@ -133,9 +162,14 @@ impl Hub {
         let mut has_read = false;
         for note in self.notes.take() {
             has_read = true;
-            if desk.lives.count(&note) {
-                // An error says that nobody has subscribed.
-                let _ = channel.send(note);
+            match note {
+                Note::Event(event) => {
+                    if desk.lives.count(&event) {
+                        // An error says that nobody has subscribed.
+                        let _ = channel.send(event);
+                    }
+                }
+                Note::Cleared(tier) => desk.cleared.push(tier),
             }
         }
         if is_closing {
@@ -155,6 +189,16 @@ impl Hub {
         if let Some(reader) = self.reader.get() {
             reader.unpark();
         }
+    }
+}
+
+/// Ends the registrations of what a tier has forgotten. For the reader, who has
+/// nothing locked: attachments are the users', and end with the registrations.
+fn end_forgotten(tier: &Weak<dyn Tier>) {
+    if let Some(tier) = tier.upgrade()
+        && catch_unwind(AssertUnwindSafe(|| tier.free_forgotten())).is_err()
+    {
+        tracing::error!("an attachment panicked when it was dropped");
     }
 }
 

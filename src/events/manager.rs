@@ -1,7 +1,7 @@
 //! What emits events, and subscriptions to them.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use anyhow::{Result, ensure};
@@ -11,9 +11,9 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::SequenceHash;
-use crate::registry::{BlockRegistrationHandle, Observer};
+use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
-use super::hub::{Emitter, Hub};
+use super::hub::{Emitter, Hub, Note};
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
@@ -208,6 +208,10 @@ impl Observer for EventsManager {
 
     fn removed(&self, seq_hash: SequenceHash) {
         self.emitter.leave(KvCacheEvent::Remove(seq_hash));
+    }
+
+    fn cleared(&self, tier: Weak<dyn Tier>) {
+        self.emitter.leave(Note::Cleared(tier));
     }
 }
 

@@ -112,6 +112,32 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         }
     }
 
+    /// Forgets the content of all inactive blocks at once, in constant time however
+    /// many there are: after a new model or adapter was loaded, say.
+    ///
+    /// When this returns, none of what was inactive when it was called is matched any
+    /// more, is registered, or counts as inactive; the blocks count as free, and are
+    /// handed out before any block is evicted. Blocks in use stay registered, and are
+    /// inactive when they are released later. A block that is released or matched
+    /// while this runs may be on either side of it. Other threads go on meanwhile;
+    /// [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same, block by
+    /// block.
+    ///
+    /// With the registration of a forgotten hash end its attachments. That happens
+    /// when its block is handed out or its hash registered again; and where there is an
+    /// events manager soon, by the thread that broadcasts events, in the background:
+    /// with the `Remove` of each.
+    ///
+    /// Lock-free. Every 32,768th call also goes through all blocks. Driven by one thread
+    /// the order of eviction stays exact, but for lineage by
+    /// [`Fifo`](LineageEviction::Fifo): a block that was in use during this becomes
+    /// a leaf only when the blocks of its forgotten children are handed out.
+    pub fn clear_inactive_pool(&self) {
+        self.registry.core().will_clear();
+        self.store.clear();
+        self.registry.core().cleared(&self.store);
+    }
+
     /// Registers blocks under their hashes, in the order of the input, and
     /// returns a guard for each in the same order. See
     /// [`register_block`](Self::register_block).

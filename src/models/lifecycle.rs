@@ -450,3 +450,84 @@ fn a_look_for_blocks_meets_a_block_that_is_only_staged() {
         assert_whole(&manager, 0);
     });
 }
+
+/// The only block is matched by somebody before its content is forgotten, or not.
+fn clear_against_match(order: Order) {
+    explore(move || {
+        let manager = pool(1, order);
+        cache(&manager, hash(1));
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.match_blocks(&[hash(1)])
+        });
+        manager.clear_inactive_pool();
+        let matched = other.join().unwrap();
+        let again = manager.match_blocks(&[hash(1)]);
+        // In use meanwhile, or forgotten; or released and forgotten.
+        assert!(again.is_empty() || !matched.is_empty());
+        drop((matched, again));
+        assert_whole(&manager, 0);
+        manager.clear_inactive_pool();
+        assert!(manager.match_blocks(&[hash(1)]).is_empty());
+        assert!(!manager.block_registry().is_registered(hash(1)));
+        let (_block, evicted) = manager
+            .allocate_blocks_with_evictions(1)
+            .expect("what is forgotten is available");
+        assert!(evicted.is_empty());
+    });
+}
+
+#[test]
+fn clear_against_match_lru() {
+    clear_against_match(Order::Lru);
+}
+
+#[test]
+fn clear_against_match_lineage() {
+    clear_against_match(Order::Lineage);
+}
+
+/// A forgotten block is wanted by an allocation and is in the way of a registration of
+/// its hash.
+#[test]
+fn a_forgotten_block_is_taken_once() {
+    explore(|| {
+        let manager = pool(2, Order::Lineage);
+        let block = manager.allocate_one().expect("a block is free");
+        cache(&manager, hash(1));
+        manager.clear_inactive_pool();
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.allocate_blocks_with_evictions(1)
+        });
+        let block = register(&manager, block, hash(1));
+        let (taken, evicted) = other.join().unwrap().expect("one is available");
+        assert!(evicted.is_empty());
+        assert_ne!(taken[0].block_id(), block.block_id());
+        assert!(manager.block_registry().is_registered(hash(1)));
+        assert_whole(&manager, 2);
+        drop((block, taken));
+        assert_whole(&manager, 0);
+    });
+}
+
+/// Two allocations go round, while a third thread clears once more.
+#[test]
+fn two_go_round() {
+    explore(|| {
+        let manager = pool(2, Order::Lru);
+        cache(&manager, hash(1));
+        cache(&manager, hash(2));
+        manager.clear_inactive_pool();
+        let allocate = |manager: &Arc<Manager>| {
+            let manager = Arc::clone(manager);
+            move || manager.allocate_one().expect("there are two")
+        };
+        let other = spawn(1, allocate(&manager));
+        let one = allocate(&manager)();
+        manager.clear_inactive_pool();
+        let two = other.join().unwrap();
+        assert_ne!(one.block_id(), two.block_id());
+        assert_whole(&manager, 2);
+    });
+}

@@ -65,6 +65,9 @@ pub(crate) trait Tier: Send + Sync {
 
     /// Calls `visit` with every hash that is registered here.
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
+
+    /// Ends what is left of the registrations of blocks that were forgotten together.
+    fn free_forgotten(&self);
 }
 
 /// A tier and its metadata type.
@@ -85,6 +88,8 @@ pub(crate) struct Core {
     tiers: ArcSwap<Vec<Attached>>,
     /// Whether there is, or was, more than one tier.
     has_tiers: AtomicBool,
+    /// Whether a tier has ever been cleared.
+    has_cleared: AtomicBool,
     tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -101,6 +106,7 @@ impl Core {
             garbage: Arc::new(AtomicU64::new(0)),
             tiers: ArcSwap::default(),
             has_tiers: AtomicBool::new(false),
+            has_cleared: AtomicBool::new(false),
             tracker,
             observer,
         }
@@ -226,6 +232,9 @@ impl Core {
     /// is about to register a block, until it has.
     #[cold]
     pub(crate) fn hold(self: &Arc<Self>, key: Key) -> Option<BlockRegistrationHandle> {
+        if self.has_cleared.load(Ordering::Relaxed) {
+            self.forget_forgotten(key);
+        }
         let guard = &epoch::pin();
         let entry = self.find(key, guard).filter(|entry| entry.try_acquire())?;
         Some(BlockRegistrationHandle::from_acquired(
@@ -294,6 +303,9 @@ impl Core {
 
     #[inline]
     fn register(self: &Arc<Self>, key: Key, guard: &Guard) -> (BlockRegistrationHandle, bool) {
+        if self.has_cleared.load(Ordering::Relaxed) {
+            self.forget_forgotten(key);
+        }
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
         let count = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
@@ -379,6 +391,15 @@ impl Core {
         }
     }
 
+    /// Ends the entry of a hash if it is left to a block that has been forgotten: it
+    /// would end with that block's tenancy.
+    #[cold]
+    fn forget_forgotten(self: &Arc<Self>, key: Key) {
+        if self.entries.load(Ordering::Relaxed) != 0 {
+            self.forget(key);
+        }
+    }
+
     /// Ends an entry that was seen without handles, unless someone else does or it
     /// has got one since.
     fn end(self: &Arc<Self>, entry: &Entry, lone: Lone, guard: Guard) {
@@ -417,6 +438,20 @@ impl Core {
             && observer.registered(entry.hash())
         {
             entry.observe();
+        }
+    }
+
+    /// A tier is about to forget its inactive blocks.
+    pub(crate) fn will_clear(&self) {
+        // Before entries may be left to forgotten blocks alone.
+        self.has_cleared.store(true, Ordering::Relaxed);
+    }
+
+    /// A tier has forgotten its inactive blocks.
+    pub(crate) fn cleared<T: Tier + 'static>(&self, tier: &Arc<T>) {
+        if let Some(observer) = &self.observer {
+            let tier: Weak<T> = Arc::downgrade(tier);
+            observer.cleared(tier);
         }
     }
 

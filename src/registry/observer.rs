@@ -1,6 +1,10 @@
 //! Who is told when registrations begin and end.
 
+use std::sync::Weak;
+
 use crate::SequenceHash;
+
+use super::core::Tier;
 
 /// Is told by the threads that begin and end registrations, in passing: an
 /// implementation must not wait for anything.
@@ -16,4 +20,8 @@ pub(crate) trait Observer: Send + Sync {
     /// A registration has ended. That of the next one of the same hash may have
     /// been told already.
     fn removed(&self, hash: SequenceHash);
+
+    /// A tier has been cleared. Registrations that ended with that, but for their
+    /// entries, are to be ended from elsewhere, by [`Tier::free_forgotten`].
+    fn cleared(&self, tier: Weak<dyn Tier>);
 }

@@ -49,6 +49,14 @@ pub(crate) enum Step {
     /// A promised primary is unlinked, and not free.
     PromisedUnlinked,
 
+    // ---- clear ----
+    /// An era has begun, and the hand is still where it was.
+    EraBegun,
+    /// Forgotten blocks are vacated, and the hand is not moved past them.
+    StretchTaken,
+    /// Forgotten blocks are vacated, and not free.
+    ForgottenVacated,
+
     // ---- match ----
     /// A block is found and a credit reserved if it is inactive; it is not pinned.
     Pinning,

@@ -129,6 +129,26 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::PromisedVacated, |w| register_promised(w, at![PromisedVacated])).holds_up(&[RESET]),
     scene(Step::PromisedUnlinked, |w| register_promised(w, at![PromisedUnlinked])).holds_up(&[RESET]),
 
+    // Clearing.
+    scene(Step::EraBegun, |w| {
+        w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![EraBegun], move || world.manager.clear_inactive_pool())
+    }),
+    scene(Step::StretchTaken, |w| {
+        w.fill();
+        w.manager.clear_inactive_pool();
+        let world = Arc::clone(w);
+        Plan::new(at![StretchTaken], move || world.take(2)).takes(2)
+    }),
+    scene(Step::ForgottenVacated, |w| {
+        let hash = w.fill()[CHAIN];
+        let block = w.complete(hash);
+        w.manager.clear_inactive_pool();
+        let world = Arc::clone(w);
+        Plan::new(at![ForgottenVacated], move || world.manager.register_block(block)).takes(2)
+    }).way("by a registration"),
+
     // Matching.
     scene(Step::Pinning, |w| find(w, at![Pinning])),
     scene(Step::Pinned, |w| find(w, at![Pinned])),

@@ -23,13 +23,15 @@ pub(crate) use crossbeam_epoch as epoch;
 #[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence,
+    },
     thread::yield_now,
 };
 
 #[cfg(kvbm_loom)]
 pub(crate) use {
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64},
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64},
     loom::{
         cell::UnsafeCell,
         hint::spin_loop,
@@ -41,7 +43,9 @@ pub(crate) use {
 #[cfg(kvbm_shuttle)]
 pub(crate) use shuttle::{
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence,
+    },
     thread::yield_now,
 };
 

@@ -43,7 +43,7 @@ macro_rules! in_turn {
     )*};
 }
 
-in_turn!(AtomicBool: bool, AtomicU8: u8, AtomicU32: u32, AtomicU64: u64);
+in_turn!(AtomicBool: bool, AtomicU8: u8, AtomicU16: u16, AtomicU32: u32, AtomicU64: u64);
 
 pub(crate) type AtomicPtr<T> = InTurn<loomed::AtomicPtr<T>>;
 

@@ -212,7 +212,8 @@ fn sharing_op() -> impl Strategy<Value = TierOp> {
     prop_oneof![
         300 => own,
         250 => weak,
-        12 => Just(TierOp::ResetInactive),
+        8 => Just(TierOp::ResetInactive),
+        8 => Just(TierOp::ClearInactive),
         2 => Just(TierOp::DropManager),
     ]
 }

@@ -233,6 +233,8 @@ pub enum TierOp {
         pick: Pick,
     },
     ResetInactive,
+    /// As `ResetInactive`, without a result: at once where there is a way.
+    ClearInactive,
     DropManager,
 }
 

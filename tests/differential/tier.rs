@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use dynamo_tokens::PositionalLineageHash;
 
-use super::{audit, kvbm};
+use super::{audit, clear, kvbm};
 use crate::forest::Forest;
 use crate::ops::{Amount, Order, Pick, Shelf, TierConfig, TierOp};
 use crate::outcome::{Allocation, Held, ManagerView, Metrics, Outcome, TierView};
-use crate::policy::with_policy;
+use crate::policy::{Policy, with_policy};
 use crate::shelf::{remove, take_some, with};
 use kvbm::blocks::{BlockDuplicationPolicy, BlockRegistrationHandle};
 use kvbm::metrics::BlockPoolMetrics;
@@ -21,6 +21,7 @@ use kvbm::{
 /// A manager and the guards taken from it.
 pub struct Tier<T: BlockMetadata> {
     manager: Option<BlockManager<T>>,
+    policy: Policy,
     manager_id: kvbm::ManagerId,
     metrics: Arc<BlockPoolMetrics>,
     block_count: usize,
@@ -48,6 +49,7 @@ impl<T: BlockMetadata> Tier<T> {
             .build()
             .expect("the configuration is valid");
         Tier {
+            policy: config.policy,
             manager_id: manager.id(),
             metrics: Arc::clone(manager.metrics()),
             manager: Some(manager),
@@ -225,6 +227,13 @@ impl<T: BlockMetadata> Tier<T> {
             }),
             TierOp::ResetInactive => match &self.manager {
                 Some(manager) => Outcome::of(manager.reset_inactive_pool()),
+                None => Outcome::Skipped,
+            },
+            TierOp::ClearInactive => match &self.manager {
+                Some(manager) => {
+                    clear(manager, self.policy);
+                    Outcome::Done
+                }
                 None => Outcome::Skipped,
             },
             TierOp::DropManager => {

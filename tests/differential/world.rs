@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use dynamo_tokens::PositionalLineageHash;
 
-use super::{audit, kvbm};
+use super::{audit, clear, kvbm};
 use crate::forest::Forest;
 use crate::ops::{
     AttachmentType, Config, Device, Host, Op, RegistryOp, SecondTier, Shelf, TierOp, Tracker,

@@ -138,6 +138,7 @@ impl<T: BlockMetadata> Held<T> {
                     self.mutable.push(block.reset());
                 }
             }
+            7 if rng.below(2) == 0 => self.tier.manager.clear_inactive_pool(),
             7 => drop(self.tier.manager.reset_inactive_pool()),
             8 | 9 => self.share(rng),
             _ => self.drop_some(rng),

@@ -35,7 +35,7 @@ fn assert_accounted(manager: &BlockManager<()>, stamps: &Stamps) {
     // A primary may be held by nothing but its duplicates, which nobody records.
     let active = read..=read + report.duplicates;
     assert!(active.contains(&report.active), "{read} read, {report:?}");
-    let available = report.free + report.inactive;
+    let available = report.free + report.forgotten + report.inactive;
     assert_eq!(manager.available_blocks(), available);
     let held = report.exclusive + report.active;
     assert_eq!(available + held, manager.total_blocks(), "{report:?}");

@@ -322,6 +322,8 @@ impl<'a> Worker<'a> {
         if self.rng.below(8) == 0 {
             // Other threads hold blocks, so the count may well not add up.
             let _ = self.manager.reset_inactive_pool();
+        } else if self.rng.below(4) == 0 {
+            self.manager.clear_inactive_pool();
         }
     }
 

@@ -124,7 +124,7 @@ impl Notes {
             if seen.count() > 1 {
                 return self.unpin_shared(slot);
             }
-            slot.set_stash(None);
+            slot.begin_release(0);
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_noted() {
                     self.stack.push(slot);
@@ -138,7 +138,7 @@ impl Notes {
     fn unpin_shared(&self, slot: &Slot) {
         let before = slot.unpin_shared();
         if before.count() == 1 && before.is_primary() {
-            slot.set_stash(None);
+            slot.begin_release(0);
             if !slot.note().is_noted() {
                 self.stack.push(slot);
             }

@@ -1,13 +1,13 @@
 //! Events: the pairs of a hash are exact, and no note is left with a sleeper.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::SequenceHash;
 use crate::events::{Bell, KvCacheEvent, Lives, Notes};
-use crate::registry::{BlockRegistry, Observer};
+use crate::registry::{BlockRegistry, Observer, Tier};
 
 use super::{FakeTier, hash};
 
@@ -15,6 +15,8 @@ use super::{FakeTier, hash};
 struct Observed(Notes<KvCacheEvent>);
 
 impl Observer for Observed {
+    fn cleared(&self, _: Weak<dyn Tier>) {}
+
     fn registered(&self, hash: SequenceHash) -> bool {
         self.0.push(KvCacheEvent::Create(hash));
         true

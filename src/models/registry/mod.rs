@@ -117,6 +117,8 @@ impl Tier for FakeTier {
         }
     }
 
+    fn free_forgotten(&self) {}
+
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         if self.is_present.load(Ordering::Acquire) {
             visit(self.hash);
