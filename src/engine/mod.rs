@@ -68,6 +68,7 @@ mod sweep;
 mod try_lock;
 mod word;
 
+pub(crate) use allocate::Reserved;
 pub use audit::{AuditError, AuditReport};
 pub(crate) use register::Registered;
 pub(crate) use slot::Slot;

@@ -3,10 +3,12 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
 use crate::engine::{Config, MAX_BLOCKS, Store};
 use crate::eviction::EvictionPolicy;
+use crate::leases::Table;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
@@ -435,6 +437,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             registry,
             duplication_policy: self.duplication_policy,
             metrics,
+            leases: Table::new(Instant::now()),
             tier: PhantomData,
         })
     }

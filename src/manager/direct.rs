@@ -11,8 +11,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
-        self.store
-            .reserve(1)?
+        self.reserve(1)?
             .take(|slot| block = Some(MutableBlock::new(slot)), |_evicted| {});
         block
     }
@@ -47,7 +46,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> bool {
         // Before there is memory for them: a count out of all reason is refused,
         // not attempted.
-        let Some(reserved) = self.store.reserve(count) else {
+        let Some(reserved) = self.reserve(count) else {
             return false;
         };
         blocks.reserve(count);

@@ -25,17 +25,20 @@
 
 mod builder;
 mod direct;
+mod leases;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::blocks::{
     BlockDuplicationPolicy, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock,
 };
 use crate::engine::{AuditError, AuditReport, Registered, Store};
+use crate::leases::Table;
 use crate::metrics::{BlockPoolMetrics, Counter};
 use crate::registry::BlockRegistry;
 use crate::{ManagerId, SequenceHash};
@@ -48,12 +51,13 @@ pub use builder::{
 /// Manages the blocks of one tier: see the [module](self).
 ///
 /// Dropping the manager leaves the guards of its blocks valid; what it kept in
-/// memory is freed with the last of them.
+/// memory is freed with the last of them. Its leases end.
 pub struct BlockManager<T: BlockMetadata> {
     store: Arc<Store>,
     registry: BlockRegistry,
     duplication_policy: BlockDuplicationPolicy,
     metrics: Arc<BlockPoolMetrics>,
+    leases: Arc<Table<T>>,
     tier: PhantomData<fn() -> T>,
 }
 
@@ -75,10 +79,11 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// the blocks that were held, and those that other calls under way had asked
     /// for, left fewer than `count`. A drop is such a call until it returns. So
     /// threads that together never ask for more blocks than there are, the held
-    /// ones included, are never refused. Lock-free; the only heap allocation is
-    /// the vector.
+    /// ones included, are never refused. Before it comes to that,
+    /// [leases](crate::leases) that have expired are ended. Lock-free; the only heap
+    /// allocation is the vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
-        let reserved = self.store.reserve(count)?;
+        let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);
         reserved.take(|slot| blocks.push(MutableBlock::new(slot)), |_evicted| {});
         Some(blocks)
@@ -253,8 +258,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     /// Blocks that are free or inactive. Exact while no other thread takes or
     /// returns any, and never above [`total_blocks`](Self::total_blocks). Reads a
-    /// word for each shard.
+    /// word for each shard. [Leases](crate::leases) that have expired are ended first.
     pub fn available_blocks(&self) -> usize {
+        self.leases.try_expire(Instant::now);
         self.store.available()
     }
 
@@ -301,6 +307,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
 impl<T: BlockMetadata> Drop for BlockManager<T> {
     fn drop(&mut self) {
+        self.leases.end();
         self.store.retire();
     }
 }
