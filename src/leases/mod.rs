@@ -44,6 +44,7 @@
 //! renewed and gives no guards. Its own guards are dropped by whoever needs the blocks
 //! first: an allocation that would be refused, which then tries again,
 //! [`available_blocks`](crate::BlockManager::available_blocks),
+//! [`is_low`](crate::BlockManager::is_low),
 //! [`holders`](crate::BlockManager::holders), or
 //! [`expire_leases`](crate::BlockManager::expire_leases). There is no thread and no
 //! timer. Guards that [`Lease::to_guards`] has returned are their caller's, and do not

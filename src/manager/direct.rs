@@ -13,6 +13,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let mut block = None;
         self.reserve(1)?
             .take(|slot| block = Some(MutableBlock::new(slot)), |_evicted| {});
+        self.tell_if_low();
         block
     }
 
@@ -51,6 +52,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         };
         blocks.reserve(count);
         reserved.take(|slot| blocks.push(MutableBlock::new(slot)), evicted);
+        self.tell_if_low();
         true
     }
 
@@ -129,6 +131,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let count = registered.len() - before;
         // Callers read this count as a watermark: not before all can be matched.
         self.metrics.inc_registrations_by(count as u64);
+        self.tell_if_low();
         count
     }
 }

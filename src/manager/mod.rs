@@ -26,6 +26,7 @@
 mod builder;
 mod direct;
 mod leases;
+mod watermark;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -43,10 +44,13 @@ use crate::metrics::{BlockPoolMetrics, Counter};
 use crate::registry::BlockRegistry;
 use crate::{ManagerId, SequenceHash};
 
+use watermark::OnLow;
+
 pub use builder::{
     BlockManagerBuilderError, BlockManagerConfigBuilder, BlockManagerResetError,
     FrequencyTrackingCapacity, InactiveBackendConfig, LineageEviction,
 };
+pub use watermark::LowWatermark;
 
 /// Manages the blocks of one tier: see the [module](self).
 ///
@@ -58,6 +62,7 @@ pub struct BlockManager<T: BlockMetadata> {
     duplication_policy: BlockDuplicationPolicy,
     metrics: Arc<BlockPoolMetrics>,
     leases: Arc<Table<T>>,
+    on_low: Option<OnLow>,
     tier: PhantomData<fn() -> T>,
 }
 
@@ -86,6 +91,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);
         reserved.take(|slot| blocks.push(MutableBlock::new(slot)), |_evicted| {});
+        self.tell_if_low();
         Some(blocks)
     }
 
@@ -147,6 +153,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
         let block = self.register(block);
         self.metrics.inc_registrations();
+        self.tell_if_low();
         block
     }
 
@@ -209,6 +216,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             self.registry.touch(hash);
             hits += 1;
         }
+        self.tell_if_low();
         self.metrics
             .inc_match_hashes_requested(seq_hash.len() as u64);
         self.metrics.inc_match_blocks_returned(hits);
@@ -245,6 +253,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 self.registry.touch(hash);
             }
         }
+        self.tell_if_low();
         self.metrics
             .inc_scan_hashes_requested(seq_hashes.len() as u64);
         self.metrics.inc_scan_blocks_returned(found.len() as u64);
@@ -302,6 +311,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .count(Counter::MatchHashesRequested, requested as u64);
         self.store
             .count(Counter::MatchBlocksReturned, matched.len() as u64);
+        self.tell_if_low();
     }
 }
 

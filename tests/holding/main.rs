@@ -2,10 +2,13 @@
 //!
 //! * `leases`: a lease ends by release, drop, expiry or with its manager, once, and then
 //!   its blocks are available; what is refused changes nothing.
+//! * `watermark`: falls below the low watermark are told of, exactly once each from one
+//!   thread, and at least once when threads race.
 
 mod leases;
 #[path = "../rng/mod.rs"]
 mod rng;
+mod watermark;
 
 use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
 
