@@ -87,6 +87,7 @@ pub mod events;
 pub mod eviction;
 mod ids;
 pub mod integrations;
+pub mod leases;
 pub mod manager;
 pub mod metrics;
 #[doc = include_str!("migration.md")]

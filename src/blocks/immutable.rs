@@ -52,11 +52,16 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
         unsafe { Store::of(self.slot()) }
     }
 
+    /// Whether the block is `store`'s.
+    pub(crate) fn is_of(&self, store: &Store) -> bool {
+        std::ptr::eq(self.store(), store)
+    }
+
     /// Hands the pin over, if the block is `store`'s; else drops it.
     #[inline]
     pub(crate) fn into_slot_of(self, store: &Store) -> Option<&Slot> {
         let index = self.slot().id() as usize;
-        if !std::ptr::eq(self.store(), store) {
+        if !self.is_of(store) {
             return None;
         }
         std::mem::forget(self);

@@ -72,6 +72,8 @@ use crossbeam_utils::CachePadded;
 use crate::suspension::step;
 use crate::sync::{AtomicU64, Ordering};
 
+use super::watermark::Watermark;
+
 /// Shards a pot has folded bits for.
 pub(super) const MAX_SHARDS: usize = 8;
 
@@ -195,6 +197,7 @@ pub(super) struct Credits {
     pot: CachePadded<AtomicU64>,
     shards: Box<[CachePadded<AtomicU64>]>,
     block_count: u32,
+    watermark: Watermark,
 }
 
 impl Credits {
@@ -210,6 +213,7 @@ impl Credits {
                 .map(|_| CachePadded::new(AtomicU64::new(Share::new(Phase::Folded, 0).0)))
                 .collect(),
             block_count,
+            watermark: Watermark::none(),
         }
     }
 
@@ -240,22 +244,47 @@ impl Credits {
     #[inline]
     pub(super) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
+        // Where that much is left, the low watermark is not passed.
+        if self.reserve_at_home(home, count, self.watermark.level()) {
+            return MADE_AT_HOME;
+        }
+        self.reserve_closely(home, count)
+    }
+
+    /// Reserves `count` credits of the home shard, if it has them and `rest` more.
+    #[inline]
+    fn reserve_at_home(&self, home: usize, count: u64, rest: u64) -> bool {
         let word = &self.shards[home];
+        let needed = count + rest;
         loop {
             let share = Share(word.load(Ordering::Acquire));
-            if share.open_balance().is_none_or(|balance| balance < count) {
-                return self.reserve_from_pot(home, count);
+            if share.open_balance().is_none_or(|balance| balance < needed) {
+                return false;
             }
             if change(word, share, share.minus(count)) {
-                return Reservation {
-                    is_made: true,
-                    references: 0,
-                };
+                return true;
             }
         }
     }
 
+    /// Reserves `count` credits or none, and watches for the low watermark.
     #[cold]
+    fn reserve_closely(&self, home: usize, count: u64) -> Reservation {
+        if self.watermark.level() == 0 {
+            return self.reserve_from_pot(home, count);
+        }
+        self.watermark.rearm(self);
+        let reservation = if self.reserve_at_home(home, count, 0) {
+            MADE_AT_HOME
+        } else {
+            self.reserve_from_pot(home, count)
+        };
+        if reservation.is_made {
+            self.watermark.mark(self);
+        }
+        reservation
+    }
+
     fn reserve_from_pot(&self, home: usize, count: u64) -> Reservation {
         let mut references = 0;
         loop {
@@ -456,6 +485,15 @@ impl Credits {
         }
     }
 
+    pub(super) fn watermark(&self) -> &Watermark {
+        &self.watermark
+    }
+
+    /// The credits in the pot: no more than there are.
+    pub(super) fn in_pot(&self) -> u64 {
+        self.pot().balance()
+    }
+
     /// Whether a shard has a share of its own to work with.
     #[cfg(all(test, kvbm_loom))]
     pub(super) fn is_open(&self, shard: usize) -> bool {
@@ -511,6 +549,11 @@ pub(super) struct Reservation {
     /// has a guard again. Zero unless the store is retired.
     pub(super) references: i32,
 }
+
+const MADE_AT_HOME: Reservation = Reservation {
+    is_made: true,
+    references: 0,
+};
 
 #[cfg(test)]
 mod tests {

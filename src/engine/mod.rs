@@ -13,6 +13,7 @@
 //! | `index` | hash → slot: fixed buckets, chains through the slots, nothing to reclaim |
 //! | `freelist` | the reset pool: sharded hierarchical bitmaps |
 //! | `credit` | all-or-nothing allocation: sharded credits, and the end of a store |
+//! | `watermark` | noticing that the credits have fallen below a level |
 //! | `released` | notes for the policy plane: a stack a shard |
 //! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
 //! | `stash` | victims taken from the plane ahead of need |
@@ -67,8 +68,10 @@ mod stash;
 mod store;
 mod sweep;
 mod try_lock;
+mod watermark;
 mod word;
 
+pub(crate) use allocate::Reserved;
 pub use audit::{AuditError, AuditReport};
 pub(crate) use register::Registered;
 pub(crate) use slot::Slot;

@@ -3,10 +3,12 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
 use crate::engine::{Config, MAX_BLOCKS, Store};
 use crate::eviction::EvictionPolicy;
+use crate::leases::Table;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
@@ -15,6 +17,7 @@ use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 
 use super::BlockManager;
+use super::watermark::{LowWatermark, OnLow};
 
 /// Tokens a block unless set otherwise.
 const DEFAULT_BLOCK_SIZE: usize = 16;
@@ -188,6 +191,7 @@ pub struct BlockManagerConfigBuilder<T: BlockMetadata> {
     #[cfg(feature = "metrics")]
     aggregator: Option<MetricsAggregator>,
     reset_on_release: bool,
+    low_watermark: Option<(usize, OnLow)>,
     tier: PhantomData<fn() -> T>,
 }
 
@@ -204,6 +208,7 @@ impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
             #[cfg(feature = "metrics")]
             aggregator: None,
             reset_on_release: false,
+            low_watermark: None,
             tier: PhantomData,
         }
     }
@@ -360,6 +365,71 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
+    /// Has `callback` called when fewer than `level` blocks are available (free or
+    /// inactive, and not asked for by calls under way) and at least as many were before: early
+    /// enough, say, to preempt requests, to shorten prompts, or to move blocks to
+    /// another tier. A level of 0 is none.
+    ///
+    /// *When.* After an allocation, a match or a registration that made the number fall,
+    /// by its thread, before it returns. Driven by one thread: exactly after those that
+    /// began with at least `level` blocks available and leave fewer. Where threads race,
+    /// one of them calls, perhaps for the operation of another, and a fall may be told of
+    /// twice; but if the number was at the level while no call was under way, and is below
+    /// later while none is, the callback has been called in between. What
+    /// [`WeakBlock::upgrade`](crate::WeakBlock::upgrade) takes is noticed with the next
+    /// operation. [`BlockManager::is_low`] says how things stand now.
+    ///
+    /// *What it may do.* Anything: the manager holds nothing when it calls. It may use the
+    /// manager, and if it makes the number rise to the level and fall again it is called
+    /// from within itself. The operation returns only after it. A panic in it is logged and
+    /// goes no further.
+    ///
+    /// *What it costs.* Operations of a thread whose share of the available blocks is
+    /// larger than the level: next to nothing. Others read the common rest of the blocks,
+    /// and where that is below the level too, the shares of the other threads, a word for
+    /// each shard.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use kvbm_lockfree::{BlockManager, BlockRegistry};
+    ///
+    /// #[derive(Clone)]
+    /// struct Gpu;
+    ///
+    /// let calls = Arc::new(AtomicUsize::new(0));
+    /// let counter = Arc::clone(&calls);
+    /// let manager = BlockManager::<Gpu>::builder()
+    ///     .block_count(10)
+    ///     .block_size(16)
+    ///     .registry(BlockRegistry::new())
+    ///     .with_low_watermark(3, move |low| {
+    ///         assert_eq!((low.available, low.level), (2, 3));
+    ///         counter.fetch_add(1, Ordering::Relaxed);
+    ///     })
+    ///     .build()?;
+    ///
+    /// let blocks = manager.allocate_blocks(7);
+    /// assert_eq!(calls.load(Ordering::Relaxed), 0);
+    /// let more = manager.allocate_one();
+    /// let still_more = manager.allocate_one();
+    /// assert!(manager.is_low());
+    /// assert_eq!(calls.load(Ordering::Relaxed), 1);
+    /// drop((more, still_more));
+    /// assert!(!manager.is_low());
+    /// let again = manager.allocate_one();
+    /// assert_eq!(calls.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
+    pub fn with_low_watermark(
+        mut self,
+        level: usize,
+        callback: impl Fn(LowWatermark) + Send + Sync + 'static,
+    ) -> Self {
+        self.low_watermark = Some((level, Box::new(callback)));
+        self
+    }
+
     /// Builds the manager. Allocates all memory it will ever need for its
     /// blocks: by the sizes of the parts, 100 to 140 bytes a block with a list
     /// policy and about 200 with lineage.
@@ -367,7 +437,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// # Errors
     ///
     /// If the registry or the block count is missing, the block count or the half-life
-    /// is out of range, or the multi-level policy is used without a frequency tracker.
+    /// is out of range, the low watermark is above the block count, or the multi-level
+    /// policy is used without a frequency tracker.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
         let registry = self
@@ -382,6 +453,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         if block_count > MAX_BLOCKS {
             return Err(invalid(format!(
                 "block_count must be at most {MAX_BLOCKS}, got {block_count}"
+            )));
+        }
+        if let Some((level, _)) = &self.low_watermark
+            && *level > block_count
+        {
+            return Err(invalid(format!(
+                "the low watermark must be at most the block count, {block_count}, got {level}"
             )));
         }
         let thresholds = match &self.backend {
@@ -420,6 +498,10 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             type_id: TypeId::of::<T>(),
             metrics: Arc::clone(&metrics),
         });
+        let on_low = self.low_watermark.map(|(level, on_low)| {
+            store.set_low_watermark(level as u32);
+            on_low
+        });
         tracing::info!(
             block_count,
             block_size = self.block_size,
@@ -435,6 +517,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             registry,
             duplication_policy: self.duplication_policy,
             metrics,
+            leases: Table::new(Instant::now()),
+            on_low,
             tier: PhantomData,
         })
     }

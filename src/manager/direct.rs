@@ -11,9 +11,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
-        self.store
-            .reserve(1)?
+        self.reserve(1)?
             .take(|slot| block = Some(MutableBlock::new(slot)), |_evicted| {});
+        self.tell_if_low();
         block
     }
 
@@ -47,11 +47,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> bool {
         // Before there is memory for them: a count out of all reason is refused,
         // not attempted.
-        let Some(reserved) = self.store.reserve(count) else {
+        let Some(reserved) = self.reserve(count) else {
             return false;
         };
         blocks.reserve(count);
         reserved.take(|slot| blocks.push(MutableBlock::new(slot)), evicted);
+        self.tell_if_low();
         true
     }
 
@@ -130,6 +131,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let count = registered.len() - before;
         // Callers read this count as a watermark: not before all can be matched.
         self.metrics.inc_registrations_by(count as u64);
+        self.tell_if_low();
         count
     }
 }

@@ -25,35 +25,44 @@
 
 mod builder;
 mod direct;
+mod leases;
+mod watermark;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::blocks::{
     BlockDuplicationPolicy, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock,
 };
 use crate::engine::{AuditError, AuditReport, Registered, Store};
+use crate::leases::Table;
 use crate::metrics::{BlockPoolMetrics, Counter};
 use crate::registry::BlockRegistry;
 use crate::{ManagerId, SequenceHash};
+
+use watermark::OnLow;
 
 pub use builder::{
     BlockManagerBuilderError, BlockManagerConfigBuilder, BlockManagerResetError,
     FrequencyTrackingCapacity, InactiveBackendConfig, LineageEviction,
 };
+pub use watermark::LowWatermark;
 
 /// Manages the blocks of one tier: see the [module](self).
 ///
 /// Dropping the manager leaves the guards of its blocks valid; what it kept in
-/// memory is freed with the last of them.
+/// memory is freed with the last of them. Its leases end.
 pub struct BlockManager<T: BlockMetadata> {
     store: Arc<Store>,
     registry: BlockRegistry,
     duplication_policy: BlockDuplicationPolicy,
     metrics: Arc<BlockPoolMetrics>,
+    leases: Arc<Table<T>>,
+    on_low: Option<OnLow>,
     tier: PhantomData<fn() -> T>,
 }
 
@@ -75,12 +84,14 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// the blocks that were held, and those that other calls under way had asked
     /// for, left fewer than `count`. A drop is such a call until it returns. So
     /// threads that together never ask for more blocks than there are, the held
-    /// ones included, are never refused. Lock-free; the only heap allocation is
-    /// the vector.
+    /// ones included, are never refused. Before it comes to that,
+    /// [leases](crate::leases) that have expired are ended. Lock-free; the only heap
+    /// allocation is the vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
-        let reserved = self.store.reserve(count)?;
+        let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);
         reserved.take(|slot| blocks.push(MutableBlock::new(slot)), |_evicted| {});
+        self.tell_if_low();
         Some(blocks)
     }
 
@@ -168,6 +179,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
         let block = self.register(block);
         self.metrics.inc_registrations();
+        self.tell_if_low();
         block
     }
 
@@ -236,6 +248,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             self.registry.touch(hash);
             hits += 1;
         }
+        self.tell_if_low();
         self.metrics
             .inc_match_hashes_requested(seq_hash.len() as u64);
         self.metrics.inc_match_blocks_returned(hits);
@@ -272,6 +285,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 self.registry.touch(hash);
             }
         }
+        self.tell_if_low();
         self.metrics
             .inc_scan_hashes_requested(seq_hashes.len() as u64);
         self.metrics.inc_scan_blocks_returned(found.len() as u64);
@@ -285,8 +299,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     /// Blocks that are free or inactive. Exact while no other thread takes or
     /// returns any, and never above [`total_blocks`](Self::total_blocks). Reads a
-    /// word for each shard.
+    /// word for each shard. [Leases](crate::leases) that have expired are ended first.
     pub fn available_blocks(&self) -> usize {
+        self.leases.try_expire(Instant::now);
         self.store.available()
     }
 
@@ -328,11 +343,13 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .count(Counter::MatchHashesRequested, requested as u64);
         self.store
             .count(Counter::MatchBlocksReturned, matched.len() as u64);
+        self.tell_if_low();
     }
 }
 
 impl<T: BlockMetadata> Drop for BlockManager<T> {
     fn drop(&mut self) {
+        self.leases.end();
         self.store.retire();
     }
 }

@@ -15,6 +15,7 @@ mod slot;
 mod stash;
 mod sweep;
 mod try_lock;
+mod watermark;
 
 use std::sync::Arc;
 

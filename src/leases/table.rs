@@ -1,0 +1,330 @@
+//! All leases of a manager.
+//!
+//! A mutex over two ordered maps. No hot operation takes it, and who allocates only
+//! tries to. Guards are taken out of the table with the mutex and dropped without it.
+//! Every function is told the time, by its caller who has the clock.
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::BlockId;
+use crate::blocks::{BlockMetadata, ImmutableBlock};
+
+use super::{Holder, Lease, LeaseError, LeaseId};
+
+/// The expiry of a lease that has none.
+const NEVER: u64 = u64::MAX;
+
+/// See the module documentation.
+pub(crate) struct Table<T: BlockMetadata> {
+    /// Times are kept in nanoseconds since this.
+    origin: Instant,
+    /// The earliest expiry: what it says is a hint, and written with the mutex held.
+    earliest: AtomicU64,
+    leases: Mutex<Leases<T>>,
+}
+
+struct Leases<T: BlockMetadata> {
+    /// In the order in which they were made.
+    by_id: BTreeMap<LeaseId, Entry<T>>,
+    /// Those that expire.
+    by_expiry: BTreeSet<(u64, LeaseId)>,
+}
+
+struct Entry<T: BlockMetadata> {
+    owner: Arc<str>,
+    /// Shared with whoever makes guards of them, without the mutex.
+    held: Arc<Held<T>>,
+    since: SystemTime,
+    made: u64,
+    expiry: u64,
+}
+
+/// The guards of a lease. A panic of one that is dropped stays here.
+struct Held<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
+
+impl<T: BlockMetadata> Drop for Held<T> {
+    fn drop(&mut self) {
+        for block in self.0.drain(..) {
+            if catch_unwind(AssertUnwindSafe(|| drop(block))).is_err() {
+                tracing::error!("an attachment panicked as a lease let go of its block");
+            }
+        }
+    }
+}
+
+impl<T: BlockMetadata> Leases<T> {
+    fn take(&mut self, id: LeaseId) -> Option<Entry<T>> {
+        let entry = self.by_id.remove(&id)?;
+        self.by_expiry.remove(&(entry.expiry, id));
+        Some(entry)
+    }
+
+    fn take_due(&mut self, now: u64) -> Vec<(LeaseId, Entry<T>)> {
+        let mut due = Vec::new();
+        while let Some(&(expiry, id)) = self.by_expiry.first()
+            && expiry <= now
+        {
+            due.extend(self.take(id).map(|entry| (id, entry)));
+        }
+        due
+    }
+
+    fn set_expiry(&mut self, id: LeaseId, expiry: u64) {
+        if let Some(entry) = self.by_id.get_mut(&id) {
+            self.by_expiry.remove(&(entry.expiry, id));
+            entry.expiry = expiry;
+            if expiry != NEVER {
+                self.by_expiry.insert((expiry, id));
+            }
+        }
+    }
+
+    /// A lease that has not expired, whether it is still in the table or not.
+    fn live(&self, id: LeaseId, now: u64) -> Result<&Entry<T>, LeaseError> {
+        self.by_id
+            .get(&id)
+            .filter(|entry| now < entry.expiry)
+            .ok_or(LeaseError::Expired(id))
+    }
+}
+
+impl<T: BlockMetadata> Table<T> {
+    pub(crate) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            origin: now,
+            earliest: AtomicU64::new(NEVER),
+            leases: Mutex::new(Leases {
+                by_id: BTreeMap::new(),
+                by_expiry: BTreeSet::new(),
+            }),
+        })
+    }
+
+    /// Nothing that runs with the mutex held leaves the table half changed.
+    fn lock(&self) -> MutexGuard<'_, Leases<T>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the table, and then what is known of it without the mutex.
+    fn change<R>(
+        &self,
+        mut leases: MutexGuard<'_, Leases<T>>,
+        change: impl FnOnce(&mut Leases<T>) -> R,
+    ) -> R {
+        let result = change(&mut leases);
+        let earliest = leases
+            .by_expiry
+            .first()
+            .map_or(NEVER, |&(expiry, _)| expiry);
+        // Relaxed: who sees an old value takes a lease for expired a little late, or
+        // looks in vain.
+        self.earliest.store(earliest, Ordering::Relaxed);
+        result
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        nanos(at.saturating_duration_since(self.origin))
+    }
+
+    fn expiry(&self, duration: Option<Duration>, now: u64) -> u64 {
+        duration.map_or(NEVER, |duration| now.saturating_add(nanos(duration)))
+    }
+
+    /// Takes over guards of this manager's blocks.
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        blocks: Vec<ImmutableBlock<T>>,
+        owner: Arc<str>,
+        duration: Option<Duration>,
+        now: Instant,
+    ) -> Lease<T> {
+        let id = LeaseId::next();
+        let block_ids = blocks.iter().map(ImmutableBlock::block_id).collect();
+        let made = self.nanos(now);
+        let expiry = self.expiry(duration, made);
+        let entry = Entry {
+            owner: Arc::clone(&owner),
+            held: Arc::new(Held(blocks)),
+            since: SystemTime::now(),
+            made,
+            expiry: NEVER,
+        };
+        self.change(self.lock(), |leases| {
+            leases.by_id.insert(id, entry);
+            leases.set_expiry(id, expiry);
+        });
+        Lease::new(id, owner, block_ids, Arc::clone(self))
+    }
+
+    pub(super) fn to_guards(
+        &self,
+        id: LeaseId,
+        now: Instant,
+    ) -> Result<Vec<ImmutableBlock<T>>, LeaseError> {
+        let now = self.nanos(now);
+        let held = Arc::clone(&self.lock().live(id, now)?.held);
+        Ok(held.0.clone())
+    }
+
+    pub(super) fn remaining(
+        &self,
+        id: LeaseId,
+        now: Instant,
+    ) -> Result<Option<Duration>, LeaseError> {
+        let now = self.nanos(now);
+        let expiry = self.lock().live(id, now)?.expiry;
+        Ok(remaining(expiry, now))
+    }
+
+    pub(crate) fn renew(
+        &self,
+        id: LeaseId,
+        duration: Option<Duration>,
+        now: Instant,
+    ) -> Result<(), LeaseError> {
+        let now = self.nanos(now);
+        let expiry = self.expiry(duration, now);
+        self.change(self.lock(), |leases| {
+            leases.live(id, now)?;
+            leases.set_expiry(id, expiry);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn release(&self, id: LeaseId, now: Instant) -> Result<(), LeaseError> {
+        let now = self.nanos(now);
+        let entry = self.change(self.lock(), |leases| leases.take(id));
+        match entry {
+            Some(entry) if now < entry.expiry => Ok(()),
+            _ => Err(LeaseError::Expired(id)),
+        }
+    }
+
+    /// Ends the leases that have expired. Returns how many.
+    pub(crate) fn expire(&self, now: Instant) -> usize {
+        self.expire_with(self.lock(), now)
+    }
+
+    /// As [`expire`](Self::expire), and waits for nobody. Returns whether a lease may
+    /// have expired: if so, there may be more available blocks than before, by this
+    /// thread's doing or another's.
+    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> bool {
+        let earliest = self.earliest.load(Ordering::Relaxed);
+        if earliest == NEVER {
+            return false;
+        }
+        let now = now();
+        if self.nanos(now) < earliest {
+            return false;
+        }
+        let leases = match self.leases.try_lock() {
+            Ok(leases) => leases,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        self.expire_with(leases, now);
+        true
+    }
+
+    fn expire_with(&self, leases: MutexGuard<'_, Leases<T>>, now: Instant) -> usize {
+        let now = self.nanos(now);
+        let expired = self.change(leases, |leases| leases.take_due(now));
+        for (id, entry) in &expired {
+            tracing::info!(
+                lease = id.0,
+                owner = entry.owner.as_ref(),
+                blocks = entry.held.0.len(),
+                "lease expired"
+            );
+        }
+        expired.len()
+    }
+
+    /// Ends all leases.
+    pub(crate) fn end(&self) {
+        let ended = self.change(self.lock(), |leases| {
+            leases.by_expiry.clear();
+            std::mem::take(&mut leases.by_id)
+        });
+        drop(ended);
+    }
+
+    /// The leases, in the order in which they were made.
+    pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
+        let wall = SystemTime::now();
+        let now = self.nanos(now);
+        // What is O(blocks) is done without the mutex.
+        let leases: Vec<_> = self
+            .lock()
+            .by_id
+            .iter()
+            .map(|(&id, entry)| {
+                let (owner, held) = (Arc::clone(&entry.owner), Arc::clone(&entry.held));
+                (id, owner, held, entry.since, entry.made, entry.expiry)
+            })
+            .collect();
+        leases
+            .into_iter()
+            .map(|(lease, owner, held, since, made, expiry)| {
+                let remaining = remaining(expiry, now);
+                Holder {
+                    lease,
+                    owner,
+                    blocks: held
+                        .0
+                        .iter()
+                        .map(|block| (block.block_id(), block.sequence_hash()))
+                        .collect(),
+                    since,
+                    held_for: Duration::from_nanos(now.saturating_sub(made)),
+                    until: remaining.and_then(|remaining| wall.checked_add(remaining)),
+                    remaining,
+                }
+            })
+            .collect()
+    }
+
+    /// The blocks that are leased, each once, and what holds them meanwhile.
+    pub(crate) fn leased(&self) -> Leased<T> {
+        let held: Vec<_> = self
+            .lock()
+            .by_id
+            .values()
+            .map(|entry| Arc::clone(&entry.held))
+            .collect();
+        Leased(held)
+    }
+}
+
+/// The blocks that were leased at one instant. They are held for as long as this lives.
+pub(crate) struct Leased<T: BlockMetadata>(Vec<Arc<Held<T>>>);
+
+impl<T: BlockMetadata> Leased<T> {
+    /// How many they are. A block with several leases counts once.
+    pub(crate) fn count(&self) -> usize {
+        let mut blocks: Vec<BlockId> = self
+            .0
+            .iter()
+            .flat_map(|held| held.0.iter().map(ImmutableBlock::block_id))
+            .collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks.len()
+    }
+}
+
+/// Saturates at [`NEVER`], after 584 years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}
+
+fn remaining(expiry: u64, now: u64) -> Option<Duration> {
+    (expiry != NEVER).then(|| Duration::from_nanos(expiry.saturating_sub(now)))
+}

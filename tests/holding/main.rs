@@ -1,0 +1,36 @@
+//! Who holds blocks, and when they run out.
+//!
+//! * `leases`: a lease ends by release, drop, expiry or with its manager, once, and then
+//!   its blocks are available; what is refused changes nothing.
+//! * `watermark`: falls below the low watermark are told of, exactly once each from one
+//!   thread, and at least once when threads race.
+
+mod leases;
+#[path = "../rng/mod.rs"]
+mod rng;
+mod watermark;
+
+use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
+
+const BLOCK_SIZE: usize = 16;
+
+type Manager = BlockManager<()>;
+
+fn manager(block_count: usize) -> Manager {
+    Manager::builder()
+        .block_count(block_count)
+        .block_size(BLOCK_SIZE)
+        .registry(BlockRegistry::new())
+        .build()
+        .expect("the configuration is valid")
+}
+
+/// Guards of blocks that hold these contents.
+fn register(manager: &Manager, contents: impl IntoIterator<Item = u64>) -> Vec<ImmutableBlock<()>> {
+    let register = |content| {
+        let block = manager.allocate_one().expect("a block is available");
+        let block = block.stage(SequenceHash::root(content), BLOCK_SIZE);
+        manager.register_block(block.expect("of this size"))
+    };
+    contents.into_iter().map(register).collect()
+}
