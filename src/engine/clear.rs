@@ -56,9 +56,6 @@ const CLEARINGS: u32 = if cfg!(kvbm_loom) { 2 } else { 1 << 15 };
 /// Slots looked at before the hand is moved.
 const STRETCH: u32 = 64;
 
-/// Blocks freed at once.
-const BATCH: u32 = 32;
-
 /// See the module documentation.
 pub(super) struct Clearing {
     /// Counts the clearings.
@@ -206,31 +203,14 @@ impl Store {
 
     /// Frees all forgotten blocks, except where every available block is promised
     /// to operations under way. O(block count).
+    ///
+    /// One at a time, and reserved as allocations are: a block on its way to be free is
+    /// nobody else's.
     pub(crate) fn free_forgotten(&self) {
-        let home = self.home();
-        let mut slots = self.slots.iter();
-        while !slots.as_slice().is_empty() {
-            // Reserved as an allocation's are, a few at a time: a block on its way is
-            // nobody else's.
-            let batch = [BATCH, 1]
-                .into_iter()
-                .find(|&count| self.reserve_credits(home, count));
-            let Some(batch) = batch else {
+        let is_forgotten = |slot: &&Slot| self.is_forgotten(slot, slot.word());
+        for slot in self.slots.iter().filter(is_forgotten) {
+            if !self.free_if_forgotten(slot) {
                 return;
-            };
-            let mut victims = Victims::new(self);
-            let vacated = slots
-                .by_ref()
-                .filter(|slot| self.vacate_forgotten(slot))
-                .take(batch as usize)
-                .map(|slot| victims.push(slot))
-                .count();
-            step!(ForgottenVacated);
-            // Frees them, each with its credit.
-            drop(victims);
-            let unused = batch - vacated as u32;
-            if unused > 0 {
-                self.return_credits(home, unused);
             }
         }
     }

@@ -241,13 +241,14 @@ impl GaugeSource for Store {
     fn gauges(&self) -> Gauges {
         let mut inactive = 0;
         let mut forgotten = 0;
+        let era = self.clearing.era();
         let mut pins = 0;
         let mut duplicates = 0;
         for slot in &self.slots {
             let word = slot.word();
             match word.state() {
-                State::Primary if self.is_forgotten(slot, word) => forgotten += 1,
-                State::Primary if word.count() == 0 => inactive += 1,
+                State::Primary if word.count() == 0 && slot.era() == era => inactive += 1,
+                State::Primary if word.count() == 0 => forgotten += 1,
                 State::Primary => pins += word.count() as i64,
                 State::Duplicate => {
                     pins += word.count() as i64;

