@@ -25,7 +25,7 @@ mod ring;
 mod testing;
 
 pub(crate) use custom::Custom;
-pub(crate) use lineage::{HALF_LIFE, Keys, Lineage, MAX_HALF_LIFE};
+pub(crate) use lineage::{Keys, Lineage, MAX_HALF_LIFE};
 pub(crate) use lru::Lru;
 pub(crate) use multi_lru::{MultiLru, level};
 
@@ -104,8 +104,8 @@ pub(crate) enum PolicyKind {
     Lineage(LeafOrder),
     /// Blocks without inactive descendants first, by the worth of their uses.
     Lrfu {
-        /// In releases.
-        half_life: u32,
+        /// In releases of contents that are known. None to have it tuned.
+        half_life: Option<u32>,
     },
 }
 
@@ -137,7 +137,12 @@ impl PolicyKind {
             Self::Lineage(LeafOrder::Fifo) => {
                 Box::new(Lineage::<lineage::FifoLeaves>::new(block_count))
             }
-            Self::Lrfu { half_life } => {
+            Self::Lrfu { half_life: None } => {
+                Box::new(Lineage::<lineage::LrfuLeaves>::new(block_count))
+            }
+            Self::Lrfu {
+                half_life: Some(half_life),
+            } => {
                 let leaves = lineage::LrfuLeaves::with_half_life(block_count, half_life);
                 Box::new(Lineage::with_leaves(block_count, leaves))
             }

@@ -75,7 +75,10 @@ impl World {
             .registry(registry.clone());
         let manager = match setting.policy {
             PolicyKind::Lineage(_) => builder.with_lineage_backend(),
-            PolicyKind::Lrfu { half_life } => builder.with_lrfu_backend_half_life(half_life),
+            PolicyKind::Lrfu { half_life: None } => builder.with_lrfu_backend(),
+            PolicyKind::Lrfu {
+                half_life: Some(half_life),
+            } => builder.with_lrfu_backend_half_life(half_life),
             PolicyKind::MultiLru => builder.with_multi_lru_backend(),
             PolicyKind::Lru => builder.with_lru_backend(),
         }

@@ -91,7 +91,7 @@ fn by_lineage() {
 
 #[test]
 fn by_worth() {
-    play_all(PolicyKind::Lrfu { half_life: 64 });
+    play_all(PolicyKind::Lrfu { half_life: None });
 }
 
 #[test]

@@ -6,50 +6,76 @@
 //! halves with each half-life, and the block whose content has the smallest sum goes
 //! first. With a short half-life that is LRU, with an endless one LFU.
 //!
-//! Two things are this crate's. Only leaves of the lineage are candidates. And the
+//! Four things are this crate's. Only leaves of the lineage are candidates. The
 //! uses of contents that are not cached count too, as far back as a bounded
 //! [history](super::history) has them: what was evicted between two uses has not
-//! been used once.
+//! been used once. Only uses of contents that the history knows make time pass, so that
+//! contents that come once do not age the others. And unless it is given, the half-life
+//! is [tuned](super::tuner).
 //!
 //! A release is a use. The sum of values is kept as a time that does not change until
 //! the next use, so that the leaves stand in a heap, and nothing has to be aged.
 
 use super::Leaves;
 use super::heap::SlotHeap;
-use super::history::History;
+use super::history::{History, Tag};
+use super::tuner::Tuner;
 use crate::SequenceHash;
 
-/// The half-life, in releases of blocks, if nothing else is said.
-pub(crate) const HALF_LIFE: u32 = 24_576;
-
-/// The longest half-life: its history takes a gigabyte.
+/// The longest half-life that can be given.
 pub(crate) const MAX_HALF_LIFE: u32 = 1 << 24;
+
+/// Hashes in the history, for each block.
+const HASHES: usize = 3;
+
+/// The fewest in any history: an eighth of a megabyte.
+const FEWEST_HASHES: usize = 1 << 13;
 
 /// See the module documentation.
 pub(crate) struct LrfuLeaves {
     leaves: SlotHeap,
     history: History,
+    /// None if the half-life is given.
+    tuner: Option<Tuner>,
 }
 
 impl LrfuLeaves {
     pub(crate) fn with_half_life(block_count: usize, half_life: u32) -> Self {
         Self {
             leaves: SlotHeap::new(block_count),
-            history: History::new(half_life),
+            history: History::new(hashes(block_count), f64::from(half_life)),
+            tuner: None,
         }
     }
+}
+
+fn hashes(block_count: usize) -> usize {
+    (HASHES * block_count).max(FEWEST_HASHES)
 }
 
 impl Leaves for LrfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
+    /// With a half-life that is tuned.
     fn new(block_count: usize) -> Self {
-        Self::with_half_life(block_count, HALF_LIFE)
+        let hashes = hashes(block_count);
+        let tuner = Tuner::new(block_count, hashes);
+        Self {
+            leaves: SlotHeap::new(block_count),
+            history: History::new(hashes, tuner.half_life()),
+            tuner: Some(tuner),
+        }
     }
 
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
-        self.leaves.set_key(slot, self.history.count(hash));
+        let tag = Tag::of(hash);
+        self.leaves.set_key(slot, self.history.count(tag));
+        if let Some(tuner) = &mut self.tuner
+            && tuner.count(tag)
+        {
+            self.history.set_half_life(tuner.half_life());
+        }
         if leaf {
             self.leaves.push(slot);
         }
@@ -77,13 +103,16 @@ impl Leaves for LrfuLeaves {
 
     fn check(&self) -> Result<usize, String> {
         self.leaves.check()?;
+        self.tuner.as_ref().map_or(Ok(()), Tuner::check)?;
         Ok(self.leaves.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lrfu_model::Model;
     use super::*;
+    use crate::policy::testing::Random;
 
     fn hash(n: u64) -> SequenceHash {
         SequenceHash::new(n, None, 0)
@@ -123,15 +152,108 @@ mod tests {
 
     #[test]
     fn a_short_half_life_forgets() {
-        let mut leaves = LrfuLeaves::with_half_life(4, 1);
-        for _ in 0..50 {
+        for (half_life, order) in [(1, [0, 1, 2]), (1000, [1, 2, 0])] {
+            let mut leaves = LrfuLeaves::with_half_life(3, half_life);
+            for _ in 0..50 {
+                leaves.list(0, hash(7), true);
+                leaves.unlist(0);
+            }
             leaves.list(0, hash(7), true);
-            leaves.unlist(0);
+            // Each is used a few times, so that time passes.
+            for slot in 1..3 {
+                for _ in 0..4 {
+                    leaves.list(slot, hash(u64::from(slot)), true);
+                    leaves.unlist(slot);
+                }
+                leaves.list(slot, hash(u64::from(slot)), true);
+            }
+            assert_eq!(drain(&mut leaves), order);
         }
-        leaves.list(0, hash(7), true);
-        for slot in 1..4 {
-            leaves.list(slot, hash(u64::from(slot)), true);
+    }
+
+    /// Some contents are popular, among many that come once; then contents come a few
+    /// times, as far apart as the pool has room for, and never again.
+    fn content(random: &mut Random, step: u64, slots: u64) -> u64 {
+        if step / 4_000 % 2 == 0 {
+            match random.below(2) {
+                0 => random.below(slots),
+                _ => 1 << 40 | random.below(1 << 40),
+            }
+        } else {
+            1 << 50 | (step / 4).saturating_sub(random.below(slots))
         }
-        assert_eq!(drain(&mut leaves), [0, 1, 2, 3]);
+    }
+
+    fn compare(mut leaves: LrfuLeaves, mut model: Model, slots: u64, seed: u64) -> [bool; 2] {
+        let mut random = Random::new(seed);
+        let mut moved = [false; 2];
+        for step in 0..16_000 {
+            let slot = random.below(slots) as u32;
+            match random.below(8) {
+                0..=4 => {
+                    // As a pool does, with a victim's slot.
+                    let slot = match model.first() {
+                        Some(victim) if model.is_listed(slot) => {
+                            leaves.unlist(victim);
+                            model.unlist(victim);
+                            victim
+                        }
+                        _ if model.is_listed(slot) => continue,
+                        _ => slot,
+                    };
+                    let hash = hash(content(&mut random, step, slots));
+                    let leaf = random.below(4) > 0;
+                    let before = model.half_life();
+                    leaves.list(slot, hash, leaf);
+                    model.list(slot, Tag::of(hash), leaf);
+                    moved[0] |= model.half_life() < before;
+                    moved[1] |= model.half_life() > before;
+                }
+                5 => {
+                    leaves.unlist(slot);
+                    model.unlist(slot);
+                }
+                _ if !model.is_listed(slot) => {}
+                _ => {
+                    let leaf = model.is_leaf(slot);
+                    model.set_leaf(slot, !leaf);
+                    if leaf {
+                        leaves.demote(slot);
+                    } else {
+                        leaves.add(slot);
+                    }
+                }
+            }
+            assert_eq!(leaves.first(), model.first());
+            assert_eq!(leaves.contains(slot), model.is_leaf(slot));
+            if let Some(tuner) = &leaves.tuner {
+                assert_eq!(tuner.half_life(), model.half_life(), "step {step}");
+            }
+            if step % 100 == 0 {
+                leaves.check().unwrap();
+            }
+        }
+        moved
+    }
+
+    #[test]
+    fn agrees_with_the_model() {
+        for seed in 0..6 {
+            for half_life in [1, 20, 1_000] {
+                let leaves = LrfuLeaves::with_half_life(20, half_life);
+                compare(leaves, Model::with_half_life(half_life), 20, seed);
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_model_while_it_is_tuned() {
+        for (blocks, small) in [(16, 16), (24, 16), (256, 32)] {
+            for seed in 0..6 {
+                let (leaves, model) = (LrfuLeaves::new(blocks), Model::tuned(blocks, small));
+                let moved = compare(leaves, model, blocks as u64, seed);
+                assert_eq!(moved, [true; 2], "{blocks} blocks, seed {seed}");
+            }
+        }
     }
 }

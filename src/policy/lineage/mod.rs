@@ -56,15 +56,19 @@ mod history;
 mod key;
 mod lrfu;
 #[cfg(test)]
+mod lrfu_model;
+mod miniature;
+#[cfg(test)]
 mod model;
 mod nodes;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tuner;
 
 pub(super) use fifo::FifoLeaves;
 pub(crate) use key::Keys;
-pub(crate) use lrfu::{HALF_LIFE, LrfuLeaves, MAX_HALF_LIFE};
+pub(crate) use lrfu::{LrfuLeaves, MAX_HALF_LIFE};
 pub(super) use tick::TickLeaves;
 
 use super::{NIL, SlotPolicy};

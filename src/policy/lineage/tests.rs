@@ -1,6 +1,6 @@
 //! The graph by example, and against the model.
 
-use super::history::History;
+use super::history::{History, Tag};
 use super::model::Model;
 use super::{FifoLeaves, Leaves, Lineage, LrfuLeaves, TickLeaves};
 use crate::SequenceHash;
@@ -327,14 +327,14 @@ fn the_leaf_of_least_worth_goes() {
         let leaves = LrfuLeaves::with_half_life(slots as usize, HALF_LIFE);
         let mut lineage = Checked(Lineage::with_leaves(slots as usize, leaves));
         let mut model = Model::new(LeafOrder::Tick);
-        let mut history = History::new(HALF_LIFE);
+        let mut history = History::new(1_000, f64::from(HALF_LIFE));
         let mut places = vec![0.0; slots as usize];
         for _ in 0..1_200 {
             let slot = random.below(slots) as u32;
             match random.below(8) {
                 0..=3 => {
                     let hash = relative(&mut random, true, 0);
-                    places[slot as usize] = history.count(hash);
+                    places[slot as usize] = history.count(Tag::of(hash));
                     model.insert(slot, hash);
                     lineage.insert(slot, hash);
                 }

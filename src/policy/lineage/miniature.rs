@@ -1,0 +1,145 @@
+//! A pool in small: what a half-life would be worth, tried out.
+//!
+//! The contents of a cache are a sample of hashes, so a small cache that sees every
+//! hundredth hash, with a hundredth of the blocks, has about the hit rate of the large one
+//! (Waldspurger, Saemundsson, Ahmad, Park: *Cache modeling and optimization using
+//! miniature simulations*, USENIX ATC 2017).
+//!
+//! The miniature evicts by the places of a [history](super::history) of its own. It knows
+//! nothing of the lineage: a sample of a chain is no chain. That makes little difference,
+//! since a parent is used whenever its child is. But blocks in use make one. A request
+//! that holds its blocks pushes out others; one that gave each back before it took the
+//! next would push out its own, and much the more so, the more a first use has to stand
+//! behind. So uses come in batches, the blocks of which are held together.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+
+use super::heap::SlotHeap;
+use super::history::{History, Tag};
+use crate::policy::ensure;
+
+/// See the module documentation.
+pub(super) struct Miniature {
+    history: History,
+    order: SlotHeap,
+    /// What is in each slot. There are no more slots than have been used.
+    contents: Vec<Tag>,
+    slots: HashMap<Tag, u32, RandomState>,
+    blocks: usize,
+}
+
+impl Miniature {
+    /// An empty pool, and a history of so many hashes.
+    pub(super) fn new(blocks: usize, hashes: usize) -> Self {
+        Self {
+            history: History::new(hashes, 1.0),
+            order: SlotHeap::new(blocks),
+            contents: Vec::with_capacity(blocks),
+            // Twice the room, so that the table is tidied up in its place.
+            slots: HashMap::with_capacity_and_hasher(2 * blocks, RandomState::new()),
+            blocks,
+        }
+    }
+
+    /// Uses the hashes of a batch, of which there are no more than blocks, with this
+    /// half-life. Returns how many were there.
+    pub(super) fn serve(&mut self, batch: &[Tag], half_life: f64) -> u32 {
+        for tag in batch {
+            if let Some(&slot) = self.slots.get(tag) {
+                self.order.remove(slot);
+            }
+        }
+        let mut hits = 0;
+        for &tag in batch {
+            if self.slots.contains_key(&tag) {
+                hits += 1;
+            } else {
+                self.admit(tag);
+            }
+        }
+        self.history.set_half_life(half_life);
+        for &tag in batch {
+            let slot = self.slots[&tag];
+            // A hash that came twice is there already.
+            self.order.remove(slot);
+            self.order.set_key(slot, self.history.count(tag));
+            self.order.push(slot);
+        }
+        hits
+    }
+
+    fn admit(&mut self, tag: Tag) {
+        let slot = self.contents.len();
+        if slot < self.blocks {
+            self.contents.push(tag);
+            self.slots.insert(tag, slot as u32);
+        } else if let Some(slot) = self.order.first() {
+            self.order.remove(slot);
+            let before = std::mem::replace(&mut self.contents[slot as usize], tag);
+            self.slots.remove(&before);
+            self.slots.insert(tag, slot);
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.order.check()?;
+        let filled = [self.contents.len(), self.slots.len()];
+        ensure(filled == [self.order.len(); 2], || {
+            format!("{filled:?} slots, {} in order", self.order.len())
+        })?;
+        for (slot, tag) in (0..).zip(&self.contents) {
+            let noted = self.slots.get(tag);
+            ensure(noted == Some(&slot), || {
+                format!("{tag:?} is in slot {slot}, not {noted:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SequenceHash;
+
+    fn tags(numbers: impl IntoIterator<Item = u64>) -> Vec<Tag> {
+        let tag = |n| Tag::of(SequenceHash::new(n, None, 0));
+        numbers.into_iter().map(tag).collect()
+    }
+
+    #[test]
+    fn counts_what_is_there() {
+        let mut miniature = Miniature::new(4, 100);
+        assert_eq!(miniature.serve(&tags([1, 2, 3]), 10.0), 0);
+        assert_eq!(miniature.serve(&tags([1, 4, 4]), 10.0), 2);
+        assert_eq!(miniature.serve(&tags([2, 3, 4]), 10.0), 3);
+        miniature.check().unwrap();
+    }
+
+    #[test]
+    fn a_batch_does_not_push_out_its_own() {
+        let mut miniature = Miniature::new(4, 100);
+        for _ in 0..5 {
+            miniature.serve(&tags([1, 2, 3, 4]), 1e6);
+        }
+        assert_eq!(miniature.serve(&tags([5, 6, 7]), 1e6), 0);
+        assert_eq!(miniature.serve(&tags([5, 6, 7]), 1e6), 3);
+    }
+
+    #[test]
+    fn the_half_life_decides_what_stays() {
+        for (half_life, stays) in [(1e6, 1), (0.1, 0)] {
+            let mut miniature = Miniature::new(2, 100);
+            for _ in 0..5 {
+                miniature.serve(&tags([1]), half_life);
+            }
+            for _ in 0..2 {
+                miniature.serve(&tags([2]), half_life);
+                miniature.serve(&tags([3]), half_life);
+            }
+            assert_eq!(miniature.serve(&tags([1]), half_life), stays);
+        }
+    }
+}
