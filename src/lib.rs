@@ -71,6 +71,15 @@
 //!   manager is gone and while a panic unwinds.
 //! * [`BlockManager::audit`] checks the invariants.
 //!
+//! # Beyond the reference
+//!
+//! * Orders of eviction: [LRFU](manager::BlockManagerConfigBuilder::with_lrfu_backend),
+//!   and [your own](eviction).
+//! * [Clearing](BlockManager::clear_inactive_pool) in constant time.
+//! * [Leases](leases): pins with an owner and an expiry, and who holds what.
+//! * A [low watermark](manager::BlockManagerConfigBuilder::with_low_watermark).
+//! * Methods that allocate nothing, such as [`BlockManager::match_into`].
+//!
 //! # Features
 //!
 //! * `events` (default): events of registrations, and their publishing.

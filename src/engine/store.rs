@@ -232,6 +232,7 @@ impl Tier for Store {
         }
     }
 
+    #[cfg(feature = "events")]
     fn free_forgotten(&self) {
         Self::free_forgotten(self);
     }

@@ -67,6 +67,7 @@ pub(crate) trait Tier: Send + Sync {
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
 
     /// Ends what is left of the registrations of blocks that were forgotten together.
+    #[cfg(feature = "events")]
     fn free_forgotten(&self);
 }
 

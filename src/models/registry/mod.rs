@@ -117,6 +117,7 @@ impl Tier for FakeTier {
         }
     }
 
+    #[cfg(feature = "events")]
     fn free_forgotten(&self) {}
 
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
