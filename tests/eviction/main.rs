@@ -1,5 +1,7 @@
 //! A user's own eviction policy: its order is kept, and its faults lose no block.
 
+mod scan;
+
 use std::collections::{BTreeMap, HashMap};
 use std::panic::panic_any;
 use std::sync::Arc;

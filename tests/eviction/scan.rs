@@ -1,0 +1,80 @@
+//! A scan of contents that come once must not push out what is used again and again.
+
+use kvbm_lockfree::manager::BlockManagerConfigBuilder;
+use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
+
+use super::Tier;
+
+const BLOCKS: usize = 2_000;
+/// What is used again: half of the pool.
+const PROMPTS: u64 = 100;
+const PROMPT_BLOCKS: u64 = 10;
+const ROUNDS: usize = 20;
+/// What comes once.
+const DOCUMENT_BLOCKS: u64 = 100;
+const FIRST_DOCUMENT: u64 = 1 << 40;
+
+fn sequence(first: u64, blocks: u64) -> Vec<SequenceHash> {
+    (0..blocks)
+        .map(|at| SequenceHash::new(first + at, (at > 0).then(|| first + at - 1), at))
+        .collect()
+}
+
+fn prompt(n: u64) -> Vec<SequenceHash> {
+    sequence((n + 1) * 1_000, PROMPT_BLOCKS)
+}
+
+/// Takes the blocks of a sequence, and lets go of them. Returns how many were cached.
+fn serve(
+    manager: &BlockManager<Tier>,
+    hashes: &[SequenceHash],
+    held: &mut Vec<ImmutableBlock<Tier>>,
+) -> usize {
+    let cached = manager.match_into(hashes, held);
+    for &hash in &hashes[cached..] {
+        let block = manager.allocate_one().expect("a sequence fits the pool");
+        held.push(manager.register_block(block.stage(hash, 16).expect("of this size")));
+    }
+    manager.release_from(held);
+    cached
+}
+
+/// How many blocks of the prompts are still there after so many that come once.
+fn kept(
+    policy: impl FnOnce(BlockManagerConfigBuilder<Tier>) -> BlockManagerConfigBuilder<Tier>,
+    scanned: u64,
+) -> usize {
+    let builder = BlockManager::builder()
+        .block_count(BLOCKS)
+        .block_size(16)
+        .registry(BlockRegistry::new());
+    let manager = policy(builder).build().expect("a valid configuration");
+    let mut held = Vec::new();
+    for _ in 0..ROUNDS {
+        for n in 0..PROMPTS {
+            serve(&manager, &prompt(n), &mut held);
+        }
+    }
+    for n in 0..scanned / DOCUMENT_BLOCKS {
+        let document = sequence(FIRST_DOCUMENT + n * DOCUMENT_BLOCKS, DOCUMENT_BLOCKS);
+        let cached = serve(&manager, &document, &mut held);
+        assert_eq!(cached, 0, "a document comes once");
+    }
+    (0..PROMPTS)
+        .map(|n| serve(&manager, &prompt(n), &mut held))
+        .sum()
+}
+
+#[test]
+fn a_million_blocks_that_come_once_push_out_nothing() {
+    let used_again = (PROMPTS * PROMPT_BLOCKS) as usize;
+    let kept_by_lrfu = kept(BlockManagerConfigBuilder::with_lrfu_backend, 1_000_000);
+    assert!(kept_by_lrfu * 100 >= used_again * 95, "{kept_by_lrfu}");
+    // Two poolfuls are enough for the others.
+    for policy in [
+        BlockManagerConfigBuilder::with_lru_backend,
+        BlockManagerConfigBuilder::with_lineage_backend,
+    ] {
+        assert_eq!(kept(policy, 2 * BLOCKS as u64), 0);
+    }
+}
