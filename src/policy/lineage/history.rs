@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn frequent_hashes_stay_while_a_million_pass() {
         const FREQUENT: u64 = 1_000;
-        let mut history = History::new(3_000, 500.0);
+        let mut history = History::new(3_000, 5_000.0);
         for _ in 0..4 {
             for n in 0..FREQUENT {
                 history.count(tag(n));

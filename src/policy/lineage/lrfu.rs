@@ -47,6 +47,16 @@ impl LrfuLeaves {
             tuner: None,
         }
     }
+
+    /// With a half-life that is tuned, and a history of so many hashes.
+    fn tuned(block_count: usize, hashes: usize) -> Self {
+        let tuner = Tuner::new(block_count, hashes);
+        Self {
+            leaves: SlotHeap::new(block_count),
+            history: History::new(hashes, tuner.half_life()),
+            tuner: Some(tuner),
+        }
+    }
 }
 
 fn hashes(block_count: usize) -> usize {
@@ -57,15 +67,8 @@ impl Leaves for LrfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
-    /// With a half-life that is tuned.
     fn new(block_count: usize) -> Self {
-        let hashes = hashes(block_count);
-        let tuner = Tuner::new(block_count, hashes);
-        Self {
-            leaves: SlotHeap::new(block_count),
-            history: History::new(hashes, tuner.half_life()),
-            tuner: Some(tuner),
-        }
+        Self::tuned(block_count, hashes(block_count))
     }
 
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
@@ -236,11 +239,15 @@ mod tests {
         moved
     }
 
+    /// Room for so many hashes that none is forgotten.
+    const ROOM: usize = 1 << 17;
+
     #[test]
     fn agrees_with_the_model() {
         for seed in 0..6 {
             for half_life in [1, 20, 1_000] {
-                let leaves = LrfuLeaves::with_half_life(20, half_life);
+                let mut leaves = LrfuLeaves::with_half_life(20, half_life);
+                leaves.history = History::new(ROOM, f64::from(half_life));
                 compare(leaves, Model::with_half_life(half_life), 20, seed);
             }
         }
@@ -250,7 +257,8 @@ mod tests {
     fn agrees_with_the_model_while_it_is_tuned() {
         for (blocks, small) in [(16, 16), (24, 16), (256, 32)] {
             for seed in 0..6 {
-                let (leaves, model) = (LrfuLeaves::new(blocks), Model::tuned(blocks, small));
+                let leaves = LrfuLeaves::tuned(blocks, ROOM);
+                let model = Model::tuned(blocks, small);
                 let moved = compare(leaves, model, blocks as u64, seed);
                 assert_eq!(moved, [true; 2], "{blocks} blocks, seed {seed}");
             }

@@ -186,10 +186,11 @@ impl Model {
         self.listed.get_mut(&slot).expect("it is listed").1 = leaf;
     }
 
+    /// Where places are too close for numbers to tell them apart, the smallest slot.
     pub(super) fn first(&self) -> Option<u32> {
         (self.listed.iter())
             .filter(|(_, (_, leaf))| *leaf)
-            .min_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b))
+            .min_by(|(a, (x, _)), (b, (y, _))| x.total_cmp(y).then(a.cmp(b)))
             .map(|(&slot, _)| slot)
     }
 }
