@@ -43,7 +43,7 @@ impl Tag {
 
     /// Chooses one of `sets`.
     fn set(self, sets: usize) -> usize {
-        ((self.0 >> 32) * sets as u64 >> 32) as usize
+        (((self.0 >> 32) * sets as u64) >> 32) as usize
     }
 }
 
@@ -169,10 +169,10 @@ mod tests {
             let is_known = uses.iter().any(|&(other, _)| other == n);
             uses.push((n, if is_known { pace } else { 0.0 }));
             let place = history.count(tag(n));
-            let (mut age, mut value) = (0.0, 0.0_f64);
+            let (mut age, mut value) = (0.0_f64, 0.0_f64);
             for &(other, time) in uses.iter().rev() {
                 if other == n {
-                    value += (-age as f64).exp2();
+                    value += (-age).exp2();
                 }
                 age += time;
             }

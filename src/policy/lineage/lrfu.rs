@@ -177,7 +177,7 @@ mod tests {
     /// Some contents are popular, among many that come once; then contents come a few
     /// times, as far apart as the pool has room for, and never again.
     fn content(random: &mut Random, step: u64, slots: u64) -> u64 {
-        if step / 4_000 % 2 == 0 {
+        if (step / 4_000).is_multiple_of(2) {
             match random.below(2) {
                 0 => random.below(slots),
                 _ => 1 << 40 | random.below(1 << 40),
