@@ -59,7 +59,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("mixed.lru", "mixed requests of 32, LRU", 3_200, Some(626.0), Some(585.0)),
     operation("mixed.lineage_tick", "mixed requests of 32, lineage by tick", 3_200, Some(851.0), Some(787.0)),
     operation("register_duplicates.allow", "register 32 duplicates, allowed, + drop", 3_200, Some(407.0), Some(450.0)),
-    operation("register_duplicates.reject", "register 32 duplicates, rejected, + drop", 3_200, Some(324.0), Some(344.0)),
+    operation("register_duplicates.reject", "register 32 duplicates, rejected, + drop", 3_200, Some(335.0), Some(344.0)),
     operation("clone_guard.lru", "clone + drop", 1_000, Some(24.1), None),
     operation("upgrade.active", "upgrade a weak guard of an active block + drop", 1_000, Some(85.1), None),
     operation("upgrade.inactive", "upgrade a weak guard of an inactive block + drop", 1_000, Some(475.0), None),
