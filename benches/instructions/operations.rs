@@ -44,13 +44,13 @@ const fn operation(
 #[rustfmt::skip]
 pub const OPERATIONS: &[Operation] = &[
     // name, what, blocks, instructions a block: drop-in methods, own methods
-    operation("allocate_1.lru", "allocate 1 + drop", 1_000, Some(419.0), Some(188.0)),
+    operation("allocate_1.lru", "allocate 1 + drop", 1_000, Some(419.0), Some(176.0)),
     operation("allocate_32.lru", "allocate 32 + drop", 3_200, Some(114.0), Some(67.7)),
     operation("match_active.lru", "match 32 active + drop", 3_200, Some(191.0), Some(201.0)),
     operation("match_inactive.lru", "match 32 inactive + drop, LRU", 3_200, Some(335.0), Some(297.0)),
     operation("match_inactive.multi_lru", "match 32 inactive + drop, multi-level LRU, frequency tracker", 3_200, Some(740.0), Some(772.0)),
     operation("match_inactive.lineage_tick", "match 32 inactive + drop, lineage by tick", 3_200, Some(434.0), Some(396.0)),
-    operation("match_miss.lru", "match 32, a miss at the first; a call", 1_000, Some(542.0), Some(283.0)),
+    operation("match_miss.lru", "match 32, a miss at the first; a call", 1_000, Some(516.0), Some(220.0)),
     operation("scan_matches.lru", "scan_matches of 32 inactive + drop", 3_200, Some(593.0), None),
     operation("lifecycle.lru", "full lifecycle of 32 under eviction, LRU", 3_200, Some(677.0), Some(636.0)),
     operation("lifecycle.multi_lru", "full lifecycle of 32 under eviction, multi-level LRU", 3_200, Some(1278.0), Some(1286.0)),
@@ -73,7 +73,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("reset_pool.lru", "reset_inactive_pool of 4,096 inactive blocks, LRU", 4_096, Some(493.0), None),
     operation("reset_pool.lineage_tick", "reset_inactive_pool of 4,096 inactive blocks, lineage by tick", 4_096, Some(873.0), None),
     operation("reset_pool.empty", "reset_inactive_pool of 4,096 free blocks (here: a sweep)", 4_096, Some(24.6), None),
-    operation("refused.lru", "an allocation refused; a call", 1_000, Some(190.0), None),
+    operation("refused.lru", "an allocation refused; a call", 1_000, Some(146.0), None),
     operation("grow_registry.from_empty", "register 32,768 hashes without blocks in an empty registry", 32_768, Some(687.0), None),
     operation("build_manager.lru", "build a manager of 4,096 blocks, LRU", 4_096, Some(45.7), None),
     operation("build_manager.lineage_tick", "build a manager of 4,096 blocks, lineage by tick", 4_096, Some(56.0), None),

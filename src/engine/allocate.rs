@@ -67,6 +67,13 @@ impl<'a> Reserved<'a> {
     }
 }
 
+impl Reserved<'_> {
+    /// Leaves the blocks reserved, for the caller to take or give back in another way.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         // The store is there afterwards: the caller has a manager.
@@ -78,10 +85,23 @@ impl Store {
     /// Reserves `count` blocks or none: this decides an allocation.
     #[inline]
     pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
+        self.reserve_or_else(count, || false)
+    }
+
+    /// As [`reserve`](Self::reserve). Where that would be refused, `otherwise` says
+    /// whether it has reserved as many after all, and kept them.
+    #[inline(always)]
+    pub(crate) fn reserve_or_else(
+        &self,
+        count: usize,
+        otherwise: impl FnOnce() -> bool,
+    ) -> Option<Reserved<'_>> {
         let home = self.home();
         // The caller has a manager, so the store is not retired, and a reservation
         // asks for no references.
-        if count > self.slots.len() || !self.credits.reserve(home, count as u32).is_made {
+        if count > self.slots.len()
+            || !self.credits.reserve(home, count as u32).is_made && !otherwise()
+        {
             return None;
         }
         step!(CreditsReserved);

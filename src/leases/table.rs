@@ -212,25 +212,28 @@ impl<T: BlockMetadata> Table<T> {
         self.expire_with(self.lock(), now)
     }
 
-    /// As [`expire`](Self::expire), and waits for nobody. Returns whether a lease may
-    /// have expired: if so, there may be more available blocks than before, by this
-    /// thread's doing or another's.
-    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> bool {
-        let earliest = self.earliest.load(Ordering::Relaxed);
-        if earliest == NEVER {
-            return false;
+    /// Whether there is a lease that will expire if it is not renewed.
+    #[inline]
+    pub(crate) fn may_expire(&self) -> bool {
+        self.earliest.load(Ordering::Relaxed) != NEVER
+    }
+
+    /// As [`expire`](Self::expire), but waits for nobody: while the table is taken none
+    /// is ended. Asks for the time only if a lease may expire at all.
+    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> usize {
+        if !self.may_expire() {
+            return 0;
         }
         let now = now();
-        if self.nanos(now) < earliest {
-            return false;
+        if self.nanos(now) < self.earliest.load(Ordering::Relaxed) {
+            return 0;
         }
         let leases = match self.leases.try_lock() {
             Ok(leases) => leases,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return true,
+            Err(TryLockError::WouldBlock) => return 0,
         };
-        self.expire_with(leases, now);
-        true
+        self.expire_with(leases, now)
     }
 
     fn expire_with(&self, leases: MutexGuard<'_, Leases<T>>, now: Instant) -> usize {

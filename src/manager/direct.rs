@@ -89,6 +89,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let block = self.store.match_one(seq_hash).map(ImmutableBlock::new);
         let hashes = [seq_hash];
         self.count_match(1, &hashes[..usize::from(block.is_some())]);
+        self.tell_if_low();
         block
     }
 
@@ -107,6 +108,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .store
             .match_prefix(seq_hashes, |slot| blocks.push(ImmutableBlock::new(slot)));
         self.count_match(seq_hashes.len(), &seq_hashes[..matched]);
+        self.tell_if_low();
         matched
     }
 

@@ -93,17 +93,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Reserves `count` blocks or none; before it comes to that, leases expire.
     #[inline]
     pub(super) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
-        match self.store.reserve(count) {
-            None => self.reserve_after_expiry(count),
-            reserved => reserved,
-        }
+        self.store.reserve_or_else(count, || {
+            self.leases.may_expire() && self.is_reserved_after_expiry(count)
+        })
     }
 
     #[cold]
-    fn reserve_after_expiry(&self, count: usize) -> Option<Reserved<'_>> {
-        if count > self.total_blocks() || !self.leases.try_expire(Instant::now) {
-            return None;
-        }
-        self.store.reserve(count)
+    #[inline(never)]
+    fn is_reserved_after_expiry(&self, count: usize) -> bool {
+        self.leases.try_expire(Instant::now) > 0
+            && self.store.reserve(count).map(Reserved::keep).is_some()
     }
 }

@@ -345,7 +345,6 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .count(Counter::MatchHashesRequested, requested as u64);
         self.store
             .count(Counter::MatchBlocksReturned, matched.len() as u64);
-        self.tell_if_low();
     }
 }
 

@@ -62,6 +62,10 @@
 //! | a pot without versions | `credit::a_shard_is_as_it_was` |
 //! | a share opened whatever the folded bit says | `credit::two_that_open` |
 //! | a retired store that comes back to life unnoticed | `credit::an_upgrade_meets_the_end_with_one_pot` |
+//! | a watermark that is not armed again | `watermark::two_that_fall_together` |
+//! | a fall marked without the fence | `watermark::a_fall_a_rise_and_a_fall` |
+//! | a mark taken off without the fence | `watermark::two_that_fall_together` |
+//! | a mark taken off after the sum | `watermark::a_fall_and_one_for_a_moment` |
 //! | a match without a credit | `lifecycle::match_against_eviction_lru` |
 //! | a credit returned before its block | `lifecycle::match_against_eviction_lru` |
 //! | a last unpin that comes late and leaves no note | `lifecycle::release_against_release` |
