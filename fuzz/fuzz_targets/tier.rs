@@ -281,7 +281,8 @@ impl<T: BlockMetadata> Tier<T> {
             }
             Way::Into => (count, manager.allocate_into(count, &mut self.mutable)),
             Way::Other => {
-                let free = manager.audit().expect("the pool is consistent").free;
+                let report = manager.audit().expect("the pool is consistent");
+                let free = report.free + report.forgotten;
                 let mut evicted = Vec::new();
                 let given =
                     manager.allocate_into_with_evictions(count, &mut self.mutable, &mut evicted);
