@@ -69,6 +69,7 @@
 //! With the feature `testing`, `testing::check_eviction_policy` runs a policy through
 //! what a manager may ask of it.
 
+use crate::retention::Priority;
 use crate::{BlockId, SequenceHash};
 
 /// A block that nobody holds any more, and that can be evicted.
@@ -99,6 +100,12 @@ pub trait EvictionPolicy: Send {
     /// Takes the next victim out of the order. `None` if there is no block in it.
     fn pop(&mut self) -> Option<BlockId>;
 
+    /// A block in the order has been given a [priority](crate::retention), or its priority
+    /// has ended, and is the default again. A block that is put into the order has the
+    /// default unless this is called next. May be called again with the same priority.
+    /// By default nothing comes of it.
+    fn set_priority(&mut self, _block_id: BlockId, _priority: Priority) {}
+
     /// Whether no block goes before its inactive children.
     ///
     /// A thread that needs victims while another, which is at the policy, does not get
@@ -121,6 +128,10 @@ impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
 
     fn pop(&mut self) -> Option<BlockId> {
         (**self).pop()
+    }
+
+    fn set_priority(&mut self, block_id: BlockId, priority: Priority) {
+        (**self).set_priority(block_id, priority);
     }
 
     fn is_leaf_first(&self) -> bool {

@@ -76,6 +76,7 @@
 //! * Orders of eviction: [LRFU](manager::BlockManagerConfigBuilder::with_lrfu_backend),
 //!   and [your own](eviction).
 //! * [Clearing](BlockManager::clear_inactive_pool) in constant time.
+//! * [Retention](retention): priorities of contents, with a duration.
 //! * [Leases](leases): pins with an owner and an expiry, and who holds what.
 //! * A [low watermark](manager::BlockManagerConfigBuilder::with_low_watermark).
 //! * Methods that allocate nothing, such as [`BlockManager::match_into`].
@@ -108,6 +109,7 @@ pub mod pools;
 #[cfg(feature = "events")]
 pub mod pubsub;
 pub mod registry;
+pub mod retention;
 pub mod sequence;
 mod suspension;
 mod sync;

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use crate::SequenceHash;
 use crate::engine::{Slot, Store};
+use crate::retention::Retention;
 
 use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, WeakBlock};
 
@@ -104,6 +105,20 @@ impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
     /// later holders too; the manager's default is set when it is built.
     pub fn set_evict_on_reset(&self, value: bool) {
         self.slot().set_reset(value);
+    }
+
+    /// Gives the block's content a [retention directive](crate::retention), in place of
+    /// the one it has. Through a duplicate: that of its primary.
+    ///
+    /// Lock-free, but for the first directive of the manager, which allocates the table
+    /// for them.
+    pub fn set_retention(&self, retention: Retention) {
+        self.store().retain(self.slot(), retention);
+    }
+
+    /// The directive for the block's content, with the duration that is left of it.
+    pub fn retention(&self) -> Retention {
+        self.store().retention(self.slot())
     }
 
     /// A holder of the block without its metadata type. One atomic add.

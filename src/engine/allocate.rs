@@ -20,7 +20,7 @@ use crate::metrics::Counter;
 use crate::suspension::step;
 use crate::sync::{spin_loop, yield_now};
 
-use super::plane::vacate_inactive;
+use super::plane::{Order, vacate_inactive};
 use super::prefetch::prefetch_to_write;
 use super::release::Free;
 use super::slot::{NIL, Slot};
@@ -177,6 +177,7 @@ impl Store {
     fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.plane.hands_out_ahead()
             && let Some(mut stash) = self.stashes[home].try_hold()
+            && !self.directives.are_used()
         {
             step!(StashHeld);
             let mut evicted = 0;
@@ -247,15 +248,18 @@ impl Store {
     fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
         let mut plane = self.plane.try_hold()?;
         step!(PlaneHeld);
+        if self.plane.hands_out_ahead() && self.directives.are_used() {
+            self.empty_stashes(&mut plane);
+        }
         if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
             plane.drain(&self.slots, &self.released);
         } else {
             plane.drain(&self.slots, [&self.released[home]]);
         }
-        let mut found = plane.pop(candidates);
+        let mut found = plane.pop(&self.slots, candidates);
         if found < candidates.len() {
             plane.drain(&self.slots, &self.released);
-            found += plane.pop(&mut candidates[found..]);
+            found += plane.pop(&self.slots, &mut candidates[found..]);
         }
         step!(VictimsPopped);
         drop(plane);
@@ -264,6 +268,17 @@ impl Store {
             prefetch_to_write(&self.slots[candidate as usize]);
         }
         Some(found)
+    }
+
+    /// Puts what was handed out ahead of need back into the order, now that there are
+    /// priorities: stashes are not filled any more, see [`evict`](Self::evict).
+    #[cold]
+    fn empty_stashes(&self, plane: &mut Order) {
+        for mut stash in self.stashes.iter().filter_map(Stash::try_hold) {
+            while let Some(slot) = stash.pop(&self.slots) {
+                plane.put_back(slot);
+            }
+        }
     }
 
     /// Looks for reserved blocks everywhere: at every slot and every word of the

@@ -17,6 +17,8 @@
 //! | `released` | notes for the policy plane: a stack a shard |
 //! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
 //! | `stash` | victims taken from the plane ahead of need |
+//! | `directives` | what has been said about the worth of blocks |
+//! | `deadlines` | when that ends, for inactive blocks |
 //! | `sweep` | victims without the plane |
 //! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`, `batch`, `clear`: what it does |
 //! | `audit` | the invariants, numbered, and their check |
@@ -40,6 +42,8 @@
 //!   inactive blocks that finds no credit resets none;
 //! * its own registration: the block is not matched before that returns, or
 //!   someone else registers the hash;
+//! * a directive of its own for a block that is inactive already, and later ones for
+//!   it, until the block is released again; and the first directives of all;
 //! * the policy's order: with the plane or a stash in its hand, others evict by
 //!   a search, O(blocks), in no policy's order but leaves first where that holds;
 //! * the allocation that looks for the last of all available blocks, one of which the
@@ -54,6 +58,8 @@ mod audit;
 mod batch;
 mod clear;
 mod credit;
+mod deadlines;
+mod directives;
 mod freelist;
 pub(crate) mod index;
 #[cfg(all(test, kvbm_loom))]

@@ -26,10 +26,21 @@
 //! again, a match of a block whose release is noted goes on without a drain; what
 //! becomes of such [undone releases](super::released) is for the next drain to find
 //! out. A block matched soon after it was released mostly never reaches the policy.
+//!
+//! # Priorities
+//!
+//! A block is listed with the priority that its [directive](super::directives) says.
+//! Directives that came later are applied, and those whose time is up are ended, before
+//! victims are popped.
+
+use std::sync::Arc;
 
 use crate::policy::SlotPolicy;
+use crate::retention::Priority;
 use crate::suspension::step;
 
+use super::deadlines::Deadlines;
+use super::directives::Directives;
 use super::released::ReleasedStack;
 use super::slot::Slot;
 use super::try_lock::{Held, TryLock};
@@ -47,7 +58,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    pub(super) fn new(policy: Box<dyn SlotPolicy>) -> Self {
+    pub(super) fn new(policy: Box<dyn SlotPolicy>, directives: Arc<Directives>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
@@ -57,6 +68,8 @@ impl Plane {
                 observes_resurrection: policy.observes_resurrection(),
                 policy,
                 turns: 0,
+                directives,
+                deadlines: Deadlines::default(),
             }),
         }
     }
@@ -101,6 +114,9 @@ pub(super) struct Order {
     undone: Vec<u32>,
     /// Counts the times the plane was held to evict.
     turns: u32,
+    directives: Arc<Directives>,
+    /// Of the listed blocks.
+    deadlines: Deadlines,
 }
 
 impl Order {
@@ -131,7 +147,7 @@ impl Order {
                 if word.is_inactive() {
                     self.list(slot, word);
                 } else if self.observes_resurrection {
-                    self.policy.remove(slot.id());
+                    self.remove(slot.id());
                 }
             });
         }
@@ -159,14 +175,21 @@ impl Order {
             } else if changes_nothing {
                 // It was not listed, and nobody else has listed it.
             } else if !is_in_use(word) || self.policy.contains(slot.id()) {
-                self.policy.remove(slot.id());
+                self.remove(slot.id());
             } else if self.list(slot, word) {
                 self.undone.push(slot.id());
             }
         });
-        for slot in self.undone.drain(..) {
-            self.policy.remove(slot);
+        for at in 0..self.undone.len() {
+            self.remove(self.undone[at]);
         }
+        self.undone.clear();
+    }
+
+    #[inline]
+    fn remove(&mut self, slot: u32) {
+        self.policy.remove(slot);
+        self.deadlines.forget(slot);
     }
 
     /// Lists a block whose word was `seen`. Returns whether it was still in that
@@ -177,8 +200,45 @@ impl Order {
         let is_tenancy = slot.is_tenancy(seen);
         if is_tenancy {
             self.policy.insert(slot.id(), hash, level);
+            if self.directives.are_used() {
+                self.deadlines.forget(slot.id());
+                self.apply_directive(slot, seen);
+            }
         }
         is_tenancy
+    }
+
+    /// Applies the directive for a listed block whose word was `seen`, if there is one.
+    #[cold]
+    fn apply_directive(&mut self, slot: &Slot, seen: Word) {
+        if let Some(directive) = self.directives.of(slot, seen.generation()) {
+            self.policy.set_priority(slot.id(), directive.priority);
+            self.deadlines.set(slot.id(), directive.deadline);
+        }
+    }
+
+    /// Applies the directives that were given to listed blocks, and ends those whose time
+    /// is up.
+    #[cold]
+    fn apply_directives(&mut self, slots: &[Slot]) {
+        let directives = Arc::clone(&self.directives);
+        directives.take_announced(|slot| {
+            if self.policy.contains(slot) {
+                let slot = &slots[slot as usize];
+                self.apply_directive(slot, slot.word());
+            }
+        });
+        if !self.deadlines.is_empty() {
+            let now = directives.now();
+            while let Some(slot) = self.deadlines.take_due(now) {
+                self.policy.set_priority(slot, Priority::DEFAULT);
+            }
+        }
+    }
+
+    /// Takes a block back that was handed out ahead of need.
+    pub(super) fn put_back(&mut self, slot: &Slot) {
+        self.policy.put_back(slot.id());
     }
 
     /// Takes the next candidates out of the order, as many as `candidates` has
@@ -188,13 +248,16 @@ impl Order {
     /// plane: their lines are then fetched while nobody waits for it. One that
     /// has come into use unnoticed is no victim, and is noted again by its last
     /// unpin.
-    pub(super) fn pop(&mut self, candidates: &mut [u32]) -> usize {
-        let policy = self.policy();
+    pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
+        if self.directives.are_used() {
+            self.apply_directives(slots);
+        }
         for (at, candidate) in candidates.iter_mut().enumerate() {
-            match policy.pop() {
+            match self.policy.pop() {
                 Some(slot) => *candidate = slot,
                 None => return at,
             }
+            self.deadlines.forget(*candidate);
         }
         candidates.len()
     }

@@ -2,7 +2,8 @@
 //!
 //! What a store does stands in the files beside this one, an operation a file:
 //! [`allocate`](super::allocate), [`acquire`](super::acquire),
-//! [`register`](super::register), [`release`](super::release), [`clear`](super::clear)
+//! [`register`](super::register), [`release`](super::release), [`clear`](super::clear),
+//! [`directives`](super::directives)
 //! and [`audit`](super::audit).
 //!
 //! # Lifetime
@@ -25,6 +26,7 @@ use crate::{ManagerId, SequenceHash};
 
 use super::clear::Clearing;
 use super::credit::{self, Credits, Released};
+use super::directives::Directives;
 use super::freelist::FreeList;
 use super::index::{Index, Key};
 use super::plane::Plane;
@@ -69,6 +71,7 @@ pub(crate) struct Store {
     /// One for each shard.
     pub(super) released: Box<[ReleasedStack]>,
     pub(super) plane: Plane,
+    pub(super) directives: Arc<Directives>,
     pub(super) clearing: Clearing,
     /// One for each shard.
     pub(super) stashes: Box<[Stash]>,
@@ -85,6 +88,7 @@ impl Store {
     pub(crate) fn new(config: Config) -> Arc<Self> {
         let block_count = config.block_count;
         let shards = shard_count(block_count as usize);
+        let directives = Arc::new(Directives::new(block_count));
         let store = Arc::new(Self {
             slots: (0..block_count)
                 .map(|id| Slot::new(id, config.reset_on_release))
@@ -94,7 +98,8 @@ impl Store {
             free: FreeList::new(block_count, shards),
             released: (0..shards).map(|_| ReleasedStack::new()).collect(),
             stashes: (0..shards).map(Stash::new).collect(),
-            plane: Plane::new(config.policy),
+            plane: Plane::new(config.policy, Arc::clone(&directives)),
+            directives,
             clearing: Clearing::new(block_count),
             sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),
             registry: config.registry,

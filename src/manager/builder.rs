@@ -437,7 +437,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     }
 
     /// Builds the manager. Allocates all memory it will ever need for its
-    /// blocks: by the sizes of the parts, 100 to 140 bytes a block with a list
+    /// blocks, but for what [retention directives](crate::retention) take: by the sizes of the parts, 100 to 140 bytes a block with a list
     /// policy and about 200 with lineage.
     ///
     /// # Errors

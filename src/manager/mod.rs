@@ -26,6 +26,7 @@
 mod builder;
 mod direct;
 mod leases;
+mod retention;
 mod watermark;
 
 use std::collections::HashMap;

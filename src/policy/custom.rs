@@ -8,8 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::SequenceHash;
 use crate::eviction::{EvictionPolicy, InactiveBlock};
+use crate::retention::Priority;
 
 use super::lru::Lru;
+use super::retained::Retained;
 use super::{SlotPolicy, ensure};
 
 /// See the module documentation.
@@ -22,7 +24,7 @@ pub(crate) struct Custom {
 enum Order {
     Users(Box<dyn EvictionPolicy>),
     /// The user's has failed.
-    Fallback(Lru),
+    Fallback(Retained<Lru>),
 }
 
 impl Custom {
@@ -38,7 +40,7 @@ impl Custom {
     fn ask<R>(
         &mut self,
         users: impl FnOnce(&mut dyn EvictionPolicy) -> R,
-        fallback: impl FnOnce(&mut Lru) -> R,
+        fallback: impl FnOnce(&mut Retained<Lru>) -> R,
     ) -> Result<R, String> {
         match &mut self.order {
             Order::Users(policy) => catch_unwind(AssertUnwindSafe(|| users(&mut **policy)))
@@ -49,12 +51,12 @@ impl Custom {
 
     /// Goes on without the user's policy: what is listed in the order of the slots.
     #[cold]
-    fn give_up(&mut self, why: &str) -> &mut Lru {
+    fn give_up(&mut self, why: &str) -> &mut Retained<Lru> {
         tracing::error!(
             why,
             "an eviction policy failed: blocks go by last release now"
         );
-        let mut lru = Lru::new(self.listed.len());
+        let mut lru = Retained::new(Lru::new(self.listed.len()));
         for (slot, _) in self.listed.iter().enumerate().filter(|&(_, &is)| is) {
             lru.insert(slot as u32, SequenceHash::default(), 0);
         }
@@ -132,6 +134,19 @@ impl SlotPolicy for Custom {
             self.set(slot, false);
         }
         victim
+    }
+
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if !self.contains(slot) {
+            return;
+        }
+        let set = self.ask(
+            |policy| policy.set_priority(slot as usize, priority),
+            |lru| lru.set_priority(slot, priority),
+        );
+        if let Err(why) = set {
+            self.give_up(&why).set_priority(slot, priority);
+        }
     }
 
     fn contains(&self, slot: u32) -> bool {

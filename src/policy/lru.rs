@@ -19,6 +19,7 @@
 use super::SlotPolicy;
 use super::ring::ReleaseRing;
 use crate::SequenceHash;
+use crate::retention::Priority;
 
 /// Evicts the block whose last release is the longest ago.
 pub(crate) struct Lru {
@@ -45,6 +46,9 @@ impl SlotPolicy for Lru {
     fn pop(&mut self) -> Option<u32> {
         self.order.pop()
     }
+
+    /// Priorities are kept [in front](super::retained) of this.
+    fn set_priority(&mut self, _slot: u32, _priority: Priority) {}
 
     fn contains(&self, slot: u32) -> bool {
         self.order.contains(slot)

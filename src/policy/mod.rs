@@ -9,17 +9,20 @@
 //! All memory is reserved when the policy is built: a policy that lists every
 //! block of its store allocates nothing afterwards. ([`Lineage`] alone can be
 //! driven past its reservation, by resetting blocks whose descendants stay
-//! inactive; its module says how far.)
+//! inactive; its module says how far. And blocks with [priorities](bands) are kept in
+//! sets that grow.)
 //!
 //! Links between slots are `u32` numbers with [`NIL`] for "none": half the
 //! size of an `Option<u32>`, which for arrays as long as the store is the
 //! difference between one cache line touched and two.
 
+mod bands;
 mod custom;
 mod lineage;
 mod list;
 mod lru;
 mod multi_lru;
+mod retained;
 mod ring;
 #[cfg(test)]
 mod testing;
@@ -30,6 +33,8 @@ pub(crate) use lru::Lru;
 pub(crate) use multi_lru::{MultiLru, level};
 
 use crate::SequenceHash;
+use crate::retention::Priority;
+use retained::Retained;
 
 /// The number that stands for "no slot" or "no node" in a link.
 const NIL: u32 = u32::MAX;
@@ -52,6 +57,17 @@ pub(crate) trait SlotPolicy: Send {
 
     /// Takes the next victim out of the order.
     fn pop(&mut self) -> Option<u32>;
+
+    /// Sets the priority of the listed `slot`: the default, unless this says otherwise,
+    /// from when it is listed until it is taken out.
+    fn set_priority(&mut self, slot: u32, priority: Priority);
+
+    /// Takes back a victim that was popped ahead of need, to be the next one again after
+    /// those that were put back before, unless it is listed. Only asked where victims
+    /// are [handed out ahead](Self::hands_out_ahead).
+    fn put_back(&mut self, _slot: u32) {
+        unreachable!("nothing was handed out ahead");
+    }
 
     /// Whether `slot` is listed.
     fn contains(&self, slot: u32) -> bool;
@@ -82,7 +98,7 @@ pub(crate) trait SlotPolicy: Send {
     }
 
     /// Whether victims that were popped stay the next ones whatever is listed
-    /// later. If so, the engine pops some ahead of need.
+    /// later. If so, the engine pops some ahead of need, until there are priorities.
     fn hands_out_ahead(&self) -> bool {
         false
     }
@@ -129,8 +145,8 @@ impl PolicyKind {
     /// Builds the policy for slots `0..block_count`.
     pub(crate) fn build(self, block_count: usize) -> Box<dyn SlotPolicy> {
         match self {
-            Self::Lru => Box::new(Lru::new(block_count)),
-            Self::MultiLru => Box::new(MultiLru::new(block_count)),
+            Self::Lru => Box::new(Retained::new(Lru::new(block_count))),
+            Self::MultiLru => Box::new(Retained::new(MultiLru::new(block_count))),
             Self::Lineage(LeafOrder::Tick) => {
                 Box::new(Lineage::<lineage::TickLeaves>::new(block_count))
             }

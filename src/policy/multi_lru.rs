@@ -12,6 +12,7 @@
 use super::SlotPolicy;
 use super::list::Lists;
 use crate::SequenceHash;
+use crate::retention::Priority;
 
 const LEVELS: u32 = 4;
 
@@ -53,6 +54,9 @@ impl SlotPolicy for MultiLru {
         self.levels.unlink(slot);
         Some(slot)
     }
+
+    /// Priorities are kept [in front](super::retained) of this.
+    fn set_priority(&mut self, _slot: u32, _priority: Priority) {}
 
     fn contains(&self, slot: u32) -> bool {
         self.levels.contains(slot)

@@ -49,6 +49,10 @@ pub(crate) enum Step {
     /// A promised primary is unlinked, and not free.
     PromisedUnlinked,
 
+    // ---- directives ----
+    /// A directive is given, and its slot not announced.
+    DirectiveGiven,
+
     // ---- clear ----
     /// An era has begun, and the hand is still where it was.
     EraBegun,

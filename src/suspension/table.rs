@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::SequenceHash;
 use crate::blocks::ImmutableBlock;
+use crate::retention::{Priority, Retention};
 
 use super::Step;
 use super::scene::{CHAIN, Gpu, Plan, Setting, World};
@@ -148,6 +149,15 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![ForgottenVacated], move || world.manager.register_block(block)).takes(2)
     }).way("by a registration"),
+
+    // Directives: the first of the manager, of which the others then give more.
+    scene(Step::DirectiveGiven, |w| {
+        let hash = w.fill()[CHAIN];
+        let world = Arc::clone(w);
+        Plan::new(at![DirectiveGiven], move || {
+            world.manager.set_retention(&[hash], .., Retention::new(Priority::LOWEST))
+        })
+    }),
 
     // Matching.
     scene(Step::Pinning, |w| find(w, at![Pinning])),

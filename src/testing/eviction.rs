@@ -3,6 +3,7 @@
 use crate::SequenceHash;
 use crate::eviction::{EvictionPolicy, InactiveBlock};
 use crate::policy::Keys;
+use crate::retention::Priority;
 
 /// Blocks of the checker's pool.
 const BLOCKS: usize = 64;
@@ -20,7 +21,7 @@ pub struct EvictionPolicyFault {
     pub fault: String,
 }
 
-/// Runs a new policy through `steps` generated releases, matches and evictions, and then
+/// Runs a new policy through `steps` generated releases, matches, priorities and evictions, and then
 /// evicts everything that is left. `seed` decides which.
 ///
 /// ```
@@ -95,7 +96,7 @@ pub fn check_eviction_policy(
     let mut pool = Pool::default();
     for step in 0..steps {
         let block_id = below(BLOCKS);
-        match below(5) {
+        match below(6) {
             0..3 if pool.listed[block_id].is_none() => {
                 let block = InactiveBlock {
                     block_id,
@@ -107,6 +108,13 @@ pub fn check_eviction_policy(
             0..3 => {
                 pool.listed[block_id] = None;
                 policy.remove(block_id);
+            }
+            3 => {
+                let priority = [0, 35, 80][below(3)];
+                if pool.listed[block_id].is_some() {
+                    let priority = Priority::new(priority).expect("at most 100");
+                    policy.set_priority(block_id, priority);
+                }
             }
             _ => {
                 pool.evict(&mut policy, step)?;

@@ -1,8 +1,10 @@
 //! Random operations on one pool, every guard of it stamped.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use kvbm_lockfree::blocks::BlockDuplicationPolicy;
+use kvbm_lockfree::retention::{Priority, Retention};
 use kvbm_lockfree::{
     BlockManager, CompleteBlock, ImmutableBlock, LifecyclePinRef, MutableBlock, SequenceHash,
     WeakBlock,
@@ -115,6 +117,7 @@ impl<'a> Worker<'a> {
             15 => self.upgrade(),
             16 => self.give_up_exclusive(),
             17..=18 => self.drop_shared(),
+            19 if self.rng.below(2) == 0 => self.retain(),
             _ => self.look_around(),
         }
     }
@@ -252,6 +255,24 @@ impl<'a> Worker<'a> {
             assert_eq!(block.sequence_hash(), hash);
             assert!(hashes.contains(&hash));
             self.keep(block);
+        }
+    }
+
+    /// Gives directives, to what is held and to what may be.
+    fn retain(&mut self) {
+        let priority = Priority::new(self.rng.below(101) as u8).expect("at most 100");
+        let duration = [None, Some(0), Some(1), Some(3_600_000)][self.rng.below(4)];
+        let retention = Retention {
+            priority,
+            duration: duration.map(Duration::from_millis),
+        };
+        let hashes = self.hashes();
+        let given = self.manager.set_retention(&hashes, .., retention);
+        assert!(given <= hashes.len());
+        if let Some(Shared { guard, .. }) = self.held.immutable.last() {
+            guard.set_retention(retention);
+            // Somebody else may have given another one since.
+            assert!(guard.retention().priority <= Priority::HIGHEST);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Covers Primary(1) against a match and a drain, Primary(2) whose two holders
 //! both take the way of shared pins, and a note that is so late that it falls on
-//! the next tenancy. Once all is quiet and drained, a slot is in the order exactly
+//! the next tenancy; and directives that are given meanwhile. Once all is quiet and drained, a slot is in the order exactly
 //! if it is inactive, under its hash, and is not noted.
 
 use std::collections::BTreeMap;
@@ -10,23 +10,32 @@ use std::sync::{Arc, Mutex};
 
 use crate::SequenceHash;
 use crate::policy::SlotPolicy;
+use crate::retention::{Priority, Retention};
 
+use super::super::directives::Directives;
 use super::super::plane::{Plane, vacate_inactive};
 use super::super::released::ReleasedStack;
 use super::super::slot::Slot;
+use super::super::word::Word;
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn};
 
+type Priorities = Arc<Mutex<BTreeMap<u32, Priority>>>;
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
 
 /// An order in which what is listed can be seen from outside.
 struct Glass {
     listed: Listed,
+    priorities: Priorities,
     /// What it says of blocks that are not listed, if resurrections commute.
     traceless: Option<bool>,
 }
 
 impl SlotPolicy for Glass {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _: u8) {
+        self.priorities
+            .lock()
+            .unwrap()
+            .insert(slot, Priority::DEFAULT);
         self.listed.lock().unwrap().insert(slot, hash);
     }
 
@@ -37,6 +46,10 @@ impl SlotPolicy for Glass {
     fn pop(&mut self) -> Option<u32> {
         let first = self.listed.lock().unwrap().pop_first();
         first.map(|(slot, _)| slot)
+    }
+
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        self.priorities.lock().unwrap().insert(slot, priority);
     }
 
     fn contains(&self, slot: u32) -> bool {
@@ -69,6 +82,8 @@ pub(super) struct Notes {
     stack: ReleasedStack,
     plane: Plane,
     listed: Listed,
+    priorities: Priorities,
+    directives: Arc<Directives>,
 }
 
 impl Notes {
@@ -78,15 +93,21 @@ impl Notes {
 
     fn of(slots: u32, traceless: Option<bool>) -> Self {
         let listed = Listed::default();
+        let priorities = Priorities::default();
+        let directives = Arc::new(Directives::new(slots));
+        directives.prepare();
         let glass = Glass {
             listed: Arc::clone(&listed),
+            priorities: Arc::clone(&priorities),
             traceless,
         };
         Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
             stack: ReleasedStack::new(),
-            plane: Plane::new(Box::new(glass)),
+            plane: Plane::new(Box::new(glass), Arc::clone(&directives)),
             listed,
+            priorities,
+            directives,
         }
     }
 
@@ -148,7 +169,22 @@ impl Notes {
     fn drain(&self) {
         if let Some(mut order) = self.plane.try_hold() {
             order.drain(&self.slots, [&self.stack]);
+            // Applies the directives.
+            order.pop(&self.slots, &mut []);
         }
+    }
+
+    /// Gives the block of a slot whose word was `seen` a directive.
+    fn give(&self, slot: &Slot, seen: Word, priority: u8) -> bool {
+        let priority = Priority::new(priority).unwrap();
+        let retention = Retention::new(priority);
+        self.directives.give(slot, seen.generation(), retention)
+    }
+
+    /// The priority that the order has for a slot, once all is quiet.
+    fn priority(&self, slot: u32) -> u8 {
+        self.finish();
+        self.priorities.lock().unwrap()[&slot].get()
     }
 
     /// Applies all notes, once all is quiet. Returns the slots that are then in
@@ -324,5 +360,61 @@ fn a_drain_and_the_next_tenancy() {
         evictor.join().unwrap();
         notes.assert_exact();
         assert!(notes.slots[0].word().is_inactive());
+    });
+}
+
+/// Whichever comes first: the order has the priority in the end.
+#[test]
+fn a_directive_a_release_and_a_drain() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
+        let speaker = spawn(&notes, |notes| {
+            let slot = &notes.slots[0];
+            assert!(notes.give(slot, slot.word(), 80));
+        });
+        notes.drain();
+        join([holder, speaker]);
+        assert_eq!(notes.priority(0), 80);
+        notes.assert_exact();
+    });
+}
+
+#[test]
+fn two_directives_and_a_drain() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        notes.unpin(&notes.slots[0]);
+        notes.drain();
+        let speakers = [70, 80].map(|priority| {
+            spawn(&notes, move |notes| {
+                let slot = &notes.slots[0];
+                assert!(notes.give(slot, slot.word(), priority));
+            })
+        });
+        notes.drain();
+        join(speakers);
+        let slot = &notes.slots[0];
+        let last = notes.directives.of(slot, slot.word().generation());
+        assert_eq!(notes.priority(0), last.unwrap().priority.get());
+    });
+}
+
+/// A directive for a block that is evicted meanwhile does not become that of the next.
+#[test]
+fn a_late_directive_and_the_next_tenancy() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        notes.unpin(&notes.slots[0]);
+        notes.drain();
+        let before = notes.slots[0].word();
+        let speaker = spawn(&notes, move |notes| notes.give(&notes.slots[0], before, 70));
+        let slot = &notes.slots[0];
+        assert!(vacate_inactive(slot, false));
+        make_primary(slot, key(2, 0));
+        assert!(notes.give(slot, slot.word(), 80));
+        notes.unpin(slot);
+        speaker.join().unwrap();
+        assert_eq!(notes.priority(0), 80);
     });
 }

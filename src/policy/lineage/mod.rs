@@ -61,6 +61,7 @@ mod miniature;
 #[cfg(test)]
 mod model;
 mod nodes;
+mod retained;
 #[cfg(test)]
 mod tests;
 mod tick;
@@ -73,7 +74,9 @@ pub(super) use tick::TickLeaves;
 
 use super::{NIL, SlotPolicy};
 use crate::SequenceHash;
+use crate::retention::Priority;
 use nodes::{Node, Nodes};
+use retained::RetainedLeaves;
 
 /// The order in which leaves are evicted.
 ///
@@ -120,7 +123,7 @@ struct Resident {
 pub(crate) struct Lineage<L> {
     residents: Box<[Resident]>,
     nodes: Nodes,
-    leaves: L,
+    leaves: RetainedLeaves<L>,
     /// The node of the block listed last, and of its parent: in a chain that
     /// is released from either end, one of them is wanted next.
     recent: u32,
@@ -142,7 +145,7 @@ impl<L: Leaves> Lineage<L> {
         Self {
             residents: vec![unlisted; block_count].into_boxed_slice(),
             nodes: Nodes::new(2 * block_count),
-            leaves,
+            leaves: RetainedLeaves::new(leaves),
             recent: NIL,
             recent_parent: NIL,
         }
@@ -176,7 +179,7 @@ impl<L: Leaves> Lineage<L> {
         let children = at.children;
         at.children = children + 1;
         if children == 0 {
-            self.tell_residents(node, L::demote);
+            self.tell_residents(node, RetainedLeaves::demote);
         }
     }
 
@@ -190,7 +193,7 @@ impl<L: Leaves> Lineage<L> {
         }
         let at = &mut self.nodes[node];
         at.children -= 1;
-        if at.children == 0 && !self.tell_residents(node, L::add) {
+        if at.children == 0 && !self.tell_residents(node, RetainedLeaves::add) {
             self.free_ghosts(node);
         }
     }
@@ -207,7 +210,7 @@ impl<L: Leaves> Lineage<L> {
             }
             let at = &mut self.nodes[parent];
             at.children -= 1;
-            if at.children > 0 || self.tell_residents(parent, L::add) {
+            if at.children > 0 || self.tell_residents(parent, RetainedLeaves::add) {
                 return;
             }
             node = parent;
@@ -217,7 +220,7 @@ impl<L: Leaves> Lineage<L> {
     /// Tells the leaves of the residents of `node`, in order of listing. Returns
     /// whether there are any.
     #[inline(always)]
-    fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
+    fn tell_residents(&mut self, node: u32, tell: fn(&mut RetainedLeaves<L>, u32)) -> bool {
         let Node {
             resident, twins, ..
         } = self.nodes[node];
@@ -232,7 +235,7 @@ impl<L: Leaves> Lineage<L> {
     }
 
     #[cold]
-    fn tell_twins(&mut self, first: u32, tell: fn(&mut L, u32)) {
+    fn tell_twins(&mut self, first: u32, tell: fn(&mut RetainedLeaves<L>, u32)) {
         let mut slot = self.residents[first as usize].next;
         while slot != first {
             tell(&mut self.leaves, slot);
@@ -333,6 +336,12 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         let slot = self.leaves.first()?;
         self.take_out(slot);
         Some(slot)
+    }
+
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if self.contains(slot) {
+            self.leaves.set_priority(slot, priority);
+        }
     }
 
     fn contains(&self, slot: u32) -> bool {

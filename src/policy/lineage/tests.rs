@@ -6,6 +6,7 @@ use super::{FifoLeaves, Leaves, Lineage, LrfuLeaves, TickLeaves};
 use crate::SequenceHash;
 use crate::policy::testing::{Random, raw_hash};
 use crate::policy::{LeafOrder, SlotPolicy};
+use crate::retention::Priority;
 
 fn hash(current: u64, parent: u64, position: u64) -> SequenceHash {
     SequenceHash::new(current, Some(parent), position)
@@ -39,6 +40,11 @@ impl<L: Leaves> Checked<L> {
 
     fn remove(&mut self, slot: u32) {
         self.0.remove(slot);
+        self.0.check().unwrap();
+    }
+
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        self.0.set_priority(slot, priority);
         self.0.check().unwrap();
     }
 
@@ -352,6 +358,91 @@ fn the_leaf_of_least_worth_goes() {
             }
         }
     }
+}
+
+fn priority(priority: u8) -> Priority {
+    Priority::new(priority).unwrap()
+}
+
+#[test]
+fn a_leaf_of_high_priority_keeps_its_ancestors() {
+    let mut lineage = Checked::<TickLeaves>::new(6);
+    lineage.insert_all(0..3, &chain(10, 3));
+    lineage.insert_all(3..6, &chain(20, 3));
+    lineage.set_priority(2, priority(80));
+    // Waits for its children.
+    lineage.set_priority(3, priority(0));
+    assert_eq!(lineage.drain(), [5, 4, 3, 2, 1, 0]);
+}
+
+#[test]
+fn a_priority_that_ends_leaves_the_place_of_the_release() {
+    let roots: Vec<_> = (0..4).map(|n| hash(n, 0, 0)).collect();
+    let mut lineage = Checked::<TickLeaves>::new(4);
+    lineage.insert_all(0..4, &roots);
+    for (slot, of) in [(0, 0), (1, 90), (2, 10), (3, 5)] {
+        lineage.set_priority(slot, priority(of));
+    }
+    for slot in [0, 1, 2] {
+        lineage.set_priority(slot, Priority::DEFAULT);
+    }
+    assert_eq!(lineage.drain(), [3, 0, 1, 2]);
+}
+
+/// Which blocks are leaves is the model's affair; which of them goes, the priorities', and
+/// of those with the default the releases'.
+#[test]
+fn the_leaf_of_least_priority_goes() {
+    let mut victims = [0; 3];
+    for seed in 0..30 {
+        let slots = 4 + seed % 20;
+        let mut random = Random::new(seed);
+        let mut lineage = Checked::<TickLeaves>::new(slots as usize);
+        let mut model = Model::new(LeafOrder::Tick);
+        // The priority, when it was given, and the release.
+        let mut of = vec![(Priority::DEFAULT, 0, 0); slots as usize];
+        for step in 0..1_200 {
+            let slot = random.below(slots) as u32;
+            match random.below(10) {
+                0..=3 => {
+                    let hash = relative(&mut random, true, 0);
+                    of[slot as usize] = (Priority::DEFAULT, 0, step);
+                    model.insert(slot, hash);
+                    lineage.insert(slot, hash);
+                }
+                4 => {
+                    model.remove(slot);
+                    lineage.remove(slot);
+                }
+                5..=6 if model.contains(slot) => {
+                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
+                    let (old, given, _) = &mut of[slot as usize];
+                    // A leaf that waits in a band keeps its place there.
+                    if *old == Priority::DEFAULT || !model.leaves().contains(&slot) {
+                        *given = step;
+                    }
+                    *old = new;
+                    lineage.set_priority(slot, new);
+                }
+                _ => {
+                    let key = |slot: &u32| match of[*slot as usize] {
+                        (priority @ Priority::DEFAULT, _, released) => (priority, released),
+                        (priority, given, _) => (priority, given),
+                    };
+                    let victim = model.leaves().iter().copied().min_by_key(key);
+                    assert_eq!(lineage.pop(), victim, "seed {seed}, step {step}");
+                    if let Some(victim) = victim {
+                        model.remove(victim);
+                        let (of, ..) = of[victim as usize];
+                        let side = usize::from(of >= Priority::DEFAULT)
+                            + usize::from(of > Priority::DEFAULT);
+                        victims[side] += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(victims.iter().all(|&count| count > 100), "{victims:?}");
 }
 
 /// Blocks that leave no trace: listed and taken out together, in any order, they

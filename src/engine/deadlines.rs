@@ -1,0 +1,68 @@
+//! When the priorities of inactive blocks end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module documentation. Times are those of
+/// [`Directives`](super::directives::Directives).
+#[derive(Default)]
+pub(super) struct Deadlines {
+    order: BTreeSet<(u64, u32)>,
+    of: BTreeMap<u32, u64>,
+}
+
+impl Deadlines {
+    /// Sets a slot's deadline, in place of the one it has.
+    pub(super) fn set(&mut self, slot: u32, deadline: Option<u64>) {
+        self.forget(slot);
+        if let Some(deadline) = deadline {
+            self.of.insert(slot, deadline);
+            self.order.insert((deadline, slot));
+        }
+    }
+
+    /// Forgets a slot's deadline, if it has one.
+    #[inline]
+    pub(super) fn forget(&mut self, slot: u32) {
+        if !self.of.is_empty()
+            && let Some(deadline) = self.of.remove(&slot)
+        {
+            self.order.remove(&(deadline, slot));
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// Takes out the first slot whose time is up.
+    pub(super) fn take_due(&mut self, now: u64) -> Option<u32> {
+        let &(deadline, slot) = self.order.first()?;
+        (deadline <= now).then(|| {
+            self.forget(slot);
+            slot
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_out_in_order() {
+        let mut deadlines = Deadlines::default();
+        for (slot, deadline) in [(0, Some(30)), (1, Some(10)), (2, Some(20)), (3, Some(10))] {
+            deadlines.set(slot, deadline);
+        }
+        deadlines.set(2, None);
+        deadlines.set(3, Some(20));
+        deadlines.forget(7);
+        let mut due =
+            |now| -> Vec<u32> { std::iter::from_fn(|| deadlines.take_due(now)).collect() };
+        assert!(due(9).is_empty());
+        assert_eq!(due(20), [1, 3]);
+        assert_eq!(due(30), [0]);
+        assert!(deadlines.is_empty());
+    }
+}

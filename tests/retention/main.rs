@@ -1,0 +1,84 @@
+//! Retention directives: what they do to the order of eviction, and for how long.
+//!
+//! * what is said of a block, through which guard or by which range of tokens;
+//! * the order, with every policy, against the rule stated anew;
+//! * threads that give directives while others evict: nothing is lost.
+
+mod order;
+mod said;
+
+use kvbm_lockfree::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
+use kvbm_lockfree::retention::{Priority, Retention};
+use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock, SequenceHash};
+
+const BLOCK_SIZE: usize = 16;
+
+type Manager = BlockManager<()>;
+type Builder = BlockManagerConfigBuilder<()>;
+
+/// Chooses a policy.
+type Policy = fn(Builder) -> Builder;
+
+/// Every policy that this crate brings.
+const POLICIES: [(&str, Policy); 6] = [
+    ("lru", Builder::with_lru_backend),
+    ("multi-lru", Builder::with_multi_lru_backend),
+    ("hashmap", Builder::with_hashmap_backend),
+    ("lineage by tick", Builder::with_lineage_backend),
+    ("lineage by fifo", |builder| {
+        builder.with_lineage_backend_eviction(kvbm_lockfree::manager::LineageEviction::Fifo)
+    }),
+    ("lrfu", Builder::with_lrfu_backend),
+];
+
+fn builder(block_count: usize) -> Builder {
+    let tracker = FrequencyTrackingCapacity::Small.create_tracker();
+    Manager::builder()
+        .block_count(block_count)
+        .block_size(BLOCK_SIZE)
+        .registry(BlockRegistry::builder().frequency_tracker(tracker).build())
+}
+
+fn manager(block_count: usize, policy: Policy) -> Manager {
+    policy(builder(block_count))
+        .build()
+        .expect("the configuration is valid")
+}
+
+fn priority(priority: u8) -> Retention {
+    Retention::new(Priority::new(priority).expect("at most 100"))
+}
+
+/// Content that is nobody's parent.
+fn hash(n: u64) -> SequenceHash {
+    SequenceHash::root(n)
+}
+
+/// A sequence's hashes.
+fn chain(base: u64, length: u64) -> Vec<SequenceHash> {
+    let own = |position| 1_000 * base + position;
+    (0..length)
+        .map(|position| {
+            let parent = (position > 0).then(|| own(position - 1));
+            SequenceHash::new(own(position), parent, position)
+        })
+        .collect()
+}
+
+fn register(manager: &Manager, hash: SequenceHash) -> ImmutableBlock<()> {
+    let block = manager.allocate_one().expect("a block is available");
+    manager.register_block(block.stage(hash, BLOCK_SIZE).expect("of this size"))
+}
+
+/// Fills the pool with inactive contents, released in this order.
+fn cache(manager: &Manager, hashes: &[SequenceHash]) {
+    for &hash in hashes {
+        drop(register(manager, hash));
+    }
+}
+
+/// Evicts so many, which stay allocated as long as the blocks are kept.
+fn evict(manager: &Manager, count: usize) -> (Vec<MutableBlock<()>>, Vec<SequenceHash>) {
+    let evicted = manager.allocate_blocks_with_evictions(count);
+    evicted.expect("as many are available")
+}

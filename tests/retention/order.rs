@@ -1,0 +1,194 @@
+//! What directives do to the order of eviction.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use kvbm_lockfree::SequenceHash;
+use kvbm_lockfree::retention::{Priority, Retention};
+
+use crate::{Manager, POLICIES, cache, chain, evict, hash, manager, priority, register};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn lower_priorities_go_first() {
+    for (name, policy) in POLICIES {
+        let manager = manager(6, policy);
+        let hashes: Vec<_> = (0..6).map(hash).collect();
+        cache(&manager, &hashes);
+        manager.set_retention(&hashes[0..1], .., priority(80));
+        manager.set_retention(&hashes[1..2], .., priority(36).for_duration(HOUR));
+        manager.set_retention(&hashes[4..5], .., priority(0));
+        manager.set_retention(&hashes[5..6], .., priority(34).for_duration(HOUR));
+        let (_blocks, evicted) = evict(&manager, 6);
+        assert_eq!(evicted, [4, 5, 2, 3, 1, 0].map(hash), "{name}");
+        manager.audit().unwrap();
+    }
+}
+
+/// Victims that were taken from the order ahead of need go back into it.
+#[test]
+fn the_first_directive_finds_an_order_in_motion() {
+    for (name, policy) in POLICIES {
+        let manager = manager(8, policy);
+        cache(&manager, &(0..8).map(hash).collect::<Vec<_>>());
+        let (block, evicted) = evict(&manager, 1);
+        assert_eq!(evicted, [hash(0)], "{name}");
+        drop(block);
+        drop(register(&manager, hash(8)));
+        manager.set_retention(&[hash(2)], .., priority(90));
+        let last = manager.match_one(hash(8)).unwrap();
+        last.set_retention(priority(10));
+        drop(last);
+        let (_blocks, evicted) = evict(&manager, 8);
+        assert_eq!(evicted, [8, 1, 3, 4, 5, 6, 7, 2].map(hash), "{name}");
+    }
+}
+
+/// The end of a duration is tried in the policies and in the engine, without a clock.
+#[test]
+fn a_directive_that_is_taken_back_leaves_the_place() {
+    for (name, policy) in POLICIES {
+        // There a block that is a leaf again goes to the end.
+        if name == "lineage by fifo" {
+            continue;
+        }
+        let manager = manager(4, policy);
+        let hashes: Vec<_> = (0..4).map(hash).collect();
+        cache(&manager, &hashes);
+        manager.set_retention(&hashes[..3], .., priority(90));
+        let (block, evicted) = evict(&manager, 1);
+        assert_eq!(evicted, [hash(3)], "{name}");
+        drop(block);
+        drop(register(&manager, hash(4)));
+        manager.set_retention(&hashes[1..2], .., Retention::default());
+        manager.set_retention(&hashes[2..3], .., priority(95).for_duration(Duration::ZERO));
+        let (_blocks, evicted) = evict(&manager, 4);
+        assert_eq!(evicted, [1, 2, 4, 0].map(hash), "{name}");
+    }
+}
+
+#[test]
+fn the_end_of_a_duration_is_noticed() {
+    let manager = manager(2, |builder| builder.with_lru_backend());
+    cache(&manager, &[hash(1), hash(2)]);
+    let soon = Duration::from_millis(20);
+    manager.set_retention(&[hash(1)], .., priority(90).for_duration(soon));
+    while manager.match_one(hash(1)).unwrap().retention() != Retention::default() {
+        thread::sleep(soon);
+    }
+    // Released last now.
+    let (_block, evicted) = evict(&manager, 1);
+    assert_eq!(evicted, [hash(2)]);
+}
+
+#[test]
+fn leaves_go_first_whatever_is_said() {
+    for (name, policy) in POLICIES {
+        if !(name.starts_with("lineage") || name == "lrfu") {
+            continue;
+        }
+        let manager = manager(6, policy);
+        let (kept, other) = (chain(1, 3), chain(2, 3));
+        cache(&manager, &kept);
+        cache(&manager, &other);
+        // The last block of one, and the first of the other.
+        assert_eq!(manager.set_retention(&kept, 47.., priority(80)), 1);
+        assert_eq!(manager.set_retention(&other, ..1, priority(0)), 1);
+        let (_blocks, evicted) = evict(&manager, 6);
+        let expected: Vec<_> = other.iter().rev().chain(kept.iter().rev()).collect();
+        assert!(evicted.iter().eq(expected), "{name}: {evicted:?}");
+    }
+}
+
+#[test]
+fn a_prompt_outlives_a_scan_for_as_long_as_it_is_said() {
+    for (name, policy) in POLICIES {
+        let manager = manager(64, policy);
+        let prompt = chain(1, 8);
+        cache(&manager, &prompt);
+        manager.set_retention(&prompt, .., priority(90).for_duration(HOUR));
+        for n in 0..1_000 {
+            cache(&manager, &[hash(10_000 + n)]);
+        }
+        assert_eq!(manager.match_blocks(&prompt).len(), 8, "{name}");
+        manager.set_retention(&prompt, .., Retention::default());
+        for n in 0..1_000 {
+            cache(&manager, &[hash(20_000 + n)]);
+        }
+        // With LRFU it was used twice as often as all the others.
+        let expected = if name == "lrfu" { 8 } else { 0 };
+        assert_eq!(manager.match_blocks(&prompt).len(), expected, "{name}");
+        manager.audit().unwrap();
+    }
+}
+
+/// Those that must be gone are: the held blocks, the released, the refused directives.
+#[test]
+fn directives_race_with_everything() {
+    const BLOCKS: usize = 48;
+    const CONTENTS: u64 = 96;
+    for (name, policy) in POLICIES {
+        let manager = manager(BLOCKS, policy);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for speaker in 0..2_u64 {
+                let (manager, stop) = (&manager, &stop);
+                scope.spawn(move || {
+                    let mut n = speaker;
+                    while !stop.load(Ordering::Relaxed) {
+                        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        let of = priority((n >> 40) as u8 % 101);
+                        let retention = match n >> 50 & 3 {
+                            0 => of,
+                            1 => of.for_duration(HOUR),
+                            2 => of.for_duration(Duration::from_millis(1)),
+                            _ => Retention::default(),
+                        };
+                        manager.set_retention(&[hash((n >> 33) % CONTENTS)], .., retention);
+                    }
+                });
+            }
+            let workers: Vec<_> = (0..2)
+                .map(|worker| {
+                    let manager = &manager;
+                    scope.spawn(move || work(manager, worker, CONTENTS))
+                })
+                .collect();
+            for worker in workers {
+                worker.join().unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        manager
+            .audit()
+            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+        // What is left is in order.
+        for n in 0..CONTENTS {
+            let of = Priority::new(n as u8 % 101).unwrap();
+            manager.set_retention(&[hash(n)], .., Retention::new(of));
+        }
+        let (_blocks, evicted) = evict(&manager, BLOCKS);
+        let order: Vec<_> = (0..CONTENTS)
+            .map(hash)
+            .filter(|hash| evicted.contains(hash))
+            .collect();
+        assert_eq!(evicted, order, "{name}");
+    }
+}
+
+fn work(manager: &Manager, worker: u64, contents: u64) {
+    for round in 0..3_000 {
+        let n = (round * 7 + worker * 31) % contents;
+        let block = match manager.match_one(hash(n)) {
+            Some(block) => block,
+            None => register(manager, hash(n)),
+        };
+        assert_eq!(block.sequence_hash(), hash(n));
+        if round % 3 == 0 {
+            block.set_retention(priority(n as u8));
+        }
+        let _: SequenceHash = block.sequence_hash();
+    }
+}
