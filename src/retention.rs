@@ -75,8 +75,8 @@
 //!
 //! # Cost
 //!
-//! Nothing while there has not been any directive, but for a branch or two in the order of
-//! eviction. The first allocates 12 bytes for every block of the manager; inactive blocks
+//! Next to nothing while there has not been any directive: a branch for each block that is
+//! put into the order. The first allocates 12 bytes for every block of the manager; inactive blocks
 //! with directives are kept in ordered sets, which take and free memory, and
 //! logarithmic time. To give a directive takes two exchanges, no lock, and where it is by
 //! hash a look-up: matching and dropping do not know of it. With LRU each thread takes

@@ -31,11 +31,12 @@
 //!
 //! A block is listed with the priority that its [directive](super::directives) says.
 //! Directives that came later are applied, and those whose time is up are ended, before
-//! victims are popped.
+//! victims are popped. Before there is any, the policy is one that knows nothing of
+//! priorities.
 
 use std::sync::Arc;
 
-use crate::policy::SlotPolicy;
+use crate::policy::{PolicyKind, SlotPolicy};
 use crate::retention::Priority;
 use crate::suspension::step;
 
@@ -69,6 +70,7 @@ impl Plane {
                 policy,
                 turns: 0,
                 directives,
+                has_directives: false,
                 deadlines: Deadlines::default(),
             }),
         }
@@ -115,6 +117,9 @@ pub(super) struct Order {
     /// Counts the times the plane was held to evict.
     turns: u32,
     directives: Arc<Directives>,
+    /// Whether there had been a directive when notes were applied or victims popped last;
+    /// then the policy knows priorities.
+    has_directives: bool,
     /// Of the listed blocks.
     deadlines: Deadlines,
 }
@@ -136,6 +141,7 @@ impl Order {
         slots: &[Slot],
         stacks: impl IntoIterator<Item = &'r ReleasedStack>,
     ) {
+        self.look_for_directives();
         for stack in stacks {
             if stack.take_undone() {
                 self.drain_undone(slots, stack);
@@ -189,7 +195,9 @@ impl Order {
     #[inline]
     fn remove(&mut self, slot: u32) {
         self.policy.remove(slot);
-        self.deadlines.forget(slot);
+        if self.has_directives {
+            self.deadlines.forget(slot);
+        }
     }
 
     /// Lists a block whose word was `seen`. Returns whether it was still in that
@@ -200,12 +208,28 @@ impl Order {
         let is_tenancy = slot.is_tenancy(seen);
         if is_tenancy {
             self.policy.insert(slot.id(), hash, level);
-            if self.directives.are_used() {
+            // One that is given meanwhile is announced, and found before the next victim.
+            if self.has_directives {
                 self.deadlines.forget(slot.id());
                 self.apply_directive(slot, seen);
             }
         }
         is_tenancy
+    }
+
+    #[inline]
+    fn look_for_directives(&mut self) {
+        if !self.has_directives && self.directives.are_used() {
+            self.begin_priorities();
+        }
+    }
+
+    /// Has the policy know priorities.
+    #[cold]
+    fn begin_priorities(&mut self) {
+        let nothing = PolicyKind::Lru.build(0);
+        self.policy = std::mem::replace(&mut self.policy, nothing).with_priorities();
+        self.has_directives = true;
     }
 
     /// Applies the directive for a listed block whose word was `seen`, if there is one.
@@ -238,6 +262,7 @@ impl Order {
 
     /// Takes a block back that was handed out ahead of need.
     pub(super) fn put_back(&mut self, slot: &Slot) {
+        self.look_for_directives();
         self.policy.put_back(slot.id());
     }
 
@@ -249,17 +274,23 @@ impl Order {
     /// has come into use unnoticed is no victim, and is noted again by its last
     /// unpin.
     pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        if self.directives.are_used() {
+        self.look_for_directives();
+        if self.has_directives {
             self.apply_directives(slots);
         }
-        for (at, candidate) in candidates.iter_mut().enumerate() {
-            match self.policy.pop() {
-                Some(slot) => *candidate = slot,
-                None => return at,
-            }
-            self.deadlines.forget(*candidate);
+        let mut found = 0;
+        while found < candidates.len()
+            && let Some(slot) = self.policy.pop()
+        {
+            candidates[found] = slot;
+            found += 1;
         }
-        candidates.len()
+        if self.has_directives {
+            for &slot in &candidates[..found] {
+                self.deadlines.forget(slot);
+            }
+        }
+        found
     }
 }
 

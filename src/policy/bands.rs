@@ -111,11 +111,6 @@ impl Bands {
             .map(|&(priority, _, slot)| (priority, slot))
     }
 
-    /// How many have a band.
-    pub(super) fn len(&self) -> usize {
-        self.of.len()
-    }
-
     pub(super) fn check(&self) -> Result<(), String> {
         for &(priority, place, slot) in &self.waiting {
             let band = self.of.get(&slot);

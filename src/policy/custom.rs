@@ -136,6 +136,10 @@ impl SlotPolicy for Custom {
         victim
     }
 
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        self
+    }
+
     fn set_priority(&mut self, slot: u32, priority: Priority) {
         if !self.contains(slot) {
             return;

@@ -17,9 +17,9 @@
 //! Both evict in order of last release.
 
 use super::SlotPolicy;
+use super::retained::Retained;
 use super::ring::ReleaseRing;
 use crate::SequenceHash;
-use crate::retention::Priority;
 
 /// Evicts the block whose last release is the longest ago.
 pub(crate) struct Lru {
@@ -47,8 +47,9 @@ impl SlotPolicy for Lru {
         self.order.pop()
     }
 
-    /// Priorities are kept [in front](super::retained) of this.
-    fn set_priority(&mut self, _slot: u32, _priority: Priority) {}
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        Box::new(Retained::new(*self))
+    }
 
     fn contains(&self, slot: u32) -> bool {
         self.order.contains(slot)

@@ -34,7 +34,6 @@ pub(crate) use multi_lru::{MultiLru, level};
 
 use crate::SequenceHash;
 use crate::retention::Priority;
-use retained::Retained;
 
 /// The number that stands for "no slot" or "no node" in a link.
 const NIL: u32 = u32::MAX;
@@ -58,13 +57,21 @@ pub(crate) trait SlotPolicy: Send {
     /// Takes the next victim out of the order.
     fn pop(&mut self) -> Option<u32>;
 
+    /// The same order with the same blocks, as a policy that knows priorities: what
+    /// there is before the first of them need not look for any.
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy>;
+
     /// Sets the priority of the listed `slot`: the default, unless this says otherwise,
-    /// from when it is listed until it is taken out.
-    fn set_priority(&mut self, slot: u32, priority: Priority);
+    /// from when it is listed until it is taken out. Only asked
+    /// [with priorities](Self::with_priorities).
+    fn set_priority(&mut self, _slot: u32, _priority: Priority) {
+        unreachable!("a policy without priorities");
+    }
 
     /// Takes back a victim that was popped ahead of need, to be the next one again after
-    /// those that were put back before, unless it is listed. Only asked where victims
-    /// are [handed out ahead](Self::hands_out_ahead).
+    /// those that were put back before, unless it is listed. Only asked
+    /// [with priorities](Self::with_priorities), where victims were
+    /// [handed out ahead](Self::hands_out_ahead) before.
     fn put_back(&mut self, _slot: u32) {
         unreachable!("nothing was handed out ahead");
     }
@@ -145,8 +152,8 @@ impl PolicyKind {
     /// Builds the policy for slots `0..block_count`.
     pub(crate) fn build(self, block_count: usize) -> Box<dyn SlotPolicy> {
         match self {
-            Self::Lru => Box::new(Retained::new(Lru::new(block_count))),
-            Self::MultiLru => Box::new(Retained::new(MultiLru::new(block_count))),
+            Self::Lru => Box::new(Lru::new(block_count)),
+            Self::MultiLru => Box::new(MultiLru::new(block_count)),
             Self::Lineage(LeafOrder::Tick) => {
                 Box::new(Lineage::<lineage::TickLeaves>::new(block_count))
             }

@@ -11,8 +11,8 @@
 
 use super::SlotPolicy;
 use super::list::Lists;
+use super::retained::Retained;
 use crate::SequenceHash;
-use crate::retention::Priority;
 
 const LEVELS: u32 = 4;
 
@@ -55,8 +55,9 @@ impl SlotPolicy for MultiLru {
         Some(slot)
     }
 
-    /// Priorities are kept [in front](super::retained) of this.
-    fn set_priority(&mut self, _slot: u32, _priority: Priority) {}
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        Box::new(Retained::new(*self))
+    }
 
     fn contains(&self, slot: u32) -> bool {
         self.levels.contains(slot)

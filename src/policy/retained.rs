@@ -4,8 +4,6 @@
 //! as well. One of high priority stays in the order until it comes up as a victim, and
 //! is then set aside: there it waits. If its priority ends while it is aside, it goes
 //! before all that is still in the order, as it would have.
-//!
-//! While no block has a band this is a branch in front of each call.
 
 use super::bands::Bands;
 use super::{SlotPolicy, ensure};
@@ -13,96 +11,84 @@ use crate::SequenceHash;
 use crate::retention::Priority;
 
 /// An order, and the priorities of its blocks.
-pub(crate) struct Retained<P> {
+pub(super) struct Retained<P> {
     order: P,
-    /// None until there is a priority.
-    bands: Option<Box<Bands>>,
+    bands: Bands,
 }
 
 impl<P: SlotPolicy> Retained<P> {
-    pub(crate) fn new(order: P) -> Self {
-        Self { order, bands: None }
+    pub(super) fn new(order: P) -> Self {
+        Self {
+            order,
+            bands: Bands::default(),
+        }
     }
 
     fn is_aside(&self, slot: u32) -> bool {
-        !self.order.contains(slot) && self.waits(slot)
+        !self.order.contains(slot) && self.bands.waits(slot)
     }
 
-    fn waits(&self, slot: u32) -> bool {
-        self.bands.as_ref().is_some_and(|bands| bands.waits(slot))
-    }
-
-    #[cold]
-    fn pop_by_priority(&mut self) -> Option<u32> {
-        let bands = self.bands.as_mut()?;
-        let victim = bands.first_of_low().or_else(|| {
-            loop {
-                match self.order.pop() {
-                    Some(slot) if bands.wait_last(slot) => {}
-                    Some(slot) => break Some(slot),
-                    None => break bands.first(),
-                }
+    /// Sets aside what comes up in the order and has a band, up to a victim that has none.
+    fn pop_of_order(&mut self) -> Option<u32> {
+        loop {
+            let slot = self.order.pop()?;
+            if !self.bands.wait_last(slot) {
+                return Some(slot);
             }
-        })?;
-        self.remove(victim);
-        Some(victim)
+        }
     }
 }
 
-impl<P: SlotPolicy> SlotPolicy for Retained<P> {
-    #[inline]
+impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
     fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8) {
-        if let Some(bands) = &mut self.bands {
-            bands.forget(slot);
-        }
+        self.bands.forget(slot);
         self.order.insert(slot, hash, level);
     }
 
-    #[inline]
     fn remove(&mut self, slot: u32) {
-        if let Some(bands) = &mut self.bands {
-            bands.forget(slot);
-        }
+        self.bands.forget(slot);
         self.order.remove(slot);
     }
 
-    #[inline]
     fn pop(&mut self) -> Option<u32> {
-        if self.bands.as_ref().is_some_and(|bands| bands.len() > 0) {
-            return self.pop_by_priority();
-        }
-        self.order.pop()
+        let low = self.bands.first_of_low();
+        let victim = low.or_else(|| self.pop_of_order());
+        let victim = victim.or_else(|| self.bands.first())?;
+        self.remove(victim);
+        Some(victim)
+    }
+
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        self
     }
 
     fn set_priority(&mut self, slot: u32, priority: Priority) {
         let is_aside = self.is_aside(slot);
-        let bands = self.bands.get_or_insert_default();
         if priority == Priority::DEFAULT && !is_aside {
-            return bands.forget(slot);
+            return self.bands.forget(slot);
         }
-        bands.set(slot, priority);
+        self.bands.set(slot, priority);
         if priority < Priority::DEFAULT || is_aside {
-            bands.wait(slot);
+            self.bands.wait(slot);
         } else {
-            bands.unwait(slot);
+            self.bands.unwait(slot);
         }
     }
 
     fn put_back(&mut self, slot: u32) {
         if !self.contains(slot) {
-            let bands = self.bands.get_or_insert_default();
-            bands.set(slot, Priority::DEFAULT);
-            bands.wait(slot);
+            self.bands.set(slot, Priority::DEFAULT);
+            self.bands.wait(slot);
         }
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.order.contains(slot) || self.waits(slot)
+        self.order.contains(slot) || self.bands.waits(slot)
     }
 
     fn len(&self) -> usize {
-        let aside = self.bands.iter().flat_map(|bands| bands.waiting());
-        let aside = aside.filter(|&(_, slot)| !self.order.contains(slot));
+        let waiting = self.bands.waiting();
+        let aside = waiting.filter(|&(_, slot)| !self.order.contains(slot));
         self.order.len() + aside.count()
     }
 
@@ -115,22 +101,13 @@ impl<P: SlotPolicy> SlotPolicy for Retained<P> {
     }
 
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
-        !self.waits(slot) && self.order.leaves_no_trace(slot, hash)
-    }
-
-    /// What was popped stays next only until there are priorities: see
-    /// [`put_back`](SlotPolicy::put_back).
-    fn hands_out_ahead(&self) -> bool {
-        self.order.hands_out_ahead()
+        !self.bands.waits(slot) && self.order.leaves_no_trace(slot, hash)
     }
 
     fn check(&self) -> Result<(), String> {
         self.order.check()?;
-        let Some(bands) = &self.bands else {
-            return Ok(());
-        };
-        bands.check()?;
-        for (priority, slot) in bands.waiting() {
+        self.bands.check()?;
+        for (priority, slot) in self.bands.waiting() {
             let is_listed = self.order.contains(slot);
             ensure(!is_listed || priority < Priority::DEFAULT, || {
                 format!("slot {slot} of priority {priority} is both aside and in the order")

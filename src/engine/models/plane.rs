@@ -48,6 +48,10 @@ impl SlotPolicy for Glass {
         first.map(|(slot, _)| slot)
     }
 
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        self
+    }
+
     fn set_priority(&mut self, slot: u32, priority: Priority) {
         self.priorities.lock().unwrap().insert(slot, priority);
     }

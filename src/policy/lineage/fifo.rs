@@ -6,6 +6,7 @@
 //! after another.
 
 use super::Leaves;
+use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::list::Lists;
 
@@ -15,6 +16,8 @@ pub(crate) struct FifoLeaves {
 
 impl Leaves for FifoLeaves {
     const COMMUTES: bool = false;
+
+    type WithPriorities = RetainedLeaves<Self>;
 
     fn new(block_count: usize) -> Self {
         Self {
@@ -47,6 +50,10 @@ impl Leaves for FifoLeaves {
     #[inline]
     fn first(&mut self) -> Option<u32> {
         self.order.first(0)
+    }
+
+    fn with_priorities(self) -> RetainedLeaves<Self> {
+        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -19,6 +19,7 @@
 use super::Leaves;
 use super::heap::SlotHeap;
 use super::history::{History, Tag};
+use super::retained::RetainedLeaves;
 use super::tuner::Tuner;
 use crate::SequenceHash;
 
@@ -67,6 +68,8 @@ impl Leaves for LrfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
+    type WithPriorities = RetainedLeaves<Self>;
+
     fn new(block_count: usize) -> Self {
         Self::tuned(block_count, hashes(block_count))
     }
@@ -98,6 +101,10 @@ impl Leaves for LrfuLeaves {
 
     fn first(&mut self) -> Option<u32> {
         self.leaves.first()
+    }
+
+    fn with_priorities(self) -> RetainedLeaves<Self> {
+        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -76,17 +76,19 @@ use super::{NIL, SlotPolicy};
 use crate::SequenceHash;
 use crate::retention::Priority;
 use nodes::{Node, Nodes};
-use retained::RetainedLeaves;
 
 /// The order in which leaves are evicted.
 ///
 /// It hears of every block that is listed or taken out, leaf or not, so that
 /// it can tie a block's position to the time of its release.
-pub(crate) trait Leaves: Send {
+pub(crate) trait Leaves: Send + 'static {
     /// Whether the order is the same whenever a block became a leaf.
     const COMMUTES: bool;
     /// Whether listing a slot and taking it out again changes nothing.
     const IS_TRACELESS: bool = Self::COMMUTES;
+
+    /// The same order, as one that knows priorities.
+    type WithPriorities: Leaves;
 
     fn new(block_count: usize) -> Self;
     /// `slot`, which holds `hash`, was listed, as a leaf or not.
@@ -99,6 +101,12 @@ pub(crate) trait Leaves: Send {
     fn demote(&mut self, slot: u32);
     /// The leaf to evict next.
     fn first(&mut self) -> Option<u32>;
+    /// See [`SlotPolicy::with_priorities`].
+    fn with_priorities(self) -> Self::WithPriorities;
+    /// Sets the priority of the listed `slot`. Only asked with priorities.
+    fn set_priority(&mut self, _slot: u32, _priority: Priority) {
+        unreachable!("an order without priorities");
+    }
     /// Whether `slot` is a leaf.
     fn contains(&self, slot: u32) -> bool;
     /// Verifies the internal structure and counts the leaves.
@@ -123,7 +131,7 @@ struct Resident {
 pub(crate) struct Lineage<L> {
     residents: Box<[Resident]>,
     nodes: Nodes,
-    leaves: RetainedLeaves<L>,
+    leaves: L,
     /// The node of the block listed last, and of its parent: in a chain that
     /// is released from either end, one of them is wanted next.
     recent: u32,
@@ -145,7 +153,7 @@ impl<L: Leaves> Lineage<L> {
         Self {
             residents: vec![unlisted; block_count].into_boxed_slice(),
             nodes: Nodes::new(2 * block_count),
-            leaves: RetainedLeaves::new(leaves),
+            leaves,
             recent: NIL,
             recent_parent: NIL,
         }
@@ -179,7 +187,7 @@ impl<L: Leaves> Lineage<L> {
         let children = at.children;
         at.children = children + 1;
         if children == 0 {
-            self.tell_residents(node, RetainedLeaves::demote);
+            self.tell_residents(node, L::demote);
         }
     }
 
@@ -193,7 +201,7 @@ impl<L: Leaves> Lineage<L> {
         }
         let at = &mut self.nodes[node];
         at.children -= 1;
-        if at.children == 0 && !self.tell_residents(node, RetainedLeaves::add) {
+        if at.children == 0 && !self.tell_residents(node, L::add) {
             self.free_ghosts(node);
         }
     }
@@ -210,7 +218,7 @@ impl<L: Leaves> Lineage<L> {
             }
             let at = &mut self.nodes[parent];
             at.children -= 1;
-            if at.children > 0 || self.tell_residents(parent, RetainedLeaves::add) {
+            if at.children > 0 || self.tell_residents(parent, L::add) {
                 return;
             }
             node = parent;
@@ -220,7 +228,7 @@ impl<L: Leaves> Lineage<L> {
     /// Tells the leaves of the residents of `node`, in order of listing. Returns
     /// whether there are any.
     #[inline(always)]
-    fn tell_residents(&mut self, node: u32, tell: fn(&mut RetainedLeaves<L>, u32)) -> bool {
+    fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
         let Node {
             resident, twins, ..
         } = self.nodes[node];
@@ -235,7 +243,7 @@ impl<L: Leaves> Lineage<L> {
     }
 
     #[cold]
-    fn tell_twins(&mut self, first: u32, tell: fn(&mut RetainedLeaves<L>, u32)) {
+    fn tell_twins(&mut self, first: u32, tell: fn(&mut L, u32)) {
         let mut slot = self.residents[first as usize].next;
         while slot != first {
             tell(&mut self.leaves, slot);
@@ -336,6 +344,23 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         let slot = self.leaves.first()?;
         self.take_out(slot);
         Some(slot)
+    }
+
+    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
+        let Self {
+            residents,
+            nodes,
+            leaves,
+            recent,
+            recent_parent,
+        } = *self;
+        Box::new(Lineage {
+            residents,
+            nodes,
+            leaves: leaves.with_priorities(),
+            recent,
+            recent_parent,
+        })
     }
 
     fn set_priority(&mut self, slot: u32, priority: Priority) {

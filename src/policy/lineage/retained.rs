@@ -12,99 +12,89 @@ use crate::retention::Priority;
 
 /// Leaves in order, those of low priority before and those of high priority after the
 /// others.
-pub(super) struct RetainedLeaves<L> {
+pub(crate) struct RetainedLeaves<L> {
     leaves: L,
-    /// None until there is a priority.
-    bands: Option<Box<Bands>>,
+    bands: Bands,
 }
 
-impl<L: Leaves> RetainedLeaves<L> {
-    pub(super) fn new(leaves: L) -> Self {
+impl<L> RetainedLeaves<L> {
+    pub(super) fn of(leaves: L) -> Self {
         Self {
             leaves,
-            bands: None,
+            bands: Bands::default(),
         }
     }
+}
 
-    /// As [`Leaves::list`]. The block has the default priority.
-    #[inline(always)]
-    pub(super) fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
+impl<L: Leaves> Leaves for RetainedLeaves<L> {
+    const COMMUTES: bool = L::COMMUTES;
+    const IS_TRACELESS: bool = L::IS_TRACELESS;
+
+    type WithPriorities = Self;
+
+    fn new(block_count: usize) -> Self {
+        Self::of(L::new(block_count))
+    }
+
+    fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
         self.leaves.list(slot, hash, leaf);
     }
 
-    /// As [`Leaves::unlist`]. The block's priority ends.
-    #[inline(always)]
-    pub(super) fn unlist(&mut self, slot: u32) {
-        if let Some(bands) = &mut self.bands {
-            bands.forget(slot);
-        }
+    /// Ends the block's priority too.
+    fn unlist(&mut self, slot: u32) {
+        self.bands.forget(slot);
         self.leaves.unlist(slot);
     }
 
-    /// As [`Leaves::add`].
-    #[inline(always)]
-    pub(super) fn add(&mut self, slot: u32) {
-        let waits = self.bands.as_mut().is_some_and(|bands| bands.wait(slot));
-        if !waits {
+    fn add(&mut self, slot: u32) {
+        if !self.bands.wait(slot) {
             self.leaves.add(slot);
         }
     }
 
-    /// As [`Leaves::demote`].
-    #[inline(always)]
-    pub(super) fn demote(&mut self, slot: u32) {
-        let waited = self.bands.as_mut().is_some_and(|bands| bands.unwait(slot));
-        if !waited {
+    fn demote(&mut self, slot: u32) {
+        if !self.bands.unwait(slot) {
             self.leaves.demote(slot);
         }
     }
 
-    /// As [`Leaves::first`].
-    #[inline(always)]
-    pub(super) fn first(&mut self) -> Option<u32> {
-        let Some(bands) = &self.bands else {
-            return self.leaves.first();
-        };
-        bands
-            .first_of_low()
-            .or_else(|| self.leaves.first())
-            .or_else(|| bands.first())
+    fn first(&mut self) -> Option<u32> {
+        let low = self.bands.first_of_low();
+        let first = low.or_else(|| self.leaves.first());
+        first.or_else(|| self.bands.first())
     }
 
-    /// Sets the priority of a listed block.
-    pub(super) fn set_priority(&mut self, slot: u32, priority: Priority) {
+    fn with_priorities(self) -> Self {
+        self
+    }
+
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
         let is_leaf = self.contains(slot);
         if is_leaf {
             self.demote(slot);
         }
-        let bands = self.bands.get_or_insert_default();
         if priority == Priority::DEFAULT {
-            bands.forget(slot);
+            self.bands.forget(slot);
         } else {
-            bands.set(slot, priority);
+            self.bands.set(slot, priority);
         }
         if is_leaf {
             self.add(slot);
         }
     }
 
-    /// As [`Leaves::contains`].
-    pub(super) fn contains(&self, slot: u32) -> bool {
-        self.leaves.contains(slot) || self.bands.as_ref().is_some_and(|bands| bands.waits(slot))
+    fn contains(&self, slot: u32) -> bool {
+        self.leaves.contains(slot) || self.bands.waits(slot)
     }
 
-    /// As [`Leaves::check`].
-    pub(super) fn check(&self) -> Result<usize, String> {
+    fn check(&self) -> Result<usize, String> {
         let leaves = self.leaves.check()?;
-        let Some(bands) = &self.bands else {
-            return Ok(leaves);
-        };
-        bands.check()?;
-        for (priority, slot) in bands.waiting() {
+        self.bands.check()?;
+        for (priority, slot) in self.bands.waiting() {
             ensure(!self.leaves.contains(slot), || {
                 format!("leaf {slot} of priority {priority} is among the others too")
             })?;
         }
-        Ok(leaves + bands.waiting().count())
+        Ok(leaves + self.bands.waiting().count())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::history::{History, Tag};
 use super::model::Model;
+use super::retained::RetainedLeaves;
 use super::{FifoLeaves, Leaves, Lineage, LrfuLeaves, TickLeaves};
 use crate::SequenceHash;
 use crate::policy::testing::{Random, raw_hash};
@@ -366,7 +367,7 @@ fn priority(priority: u8) -> Priority {
 
 #[test]
 fn a_leaf_of_high_priority_keeps_its_ancestors() {
-    let mut lineage = Checked::<TickLeaves>::new(6);
+    let mut lineage = Checked::<RetainedLeaves<TickLeaves>>::new(6);
     lineage.insert_all(0..3, &chain(10, 3));
     lineage.insert_all(3..6, &chain(20, 3));
     lineage.set_priority(2, priority(80));
@@ -378,7 +379,7 @@ fn a_leaf_of_high_priority_keeps_its_ancestors() {
 #[test]
 fn a_priority_that_ends_leaves_the_place_of_the_release() {
     let roots: Vec<_> = (0..4).map(|n| hash(n, 0, 0)).collect();
-    let mut lineage = Checked::<TickLeaves>::new(4);
+    let mut lineage = Checked::<RetainedLeaves<TickLeaves>>::new(4);
     lineage.insert_all(0..4, &roots);
     for (slot, of) in [(0, 0), (1, 90), (2, 10), (3, 5)] {
         lineage.set_priority(slot, priority(of));
@@ -397,7 +398,7 @@ fn the_leaf_of_least_priority_goes() {
     for seed in 0..30 {
         let slots = 4 + seed % 20;
         let mut random = Random::new(seed);
-        let mut lineage = Checked::<TickLeaves>::new(slots as usize);
+        let mut lineage = Checked::<RetainedLeaves<TickLeaves>>::new(slots as usize);
         let mut model = Model::new(LeafOrder::Tick);
         // The priority, when it was given, and the release.
         let mut of = vec![(Priority::DEFAULT, 0, 0); slots as usize];

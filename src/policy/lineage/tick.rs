@@ -19,6 +19,7 @@
 
 use super::Leaves;
 use super::bitmap::Bitmap;
+use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::ring::ReleaseRing;
 use crate::policy::{NIL, ensure};
@@ -73,6 +74,8 @@ impl TickLeaves {
 
 impl Leaves for TickLeaves {
     const COMMUTES: bool = true;
+
+    type WithPriorities = RetainedLeaves<Self>;
 
     fn new(block_count: usize) -> Self {
         let order = ReleaseRing::new(block_count);
@@ -138,6 +141,10 @@ impl Leaves for TickLeaves {
             self.mark_newest();
         }
         self.first_marked()
+    }
+
+    fn with_priorities(self) -> RetainedLeaves<Self> {
+        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {
