@@ -66,6 +66,11 @@
 //! | a fall marked without the fence | `watermark::a_fall_a_rise_and_a_fall` |
 //! | a mark taken off without the fence | `watermark::two_that_fall_together` |
 //! | a mark taken off after the sum | `watermark::a_fall_and_one_for_a_moment` |
+//! | a directive whatever the slot's generation | `plane::a_late_directive_and_the_next_tenancy` |
+//! | a directive relaxed, or what it replaces read relaxed | `plane::a_late_directive_and_the_next_tenancy` |
+//! | a mark taken off after the directive was read | `plane::two_directives_and_a_drain` |
+//! | a directive that is not announced | `plane::a_directive_a_release_and_a_drain` |
+//! | a block listed without a look at its directive | `plane::a_directive_a_release_and_a_drain` |
 //! | a match without a credit | `lifecycle::match_against_eviction_lru` |
 //! | a credit returned before its block | `lifecycle::match_against_eviction_lru` |
 //! | a last unpin that comes late and leaves no note | `lifecycle::release_against_release` |
@@ -79,6 +84,9 @@
 //! * `note` without release: the push that follows publishes what led to it.
 //! * `vacate` without release: the stores and exchanges of the next tenancy
 //!   publish themselves.
+//! * The announced stack relaxed, and the mark taken off relaxed: with one slot there is
+//!   no link to be read, and the marks' exchanges are in one order anyhow.
+//! * A directive that is read relaxed: the plane is let go of and taken in order.
 //! * A summary bit that is cleared late, or one that is cleared in spite of its
 //!   neighbours: takers correct both, at the cost of a detour.
 //! * `Queue::pop` that does not look at the mark: it costs a block its place in
