@@ -117,8 +117,8 @@ pub(super) struct Order {
     /// Counts the times the plane was held to evict.
     turns: u32,
     directives: Arc<Directives>,
-    /// Whether there had been a directive when notes were applied or victims popped last;
-    /// then the policy knows priorities.
+    /// Whether there had been a directive when notes were applied last; then the policy
+    /// knows priorities.
     has_directives: bool,
     /// Of the listed blocks.
     deadlines: Deadlines,
@@ -196,7 +196,7 @@ impl Order {
     fn remove(&mut self, slot: u32) {
         self.policy.remove(slot);
         if self.has_directives {
-            self.deadlines.forget(slot);
+            self.forget_deadlines(&[slot]);
         }
     }
 
@@ -210,7 +210,6 @@ impl Order {
             self.policy.insert(slot.id(), hash, level);
             // One that is given meanwhile is announced, and found before the next victim.
             if self.has_directives {
-                self.deadlines.forget(slot.id());
                 self.apply_directive(slot, seen);
             }
         }
@@ -235,6 +234,7 @@ impl Order {
     /// Applies the directive for a listed block whose word was `seen`, if there is one.
     #[cold]
     fn apply_directive(&mut self, slot: &Slot, seen: Word) {
+        self.deadlines.forget(slot.id());
         if let Some(directive) = self.directives.of(slot, seen.generation()) {
             self.policy.set_priority(slot.id(), directive.priority);
             self.deadlines.set(slot.id(), directive.deadline);
@@ -273,8 +273,8 @@ impl Order {
     /// plane: their lines are then fetched while nobody waits for it. One that
     /// has come into use unnoticed is no victim, and is noted again by its last
     /// unpin.
+    #[inline]
     pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        self.look_for_directives();
         if self.has_directives {
             self.apply_directives(slots);
         }
@@ -286,11 +286,16 @@ impl Order {
             found += 1;
         }
         if self.has_directives {
-            for &slot in &candidates[..found] {
-                self.deadlines.forget(slot);
-            }
+            self.forget_deadlines(&candidates[..found]);
         }
         found
+    }
+
+    #[cold]
+    fn forget_deadlines(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            self.deadlines.forget(slot);
+        }
     }
 }
 
