@@ -74,6 +74,7 @@
 //! # Beyond the reference
 //!
 //! * Orders of eviction: [LRFU](manager::BlockManagerConfigBuilder::with_lrfu_backend),
+//!   [W-TinyLFU](manager::BlockManagerConfigBuilder::with_tinylfu_backend),
 //!   and [your own](eviction).
 //! * [Clearing](BlockManager::clear_inactive_pool) in constant time.
 //! * [Retention](retention): priorities of contents, with a duration.

@@ -126,6 +126,7 @@ pub enum BlockManagerResetError {
 enum Backend {
     Provided(InactiveBackendConfig),
     Lrfu { half_life: Option<u32> },
+    TinyLfu { window: Option<u8> },
     Custom(Box<dyn EvictionPolicy>),
 }
 
@@ -147,6 +148,7 @@ impl Backend {
                 };
             }
             Self::Lrfu { half_life } => (PolicyKind::Lrfu { half_life }, "lrfu"),
+            Self::TinyLfu { window } => (PolicyKind::TinyLfu { window }, "tinylfu"),
             Self::Provided(InactiveBackendConfig::HashMap) => (PolicyKind::Lru, "hashmap"),
             Self::Provided(InactiveBackendConfig::Lru) => (PolicyKind::Lru, "lru"),
             Self::Provided(InactiveBackendConfig::MultiLru { .. }) => {
@@ -350,6 +352,37 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
+    /// Evicts leaves of the lineage first, by W-TinyLFU, after Einziger, Friedman and Manes
+    /// (2017): new contents come into a window, where the least recently released goes
+    /// first, and from there into a main region, where the least frequently used goes
+    /// first. Uses of contents that have been evicted since count too, and all fade.
+    ///
+    /// The window's share of the inactive blocks is found in operation, by climbing the
+    /// hit rate. Who is admitted to the main region is decided when blocks are evicted, for
+    /// all that was released since.
+    ///
+    /// [`with_lrfu_backend`](Self::with_lrfu_backend) has more hits in most of the
+    /// workloads that `PERF.md` compares; this one takes less time.
+    ///
+    /// Needs no frequency tracker. Takes about 80 bytes a block more than lineage.
+    /// Applying a release or a match to the order, and finding a victim, take time
+    /// logarithmic in the inactive blocks; one release in ten times the block count goes
+    /// through all of them.
+    pub fn with_tinylfu_backend(mut self) -> Self {
+        self.backend = Backend::TinyLfu { window: None };
+        self
+    }
+
+    /// As [`with_tinylfu_backend`](Self::with_tinylfu_backend), with a window of so many per
+    /// cent of the inactive blocks: from 0, which is least frequently used first, to
+    /// 100, which is least recently used first.
+    pub fn with_tinylfu_backend_window(mut self, percent: u8) -> Self {
+        self.backend = Backend::TinyLfu {
+            window: Some(percent),
+        };
+        self
+    }
+
     /// Evicts in the order of your own policy.
     pub fn with_eviction_policy(mut self, policy: impl EvictionPolicy + 'static) -> Self {
         self.backend = Backend::Custom(Box::new(policy));
@@ -443,7 +476,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// # Errors
     ///
     /// If the registry or the block count is missing, the block count or the half-life
-    /// is out of range, the low watermark is above the block count, or the multi-level
+    /// or the window is out of range, the low watermark is above the block count, or the multi-level
     /// policy is used without a frequency tracker.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
@@ -486,6 +519,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         {
             return Err(invalid(format!(
                 "the half-life must be from 1 to {MAX_HALF_LIFE} releases, got {half_life}"
+            )));
+        }
+        if let Backend::TinyLfu {
+            window: Some(percent),
+        } = self.backend
+            && percent > 100
+        {
+            return Err(invalid(format!(
+                "the window must be at most 100 per cent, got {percent}"
             )));
         }
         let Order {

@@ -130,6 +130,11 @@ pub(crate) enum PolicyKind {
         /// In releases of contents that are known. None to have it tuned.
         half_life: Option<u32>,
     },
+    /// Blocks without inactive descendants first, by frequency, behind a window.
+    TinyLfu {
+        /// Per cent of the inactive blocks. None to have it found.
+        window: Option<u8>,
+    },
 }
 
 /// The order among the leaves of a [`Lineage`].
@@ -146,7 +151,10 @@ pub(crate) enum LeafOrder {
 impl PolicyKind {
     /// Whether no block goes before its inactive children.
     pub(crate) fn is_leaf_first(self) -> bool {
-        matches!(self, Self::Lineage(_) | Self::Lrfu { .. })
+        matches!(
+            self,
+            Self::Lineage(_) | Self::Lrfu { .. } | Self::TinyLfu { .. }
+        )
     }
 
     /// Builds the policy for slots `0..block_count`.
@@ -167,6 +175,15 @@ impl PolicyKind {
                 half_life: Some(half_life),
             } => {
                 let leaves = lineage::LrfuLeaves::with_half_life(block_count, half_life);
+                Box::new(Lineage::with_leaves(block_count, leaves))
+            }
+            Self::TinyLfu { window: None } => {
+                Box::new(Lineage::<lineage::TinyLfuLeaves>::new(block_count))
+            }
+            Self::TinyLfu {
+                window: Some(percent),
+            } => {
+                let leaves = lineage::TinyLfuLeaves::with_window(block_count, percent);
                 Box::new(Lineage::with_leaves(block_count, leaves))
             }
         }

@@ -79,6 +79,10 @@ impl World {
             PolicyKind::Lrfu {
                 half_life: Some(half_life),
             } => builder.with_lrfu_backend_half_life(half_life),
+            PolicyKind::TinyLfu { window: None } => builder.with_tinylfu_backend(),
+            PolicyKind::TinyLfu {
+                window: Some(percent),
+            } => builder.with_tinylfu_backend_window(percent),
             PolicyKind::MultiLru => builder.with_multi_lru_backend(),
             PolicyKind::Lru => builder.with_lru_backend(),
         }

@@ -95,6 +95,11 @@ fn by_worth() {
 }
 
 #[test]
+fn by_frequency_behind_a_window() {
+    play_all(PolicyKind::TinyLfu { window: None });
+}
+
+#[test]
 fn every_step_has_a_scene() {
     let mut has_scene = [false; Step::COUNT];
     for scene in SCENES {

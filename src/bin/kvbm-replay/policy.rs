@@ -32,6 +32,8 @@ pub enum Policy {
     LineageFifo,
     /// Leaves of the lineage tree first, the least used and longest unused first.
     Lrfu,
+    /// Leaves of the lineage tree first, the least used first behind a window for new ones.
+    Tinylfu,
 }
 
 impl Policy {
@@ -60,6 +62,7 @@ impl Policy {
             Self::LineageTick => builder.with_lineage_backend_eviction(LineageEviction::Tick),
             Self::LineageFifo => builder.with_lineage_backend_eviction(LineageEviction::Fifo),
             Self::Lrfu => builder.with_lrfu_backend(),
+            Self::Tinylfu => builder.with_tinylfu_backend(),
         }
         .build()
     }
@@ -73,6 +76,7 @@ impl Policy {
             Self::LineageTick => "lineage-tick",
             Self::LineageFifo => "lineage-fifo",
             Self::Lrfu => "lrfu",
+            Self::Tinylfu => "tinylfu",
         }
     }
 }

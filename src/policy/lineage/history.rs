@@ -36,6 +36,14 @@ impl Tag {
         Self((product >> 64) as u64 ^ product as u64 | 1)
     }
 
+    /// That of no hash.
+    pub(super) const NONE: Self = Self(0);
+
+    /// All of its bits.
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Evenly distributed bits, which are not those that choose a set.
     pub(super) fn low_half(self) -> u32 {
         self.0 as u32
@@ -54,7 +62,7 @@ struct Entry {
 }
 
 const NOTHING: Entry = Entry {
-    tag: Tag(0),
+    tag: Tag::NONE,
     place: f64::NEG_INFINITY,
 };
 

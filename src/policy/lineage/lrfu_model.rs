@@ -111,7 +111,7 @@ impl Tuning {
         let (shorter, longer) = (sum(0), sum(1));
         self.hits.clear();
         let blocks = self.blocks as f64;
-        let (shortest, first, longest) = (blocks / 16.0, blocks / 2.0, blocks * 128.0);
+        let (shortest, first, longest) = (blocks / 16.0, blocks * 0.3125, blocks * 128.0);
         let step = std::f64::consts::SQRT_2;
         let slow = step.powf(0.25);
         let differ = shorter.abs_diff(longer) as f64 > 0.002 * (shorter + longer) as f64;
@@ -146,7 +146,7 @@ impl Model {
     pub(super) fn tuned(blocks: usize, small: usize) -> Self {
         Self {
             places: Places::new(),
-            half_life: blocks as f64 / 2.0,
+            half_life: 0.3125 * blocks as f64,
             tuning: Some(Tuning {
                 blocks,
                 shorter: Pool::new(small),

@@ -50,6 +50,7 @@
 
 mod bitmap;
 mod check;
+mod climber;
 mod fifo;
 mod heap;
 mod history;
@@ -62,15 +63,18 @@ mod miniature;
 mod model;
 mod nodes;
 mod retained;
+mod sketch;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tinylfu;
 mod tuner;
 
 pub(super) use fifo::FifoLeaves;
 pub(crate) use key::Keys;
 pub(crate) use lrfu::{LrfuLeaves, MAX_HALF_LIFE};
 pub(super) use tick::TickLeaves;
+pub(crate) use tinylfu::TinyLfuLeaves;
 
 use super::{NIL, SlotPolicy};
 use crate::SequenceHash;

@@ -8,7 +8,7 @@
 //!
 //! That climbs the same hill as comparing a pool's hit rate with that of the time before,
 //! as other caches do; but both sides have seen the same requests, so that it is not led
-//! astray where the requests change. It begins with half of the pool's blocks, which is
+//! astray where the requests change. It begins with five sixteenths of the pool's blocks, which is
 //! almost least recently used first, and slowly goes back there while it makes no
 //! difference: where a half-life is far too long both miniatures are full of what was
 //! popular once, and neither can tell that there is something better.
@@ -37,7 +37,7 @@ const SLOWER: f64 = 4.0;
 /// The shortest and the longest half-life, and the first, for each block of the pool.
 const SHORTEST: f64 = 1.0 / 16.0;
 const LONGEST: f64 = 128.0;
-const FIRST: f64 = 0.5;
+const FIRST: f64 = 0.3125;
 
 /// See the module documentation.
 pub(super) struct Tuner {
@@ -153,7 +153,7 @@ mod tests {
     fn goes_where_the_hits_are_and_back() {
         let mut random = Random::new(1);
         let mut tuner = Tuner::new(BLOCKS, 3 * BLOCKS);
-        assert_eq!(tuner.half_life(), 200.0);
+        assert_eq!(tuner.half_life(), 125.0);
         for _ in 0..2 {
             // Half as many again as there is room for.
             use_popular(&mut tuner, &mut random, 600, 400_000);
@@ -172,7 +172,7 @@ mod tests {
         for n in 0..400_000 {
             tuner.count(Tag::of(SequenceHash::new(1 << 60 | n, None, 0)));
         }
-        assert_eq!(tuner.half_life(), 200.0);
+        assert_eq!(tuner.half_life(), 125.0);
     }
 
     #[test]

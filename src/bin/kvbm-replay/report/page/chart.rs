@@ -332,6 +332,7 @@ fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
         Policy::LineageTick => corners(MARKER * 1.3, 3, 0.0),
         Policy::LineageFifo => corners(MARKER * 1.3, 3, 180.0),
         Policy::Lrfu => corners(MARKER * 1.2, 6, 0.0),
+        Policy::Tinylfu => corners(MARKER * 1.2, 5, 0.0),
     }
 }
 

@@ -1,0 +1,119 @@
+//! How much of a pool is best left to recency: found by climbing the hit rate.
+//!
+//! The share of the window moves by a step after every sample of uses, on in the same
+//! direction while the hit rate rises, and back when it falls, and stays where it makes no
+//! difference; steps become smaller while they change little. That is the adaptation of *Adaptive Software Cache
+//! Management* (Einziger, Eytan, Friedman, Manes; Middleware 2018).
+
+/// Uses in a sample, for each block of the pool, and the fewest.
+const SAMPLE: u64 = 1;
+const FEWEST_USES: u64 = 256;
+
+/// The first share, near to recency alone, and the limits.
+const FIRST: f64 = 0.8;
+const SMALLEST: f64 = 0.01;
+const LARGEST: f64 = 0.99;
+
+/// A change of the hit rate that says nothing.
+const MARGIN: f64 = 0.001;
+
+/// The first step, the change of hit rate after which it is taken again, and what is left
+/// of a step otherwise.
+const STEP: f64 = 0.0625;
+const RESTART: f64 = 0.05;
+const DECAY: f64 = 0.98;
+
+/// See the module documentation.
+pub(super) struct Climber {
+    share: f64,
+    step: f64,
+    sample: u64,
+    uses: u64,
+    hits: u64,
+    /// That of the sample before, if there was one.
+    hit_rate: Option<f64>,
+}
+
+impl Climber {
+    pub(super) fn new(blocks: usize) -> Self {
+        Self {
+            share: FIRST,
+            step: STEP,
+            sample: (SAMPLE * blocks as u64).max(FEWEST_USES),
+            uses: 0,
+            hits: 0,
+            hit_rate: None,
+        }
+    }
+
+    /// The share of the window, from 0 to 1.
+    pub(super) fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// Counts a use.
+    pub(super) fn count(&mut self, is_hit: bool) {
+        self.uses += 1;
+        self.hits += u64::from(is_hit);
+        if self.uses == self.sample {
+            self.climb();
+        }
+    }
+
+    #[cold]
+    fn climb(&mut self) {
+        let hit_rate = self.hits as f64 / self.uses as f64;
+        (self.uses, self.hits) = (0, 0);
+        let Some(before) = self.hit_rate.replace(hit_rate) else {
+            return;
+        };
+        let change = hit_rate - before;
+        if change.abs() < MARGIN {
+            return;
+        }
+        if change < 0.0 {
+            self.step = -self.step;
+        }
+        self.share = (self.share + self.step).clamp(SMALLEST, LARGEST);
+        self.step = if change.abs() >= RESTART {
+            STEP.copysign(self.step)
+        } else {
+            self.step * DECAY
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hit rate is highest where the share is `best`.
+    fn climbed(climber: &mut Climber, best: f64, samples: u64) -> f64 {
+        for _ in 0..samples {
+            let rate = 0.8 - (climber.share() - best).abs();
+            let sample = climber.sample;
+            for use_ in 0..sample {
+                climber.count((use_ as f64) < rate * sample as f64);
+            }
+        }
+        climber.share()
+    }
+
+    #[test]
+    fn climbs_to_the_best_share_and_follows_it() {
+        let mut climber = Climber::new(1_000);
+        for best in [0.7, 0.1, 0.5] {
+            let share = climbed(&mut climber, best, 60);
+            assert!((share - best).abs() < 0.1, "{share}, not {best}");
+        }
+    }
+
+    #[test]
+    fn stays_within_the_limits() {
+        let mut climber = Climber::new(100);
+        for best in [2.0, -1.0] {
+            let share = climbed(&mut climber, best, 100);
+            assert!((SMALLEST..=LARGEST).contains(&share), "{share}");
+        }
+    }
+}
