@@ -1,8 +1,8 @@
 //! How much of a pool is best left to recency: found by climbing the hit rate.
 //!
 //! The share of the window moves by a step after every sample of uses, on in the same
-//! direction while the hit rate rises, and back when it falls, and stays where it makes no
-//! difference; steps become smaller while they change little. That is the adaptation of *Adaptive Software Cache
+//! direction while the hit rate rises, and back when it falls; steps become smaller while
+//! they change little. Where there are no hits at all there is nothing to be found out. That is the adaptation of *Adaptive Software Cache
 //! Management* (Einziger, Eytan, Friedman, Manes; Middleware 2018).
 
 /// Uses in a sample, for each block of the pool, and the fewest.
@@ -13,9 +13,6 @@ const FEWEST_USES: u64 = 256;
 const FIRST: f64 = 0.8;
 const SMALLEST: f64 = 0.01;
 const LARGEST: f64 = 0.99;
-
-/// A change of the hit rate that says nothing.
-const MARGIN: f64 = 0.001;
 
 /// The first step, the change of hit rate after which it is taken again, and what is left
 /// of a step otherwise.
@@ -67,10 +64,10 @@ impl Climber {
         let Some(before) = self.hit_rate.replace(hit_rate) else {
             return;
         };
-        let change = hit_rate - before;
-        if change.abs() < MARGIN {
+        if before == 0.0 && hit_rate == 0.0 {
             return;
         }
+        let change = hit_rate - before;
         if change < 0.0 {
             self.step = -self.step;
         }
