@@ -27,6 +27,7 @@
 #[path = "../workload/mod.rs"]
 mod workload;
 
+mod beyond;
 mod operations;
 mod own;
 mod side;
@@ -72,8 +73,8 @@ fn no_limit(_name: &str) -> LibraryBenchmarkConfig {
 
 /// This crate alone.
 mod limited {
-    use super::{drop_in::drop_in, own::own};
-    iai_callgrind::main!(library_benchmark_groups = drop_in, own);
+    use super::{beyond::beyond, drop_in::drop_in, own::own};
+    iai_callgrind::main!(library_benchmark_groups = drop_in, own, beyond);
     pub fn run() {
         main();
     }
@@ -81,8 +82,8 @@ mod limited {
 
 /// Both crates; and what the runner calls back to run a single benchmark.
 mod compared {
-    use super::{drop_in::drop_in, own::own, reference::reference};
-    iai_callgrind::main!(library_benchmark_groups = drop_in, own, reference);
+    use super::{beyond::beyond, drop_in::drop_in, own::own, reference::reference};
+    iai_callgrind::main!(library_benchmark_groups = drop_in, own, beyond, reference);
     pub fn run() {
         main();
     }

@@ -60,7 +60,7 @@ fn buffered_duplicates(policy: &str) -> (Buffered, Staged) {
 }
 
 /// Matches, allocates, stages and registers a request.
-fn admit(
+pub fn admit(
     manager: &BlockManager<Tier>,
     hashes: &[SequenceHash],
     fresh: &mut Vec<MutableBlock<Tier>>,

@@ -3,7 +3,8 @@
 //!
 //! All ways to allocate, match and register are used, those that return
 //! collections and those that fill the caller's buffers, with clones, weak guards,
-//! pins, duplicates, reset flags and handles with attachments. Managers are dropped
+//! pins, leases, duplicates, reset flags, retention directives and handles with
+//! attachments, over every policy, and a user's own that may fail. Managers are dropped
 //! while guards live. After each operation `BlockManager::audit` must pass, and
 //! its counts must be what the guards at hand say: `tier` is that model. At last
 //! everything is dropped, and every attachment must be.
@@ -14,6 +15,7 @@
 
 #![no_main]
 
+mod custom;
 mod draw;
 mod garbage;
 mod hashes;
@@ -29,9 +31,10 @@ use kvbm_lockfree::tinylfu::TinyLFUTracker;
 use kvbm_lockfree::{BlockRegistry, SequenceHash};
 use libfuzzer_sys::fuzz_target;
 
+use custom::Fault;
 use draw::Draw;
-use policy::Policy;
-use tier::{Config, Op, Tier};
+use policy::{OwnPolicy, Policy};
+use tier::{Config, Op, Order, Tier};
 
 const MAX_OPS: usize = 96;
 
@@ -155,10 +158,28 @@ impl<'b> Arbitrary<'b> for Case {
 
 fn config(draw: &mut Draw) -> Config {
     Config {
-        policy: draw.one_of(&Policy::ALL),
+        policy: order(draw),
         block_count: 1 + draw.below(8),
         allow_duplicates: draw.once_in(2),
         reset_on_release: draw.once_in(4),
+    }
+}
+
+/// The first as they always were, so that inputs keep their meaning.
+fn order(draw: &mut Draw) -> Order {
+    let further = Policy::ALL.len() + OwnPolicy::FURTHER.len();
+    let policy = draw.below(further + 3);
+    match OwnPolicy::all().nth(policy) {
+        Some(policy) => Order::Own(policy),
+        None => {
+            let faults = [
+                Fault::None,
+                Fault::Nothing,
+                Fault::Stranger,
+                Fault::OutOfRange,
+            ];
+            Order::Custom(draw.one_of(&faults), draw.below(4))
+        }
     }
 }
 

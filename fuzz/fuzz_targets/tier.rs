@@ -3,23 +3,38 @@
 
 use std::collections::{HashMap, HashSet};
 
+use std::time::Duration;
+
 use kvbm_lockfree::blocks::{BlockDuplicationPolicy, BlockRegistrationHandle};
+use kvbm_lockfree::leases::Lease;
+use kvbm_lockfree::retention::{Priority, Retention};
 use kvbm_lockfree::{
     BlockId, BlockManager, BlockMetadata, BlockRegistry, CompleteBlock, ImmutableBlock,
     LifecyclePinRef, MutableBlock, SequenceHash, WeakBlock,
 };
 
+use crate::custom::{Custom, Fault};
 use crate::draw::Draw;
-use crate::policy::{Policy, with_policy};
+use crate::policy::{OwnPolicy, with_own_policy};
 
 const BLOCK_SIZE: usize = 16;
 
+/// Longer than a case takes: time plays no part.
+const HOUR: Duration = Duration::from_secs(3_600);
+
 #[derive(Debug)]
 pub struct Config {
-    pub policy: Policy,
+    pub policy: Order,
     pub block_count: usize,
     pub allow_duplicates: bool,
     pub reset_on_release: bool,
+}
+
+/// The order of eviction.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    Own(OwnPolicy),
+    Custom(Fault, usize),
 }
 
 /// How a result is returned.
@@ -39,28 +54,91 @@ pub enum Way {
 /// Picks are taken modulo what there is to choose from.
 #[derive(Debug)]
 pub enum Op {
-    Allocate { count: usize, way: Way },
-    DropMutable { pick: usize },
-    Stage { pick: usize, node: usize },
-    StageWrongSize { pick: usize },
-    ResetComplete { pick: usize },
-    DropComplete { pick: usize },
-    Register { count: usize, way: Way },
-    Match { nodes: Vec<usize>, way: Way },
-    Scan { nodes: Vec<usize> },
-    Clone { pick: usize },
-    DropBlock { pick: usize },
+    Allocate {
+        count: usize,
+        way: Way,
+    },
+    DropMutable {
+        pick: usize,
+    },
+    Stage {
+        pick: usize,
+        node: usize,
+    },
+    StageWrongSize {
+        pick: usize,
+    },
+    ResetComplete {
+        pick: usize,
+    },
+    DropComplete {
+        pick: usize,
+    },
+    Register {
+        count: usize,
+        way: Way,
+    },
+    Match {
+        nodes: Vec<usize>,
+        way: Way,
+    },
+    Scan {
+        nodes: Vec<usize>,
+    },
+    Clone {
+        pick: usize,
+    },
+    DropBlock {
+        pick: usize,
+    },
     DropAll,
-    SetEvictOnReset { pick: usize, value: bool },
-    Downgrade { pick: usize },
-    CloneWeak { pick: usize },
-    Upgrade { pick: usize },
-    DropWeak { pick: usize },
-    Pin { pick: usize },
-    ClonePin { pick: usize },
-    DropPin { pick: usize },
-    TakeHandle { pick: usize },
-    TakePinHandle { pick: usize },
+    SetEvictOnReset {
+        pick: usize,
+        value: bool,
+    },
+    Downgrade {
+        pick: usize,
+    },
+    CloneWeak {
+        pick: usize,
+    },
+    Upgrade {
+        pick: usize,
+    },
+    DropWeak {
+        pick: usize,
+    },
+    Pin {
+        pick: usize,
+    },
+    ClonePin {
+        pick: usize,
+    },
+    DropPin {
+        pick: usize,
+    },
+    TakeHandle {
+        pick: usize,
+    },
+    TakePinHandle {
+        pick: usize,
+    },
+    Retain {
+        nodes: Vec<usize>,
+        end: usize,
+        retention: Retention,
+    },
+    RetainHeld {
+        pick: usize,
+        retention: Retention,
+    },
+    Lease {
+        pick: usize,
+        duration: Option<Duration>,
+    },
+    EndLease {
+        pick: usize,
+    },
     ResetInactive,
     ClearInactive,
     DropManager,
@@ -109,9 +187,33 @@ pub fn op(draw: &mut Draw) -> Op {
         28 => Op::DropPin { pick: pick(draw) },
         29 => Op::TakeHandle { pick: pick(draw) },
         30 => Op::TakePinHandle { pick: pick(draw) },
+        _ if draw.once_in(2) => match draw.below(4) {
+            0 => Op::Retain {
+                nodes: draw.several(6, pick),
+                end: draw.below(6 * BLOCK_SIZE),
+                retention: retention(draw),
+            },
+            1 => Op::RetainHeld {
+                pick: pick(draw),
+                retention: retention(draw),
+            },
+            2 => Op::Lease {
+                pick: pick(draw),
+                duration: draw.one_of(&[None, Some(Duration::ZERO), Some(HOUR)]),
+            },
+            _ => Op::EndLease { pick: pick(draw) },
+        },
         _ if draw.once_in(4) => Op::DropManager,
         _ if draw.once_in(2) => Op::ClearInactive,
         _ => Op::ResetInactive,
+    }
+}
+
+fn retention(draw: &mut Draw) -> Retention {
+    let priority = draw.one_of(&[0, 10, 35, 60, 100]);
+    Retention {
+        priority: Priority::new(priority).expect("at most 100"),
+        duration: draw.one_of(&[None, None, Some(Duration::ZERO), Some(HOUR)]),
     }
 }
 
@@ -134,6 +236,8 @@ pub struct Tier<T: BlockMetadata> {
     immutable: Vec<ImmutableBlock<T>>,
     weak: Vec<WeakBlock<T>>,
     pins: Vec<LifecyclePinRef>,
+    /// Leases with what they hold.
+    leases: Vec<(Lease<T>, BlockId, SequenceHash)>,
     /// The duplicates that are held.
     duplicates: HashSet<BlockId>,
 }
@@ -151,9 +255,13 @@ impl<T: BlockMetadata> Tier<T> {
             .registry(registry.clone())
             .duplication_policy(duplication)
             .with_default_reset_on_release(config.reset_on_release);
-        let manager = with_policy!(kvbm_lockfree, builder, config.policy)
-            .build()
-            .expect("the configuration is valid");
+        let builder = match config.policy {
+            Order::Own(policy) => with_own_policy!(builder, policy),
+            Order::Custom(fault, victims_before) => {
+                builder.with_eviction_policy(Custom::new(fault, victims_before))
+            }
+        };
+        let manager = builder.build().expect("the configuration is valid");
         Tier {
             manager: Some(manager),
             registry: registry.clone(),
@@ -164,6 +272,7 @@ impl<T: BlockMetadata> Tier<T> {
             immutable: Vec::new(),
             weak: Vec::new(),
             pins: Vec::new(),
+            leases: Vec::new(),
             duplicates: HashSet::new(),
         }
     }
@@ -241,6 +350,53 @@ impl<T: BlockMetadata> Tier<T> {
                 let handle = pick(&self.pins, at).map(LifecyclePinRef::registration_handle);
                 handles.extend(handle);
             }
+            Op::Retain {
+                ref nodes,
+                end,
+                retention,
+            } => {
+                if let Some(manager) = &self.manager {
+                    let hashes = of(nodes);
+                    let first = &hashes[..end.div_ceil(BLOCK_SIZE).min(hashes.len())];
+                    let present = self.registry.check_presence::<T>(first);
+                    let expected = present.iter().filter(|(_, present)| *present).count();
+                    let given = manager.set_retention(&hashes, ..end, retention);
+                    assert_eq!(given, expected);
+                }
+            }
+            Op::RetainHeld {
+                pick: at,
+                retention,
+            } => {
+                if let Some(block) = pick(&self.immutable, at) {
+                    block.set_retention(retention);
+                    let left = block.retention();
+                    match retention.duration {
+                        Some(Duration::ZERO) => assert_eq!(left, Retention::default()),
+                        _ => assert_eq!(left.priority, retention.priority),
+                    }
+                }
+            }
+            Op::Lease { pick: at, duration } => {
+                if let Some(manager) = &self.manager
+                    && let Some(block) = pick(&self.immutable, at).cloned()
+                {
+                    let (id, hash) = (block.block_id(), block.sequence_hash());
+                    let lease = manager.lease(vec![block], "fuzz", duration);
+                    let lease = lease.expect("the block is this manager's");
+                    self.leases.push((lease, id, hash));
+                    manager.expire_leases();
+                    let holders = manager.holders();
+                    // Those of no duration have ended.
+                    self.leases.retain(|(lease, ..)| {
+                        let is_held = holders.iter().any(|holder| holder.lease == lease.id());
+                        assert_eq!(is_held, lease.to_guards().is_ok());
+                        is_held
+                    });
+                    assert_eq!(self.leases.len(), holders.len());
+                }
+            }
+            Op::EndLease { pick } => drop(take(&mut self.leases, pick)),
             Op::ResetInactive => {
                 if let Some(manager) = &self.manager {
                     let is_idle = self.exclusive() + self.active() == 0;
@@ -254,7 +410,12 @@ impl<T: BlockMetadata> Tier<T> {
                     assert_eq!(metrics.inactive_pool_size, 0);
                 }
             }
-            Op::DropManager => self.manager = None,
+            Op::DropManager => {
+                self.manager = None;
+                for (lease, ..) in self.leases.drain(..) {
+                    assert!(lease.release().is_err(), "leases end with their manager");
+                }
+            }
         }
         let held: HashSet<_> = self.holders().map(|(id, _)| id).collect();
         self.duplicates.retain(|id| held.contains(id));
@@ -404,7 +565,10 @@ impl<T: BlockMetadata> Tier<T> {
         let guards = self.immutable.iter();
         let guards = guards.map(|block| (block.block_id(), block.sequence_hash()));
         let pins = self.pins.iter();
-        guards.chain(pins.map(|pin| (pin.block_id(), pin.sequence_hash())))
+        let leases = self.leases.iter().map(|&(_, id, hash)| (id, hash));
+        guards
+            .chain(pins.map(|pin| (pin.block_id(), pin.sequence_hash())))
+            .chain(leases)
     }
 
     /// Whether a guard holds a block of the hash.

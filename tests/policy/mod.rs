@@ -57,3 +57,50 @@ macro_rules! with_policy {
 }
 
 pub(crate) use with_policy;
+
+/// One way to configure a manager of this crate: as the reference can be, or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPolicy {
+    Shared(Policy),
+    Lrfu,
+    LrfuHalfLife(u32),
+    TinyLfu,
+    TinyLfuWindow(u8),
+}
+
+impl OwnPolicy {
+    /// Every policy that only this crate has.
+    pub const FURTHER: [OwnPolicy; 4] = [
+        OwnPolicy::Lrfu,
+        OwnPolicy::LrfuHalfLife(2),
+        OwnPolicy::TinyLfu,
+        OwnPolicy::TinyLfuWindow(30),
+    ];
+
+    /// Every policy once.
+    pub fn all() -> impl Iterator<Item = OwnPolicy> {
+        let shared = Policy::ALL.into_iter().map(OwnPolicy::Shared);
+        shared.chain(Self::FURTHER)
+    }
+}
+
+/// Selects `$policy` on `$builder`, a `BlockManagerConfigBuilder` of this crate.
+#[allow(unused_macros)]
+macro_rules! with_own_policy {
+    ($builder:expr, $policy:expr) => {{
+        use $crate::policy::OwnPolicy;
+        let builder = $builder;
+        match $policy {
+            OwnPolicy::Shared(policy) => {
+                $crate::policy::with_policy!(kvbm_lockfree, builder, policy)
+            }
+            OwnPolicy::Lrfu => builder.with_lrfu_backend(),
+            OwnPolicy::LrfuHalfLife(releases) => builder.with_lrfu_backend_half_life(releases),
+            OwnPolicy::TinyLfu => builder.with_tinylfu_backend(),
+            OwnPolicy::TinyLfuWindow(percent) => builder.with_tinylfu_backend_window(percent),
+        }
+    }};
+}
+
+#[allow(unused_imports)]
+pub(crate) use with_own_policy;

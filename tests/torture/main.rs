@@ -37,7 +37,7 @@ use kvbm_lockfree::blocks::BlockDuplicationPolicy;
 use kvbm_lockfree::tinylfu::TinyLFUTracker;
 use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 
-use policy::{Policy, with_policy};
+use policy::{OwnPolicy, with_own_policy};
 
 const BLOCK_SIZE: usize = 16;
 
@@ -51,12 +51,10 @@ const SECONDS: u64 = 30;
 
 /// Every policy with both ways to treat duplicates, and when to be done with it if
 /// all together may take so much of the time there is.
-fn cases(percent: u32) -> impl Iterator<Item = (Policy, BlockDuplicationPolicy, Instant)> {
+fn cases(percent: u32) -> impl Iterator<Item = (OwnPolicy, BlockDuplicationPolicy, Instant)> {
     let seconds = rng::number("KVBM_TORTURE_SECONDS").unwrap_or(SECONDS);
-    let each = Duration::from_secs(seconds) * percent / 100 / (Policy::ALL.len() as u32 * 2);
-    let cases = Policy::ALL
-        .into_iter()
-        .flat_map(|p| DUPLICATIONS.map(|d| (p, d)));
+    let each = Duration::from_secs(seconds) * percent / 100 / (OwnPolicy::all().count() as u32 * 2);
+    let cases = OwnPolicy::all().flat_map(|p| DUPLICATIONS.map(|d| (p, d)));
     cases.map(move |(policy, duplication)| (policy, duplication, Instant::now() + each))
 }
 
@@ -67,7 +65,7 @@ fn registry() -> BlockRegistry {
 }
 
 fn manager(
-    policy: Policy,
+    policy: OwnPolicy,
     block_count: usize,
     duplication: BlockDuplicationPolicy,
 ) -> BlockManager<()> {
@@ -76,7 +74,7 @@ fn manager(
         .block_size(BLOCK_SIZE)
         .duplication_policy(duplication)
         .registry(registry());
-    with_policy!(kvbm_lockfree, builder, policy)
+    with_own_policy!(builder, policy)
         .build()
         .expect("the configuration is valid")
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use kvbm_lockfree::BlockManager;
 use kvbm_lockfree::blocks::BlockDuplicationPolicy;
 
-use crate::policy::Policy;
+use crate::policy::OwnPolicy;
 use crate::rng::{self, Rng};
 use crate::rounds::Rounds;
 use crate::stamps::Stamps;
@@ -43,7 +43,7 @@ fn assert_accounted(manager: &BlockManager<()>, stamps: &Stamps) {
 
 fn run(
     setting: &Setting,
-    policy: Policy,
+    policy: OwnPolicy,
     duplication: BlockDuplicationPolicy,
     end: Instant,
     seed: u64,

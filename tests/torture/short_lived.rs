@@ -5,7 +5,7 @@ use std::thread;
 
 use kvbm_lockfree::blocks::BlockDuplicationPolicy;
 
-use crate::policy::Policy;
+use crate::policy::OwnPolicy;
 use crate::rng::{self, Rng};
 use crate::stamps::Stamps;
 use crate::worker::{Covered, Held, Worker};
@@ -22,12 +22,13 @@ const BLOCKS: usize = 128;
 #[test]
 fn ten_thousand_threads_strand_nothing() {
     let seed = rng::seed();
-    let pools = Policy::ALL.map(|policy| {
+    let pool = |policy| {
         let manager = manager(policy, BLOCKS, BlockDuplicationPolicy::Allow);
         (manager, Stamps::new(BLOCKS))
-    });
+    };
+    let pools: Vec<_> = OwnPolicy::all().map(pool).collect();
     let covered = Covered::default();
-    let left: [Mutex<Vec<Held>>; Policy::ALL.len()] = Default::default();
+    let left: Vec<Mutex<Vec<Held>>> = pools.iter().map(|_| Mutex::default()).collect();
     for batch in 0..BATCHES {
         let turn = batch as usize % pools.len();
         let ((manager, stamps), left) = (&pools[turn], &left[turn]);

@@ -2,8 +2,8 @@
 //!
 //! The share of the window moves by a step after every sample of uses, on in the same
 //! direction while the hit rate rises, and back when it falls; steps become smaller while
-//! they change little. Where there are no hits at all there is nothing to be found out. That is the adaptation of *Adaptive Software Cache
-//! Management* (Einziger, Eytan, Friedman, Manes; Middleware 2018).
+//! they change little. Where there are no hits at all there is nothing to be found out. That
+//! is the adaptation of *Adaptive Software Cache Management* (Einziger, Eytan, Friedman, Manes; Middleware 2018).
 
 /// Uses in a sample, for each block of the pool, and the fewest.
 const SAMPLE: u64 = 1;

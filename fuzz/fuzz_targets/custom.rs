@@ -1,0 +1,71 @@
+//! A user's own eviction policy, which may fail.
+
+use kvbm_lockfree::BlockId;
+use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
+use kvbm_lockfree::retention::Priority;
+
+/// What the policy does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It has no victim.
+    Nothing,
+    /// Its victim is a block that is in the order perhaps, and perhaps not.
+    Stranger,
+    /// Its victim is no block.
+    OutOfRange,
+}
+
+/// Last in, first out, with a fault from one of the victims on.
+///
+/// It does not panic: a panic that the crate catches would end the fuzzer's run.
+#[derive(Debug, Clone)]
+pub struct Custom {
+    order: Vec<BlockId>,
+    fault: Fault,
+    victims_before: usize,
+}
+
+impl Custom {
+    pub fn new(fault: Fault, victims_before: usize) -> Self {
+        Self {
+            order: Vec::new(),
+            fault,
+            victims_before,
+        }
+    }
+
+    fn is_in_order(&self, block_id: BlockId) -> bool {
+        self.order.contains(&block_id)
+    }
+}
+
+impl EvictionPolicy for Custom {
+    fn insert(&mut self, block: InactiveBlock) {
+        assert!(!self.is_in_order(block.block_id));
+        self.order.push(block.block_id);
+    }
+
+    fn remove(&mut self, block_id: BlockId) {
+        assert!(self.is_in_order(block_id));
+        self.order.retain(|&other| other != block_id);
+    }
+
+    fn pop(&mut self) -> Option<BlockId> {
+        if self.victims_before > 0 {
+            self.victims_before -= 1;
+            return self.order.pop();
+        }
+        match self.fault {
+            Fault::None => self.order.pop(),
+            Fault::Nothing => None,
+            Fault::Stranger => Some(0),
+            Fault::OutOfRange => Some(usize::MAX),
+        }
+    }
+
+    fn set_priority(&mut self, block_id: BlockId, _priority: Priority) {
+        assert!(self.is_in_order(block_id));
+    }
+}
