@@ -125,13 +125,9 @@ fn lifecycle(mut pool: Pool) -> Pool {
     pool
 }
 
-/// Every other request is to go first.
+// Every other request is to go first.
 #[library_benchmark]
-#[bench::retained(
-    args = ("retained"),
-    setup = steady,
-    config = limit("lifecycle.retained")
-)]
+#[bench::lru(args = ("retained"), setup = steady, config = limit("retained.lru"))]
 fn retained(mut pool: Pool) -> Pool {
     let low = Retention::new(Priority::LOWEST).for_duration(HOUR);
     for number in 1..=100 {

@@ -35,7 +35,7 @@ pub fn print() {
         println!(
             "| {} | {} | {} | {} | {} |",
             operation.what,
-            shown(count("own")),
+            shown(count("own").or_else(|| count("beyond"))),
             shown(drop_in),
             shown(reference),
             ratio.unwrap_or_default()

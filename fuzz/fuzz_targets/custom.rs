@@ -60,7 +60,10 @@ impl EvictionPolicy for Custom {
         match self.fault {
             Fault::None => self.order.pop(),
             Fault::Nothing => None,
-            Fault::Stranger => Some(0),
+            Fault::Stranger => {
+                self.order.retain(|&other| other != 0);
+                Some(0)
+            }
             Fault::OutOfRange => Some(usize::MAX),
         }
     }
