@@ -28,6 +28,7 @@
 mod workload;
 
 mod beyond;
+mod fifo;
 mod operations;
 mod own;
 mod side;

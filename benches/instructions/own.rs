@@ -6,20 +6,21 @@ use std::hint::black_box;
 
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
 use iai_callgrind::{library_benchmark, library_benchmark_group};
-use kvbm_lockfree::{BlockManager, ImmutableBlock, MutableBlock};
+use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock};
 
 use crate::drop_in::{
     Scene, Staged, active, duplicates, full, inactive, mixed_requests, steady, used,
 };
+use crate::fifo::Fifo;
 use crate::limit_own as limit;
-use crate::workload::BATCH;
+use crate::workload::{BATCH, chain};
 use crate::{POOL, Tier};
 
 /// A scene with the caller's buffers, which have their capacity.
 pub struct Buffered {
-    scene: Scene,
-    fresh: Vec<MutableBlock<Tier>>,
-    held: Vec<ImmutableBlock<Tier>>,
+    pub scene: Scene,
+    pub fresh: Vec<MutableBlock<Tier>>,
+    pub held: Vec<ImmutableBlock<Tier>>,
 }
 
 fn buffered(scene: Scene) -> Buffered {
@@ -48,6 +49,43 @@ fn buffered_full(policy: &str) -> Buffered {
 
 fn buffered_steady(policy: &str) -> Buffered {
     buffered(steady(policy))
+}
+
+/// A full pool in its steady state, of a policy that the reference does not have.
+pub fn steady_beyond(policy: &str) -> Buffered {
+    let builder = BlockManager::builder()
+        .block_count(POOL)
+        .block_size(16)
+        .registry(BlockRegistry::new());
+    let builder = match policy {
+        "lru" => builder.with_lru_backend(),
+        "lrfu" => builder.with_lrfu_backend(),
+        "tinylfu" => builder.with_tinylfu_backend(),
+        "custom" => builder.with_eviction_policy(Fifo::default()),
+        other => panic!("no policy is called {other}"),
+    };
+    let mut at = buffered(Scene {
+        manager: builder.build().expect("a valid configuration"),
+        requests: (1..=100).map(chain).collect(),
+        held: Vec::new(),
+    });
+    for number in 1_000..1_000 + 2 * (POOL / BATCH) as u64 {
+        admit(
+            &at.scene.manager,
+            &chain(number),
+            &mut at.fresh,
+            &mut at.held,
+        );
+        at.scene.manager.release_from(&mut at.held);
+    }
+    at
+}
+
+/// One request, inactive, under a policy that the reference does not have.
+fn inactive_beyond(policy: &str) -> Buffered {
+    let mut at = steady_beyond(policy);
+    at.scene.requests = vec![chain(999 + 2 * (POOL / BATCH) as u64)];
+    at
 }
 
 fn buffered_mixed(policy: &str) -> Buffered {
@@ -123,6 +161,16 @@ fn match_active(mut at: Buffered) -> Buffered {
     setup = buffered_inactive,
     config = limit("match_inactive.lineage_tick")
 )]
+#[bench::lrfu(
+    args = ("lrfu"),
+    setup = inactive_beyond,
+    config = limit("match_inactive.lrfu")
+)]
+#[bench::tinylfu(
+    args = ("tinylfu"),
+    setup = inactive_beyond,
+    config = limit("match_inactive.tinylfu")
+)]
 fn match_inactive(mut at: Buffered) -> Buffered {
     let hashes = &at.scene.requests[0];
     for _ in 0..100 {
@@ -159,6 +207,17 @@ fn match_miss(mut at: Buffered) -> Buffered {
     args = ("lineage_fifo"),
     setup = buffered_steady,
     config = limit("lifecycle.lineage_fifo")
+)]
+#[bench::lrfu(args = ("lrfu"), setup = steady_beyond, config = limit("lifecycle.lrfu"))]
+#[bench::tinylfu(
+    args = ("tinylfu"),
+    setup = steady_beyond,
+    config = limit("lifecycle.tinylfu")
+)]
+#[bench::custom(
+    args = ("custom"),
+    setup = steady_beyond,
+    config = limit("lifecycle.custom")
 )]
 fn lifecycle(mut at: Buffered) -> Buffered {
     for hashes in &at.scene.requests {

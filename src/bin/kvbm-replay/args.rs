@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        assert_eq!(synthetic.policies().len(), 6);
+        assert_eq!(synthetic.policies().len(), Policy::value_variants().len());
         assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
