@@ -27,6 +27,13 @@ struct Band {
 }
 
 impl Bands {
+    /// The priority of a slot: the default if it has no band.
+    pub(super) fn priority(&self, slot: u32) -> Priority {
+        self.of
+            .get(&slot)
+            .map_or(Priority::DEFAULT, |band| band.priority)
+    }
+
     /// Gives a slot a band, with the last place; or another one, with the place it has if
     /// it waits, as it does then.
     pub(super) fn set(&mut self, slot: u32, priority: Priority) {

@@ -63,6 +63,9 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
     }
 
     fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if priority == self.bands.priority(slot) {
+            return;
+        }
         let is_aside = self.is_aside(slot);
         if priority == Priority::DEFAULT && !is_aside {
             return self.bands.forget(slot);

@@ -69,6 +69,9 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
     }
 
     fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if priority == self.bands.priority(slot) {
+            return;
+        }
         let is_leaf = self.contains(slot);
         if is_leaf {
             self.demote(slot);

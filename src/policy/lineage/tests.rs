@@ -390,6 +390,19 @@ fn a_priority_that_ends_leaves_the_place_of_the_release() {
     assert_eq!(lineage.drain(), [3, 0, 1, 2]);
 }
 
+#[test]
+fn a_priority_that_is_no_other_changes_no_place() {
+    let roots: Vec<_> = (0..3).map(|n| hash(n, 0, 0)).collect();
+    let mut lineage = Checked::<RetainedLeaves<FifoLeaves>>::new(3);
+    lineage.insert_all(0..3, &roots);
+    lineage.set_priority(0, Priority::DEFAULT);
+    assert_eq!(lineage.pop(), Some(0));
+    for slot in [2, 1, 2] {
+        lineage.set_priority(slot, priority(80));
+    }
+    assert_eq!(lineage.drain(), [2, 1]);
+}
+
 /// Which blocks are leaves is the model's affair; which of them goes, the priorities', and
 /// of those with the default the releases'.
 #[test]
@@ -419,7 +432,7 @@ fn the_leaf_of_least_priority_goes() {
                     let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
                     let (old, given, _) = &mut of[slot as usize];
                     // A leaf that waits in a band keeps its place there.
-                    if *old == Priority::DEFAULT || !model.leaves().contains(&slot) {
+                    if *old == Priority::DEFAULT || *old != new && !model.leaves().contains(&slot) {
                         *given = step;
                     }
                     *old = new;
