@@ -9,10 +9,11 @@
 //! | `47` | *announced*: the slot is on the stack below, or about to be |
 //! | `48..64` | the low bits of the *generation* the directive is for |
 //!
-//! So a directive needs no end: it is not of the next tenancy. (One of 65,536 tenancies ago
-//! would be taken for one of this, if nobody had looked in between: it would cost a block
-//! its place in the order.) Any thread may replace a word, by an exchange that fails
-//! if the tenancy that it was meant for has ended.
+//! So nobody who ends a tenancy need look here: the directive is not of the next one.
+//! Any thread may replace a word, by an exchange that fails if the tenancy that it was meant
+//! for has ended. Whoever lists a block takes a word of an earlier tenancy out, so that
+//! none is taken for one of 65,536 tenancies later. (Unless no tenancy in between came to be
+//! listed; then it costs a block its place in the order.)
 //!
 //! # How the order gets to know
 //!
@@ -26,7 +27,7 @@
 //! | who | does | ordering |
 //! |---|---|---|
 //! | who gives a directive | replaces the word, and pushes if it was not announced | AcqRel: reads the mark after the link was read by who took it off; then release by the push |
-//! | the plane's holder | takes the stack, reads each link, then takes the mark off and reads the word in one step | acquire by the swap, AcqRel |
+//! | the plane's holder | takes the stack, reads each link, then takes the mark off, then reads the word | acquire by the swap, AcqRel |
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -196,6 +197,22 @@ impl Directives {
         DirectiveWord(word).of(generation)
     }
 
+    /// As [`of`](Self::of), for the holder of the plane, who lists the block. Takes out what
+    /// was said of an earlier tenancy.
+    pub(super) fn of_listed(&self, slot: &Slot, generation: u32) -> Option<Directive> {
+        let table = self.table.get()?;
+        let at = &table.words[slot.id() as usize];
+        let word = at.load(Ordering::Acquire);
+        let directive = DirectiveWord(word).of(generation);
+        // What is said of a later tenancy is announced still: the caller would have taken
+        // that mark off, and seen the tenancy.
+        if directive.is_none() && word != 0 && !DirectiveWord(word).is_announced() {
+            // If it is another by now, that is not to be taken out.
+            let _ = at.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        directive
+    }
+
     /// Takes the announced slots, in the order in which they were announced, and calls
     /// `visit` with each. For the holder of the plane.
     pub(super) fn take_announced(&self, mut visit: impl FnMut(u32)) {
@@ -344,6 +361,24 @@ mod tests {
         let hour = Duration::from_secs(3_600);
         let until = deadline(hour).deadline.expect("an hour ends");
         assert!(Duration::from_millis(until) >= before + hour);
+    }
+
+    #[test]
+    fn what_was_said_of_an_earlier_tenancy_is_taken_out() {
+        let slot = Slot::new(0, false);
+        let directives = Directives::new(1);
+        let generation = slot.word().generation();
+        let high = Retention::new(Priority::HIGHEST);
+        assert!(directives.give(&slot, generation, high));
+        directives.take_announced(|_| {});
+        assert!(directives.of_listed(&slot, generation).is_some());
+        slot.vacate(slot.word(), false)
+            .expect("nobody else is about");
+        let next = slot.word().generation();
+        assert_ne!(next, generation);
+        assert_eq!(directives.of_listed(&slot, next), None);
+        // As it would be taken for, 65,536 tenancies later.
+        assert_eq!(directives.of(&slot, generation), None);
     }
 
     #[test]

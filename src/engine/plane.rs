@@ -235,7 +235,7 @@ impl Order {
     #[cold]
     fn apply_directive(&mut self, slot: &Slot, seen: Word) {
         self.deadlines.forget(slot.id());
-        if let Some(directive) = self.directives.of(slot, seen.generation()) {
+        if let Some(directive) = self.directives.of_listed(slot, seen.generation()) {
             self.policy.set_priority(slot.id(), directive.priority);
             self.deadlines.set(slot.id(), directive.deadline);
         }

@@ -67,6 +67,7 @@
 //! | a mark taken off without the fence | `watermark::two_that_fall_together` |
 //! | a mark taken off after the sum | `watermark::a_fall_and_one_for_a_moment` |
 //! | a directive whatever the slot's generation | `plane::a_late_directive_and_the_next_tenancy` |
+//! | what was said of an earlier tenancy taken out though it is announced | `plane::a_drain_and_what_is_said_of_the_next_tenancy` |
 //! | a directive relaxed, or what it replaces read relaxed | `plane::a_late_directive_and_the_next_tenancy` |
 //! | a mark taken off after the directive was read | `plane::two_directives_and_a_drain` |
 //! | a directive that is not announced | `plane::a_directive_a_release_and_a_drain` |

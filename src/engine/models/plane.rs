@@ -422,3 +422,28 @@ fn a_late_directive_and_the_next_tenancy() {
         assert_eq!(notes.priority(0), 80);
     });
 }
+
+/// Who takes out what was said of an earlier tenancy leaves what is said of a later one.
+#[test]
+fn a_drain_and_what_is_said_of_the_next_tenancy() {
+    explore(|| {
+        let notes = Arc::new(Notes::pinned());
+        let slot = &notes.slots[0];
+        assert!(notes.give(slot, slot.word(), 70));
+        notes.drain();
+        make_inactive(slot);
+        assert!(vacate_inactive(slot, false));
+        make_primary(slot, key(2, 0));
+        notes.unpin(slot);
+        let evictor = spawn(&notes, |notes| {
+            let slot = &notes.slots[0];
+            assert!(vacate_inactive(slot, false));
+            make_primary(slot, key(3, 0));
+            assert!(notes.give(slot, slot.word(), 80));
+            notes.unpin(slot);
+        });
+        notes.drain();
+        evictor.join().unwrap();
+        assert_eq!(notes.priority(0), 80);
+    });
+}
