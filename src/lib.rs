@@ -117,6 +117,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tinylfu;
+mod user_code;
 
 pub use blocks::{
     BlockError, BlockMetadata, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef,
