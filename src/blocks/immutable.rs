@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
 
 use crate::SequenceHash;
-use crate::engine::{Slot, Store};
+use crate::engine::{Pinned, Store};
 use crate::retention::Retention;
 
 use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, WeakBlock};
@@ -20,53 +19,33 @@ use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, We
 /// any match of it returns, and what a holder did with it happens before the
 /// block is handed out again.
 pub struct ImmutableBlock<T: BlockMetadata> {
-    slot: NonNull<Slot>,
+    hold: Pinned,
     tier: PhantomData<fn() -> T>,
 }
 
-// SAFETY: a pin may be taken, used and dropped on any thread: everything it leads
-// to is atomic or does not change while pinned. No `T` is kept.
-unsafe impl<T: BlockMetadata> Send for ImmutableBlock<T> {}
-// SAFETY: as above.
-unsafe impl<T: BlockMetadata> Sync for ImmutableBlock<T> {}
-
 impl<T: BlockMetadata> ImmutableBlock<T> {
-    /// Takes over one pin.
     #[inline]
-    pub(crate) fn new(slot: &Slot) -> Self {
+    pub(crate) fn new(hold: Pinned) -> Self {
         Self {
-            slot: NonNull::from(slot),
+            hold,
             tier: PhantomData,
         }
     }
 
     #[inline]
-    pub(super) fn slot(&self) -> &Slot {
-        // SAFETY: slots live as long as their store, and the store as long as
-        // one of its blocks is held.
-        unsafe { self.slot.as_ref() }
+    pub(super) fn hold(&self) -> &Pinned {
+        &self.hold
     }
 
+    /// Gives up the guard but not the pin.
     #[inline]
-    pub(super) fn store(&self) -> &Store {
-        // SAFETY: as above.
-        unsafe { Store::of(self.slot()) }
+    pub(crate) fn into_hold(self) -> Pinned {
+        self.hold
     }
 
     /// Whether the block is `store`'s.
     pub(crate) fn is_of(&self, store: &Store) -> bool {
-        std::ptr::eq(self.store(), store)
-    }
-
-    /// Hands the pin over, if the block is `store`'s; else drops it.
-    #[inline]
-    pub(crate) fn into_slot_of(self, store: &Store) -> Option<&Slot> {
-        let index = self.slot().id() as usize;
-        if !self.is_of(store) {
-            return None;
-        }
-        std::mem::forget(self);
-        Some(store.slot(index))
+        self.hold.is_of(store)
     }
 }
 
@@ -80,31 +59,31 @@ impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
     /// the block a registration was given if that was refused as a duplicate.
     #[inline]
     pub fn block_id(&self) -> BlockId {
-        self.slot().id() as BlockId
+        self.hold.slot().id() as BlockId
     }
 
     /// The hash the block is registered under.
     #[inline]
     pub fn sequence_hash(&self) -> SequenceHash {
-        self.slot().hash()
+        self.hold.slot().hash()
     }
 
     /// A handle to the hash in the registry, which outlives the block.
     pub fn registration_handle(&self) -> BlockRegistrationHandle {
-        self.store().handle_of(self.slot())
+        self.hold.store().handle_of(self.hold.slot())
     }
 
     /// Holders of the block: guards, lifecycle pins, and, of a primary, its
     /// duplicates. Of this instant, for metrics and tests.
     pub fn use_count(&self) -> usize {
-        self.slot().word().count() as usize
+        self.hold.slot().word().count() as usize
     }
 
     /// Sets whether the block is freed, rather than becoming inactive, when its
     /// last holder drops it. Holds for as long as the block is registered, for
     /// later holders too; the manager's default is set when it is built.
     pub fn set_evict_on_reset(&self, value: bool) {
-        self.slot().set_reset(value);
+        self.hold.slot().set_reset(value);
     }
 
     /// Gives the block's content a [retention directive](crate::retention), in place of
@@ -113,43 +92,32 @@ impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
     /// Lock-free, but for the first directive of the manager, which allocates the table
     /// for them.
     pub fn set_retention(&self, retention: Retention) {
-        self.store().retain(self.slot(), retention);
+        self.hold.store().retain(self.hold.slot(), retention);
     }
 
     /// The directive for the block's content, with the duration that is left of it.
     pub fn retention(&self) -> Retention {
-        self.store().retention(self.slot())
+        self.hold.store().retention(self.hold.slot())
     }
 
     /// A holder of the block without its metadata type. One atomic add.
     pub fn pin(&self) -> LifecyclePinRef {
-        LifecyclePinRef::new(self.slot())
+        LifecyclePinRef::new(self.hold.clone())
     }
 }
 
 impl<T: BlockMetadata + Sync> Clone for ImmutableBlock<T> {
     #[inline]
     fn clone(&self) -> Self {
-        self.slot().pin_again();
-        Self {
-            slot: self.slot,
-            tier: PhantomData,
-        }
-    }
-}
-
-impl<T: BlockMetadata> Drop for ImmutableBlock<T> {
-    #[inline]
-    fn drop(&mut self) {
-        Store::unpin(self.slot());
+        Self::new(self.hold.clone())
     }
 }
 
 impl<T: BlockMetadata> fmt::Debug for ImmutableBlock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImmutableBlock")
-            .field("block_id", &self.slot().id())
-            .field("sequence_hash", &self.slot().hash())
+            .field("block_id", &self.hold.slot().id())
+            .field("sequence_hash", &self.hold.slot().hash())
             .finish()
     }
 }

@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
 
 use dynamo_tokens::TokenBlock;
 
-use crate::engine::{Slot, Store};
+use crate::engine::{Exclusive, Mutable};
 use crate::{KvbmSequenceHashProvider, SequenceHash};
 
 use super::{BlockError, BlockId, BlockMetadata, CompleteBlock};
@@ -15,54 +14,23 @@ use super::{BlockError, BlockId, BlockMetadata, CompleteBlock};
 ///
 /// Dropping it frees the block.
 pub struct MutableBlock<T: BlockMetadata> {
-    slot: NonNull<Slot>,
+    hold: Exclusive<Mutable>,
     tier: PhantomData<fn() -> T>,
 }
 
-// SAFETY: the guard owns its block, slots are made of atomics, and a block may
-// be freed on any thread. No `T` is kept.
-unsafe impl<T: BlockMetadata> Send for MutableBlock<T> {}
-// SAFETY: as above; nothing can be done with a shared guard but read constants.
-unsafe impl<T: BlockMetadata> Sync for MutableBlock<T> {}
-
 impl<T: BlockMetadata> MutableBlock<T> {
-    /// Takes over an allocated block: its exclusive ownership and its credit.
     #[inline]
-    pub(crate) fn new(slot: &Slot) -> Self {
+    pub(crate) fn new(hold: Exclusive<Mutable>) -> Self {
         Self {
-            slot: NonNull::from(slot),
+            hold,
             tier: PhantomData,
         }
     }
 
+    /// Gives up the guard but not the block.
     #[inline]
-    fn slot(&self) -> &Slot {
-        // SAFETY: slots live as long as their store, and the store as long as
-        // one of its blocks is held.
-        unsafe { self.slot.as_ref() }
-    }
-
-    #[inline]
-    fn store(&self) -> &Store {
-        // SAFETY: as above.
-        unsafe { Store::of(self.slot()) }
-    }
-
-    /// Hands the block over, if the block is `store`'s; else drops it.
-    #[inline]
-    pub(crate) fn into_slot_of(self, store: &Store) -> Option<&Slot> {
-        let index = self.slot().id() as usize;
-        if !std::ptr::eq(self.store(), store) {
-            return None;
-        }
-        std::mem::forget(self);
-        Some(store.slot(index))
-    }
-
-    fn into_slot(self) -> NonNull<Slot> {
-        let slot = self.slot;
-        std::mem::forget(self);
-        slot
+    pub(crate) fn into_hold(self) -> Exclusive<Mutable> {
+        self.hold
     }
 }
 
@@ -70,13 +38,13 @@ impl<T: BlockMetadata + Sync> MutableBlock<T> {
     /// The block's id: below the manager's block count.
     #[inline]
     pub fn block_id(&self) -> BlockId {
-        self.slot().id() as BlockId
+        self.hold.slot().id() as BlockId
     }
 
     /// Tokens a block.
     #[inline]
     pub fn block_size(&self) -> usize {
-        self.store().block_size
+        self.hold.store().block_size
     }
 
     /// Names the content of the block. No lock, no allocation, no shared write.
@@ -99,8 +67,7 @@ impl<T: BlockMetadata + Sync> MutableBlock<T> {
                 block: self,
             });
         }
-        self.store().stage(self.slot(), seq_hash);
-        Ok(CompleteBlock::new(self.into_slot()))
+        Ok(CompleteBlock::new(self.hold.stage(seq_hash)))
     }
 
     /// Names the content of the block by a token block's hash.
@@ -117,17 +84,10 @@ impl<T: BlockMetadata + Sync> MutableBlock<T> {
     }
 }
 
-impl<T: BlockMetadata> Drop for MutableBlock<T> {
-    #[inline]
-    fn drop(&mut self) {
-        Store::free_mutable(self.slot());
-    }
-}
-
 impl<T: BlockMetadata> fmt::Debug for MutableBlock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MutableBlock")
-            .field("block_id", &self.slot().id())
+            .field("block_id", &self.hold.slot().id())
             .finish()
     }
 }

@@ -1,9 +1,8 @@
 //! Holders of a block without its metadata type.
 
 use std::fmt;
-use std::ptr::NonNull;
 
-use crate::engine::{Slot, Store};
+use crate::engine::Pinned;
 use crate::metrics::Counter;
 use crate::{ManagerId, SequenceHash};
 
@@ -29,57 +28,38 @@ pub trait LifecyclePin: Send + Sync {
 /// lists that mix the blocks of several tiers.
 ///
 /// Cloning is one atomic add, dropping one atomic subtraction.
-pub struct LifecyclePinRef(NonNull<Slot>);
-
-// SAFETY: as for `ImmutableBlock`.
-unsafe impl Send for LifecyclePinRef {}
-// SAFETY: as for `ImmutableBlock`.
-unsafe impl Sync for LifecyclePinRef {}
+pub struct LifecyclePinRef(Pinned);
 
 impl LifecyclePinRef {
-    /// Adds a pin. The caller has one on the block.
-    pub(super) fn new(slot: &Slot) -> Self {
-        slot.pin_again();
-        let pin = Self(NonNull::from(slot));
-        pin.store().count(Counter::PinsTaken, 1);
-        pin
-    }
-
-    fn slot(&self) -> &Slot {
-        // SAFETY: slots live as long as their store, and the store as long as
-        // one of its blocks is held.
-        unsafe { self.0.as_ref() }
-    }
-
-    fn store(&self) -> &Store {
-        // SAFETY: as above.
-        unsafe { Store::of(self.slot()) }
+    pub(super) fn new(hold: Pinned) -> Self {
+        hold.store().count(Counter::PinsTaken, 1);
+        Self(hold)
     }
 
     /// The block's id: below its manager's block count.
     pub fn block_id(&self) -> BlockId {
-        self.slot().id() as BlockId
+        self.0.slot().id() as BlockId
     }
 
     /// The hash the block is registered under.
     pub fn sequence_hash(&self) -> SequenceHash {
-        self.slot().hash()
+        self.0.slot().hash()
     }
 
     /// The block's manager.
     pub fn manager_id(&self) -> ManagerId {
-        self.store().id
+        self.0.store().id
     }
 
     /// A handle to the hash in the registry.
     pub fn registration_handle(&self) -> BlockRegistrationHandle {
-        self.store().handle_of(self.slot())
+        self.0.store().handle_of(self.0.slot())
     }
 
     /// Holders of the block, as
     /// [`ImmutableBlock::use_count`](super::ImmutableBlock::use_count).
     pub fn use_count(&self) -> usize {
-        self.slot().word().count() as usize
+        self.0.slot().word().count() as usize
     }
 }
 
@@ -103,14 +83,13 @@ impl LifecyclePin for LifecyclePinRef {
 
 impl Clone for LifecyclePinRef {
     fn clone(&self) -> Self {
-        Self::new(self.slot())
+        Self::new(self.0.clone())
     }
 }
 
 impl Drop for LifecyclePinRef {
     fn drop(&mut self) {
-        self.store().count(Counter::PinsReleased, 1);
-        Store::unpin(self.slot());
+        self.0.store().count(Counter::PinsReleased, 1);
     }
 }
 

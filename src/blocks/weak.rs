@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::engine::{Slot, Store};
+use crate::engine::Store;
 
 use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 
@@ -26,17 +26,13 @@ pub struct WeakBlock<T: BlockMetadata> {
 
 impl<T: BlockMetadata> WeakBlock<T> {
     pub(super) fn new(block: &ImmutableBlock<T>) -> Self {
-        let (store, slot) = (block.store(), block.slot());
+        let (store, slot) = (block.hold().store(), block.hold().slot());
         Self {
             store: store.reference(),
             handle: store.handle_of(slot),
             address: Store::address(slot),
             tier: PhantomData,
         }
-    }
-
-    fn upgraded(slot: &Slot) -> ImmutableBlock<T> {
-        ImmutableBlock::new(slot)
     }
 }
 
@@ -50,7 +46,7 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
         self.store
             .pin_held(self.address, hash)
             .or_else(|| self.store.match_one(hash))
-            .map(Self::upgraded)
+            .map(ImmutableBlock::new)
     }
 
     /// The hash of the content.

@@ -2,13 +2,16 @@
 //! does with a primary that is already there.
 
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::registry::BlockRegistrationHandle;
+use crate::metrics::Counter;
+use crate::registry::{BlockRegistrationHandle, Leftovers};
 use crate::suspension::step;
 use crate::sync::{spin_loop, yield_now};
 
+use super::hold::Pinned;
 use super::index::Key;
 use super::prefetch::prefetch_to_write;
 use super::released::Run;
@@ -39,19 +42,20 @@ pub(super) struct Pins<'a> {
     reserved: u32,
     /// Times the operation has let others run.
     yields: u32,
+    /// Pins of blocks that others held already.
+    shared: u64,
     /// Blocks that came into use again, of which the policy is to be told.
     notes: Run<'a>,
 }
 
 /// What came of a try to pin a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pin {
     /// It is pinned.
-    Made,
+    Made(Pinned),
     /// It has left the tenancy in which it was seen.
     Gone,
     /// It is inactive, and was when the store was cleared.
-    Forgotten,
+    Cleared,
     /// It is inactive, and it and all other available blocks are promised to
     /// operations under way.
     Promised,
@@ -64,6 +68,7 @@ impl<'a> Pins<'a> {
             home: store.home(),
             reserved: 0,
             yields: 0,
+            shared: 0,
             notes: Run::new(),
         }
     }
@@ -71,13 +76,13 @@ impl<'a> Pins<'a> {
     /// Pins the primary of a hash, unless there is none or it is promised. The
     /// primaries of `next` are likely to be pinned next.
     #[inline]
-    fn pin(&mut self, key: Key, next: &[Key]) -> Option<&'a Slot> {
+    fn pin(&mut self, key: Key, next: &[Key]) -> Option<Pinned> {
         loop {
             let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
             match self.pin_seen(slot, seen, key.hash, next) {
-                Pin::Made => return Some(slot),
+                Pin::Made(pinned) => return Some(pinned),
                 Pin::Gone => {}
-                Pin::Forgotten | Pin::Promised => return None,
+                Pin::Cleared | Pin::Promised => return None,
             }
         }
     }
@@ -98,7 +103,7 @@ impl<'a> Pins<'a> {
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = seen.count() == 0;
             if resurrects && self.store.is_of_earlier_era(slot) {
-                return Pin::Forgotten;
+                return Pin::Cleared;
             }
             if resurrects && self.reserved == 0 && !self.reserve(slot, next) {
                 if looks < LOOKS {
@@ -131,16 +136,20 @@ impl<'a> Pins<'a> {
                 continue;
             }
             step!(Pinned);
+            // SAFETY: the exchange has made one pin, and if it is the only one a credit that
+            // was reserved goes with it.
+            let pinned = unsafe { Pinned::of(slot) };
             self.reserved -= u32::from(resurrects);
+            self.shared += u64::from(!resurrects);
             if notes && !seen.is_noted() {
                 self.notes.add(slot);
             }
             // Generations wrap, identity does not.
             if slot.hash_bits() == hash.as_u128() {
-                return Pin::Made;
+                return Pin::Made(pinned);
             }
             self.push_notes();
-            Store::unpin(slot);
+            drop(pinned);
             return Pin::Gone;
         }
         Pin::Gone
@@ -192,9 +201,15 @@ impl Drop for Pins<'_> {
         if !self.notes.is_empty() {
             self.push_notes();
         }
+        if self.shared > 0 {
+            self.store.count(Counter::SharedPins, self.shared);
+        }
         if self.reserved > 0 {
-            // The store is there afterwards: the caller has a reference.
-            self.store.return_credits(self.home, self.reserved);
+            // SAFETY: they were reserved, and not used. The store is there afterwards: the
+            // caller has a reference.
+            unsafe {
+                Store::return_credits(NonNull::from(self.store), self.home, self.reserved);
+            }
         }
     }
 }
@@ -241,10 +256,10 @@ impl Store {
     /// Pins the longest prefix of `hashes` that is registered here and calls
     /// `sink` with each block. Returns how many.
     #[inline]
-    pub(crate) fn match_prefix<'a>(
-        &'a self,
+    pub(crate) fn match_prefix(
+        &self,
         hashes: &[SequenceHash],
-        mut sink: impl FnMut(&'a Slot),
+        mut sink: impl FnMut(Pinned),
     ) -> usize {
         let mut pins = Pins::new(self);
         let mut matched = 0;
@@ -254,10 +269,10 @@ impl Store {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
             let mut keys = self.fetched(window, &mut keys);
             while let [key, next @ ..] = keys {
-                let Some(slot) = pins.pin(*key, next) else {
+                let Some(pinned) = pins.pin(*key, next) else {
                     break 'hashes;
                 };
-                sink(slot);
+                sink(pinned);
                 matched += 1;
                 keys = next;
             }
@@ -267,11 +282,7 @@ impl Store {
 
     /// Pins the block of every hash that is registered here and calls `sink`
     /// once for each hash.
-    pub(crate) fn match_each<'a>(
-        &'a self,
-        hashes: &[SequenceHash],
-        mut sink: impl FnMut(Option<&'a Slot>),
-    ) {
+    pub(crate) fn match_each(&self, hashes: &[SequenceHash], mut sink: impl FnMut(Option<Pinned>)) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
@@ -290,7 +301,7 @@ impl Store {
         // see that the hash is that of the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
             if slot.is_tenancy(seen) {
-                return !self.is_forgotten(slot, seen);
+                return !self.is_cleared(slot, seen);
             }
         }
         false
@@ -309,7 +320,7 @@ impl Store {
 
     /// Pins the primary of a hash.
     #[inline]
-    pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<&Slot> {
+    pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<Pinned> {
         Pins::new(self).pin(self.key(hash), &[])
     }
 
@@ -324,7 +335,7 @@ impl Store {
         &self,
         (id, generation): (u32, u32),
         hash: SequenceHash,
-    ) -> Option<&Slot> {
+    ) -> Option<Pinned> {
         let slot = &self.slots[id as usize];
         let mut seen = slot.word();
         while matches!(seen.state(), State::Primary | State::Duplicate)
@@ -332,11 +343,12 @@ impl Store {
             && seen.count() > 0
         {
             match slot.pin(seen, false) {
-                Ok(()) if slot.hash() == hash => return Some(slot),
-                // Generations wrap, identity does not.
                 Ok(()) => {
-                    Self::unpin(slot);
-                    return None;
+                    self.count(Counter::SharedPins, 1);
+                    // SAFETY: the exchange has made a pin beside others.
+                    let pinned = unsafe { Pinned::of(slot) };
+                    // Generations wrap, identity does not.
+                    return (slot.hash() == hash).then_some(pinned);
                 }
                 Err(now) => seen = now,
             }
@@ -345,8 +357,15 @@ impl Store {
     }
 
     /// A handle to the hash of a block the caller holds.
+    ///
+    /// # Panics
+    ///
+    /// As [`Core::handle`](crate::registry::Core::handle) leaves it to do.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
-        self.registry.handle(slot.hash()).0
+        let mut leftovers = Leftovers::new();
+        let (handle, _) = self.registry.handle(slot.hash(), &mut leftovers);
+        leftovers.settle();
+        handle
     }
 
     /// Applies the notes, if the plane is free.

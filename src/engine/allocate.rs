@@ -2,8 +2,8 @@
 //!
 //! A reservation of credits decides whether the allocation succeeds. What is
 //! left is to find blocks that are known to exist: free ones first, then what was
-//! forgotten when the store was cleared, then victims from the policy plane, and if the plane is held by someone who does not come
-//! back, victims from a sweep over the slots.
+//! cleared, then victims from the policy plane, and if the plane is held by someone who does
+//! not come back, victims from a sweep over the slots.
 //!
 //! # When a reserved block cannot be found
 //!
@@ -15,17 +15,21 @@
 //! block all the same. Where the search finds too little, blocks have moved behind
 //! its back, which means that others got on, and it is repeated.
 
+use std::ptr::NonNull;
+
 use crate::SequenceHash;
 use crate::metrics::Counter;
+use crate::registry::Leftovers;
 use crate::suspension::step;
 use crate::sync::{spin_loop, yield_now};
 
-use super::plane::{Order, vacate_inactive};
+use super::hold::{Exclusive, Mutable};
+use super::plane::{Order, vacate_unheld};
 use super::prefetch::prefetch_to_write;
-use super::release::Free;
 use super::slot::{NIL, Slot};
 use super::stash::{self, STASHED, Stash};
 use super::store::Store;
+use super::word::Word;
 
 /// Tries to find a reserved block before the thread lets others run.
 const SPINS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
@@ -47,22 +51,32 @@ pub(crate) struct Reserved<'a> {
 
 impl<'a> Reserved<'a> {
     /// Takes the blocks. Calls `sink` with each, the free ones first, and `evicted`
-    /// with the hash of each that was evicted, in the policy's order.
+    /// with the hash of each that was evicted, in the policy's order. What that leaves to
+    /// user code is the caller's to settle, when the blocks are where they belong.
     #[inline]
-    pub(crate) fn take(self, mut sink: impl FnMut(&'a Slot), evicted: impl FnMut(SequenceHash)) {
+    pub(crate) fn take(
+        self,
+        mut sink: impl FnMut(Exclusive<Mutable>),
+        evicted: impl FnMut(SequenceHash),
+    ) -> Leftovers {
         let Self { store, home, count } = self;
         std::mem::forget(self);
+        // SAFETY: the slots come from the freelist, or have been vacated, and a credit has
+        // been reserved for each.
+        let mut sink = |slot: &'a Slot| sink(unsafe { Exclusive::of(slot) });
         if count == 1
             && let Some(id) = store.free.take_one(home)
         {
             store.count_free(1);
-            return sink(&store.slots[id as usize]);
+            sink(&store.slots[id as usize]);
+            return Leftovers::new();
         }
         let from_reset = store.take_free(home, count, &mut sink);
         if from_reset == count {
             store.count_free(count as u64);
+            Leftovers::new()
         } else {
-            store.allocate_evicting(home, count, from_reset, sink, evicted);
+            store.allocate_evicting(home, count, from_reset, sink, evicted)
         }
     }
 }
@@ -76,8 +90,11 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        // The store is there afterwards: the caller has a manager.
-        self.store.return_credits(self.home, self.count as u32);
+        // SAFETY: they were reserved, and not taken. The store is there afterwards: the
+        // caller has a manager.
+        unsafe {
+            Store::return_credits(NonNull::from(self.store), self.home, self.count as u32);
+        }
     }
 }
 
@@ -127,13 +144,13 @@ impl Store {
         from_reset: usize,
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
-    ) {
+    ) -> Leftovers {
         step!(FreeTaken);
         let mut victims = Victims::new(self);
         let mut missing = count - from_reset;
         let mut tries = 0;
         loop {
-            missing -= self.take_forgotten(missing, &mut victims);
+            missing -= self.take_cleared(missing, &mut victims);
             if missing == 0 {
                 break;
             }
@@ -164,27 +181,33 @@ impl Store {
                 }
             }
         }
-        let evictions = victims.finish(&mut sink, &mut evicted);
+        let mut leftovers = Leftovers::new();
+        let Taken { cleared, evicted } = victims.finish(&mut sink, &mut evicted, &mut leftovers);
         self.metrics.add_each([
+            (Counter::ClearedTaken, cleared as u64),
             (Counter::Allocations, count as u64),
-            (Counter::AllocationsFromReset, (count - evictions) as u64),
-            (Counter::Evictions, evictions as u64),
+            (Counter::AllocationsFromReset, (count - evicted) as u64),
+            (Counter::Evictions, evicted as u64),
         ]);
+        leftovers
     }
 
     /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
     /// the order came to its end, or the plane was taken.
     fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
+        let mut evicted = 0;
         if self.plane.hands_out_ahead()
             && let Some(mut stash) = self.stashes[home].try_hold()
             && !self.directives.are_used()
         {
             step!(StashHeld);
-            let mut evicted = 0;
             loop {
                 evicted += self.evict_stashed(&mut stash, max - evicted, victims);
                 if evicted == max {
                     return evicted;
+                }
+                if self.directives.are_used() {
+                    break;
                 }
                 let mut candidates = [NIL; STASHED];
                 let found = self.candidates(home, &mut candidates).unwrap_or(0);
@@ -193,14 +216,15 @@ impl Store {
                 }
                 stash.fill(&self.slots, &candidates[..found]);
             }
-            // What other shards have put aside is all that is left.
             drop(stash);
-            for mut away in self.stashes.iter().filter_map(Stash::try_hold) {
-                evicted += self.evict_stashed(&mut away, max - evicted, victims);
+            if !self.directives.are_used() {
+                // What other shards have put aside is all that is left.
+                for mut away in self.stashes.iter().filter_map(Stash::try_hold) {
+                    evicted += self.evict_stashed(&mut away, max - evicted, victims);
+                }
+                return evicted;
             }
-            return evicted;
         }
-        let mut evicted = 0;
         while evicted < max {
             let mut candidates = [NIL; STASHED];
             let wanted = STASHED.min(max - evicted);
@@ -225,7 +249,10 @@ impl Store {
         victims: &mut Victims<'a>,
     ) -> usize {
         let mut evicted = 0;
+        // What is said of a block from now on is not for this stash to know: the rest goes
+        // back to the plane, see `empty_stashes`.
         while evicted < max
+            && !self.directives.are_used()
             && let Some(slot) = stash.pop(&self.slots)
         {
             evicted += usize::from(self.evict_one(slot, victims));
@@ -235,12 +262,17 @@ impl Store {
 
     #[inline]
     fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
-        let is_vacated = vacate_inactive(slot, self.reset_on_release);
-        if is_vacated {
-            self.index.prefetch_to_write(slot.key().keyed);
-            victims.push(slot);
+        // One that is noted has been released again since it was listed, on another shard
+        // whose stack has not been drained: it is to be listed anew, and is no victim yet.
+        if slot.word().is_noted() {
+            return false;
         }
-        is_vacated
+        let vacated = vacate_unheld(slot, self.reset_on_release);
+        if let Some(before) = vacated {
+            self.index.prefetch_to_write(slot.key().keyed);
+            victims.push(slot, before);
+        }
+        vacated.is_some()
     }
 
     /// Takes the next candidates from the plane and has their slots fetched.
@@ -294,8 +326,8 @@ impl Store {
         self.count(Counter::PlaneFallbacks, 1);
         let swept = self
             .sweep
-            .evict(max, &self.slots, self.reset_on_release, |slot| {
-                victims.push(slot)
+            .evict(max, &self.slots, self.reset_on_release, |slot, before| {
+                victims.push(slot, before);
             });
         let free = self
             .free
@@ -319,105 +351,125 @@ impl Store {
     ///
     /// One at a time, and reserved as allocations are: a block on its way from
     /// inactive to free is nobody else's, and no more than one is at a time.
-    pub(crate) fn reset_inactive(&self) {
+    pub(crate) fn reset_inactive(&self) -> Leftovers {
         let home = self.home();
+        let mut leftovers = Leftovers::new();
         while self.credits.reserve(home, 1).is_made {
             let mut victims = Victims::new(self);
             let mut evicted = self.evict(home, 1, &mut victims);
             if evicted == 0 {
                 // The order is at its end, or in the hand of another thread.
-                evicted = self
-                    .sweep
-                    .evict(1, &self.slots, self.reset_on_release, |slot| {
-                        victims.push(slot);
-                    });
+                evicted =
+                    self.sweep
+                        .evict(1, &self.slots, self.reset_on_release, |slot, before| {
+                            victims.push(slot, before);
+                        });
             }
             if evicted == 0 {
-                return self.return_credits(home, 1);
+                // SAFETY: it was reserved just now. The caller has a manager.
+                unsafe { Self::return_credits(NonNull::from(self), home, 1) };
+                break;
             }
-            // Frees the victim, with its credit.
-            drop(victims);
+            victims.free(&mut leftovers);
         }
+        leftovers
     }
 }
 
-/// Vacated slots whose tenancies are still to be ended: those that had been forgotten,
-/// and those that are evicted, each in the order they were vacated.
-///
-/// Those that are left when it is dropped are freed.
+/// Vacated slots whose tenancies are still to be ended: those that had been cleared,
+/// and those that are evicted, each in the order they were vacated. A credit is reserved
+/// for each.
 pub(super) struct Victims<'a> {
     store: &'a Store,
-    forgotten: Chain,
+    cleared: Chain,
     evicted: Chain,
+}
+
+/// How many victims there were.
+struct Taken {
+    cleared: usize,
+    evicted: usize,
 }
 
 impl<'a> Victims<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
         Self {
             store,
-            forgotten: Chain::EMPTY,
+            cleared: Chain::EMPTY,
             evicted: Chain::EMPTY,
         }
     }
 
-    pub(super) fn push(&mut self, slot: &Slot) {
-        let store = self.store;
-        if store.is_of_earlier_era(slot) {
-            self.forgotten.push(&store.slots, slot);
+    /// Adds a slot whose word was `before` when it was vacated.
+    fn push(&mut self, slot: &Slot, before: Word) {
+        if self.store.is_cleared(slot, before) {
+            self.push_cleared(slot);
         } else {
-            self.evicted.push(&store.slots, slot);
+            self.evicted.push(&self.store.slots, slot);
         }
     }
 
-    /// Ends the tenancies and hands the blocks out, the forgotten first. Returns how
-    /// many were evicted.
+    pub(super) fn push_cleared(&mut self, slot: &Slot) {
+        self.cleared.push(&self.store.slots, slot);
+    }
+
+    /// Ends the tenancies and hands the blocks out, the cleared first.
     fn finish(
-        &mut self,
+        self,
         sink: &mut impl FnMut(&'a Slot),
         evicted: &mut impl FnMut(SequenceHash),
-    ) -> usize {
+        leftovers: &mut Leftovers,
+    ) -> Taken {
         let store = self.store;
-        let mut count = 0;
+        let mut taken = Taken {
+            cleared: 0,
+            evicted: 0,
+        };
+        self.end_each(leftovers, |slot, hash| {
+            match hash {
+                None => taken.cleared += 1,
+                Some(hash) => {
+                    evicted(hash);
+                    taken.evicted += 1;
+                }
+            }
+            sink(&store.slots[slot.id() as usize]);
+        });
+        taken
+    }
+
+    /// Ends the tenancies and frees the blocks.
+    fn free(self, leftovers: &mut Leftovers) {
+        let store = self.store;
+        self.end_each(leftovers, |slot, hash| {
+            if hash.is_none() {
+                store.count(Counter::ClearedFreed, 1);
+            }
+            store.count(Counter::Reset, 1);
+            // SAFETY: the block has been vacated, and a credit is reserved for it.
+            unsafe { Store::free(NonNull::from(slot)) };
+        });
+    }
+
+    /// Ends each tenancy and calls `then` with the slot, and the hash if it was not cleared
+    /// before.
+    fn end_each(
+        mut self,
+        leftovers: &mut Leftovers,
+        mut then: impl FnMut(&Slot, Option<SequenceHash>),
+    ) {
+        let store = self.store;
         let has_entries = store.registry.has_entries();
-        while let Some(slot) = self.forgotten.pop(&store.slots) {
-            end_tenancy(store, slot, has_entries);
-            sink(slot);
+        while let Some(slot) = self.cleared.pop(&store.slots) {
+            store.end_tenancy(slot, has_entries, leftovers);
+            then(slot, None);
         }
         while let Some(slot) = self.evicted.pop(&store.slots) {
             let hash = slot.hash();
-            end_tenancy(store, slot, has_entries);
-            evicted(hash);
-            sink(slot);
-            count += 1;
-        }
-        count
-    }
-}
-
-impl Drop for Victims<'_> {
-    fn drop(&mut self) {
-        if self.forgotten.is_empty() && self.evicted.is_empty() {
-            return;
-        }
-        let store = self.store;
-        let has_entries = store.registry.has_entries();
-        for chain in [&mut self.forgotten, &mut self.evicted] {
-            while let Some(slot) = chain.pop(&store.slots) {
-                let _free = Free::new(store, slot);
-                store.end_tenancy(slot, has_entries);
-            }
+            store.end_tenancy(slot, has_entries, leftovers);
+            then(slot, Some(hash));
         }
     }
-}
-
-/// Ends the tenancy of a block that is to be handed out.
-#[inline]
-fn end_tenancy(store: &Store, slot: &Slot, has_entries: bool) {
-    // An attachment of the user's may panic when it is dropped: then this block and
-    // the rest are freed.
-    let free = Free::new(store, slot);
-    store.end_tenancy(slot, has_entries);
-    free.keep();
 }
 
 /// Slots of one thread, in order. Linked through the field that names a duplicate's

@@ -4,19 +4,20 @@
 //!
 //! 1. Every slot is in exactly one of: a freelist, an exclusive guard,
 //!    registered with pins, registered without.
-//! 2. Credits = free + inactive + forgotten blocks.
-//! 3. A slot is a primary if and only if it is linked in the index, in the bucket
-//!    of its hash, and a hash has at most one primary.
-//! 4. An inactive or forgotten slot is listed by the policy, in a stash, or on exactly one
+//! 2. Credits = free + inactive + cleared blocks.
+//! 3. A slot is a primary, or discarded, if and only if it is linked in the index, in the
+//!    bucket of its hash, and a hash has at most one primary.
+//! 4. An inactive or cleared slot is listed by the policy, in a stash, or on exactly one
 //!    released stack, and a slot is on a released stack if and only if it is noted.
 //! 5. A slot's generation changes with every tenancy and never while it is
 //!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
 //! 6. A duplicate keeps its primary: the slot it names is the primary of the same
 //!    hash, with at least a pin for each of its duplicates.
-//! 7. The hash of every registered slot, but the forgotten, is registered in the
+//! 7. The hash of every registered slot, but the cleared, is registered in the
 //!    registry.
 //! 8. The policy's own structure is sound. For leaf-first policies this includes
 //!    that no block is listed as a leaf while it has listed children.
+//! 9. What the counters come to is what there is: the blocks in each state, and their pins.
 
 use std::collections::HashMap;
 
@@ -36,8 +37,8 @@ pub struct AuditReport {
     pub active: usize,
     /// Registered blocks that nobody holds.
     pub inactive: usize,
-    /// Blocks that were inactive when the pool was cleared, and whose registration is
-    /// still to be ended. They count as free.
+    /// Blocks whose content has been given up, mostly because they were inactive when the
+    /// pool was cleared, and that have not been handed out since. They count as free.
     pub forgotten: usize,
     /// Registered blocks that are duplicates.
     pub duplicates: usize,
@@ -71,7 +72,7 @@ fn broken(invariant: u8, detail: String) -> AuditError {
 }
 
 /// `Ok` if the invariant holds.
-fn hold(invariant: u8, holds: bool, detail: impl FnOnce() -> String) -> Result<(), AuditError> {
+fn require(invariant: u8, holds: bool, detail: impl FnOnce() -> String) -> Result<(), AuditError> {
     if holds {
         Ok(())
     } else {
@@ -94,7 +95,7 @@ impl Store {
             stash
                 .try_hold()
                 .ok_or(AuditError::Busy)?
-                .for_each(|id| stashed[id as usize] = true);
+                .for_each(&self.slots, |id| stashed[id as usize] = true);
         }
         self.audit_index()?;
         plane.policy().check().map_err(|detail| broken(8, detail))?;
@@ -111,34 +112,57 @@ impl Store {
                 State::Exclusive => report.exclusive += 1,
                 State::Pending => return Err(broken(1, describe(slot))),
                 State::Primary | State::Duplicate => {
-                    hold(1, !is_free, || {
+                    require(1, !is_free, || {
                         format!("free, but registered: {}", describe(slot))
                     })?;
-                    if word.is_inactive() {
-                        if self.is_forgotten(slot, word) {
+                    if word.is_unheld() {
+                        if self.is_cleared(slot, word) {
                             report.forgotten += 1;
                         } else {
                             report.inactive += 1;
                         }
                         report.noted += usize::from(is_noted);
-                        hold(4, listed || is_noted, || {
+                        require(4, listed || is_noted, || {
                             format!("lost: {}", describe(slot))
                         })?;
                     } else {
-                        hold(1, word.count() > 0, || describe(slot))?;
+                        require(1, word.count() > 0, || describe(slot))?;
                         report.active += 1;
                     }
-                    report.duplicates += usize::from(word.state() == State::Duplicate);
+                    let is_duplicate = word.state() == State::Duplicate && word.count() > 0;
+                    report.duplicates += usize::from(is_duplicate);
                 }
             }
         }
         let credits = self.available();
         let there_are = report.free + report.inactive + report.forgotten;
-        hold(2, credits == there_are, || {
+        require(2, credits == there_are, || {
             format!("{credits} credits, {report:?}")
         })?;
         self.audit_registrations()?;
+        self.audit_counts(&report)?;
         Ok(report)
+    }
+
+    /// The gauges against the slots.
+    fn audit_counts(&self, report: &AuditReport) -> Result<(), AuditError> {
+        let counts = self.counts();
+        // Which inactive blocks are cleared is counted exactly from one thread only.
+        let available = (counts.inactive + counts.cleared) as usize;
+        let counted = (counts.free as usize, available, counts.active as usize);
+        let there_are = (
+            report.free,
+            report.inactive + report.forgotten,
+            report.active,
+        );
+        require(9, counted == there_are, || {
+            format!("{counts:?} are counted, {report:?}")
+        })?;
+        let pins: u64 = self.slots.iter().map(|slot| slot.word().count()).sum();
+        let counted = self.pins();
+        require(9, counted == pins, || {
+            format!("{counted} pins are counted, and there are {pins}")
+        })
     }
 
     /// Which blocks are free.
@@ -171,7 +195,7 @@ impl Store {
             return Err(broken(4, format!("block {id} is noted twice")));
         }
         for (slot, &is_noted) in self.slots.iter().zip(&noted) {
-            hold(4, slot.word().is_noted() == is_noted, || {
+            require(4, slot.word().is_noted() == is_noted, || {
                 format!("on a stack: {is_noted}, {}", describe(slot))
             })?;
         }
@@ -184,6 +208,9 @@ impl Store {
         self.index.for_each(&self.slots, |bucket, slot| {
             let hash = slot.hash();
             let at_home = self.index.is_home(bucket, self.registry.key(hash));
+            if slot.word().is_discarded() {
+                return;
+            }
             if !slot.word().is_primary() || !at_home {
                 result = Err(broken(
                     3,
@@ -203,7 +230,7 @@ impl Store {
             .iter()
             .filter(|slot| slot.word().is_primary())
             .count();
-        hold(3, primaries.len() == expected, || {
+        require(3, primaries.len() == expected, || {
             format!("{} primaries linked of {expected}", primaries.len())
         })
     }
@@ -214,18 +241,21 @@ impl Store {
         for slot in &self.slots {
             let word = slot.word();
             let state = word.state();
+            if word.is_discarded() {
+                continue;
+            }
             if state == State::Duplicate {
                 let primary = &self.slots[slot.primary() as usize];
                 *duplicates.entry(primary.id()).or_default() += 1;
-                hold(
+                require(
                     6,
                     primary.word().is_primary() && primary.hash() == slot.hash(),
                     || format!("{} is a duplicate of {}", describe(slot), describe(primary)),
                 )?;
             }
-            let is_registered = matches!(state, State::Primary | State::Duplicate)
-                && !self.is_forgotten(slot, word);
-            hold(
+            let is_registered =
+                matches!(state, State::Primary | State::Duplicate) && !self.is_cleared(slot, word);
+            require(
                 7,
                 !is_registered || self.registry.is_registered(slot.key()),
                 || format!("not in the registry: {}", describe(slot)),
@@ -233,7 +263,7 @@ impl Store {
         }
         for (id, count) in duplicates {
             let primary = &self.slots[id as usize];
-            hold(6, primary.word().count() >= count, || {
+            require(6, primary.word().count() >= count, || {
                 format!("{count} duplicates of {}", describe(primary))
             })?;
         }

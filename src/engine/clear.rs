@@ -1,16 +1,16 @@
-//! Clearing: the content of all inactive blocks is forgotten at one instant.
+//! Clearing: the content of all inactive blocks is given up at one instant.
 //!
 //! The store counts its clearings, and a slot remembers in which *era*, between
 //! which two of them, it last was released. So a clearing is one addition,
 //! however many blocks there are: an inactive block of an earlier era is
-//! *forgotten*. It cannot be matched, and counts as free.
+//! *cleared*. It cannot be matched, and counts as free.
 //!
-//! | a forgotten block | |
+//! | a cleared block | |
 //! |---|---|
 //! | is matched, looked for, listed | as if it were not there |
-//! | is in the way of a registration of its hash | freed first, with a credit reserved for it |
-//! | is needed by an allocation | taken before any victim of the policy, see [`Store::take_forgotten`] |
-//! | is an attachment's or an event's last block | its registration ends when it is taken or freed |
+//! | is in the way of a registration of its hash | discarded first, see [`Store::discard`] |
+//! | is needed by an allocation | taken before any victim of the policy, see [`Store::take_cleared`] |
+//! | is an attachment's or an event's last block | its registration ends when it is taken or freed, or by [`Store::end_cleared`] |
 //!
 //! # Finding them
 //!
@@ -20,38 +20,39 @@
 //! before the hand has been looked at, though two may have looked at some of them,
 //! and a thread that is suspended on its round takes nothing with it.
 //!
-//! # What the era may say wrongly
+//! # What the era says
 //!
-//! The era is a note of whoever releases the block, made just before the exchange
-//! that takes the last pin off, and relaxed: whoever sees the word after that
-//! exchange sees the era too. A wrong one would cost a cached block, or keep one, and
-//! nothing else: whether a block is to be had is between the word and the credits.
-//! Two cases are left to chance:
+//! Whoever releases a block writes the era just before the exchange that takes the last
+//! pin off, while it still has that pin: so the era is never that of an earlier tenancy,
+//! and whoever sees the word after the exchange sees the era too. A release under way
+//! during a clearing may be on either side of it. One that read the era before and takes
+//! the pin off after the hand has passed leaves a cleared block behind the hand, where
+//! the policy finds it in its time.
 //!
-//! * A release under way during a clearing may be on either side of it. One that
-//!   read the era before and takes the pin off after the hand has passed leaves a
-//!   forgotten block behind the hand, where the policy finds it in its time.
-//! * Of two last pins that come off at once the later one finds itself the last
-//!   only afterwards, so that a block that was in use during the clearing has
-//!   the era of an earlier release for a moment.
+//! Eras are counted in 16 bits. Long before the count comes round to where it could be
+//! mistaken, a clearing goes round all slots by itself, and discards what is cleared.
 //!
-//! Eras are counted in 16 bits. Before the count comes round to where it could be
-//! mistaken, a clearing goes round all slots by itself.
+//! # How many there are
+//!
+//! `cleared_until` minus the blocks that have been cleared and taken since the store was
+//! built. A clearing sets it to make the difference the number of blocks that are then
+//! inactive, and the end of a round to make it none. From one thread that is exact.
 
 use crossbeam_utils::CachePadded;
 
+use crate::metrics::Counter;
+use crate::registry::Leftovers;
 use crate::suspension::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 use super::allocate::Victims;
-use super::release::Free;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::Word;
 
-/// Clearings between two that go round all slots: half the eras a slot can tell
-/// apart.
-const CLEARINGS: u32 = if cfg!(kvbm_loom) { 2 } else { 1 << 15 };
+/// Clearings between two that go round all slots: a quarter of the eras that a slot can tell
+/// apart, so that several rounds pass before one could be mistaken for another.
+const CLEARINGS: u32 = if cfg!(kvbm_loom) { 2 } else { 1 << 14 };
 
 /// Slots looked at before the hand is moved.
 const STRETCH: u32 = 64;
@@ -62,6 +63,8 @@ pub(super) struct Clearing {
     era: AtomicU32,
     /// Away from the era, which everybody reads.
     hand: CachePadded<AtomicU64>,
+    /// See "How many there are". For gauges alone, and so none of the model's atomics.
+    cleared_until: std::sync::atomic::AtomicU64,
 }
 
 /// Where the round of an era is: `0..32` the slot, `32..64` the era.
@@ -87,13 +90,32 @@ impl Clearing {
         Self {
             era: AtomicU32::new(0),
             hand: CachePadded::new(AtomicU64::new(Hand::new(0, block_count).0)),
+            cleared_until: std::sync::atomic::AtomicU64::new(0),
         }
     }
 
+    /// How many blocks are cleared, when `taken` were cleared and have been taken.
+    pub(super) fn cleared(&self, taken: u64) -> u64 {
+        self.cleared_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(taken)
+    }
+
+    /// A block has been discarded that was not cleared.
+    pub(super) fn count_discarded(&self) {
+        self.cleared_until.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn set_cleared(&self, count: u64, taken: u64) {
+        self.cleared_until.store(taken + count, Ordering::Relaxed);
+    }
+
     /// The era there is, as slots remember it.
+    ///
+    /// Acquire: whoever knows of a clearing knows that the registry has been told of it.
     #[inline]
     pub(super) fn era(&self) -> u16 {
-        self.era.load(Ordering::Relaxed) as u16
+        self.era.load(Ordering::Acquire) as u16
     }
 
     fn hand(&self) -> Hand {
@@ -109,7 +131,8 @@ impl Clearing {
 
     /// Begins an era. Returns it.
     fn begin(&self) -> u32 {
-        let era = self.era.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        // Release: pairs with the acquire in `era`.
+        let era = self.era.fetch_add(1, Ordering::Release).wrapping_add(1);
         step!(EraBegun);
         let mut hand = self.hand();
         // Another clearing may have been faster.
@@ -125,10 +148,10 @@ impl Clearing {
 
 impl Store {
     /// Whether a block whose word is `seen` was inactive when the store was last
-    /// cleared, and still is.
+    /// cleared, and still is; or has been discarded.
     #[inline]
-    pub(super) fn is_forgotten(&self, slot: &Slot, seen: Word) -> bool {
-        seen.is_inactive() && self.is_of_earlier_era(slot)
+    pub(super) fn is_cleared(&self, slot: &Slot, seen: Word) -> bool {
+        seen.is_discarded() || seen.is_inactive() && self.is_of_earlier_era(slot)
     }
 
     /// Whether an inactive block was released before the store was last cleared.
@@ -137,20 +160,30 @@ impl Store {
         slot.era() != self.clearing.era()
     }
 
-    /// Forgets the content of all inactive blocks. Constant time, but for one
+    /// Gives up the content of all inactive blocks. Constant time, but for one
     /// clearing in [`CLEARINGS`], and but for those who observe registrations: these
-    /// end when the blocks are freed, which is the observer's to have done.
-    pub(crate) fn clear(&self) {
+    /// end by [`end_cleared`](Self::end_cleared), which is the observer's to have done.
+    pub(crate) fn clear(&self) -> Leftovers {
         let era = self.clearing.begin();
+        let counts = self.counts();
+        self.clearing
+            .set_cleared(counts.inactive + counts.cleared, counts.cleared_taken);
+        let mut leftovers = Leftovers::new();
         if era.is_multiple_of(CLEARINGS) {
-            self.free_forgotten();
+            for slot in &self.slots {
+                let seen = slot.word();
+                if seen.is_inactive() && self.is_of_earlier_era(slot) {
+                    self.discard(slot, seen, &mut leftovers);
+                }
+            }
         }
+        leftovers
     }
 
-    /// Takes up to `max` forgotten blocks for an allocation that has reserved as many
+    /// Takes up to `max` cleared blocks for an allocation that has reserved as many
     /// and found no more free ones. Returns how many it found.
     #[inline]
-    pub(super) fn take_forgotten<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
+    pub(super) fn take_cleared<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.clearing.hand().at() as usize == self.slots.len() {
             return 0;
         }
@@ -166,8 +199,8 @@ impl Store {
             let end = (at + STRETCH).min(self.slots.len() as u32);
             while at < end && taken < max {
                 let slot = &self.slots[at as usize];
-                if self.vacate_forgotten(slot) {
-                    victims.push(slot);
+                if self.vacate_cleared(slot) {
+                    victims.push_cleared(slot);
                     taken += 1;
                 }
                 at += 1;
@@ -178,15 +211,20 @@ impl Store {
                 Ok(()) => next,
                 Err(now) => now,
             };
+            if hand.at() as usize == self.slots.len() {
+                // Those in hand are still to be counted as taken.
+                let counted = self.metrics.sum(Counter::ClearedTaken);
+                self.clearing.set_cleared(taken as u64, counted);
+            }
         }
         taken
     }
 
-    /// Vacates a block if it is forgotten: it is the caller's then, who has a credit
+    /// Vacates a block if it is cleared: it is the caller's then, who has a credit
     /// for it.
-    fn vacate_forgotten(&self, slot: &Slot) -> bool {
+    fn vacate_cleared(&self, slot: &Slot) -> bool {
         let mut seen = slot.word();
-        while self.is_forgotten(slot, seen) {
+        while self.is_cleared(slot, seen) {
             match slot.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
                     if self.plane.observes_resurrection() && !slot.note().is_noted() {
@@ -201,35 +239,22 @@ impl Store {
         false
     }
 
-    /// Frees all forgotten blocks, except where every available block is promised
-    /// to operations under way. O(block count).
+    /// Ends the registrations of all cleared blocks, and leaves the blocks where they are:
+    /// no other operation meets this. O(block count).
     ///
-    /// One at a time, and reserved as allocations are: a block on its way to be free is
-    /// nobody else's.
-    pub(crate) fn free_forgotten(&self) {
-        let is_forgotten = |slot: &&Slot| self.is_forgotten(slot, slot.word());
-        for slot in self.slots.iter().filter(is_forgotten) {
-            if !self.free_if_forgotten(slot) {
-                return;
+    /// A hash that is registered anew meanwhile stays registered: it is looked for in every
+    /// tier, where it is not found as long as it is cleared.
+    pub(crate) fn end_cleared(&self) -> Leftovers {
+        let mut leftovers = Leftovers::new();
+        for slot in &self.slots {
+            let seen = slot.word();
+            if seen.is_inactive() && self.is_of_earlier_era(slot) {
+                let key = slot.key();
+                if slot.is_tenancy(seen) {
+                    self.registry.forget(key, &mut leftovers);
+                }
             }
         }
-    }
-
-    /// Frees a block if it is forgotten. Returns whether there was a credit to do it
-    /// with.
-    pub(super) fn free_if_forgotten(&self, slot: &Slot) -> bool {
-        let home = self.home();
-        if !self.reserve_credits(home, 1) {
-            return false;
-        }
-        if self.vacate_forgotten(slot) {
-            step!(ForgottenVacated);
-            // Frees it, with its credit, even if an attachment panics when it is dropped.
-            let _free = Free::new(self, slot);
-            self.end_tenancy(slot, self.registry.has_entries());
-        } else {
-            self.return_credits(home, 1);
-        }
-        true
+        leftovers
     }
 }

@@ -67,6 +67,8 @@
 //! last guard's release, which is how the store knows that nobody needs it any
 //! more without counting guards.
 
+use std::ptr::NonNull;
+
 use crossbeam_utils::CachePadded;
 
 use crate::suspension::step;
@@ -229,9 +231,7 @@ impl Credits {
     }
 
     fn change_pot(&self, seen: Pot, new: Pot) -> bool {
-        self.pot
-            .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        change_pot(&self.pot, seen, new)
     }
 
     #[inline]
@@ -318,14 +318,22 @@ impl Credits {
 
     /// Returns `count` credits. The last thing a guard does with its store:
     /// unless this returns [`Released::Last`], the store may be gone afterwards.
+    ///
+    /// # Safety
+    ///
+    /// The credits are the caller's to return. They keep the store until the exchange
+    /// that returns them, and no longer: so the balances come by their address, and
+    /// nothing but the exchanged word is referred to in that exchange.
     #[inline]
-    pub(super) fn release(&self, home: usize, count: u32) -> Released {
+    pub(super) unsafe fn release(credits: NonNull<Self>, home: usize, count: u32) -> Released {
         let count = u64::from(count);
-        let word = &self.shards[home];
+        // SAFETY: the caller's credits keep the store.
+        let word = unsafe { &*Self::word(credits, home) };
         loop {
             let share = Share(word.load(Ordering::Acquire));
             if share.open_balance().is_none() {
-                return self.release_to_pot(home, count);
+                // SAFETY: as above: nothing has been returned yet.
+                return unsafe { Self::release_to_pot(credits, home, count) };
             }
             if change(word, share, share.plus(count)) {
                 return Released::Live;
@@ -333,21 +341,49 @@ impl Credits {
         }
     }
 
+    /// As [`release`](Self::release), of credits that are in no store.
+    #[cfg(test)]
+    pub(super) fn give_back(&self, home: usize, count: u32) -> Released {
+        // SAFETY: the tests borrow them for the whole call.
+        unsafe { Self::release(NonNull::from(self), home, count) }
+    }
+
+    /// A shard's word.
+    ///
+    /// # Safety
+    ///
+    /// The store is alive.
+    #[inline]
+    unsafe fn word(credits: NonNull<Self>, home: usize) -> *const AtomicU64 {
+        // SAFETY: the caller's contract.
+        let shard = unsafe { &(&(*credits.as_ptr()).shards)[home] };
+        &raw const **shard
+    }
+
+    /// # Safety
+    ///
+    /// As [`release`](Self::release).
     #[cold]
-    fn release_to_pot(&self, home: usize, count: u64) -> Released {
+    unsafe fn release_to_pot(credits: NonNull<Self>, home: usize, count: u64) -> Released {
+        // SAFETY: the caller's credits keep the store until one of the two exchanges
+        // below, which are the last that is done with it, and refer to one word each.
+        let (this, share_word, pot_word): (&Self, &AtomicU64, &AtomicU64) = unsafe {
+            let this = &*credits.as_ptr();
+            (this, &*Self::word(credits, home), &this.pot)
+        };
         // Once: two threads, one that opens and one that folds, would never end.
         let mut may_open = true;
         loop {
-            let pot = self.pot();
+            let pot = this.pot();
             if !pot.is_folded(home) {
-                let share = self.share(home);
+                let share = this.share(home);
                 if share.phase() == Phase::Open {
-                    if self.change_share(home, share, share.plus(count)) {
+                    if change(share_word, share, share.plus(count)) {
                         return Released::Live;
                     }
                 } else {
                     // Never the last step: the caller's credits are missing.
-                    let _ = self.advance(home);
+                    let _ = this.advance(home);
                 }
                 continue;
             }
@@ -355,18 +391,18 @@ impl Credits {
                 may_open = false;
                 // Before the credits are returned, while the store is surely
                 // there. Where it fails, the pot serves as well.
-                self.open(home);
-                let share = self.share(home);
+                this.open(home);
+                let share = this.share(home);
                 if share.phase() == Phase::Open {
                     continue;
                 }
             }
-            let pot = self.pot();
+            let pot = this.pot();
             if pot.is_folded(home) {
                 let new = pot.with_balance(pot.balance() + count);
                 // Found out first: after the exchange the store may be gone.
-                let released = self.released(new);
-                if self.change_pot(pot, new) {
+                let released = this.released(new);
+                if change_pot(pot_word, pot, new) {
                     return released;
                 }
             }
@@ -538,6 +574,11 @@ fn change(word: &AtomicU64, seen: Share, new: Share) -> bool {
         .is_ok()
 }
 
+fn change_pot(word: &AtomicU64, seen: Pot, new: Pot) -> bool {
+    word.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+        .is_ok()
+}
+
 /// What came of a reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -568,7 +609,7 @@ mod tests {
         assert!(credits.reserve(2, 40).is_made);
         assert!(!credits.reserve(0, 1).is_made);
         assert_eq!(credits.available(), 0);
-        assert_eq!(credits.release(1, 100), Released::Live);
+        assert_eq!(credits.give_back(1, 100), Released::Live);
         assert!(credits.reserve(0, 100).is_made);
     }
 
@@ -577,7 +618,7 @@ mod tests {
         let credits = Credits::new(64, 4);
         for home in 0..4 {
             assert!(credits.reserve(home, 1).is_made);
-            assert_eq!(credits.release(home, 1), Released::Live);
+            assert_eq!(credits.give_back(home, 1), Released::Live);
         }
         assert!(credits.reserve(3, 64).is_made);
         assert_eq!(credits.available(), 0);
@@ -588,12 +629,12 @@ mod tests {
         let credits = Credits::new(10, 2);
         assert!(credits.reserve(0, 3).is_made && credits.reserve(1, 3).is_made);
         assert_eq!(credits.retire(), Released::Live);
-        assert_eq!(credits.release(1, 3), Released::Live);
-        assert_eq!(credits.release(0, 3), Released::Last);
+        assert_eq!(credits.give_back(1, 3), Released::Live);
+        assert_eq!(credits.give_back(0, 3), Released::Last);
         assert_eq!(credits.reserve(0, 1).references, 1);
         assert_eq!(credits.reserve(0, 1).references, 0);
-        assert_eq!(credits.release(0, 1), Released::Live);
-        assert_eq!(credits.release(1, 1), Released::Last);
+        assert_eq!(credits.give_back(0, 1), Released::Live);
+        assert_eq!(credits.give_back(1, 1), Released::Last);
         assert_eq!(Credits::new(1, 1).retire(), Released::Last);
     }
 
@@ -611,7 +652,7 @@ mod tests {
                             "refused {count}"
                         );
                         let home = (thread + round) as usize % 2;
-                        assert_eq!(credits.release(home, count), Released::Live);
+                        assert_eq!(credits.give_back(home, count), Released::Live);
                     }
                 });
             }
@@ -628,7 +669,7 @@ mod tests {
                 let guards: Vec<_> = (0..4)
                     .map(|guard| {
                         let credits = &credits;
-                        scope.spawn(move || credits.release(guard % 2, 1))
+                        scope.spawn(move || credits.give_back(guard % 2, 1))
                     })
                     .collect();
                 let retired = credits.retire();

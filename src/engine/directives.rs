@@ -4,16 +4,19 @@
 //!
 //! | bits | |
 //! |---|---|
-//! | `0..40` | *deadline*: in milliseconds since the table was made; 0 for none |
-//! | `40..47` | the priority |
+//! | `0..39` | of a directive with a duration the *deadline*, in milliseconds since the table was made; else the high bits of the *generation* |
+//! | `39` | *timed*: which of the two |
+//! | `40..47` | the priority plus one; 0 if there is no directive |
 //! | `47` | *announced*: the slot is on the stack below, or about to be |
-//! | `48..64` | the low bits of the *generation* the directive is for |
+//! | `48..64` | the low bits of the *generation* |
 //!
-//! So nobody who ends a tenancy need look here: the directive is not of the next one.
-//! Any thread may replace a word, by an exchange that fails if the tenancy that it was meant
-//! for has ended. Whoever lists a block takes a word of an earlier tenancy out, so that
-//! none is taken for one of 65,536 tenancies later. (Unless no tenancy in between came to be
-//! listed; then it costs a block its place in the order.)
+//! The generation is that of the tenancy the word is for. Any thread may replace a word, by
+//! an exchange, if it has seen the slot in that tenancy after it read the word it replaces.
+//! And whoever ends a tenancy replaces the word by one of the next, without a directive
+//! ([`Directives::end`]). So an exchange that comes late fails, since the word it was to
+//! replace is no longer there: what is said of one content is not taken for what is said of
+//! a later one, however many there are in between. (It is there again only if a tenancy some
+//! multiple of 65,536 later was given the same priority, until the same millisecond.)
 //!
 //! # How the order gets to know
 //!
@@ -27,6 +30,7 @@
 //! | who | does | ordering |
 //! |---|---|---|
 //! | who gives a directive | replaces the word, and pushes if it was not announced | AcqRel: reads the mark after the link was read by who took it off; then release by the push |
+//! | who ends a tenancy | replaces the word, and leaves the mark | AcqRel: who gives a directive and fails sees that the tenancy has ended |
 //! | the plane's holder | takes the stack, reads each link, then takes the mark off, then reads the word | acquire by the swap, AcqRel |
 
 use std::sync::OnceLock;
@@ -68,38 +72,64 @@ impl Directive {
     };
 }
 
-/// A directive with the generation it is for.
-#[derive(Clone, Copy)]
+/// See the module documentation.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct DirectiveWord(u64);
 
 impl DirectiveWord {
-    const DEADLINE: u64 = (1 << 40) - 1;
+    const DEADLINE: u64 = (1 << 39) - 1;
+    const TIMED: u64 = 1 << 39;
     const PRIORITY_AT: u32 = 40;
+    const PRIORITY: u64 = 0x7f << Self::PRIORITY_AT;
     const ANNOUNCED: u64 = 1 << 47;
     const GENERATION_AT: u32 = 48;
 
+    /// No directive for this generation.
+    fn none(generation: u32) -> Self {
+        let high = u64::from(generation >> 16);
+        Self(u64::from(generation) << Self::GENERATION_AT | high)
+    }
+
     fn new(generation: u32, directive: Directive) -> Self {
-        Self(
-            u64::from(generation) << Self::GENERATION_AT
-                | u64::from(directive.priority.get()) << Self::PRIORITY_AT
-                | directive.deadline.unwrap_or(0),
-        )
+        let priority = u64::from(directive.priority.get()) + 1;
+        let word = match directive.deadline {
+            None => Self::none(generation).0,
+            Some(deadline) => {
+                debug_assert!(deadline <= Self::DEADLINE);
+                u64::from(generation) << Self::GENERATION_AT | Self::TIMED | deadline
+            }
+        };
+        Self(word | priority << Self::PRIORITY_AT)
     }
 
     fn is_announced(self) -> bool {
         self.0 & Self::ANNOUNCED != 0
     }
 
-    /// The directive, if it is for this generation. A word that was never written is for
-    /// none: no block has a content in its first.
+    /// The same, announced if `other` is.
+    fn announced_as(self, other: Self) -> Self {
+        Self(self.0 | other.0 & Self::ANNOUNCED)
+    }
+
+    /// The directive, if there is one and it is for this generation. (A deadline stands where
+    /// the high bits of the generation would: words of tenancies that have ended are
+    /// replaced, so the low ones are enough.)
     fn of(self, generation: u32) -> Option<Directive> {
-        let is_of = self.0 >> Self::GENERATION_AT == u64::from(generation as u16);
-        let deadline = self.0 & Self::DEADLINE;
-        // Seven bits, of which a word has at most 100.
-        let priority = Priority::new((self.0 >> Self::PRIORITY_AT) as u8 & 0x7f);
-        (is_of && self.0 != 0).then(|| Directive {
-            priority: priority.unwrap_or_default(),
-            deadline: (deadline != 0).then_some(deadline),
+        let priority = (self.0 & Self::PRIORITY) >> Self::PRIORITY_AT;
+        let is_timed = self.0 & Self::TIMED != 0;
+        let own = Self::none(generation).0;
+        let of_tag = if is_timed {
+            u64::MAX << Self::GENERATION_AT
+        } else {
+            u64::MAX << Self::GENERATION_AT | Self::DEADLINE
+        };
+        if priority == 0 || (self.0 ^ own) & of_tag != 0 {
+            return None;
+        }
+        Some(Directive {
+            // A word has at most 101 there.
+            priority: Priority::new(priority as u8 - 1).unwrap_or_default(),
+            deadline: is_timed.then_some(self.0 & Self::DEADLINE),
         })
     }
 }
@@ -115,6 +145,21 @@ impl Table {
 
     fn now(&self) -> u64 {
         self.since.elapsed().as_millis() as u64
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end(&self, slot: &Slot) {
+        let none = DirectiveWord::none(slot.word().generation());
+        let at = &self.words[slot.id() as usize];
+        let mut seen = at.load(Ordering::Relaxed);
+        loop {
+            let new = none.announced_as(DirectiveWord(seen));
+            match at.compare_exchange(seen, new.0, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// The directive that a retention comes to.
@@ -197,20 +242,36 @@ impl Directives {
         DirectiveWord(word).of(generation)
     }
 
-    /// As [`of`](Self::of), for the holder of the plane, who lists the block. Takes out what
-    /// was said of an earlier tenancy.
-    pub(super) fn of_listed(&self, slot: &Slot, generation: u32) -> Option<Directive> {
+    /// As [`of`](Self::of), for the holder of the plane, at the time `now`. Takes out a
+    /// directive whose time is up.
+    pub(super) fn in_force(
+        &self,
+        slot: &Slot,
+        generation: u32,
+        now: impl FnOnce() -> u64,
+    ) -> Option<Directive> {
         let table = self.table.get()?;
         let at = &table.words[slot.id() as usize];
-        let word = at.load(Ordering::Acquire);
-        let directive = DirectiveWord(word).of(generation);
-        // What is said of a later tenancy is announced still: the caller would have taken
-        // that mark off, and seen the tenancy.
-        if directive.is_none() && word != 0 && !DirectiveWord(word).is_announced() {
-            // If it is another by now, that is not to be taken out.
-            let _ = at.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let word = DirectiveWord(at.load(Ordering::Acquire));
+        let directive = word.of(generation)?;
+        if directive.deadline.is_none_or(|deadline| deadline > now()) {
+            return Some(directive);
         }
-        directive
+        let none = DirectiveWord::none(generation).announced_as(word);
+        // If it is another by now, that is not to be taken out.
+        let _ = at.compare_exchange(word.0, none.0, Ordering::AcqRel, Ordering::Relaxed);
+        None
+    }
+
+    /// Takes out what was said of the tenancy that has just ended. For the owner of the
+    /// slot, which has been vacated.
+    #[inline]
+    pub(super) fn end(&self, slot: &Slot) {
+        // If the first directive comes at this moment, its word may stay, for a tenancy that
+        // is no more. It goes with the next.
+        if let Some(table) = self.table.get() {
+            table.end(slot);
+        }
     }
 
     /// Takes the announced slots, in the order in which they were announced, and calls
@@ -303,7 +364,7 @@ impl Store {
     pub(crate) fn retain_hash(&self, hash: SequenceHash, retention: Retention) -> bool {
         let key = self.registry.key(hash);
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
-            if self.is_forgotten(slot, seen) {
+            if self.is_cleared(slot, seen) {
                 return false;
             }
             if slot.is_tenancy(seen) && self.directives.give(slot, seen.generation(), retention) {
@@ -328,24 +389,26 @@ mod tests {
 
     #[test]
     fn a_word_keeps_what_it_is_given() {
-        for generation in [0, 1, 0xffff, 0x1_0001, u32::MAX] {
+        for generation in [0, 1, 0xffff, 0x1_0000, 0x1_0001, 0xffff_0000, u32::MAX] {
             for priority in [0, 35, 100] {
-                for deadline in [None, Some(1), Some(DirectiveWord::DEADLINE)] {
+                for deadline in [None, Some(0), Some(1), Some(DirectiveWord::DEADLINE)] {
                     let priority = Priority::new(priority).unwrap();
                     let directive = Directive { priority, deadline };
                     let word = DirectiveWord::new(generation, directive);
                     assert!(!word.is_announced());
                     let announced = DirectiveWord(word.0 | DirectiveWord::ANNOUNCED);
                     assert!(announced.is_announced());
-                    if word.0 != 0 {
-                        assert_eq!(word.of(generation), Some(directive));
-                        assert_eq!(announced.of(generation), Some(directive));
-                    }
+                    assert_eq!(word.of(generation), Some(directive));
+                    assert_eq!(announced.of(generation), Some(directive));
                     assert_eq!(word.of(generation.wrapping_add(1)), None);
+                    let is_of_65_536_later = word.of(generation.wrapping_add(1 << 16)).is_some();
+                    assert_eq!(is_of_65_536_later, deadline.is_some());
                 }
             }
+            assert_eq!(DirectiveWord::none(generation).of(generation), None);
         }
-        assert_eq!(DirectiveWord(0).of(0), None);
+        // What a table is made of.
+        assert!(DirectiveWord::none(0) == DirectiveWord(0));
     }
 
     #[test]
@@ -363,22 +426,64 @@ mod tests {
         assert!(Duration::from_millis(until) >= before + hour);
     }
 
+    /// Ends the tenancy of a slot that nobody else uses.
+    fn next_tenancy(directives: &Directives, slot: &Slot) -> u32 {
+        let vacated = slot.vacate(slot.word(), false);
+        vacated.expect("nobody else is about");
+        directives.end(slot);
+        slot.word().generation()
+    }
+
     #[test]
-    fn what_was_said_of_an_earlier_tenancy_is_taken_out() {
+    fn what_was_said_of_an_earlier_tenancy_is_not_said_of_a_later_one() {
+        for retention in [
+            Retention::new(Priority::HIGHEST),
+            Retention::new(Priority::HIGHEST).for_duration(Duration::from_secs(3_600)),
+        ] {
+            let slot = Slot::new(0, false);
+            let directives = Directives::new(1);
+            let first = slot.word().generation();
+            assert!(directives.give(&slot, first, retention));
+            assert!(directives.of(&slot, first).is_some());
+            for tenancy in 0..3 << 16 {
+                let generation = next_tenancy(&directives, &slot);
+                assert_eq!(directives.of(&slot, generation), None, "tenancy {tenancy}");
+            }
+            assert!(!directives.give(&slot, first, retention), "it has ended");
+        }
+    }
+
+    /// The word that a late thread means to replace has been replaced, even where there was
+    /// no directive.
+    #[test]
+    fn a_tenancy_that_ends_changes_the_word() {
+        let slot = Slot::new(0, false);
+        let directives = Directives::new(1);
+        let table = directives.table();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 << 16 {
+            assert!(seen.insert(table.words[0].load(Ordering::Relaxed)));
+            next_tenancy(&directives, &slot);
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_taken_out() {
         let slot = Slot::new(0, false);
         let directives = Directives::new(1);
         let generation = slot.word().generation();
-        let high = Retention::new(Priority::HIGHEST);
-        assert!(directives.give(&slot, generation, high));
-        directives.take_announced(|_| {});
-        assert!(directives.of_listed(&slot, generation).is_some());
-        slot.vacate(slot.word(), false)
-            .expect("nobody else is about");
-        let next = slot.word().generation();
-        assert_ne!(next, generation);
-        assert_eq!(directives.of_listed(&slot, next), None);
-        // As it would be taken for, 65,536 tenancies later.
-        assert_eq!(directives.of(&slot, generation), None);
+        let minute = Retention::new(Priority::LOWEST).for_duration(Duration::from_secs(60));
+        assert!(directives.give(&slot, generation, minute));
+        let given = directives.in_force(&slot, generation, || 0);
+        let deadline = given.expect("given").deadline.expect("with a duration");
+        let before = directives.in_force(&slot, generation, || deadline - 1);
+        assert_eq!(before, given);
+        assert_eq!(directives.in_force(&slot, generation, || deadline), None);
+        let asked = || -> u64 { panic!("there is no duration any more") };
+        assert_eq!(directives.in_force(&slot, generation, asked), None);
+        let mut announced = 0;
+        directives.take_announced(|_| announced += 1);
+        assert_eq!(announced, 1, "that it has changed is still to be heard");
     }
 
     #[test]

@@ -359,6 +359,7 @@ impl FreeList {
 
     /// How many blocks are free. O(block count); exact while nobody takes or
     /// frees one.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let mut len = 0;
         self.for_each(|_| len += 1);

@@ -21,9 +21,10 @@
 //! | `deadlines` | when that ends, for inactive blocks |
 //! | `sweep` | victims without the plane |
 //! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`, `batch`, `clear`: what it does |
+//! | `hold` | what guards are made of: owned blocks and pins, and the edge of `unsafe` |
+//! | `gauges` | how many blocks are in which state |
 //! | `audit` | the invariants, numbered, and their check |
 //! | `prefetch` | asking for a cache line before it is needed |
-//! | `try_lock` | a lock that nobody waits for |
 //!
 //! # Progress
 //!
@@ -46,8 +47,6 @@
 //!   it, until the block is released again; and the first directives of all;
 //! * the policy's order: with the plane or a stash in its hand, others evict by
 //!   a search, O(blocks), in no policy's order but leaves first where that holds;
-//! * the allocation that looks for the last of all available blocks, one of which the
-//!   thread is replacing (`Store::free_promised`): it waits for the block;
 //! * the registry's memory: what has ended is not freed while the thread is under
 //!   an epoch guard;
 //! * the audit, which is for a store at rest and says that it is busy.
@@ -61,6 +60,8 @@ mod credit;
 mod deadlines;
 mod directives;
 mod freelist;
+mod gauges;
+mod hold;
 pub(crate) mod index;
 #[cfg(all(test, kvbm_loom))]
 mod models;
@@ -73,12 +74,11 @@ mod slot;
 mod stash;
 mod store;
 mod sweep;
-mod try_lock;
 mod watermark;
 mod word;
 
 pub(crate) use allocate::Reserved;
 pub use audit::{AuditError, AuditReport};
+pub(crate) use hold::{Complete, Exclusive, Mutable, Pinned};
 pub(crate) use register::Registered;
-pub(crate) use slot::Slot;
 pub(crate) use store::{Config, MAX_BLOCKS, Store};

@@ -39,12 +39,12 @@ use std::sync::Arc;
 use crate::policy::{PolicyKind, SlotPolicy};
 use crate::retention::Priority;
 use crate::suspension::step;
+use crate::sync::try_lock::{Held, TryLock};
 
 use super::deadlines::Deadlines;
 use super::directives::Directives;
 use super::released::ReleasedStack;
 use super::slot::Slot;
-use super::try_lock::{Held, TryLock};
 use super::word::Word;
 
 /// How often all stacks are drained, and not only the holder's own.
@@ -150,7 +150,7 @@ impl Order {
             stack.take(slots, |_| {}).for_each(|slot| {
                 let word = slot.unnote();
                 step!(NoteTaken);
-                if word.is_inactive() {
+                if word.is_unheld() {
                     self.list(slot, word);
                 } else if self.observes_resurrection {
                     self.remove(slot.id());
@@ -176,7 +176,7 @@ impl Order {
         taken.for_each(|slot| {
             let word = slot.unnote();
             step!(NoteTaken);
-            if word.is_inactive() {
+            if word.is_unheld() {
                 self.list(slot, word);
             } else if changes_nothing {
                 // It was not listed, and nobody else has listed it.
@@ -232,13 +232,17 @@ impl Order {
     }
 
     /// Applies the directive for a listed block whose word was `seen`, if there is one.
+    /// Returns whether there is.
     #[cold]
-    fn apply_directive(&mut self, slot: &Slot, seen: Word) {
+    fn apply_directive(&mut self, slot: &Slot, seen: Word) -> bool {
         self.deadlines.forget(slot.id());
-        if let Some(directive) = self.directives.of_listed(slot, seen.generation()) {
+        let directives = &*self.directives;
+        let in_force = directives.in_force(slot, seen.generation(), || directives.now());
+        if let Some(directive) = in_force {
             self.policy.set_priority(slot.id(), directive.priority);
             self.deadlines.set(slot.id(), directive.deadline);
         }
+        in_force.is_some()
     }
 
     /// Applies the directives that were given to listed blocks, and ends those whose time
@@ -249,7 +253,10 @@ impl Order {
         directives.take_announced(|slot| {
             if self.policy.contains(slot) {
                 let slot = &slots[slot as usize];
-                self.apply_directive(slot, slot.word());
+                if !self.apply_directive(slot, slot.word()) {
+                    // It has replaced one, and is over already.
+                    self.policy.set_priority(slot.id(), Priority::DEFAULT);
+                }
             }
         });
         if !self.deadlines.is_empty() {
@@ -260,10 +267,12 @@ impl Order {
         }
     }
 
-    /// Takes a block back that was handed out ahead of need.
+    /// Takes a block back that was handed out ahead of need, with the priority that it has
+    /// by now.
     pub(super) fn put_back(&mut self, slot: &Slot) {
         self.look_for_directives();
         self.policy.put_back(slot.id());
+        self.apply_directive(slot, slot.word());
     }
 
     /// Takes the next candidates out of the order, as many as `candidates` has
@@ -304,17 +313,17 @@ fn is_in_use(word: Word) -> bool {
     word.is_primary() && !word.is_inactive()
 }
 
-/// Vacates a block if it is inactive.
-pub(super) fn vacate_inactive(slot: &Slot, reset: bool) -> bool {
+/// Vacates a block if nobody holds it. Returns its word before.
+pub(super) fn vacate_unheld(slot: &Slot, reset: bool) -> Option<Word> {
     let mut seen = slot.word();
-    while seen.is_inactive() {
+    while seen.is_unheld() {
         match slot.vacate(seen, reset) {
             Ok(()) => {
                 step!(VictimVacated);
-                return true;
+                return Some(seen);
             }
             Err(now) => seen = now,
         }
     }
-    false
+    None
 }

@@ -1,54 +1,61 @@
 //! Registration: a complete block becomes the primary of its hash, a duplicate,
 //! or is refused in favour of the primary there is.
 
+use std::ptr::NonNull;
+
 use crate::SequenceHash;
 use crate::blocks::BlockDuplicationPolicy;
 use crate::metrics::Counter;
+use crate::registry::Leftovers;
 use crate::suspension::step;
 
 use super::acquire::{Pin, Pins};
+use super::hold::{Complete, Exclusive, Pinned};
 use super::index::Key;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
 
 /// What became of a registration.
-pub(crate) enum Registered<'a> {
-    /// The slot is the primary of its hash, with one pin.
-    Primary(Key),
-    /// The slot is a duplicate, with one pin.
-    Duplicate,
-    /// The slot was freed; this primary holds the hash, with a pin added.
-    Existing(&'a Slot),
+pub(crate) enum Registered {
+    /// The block is the primary of its hash.
+    Primary(Pinned, Key),
+    /// The block is a duplicate.
+    Duplicate(Pinned),
+    /// The block was freed; this primary holds the hash.
+    Existing(Pinned),
 }
 
 impl Store {
-    /// Names the content of a block. For the owner of the mutable guard.
+    /// Names the content of a block. For its exclusive owner.
     ///
     /// The registration that follows will write the hash's bucket, which is
     /// fetched on the occasion: blocks are mostly staged and then registered by
     /// the batch.
     #[inline]
-    pub(crate) fn stage(&self, slot: &Slot, hash: SequenceHash) {
+    pub(super) fn stage(&self, slot: &Slot, hash: SequenceHash) {
         let key = self.registry.key(hash);
         slot.set_key(key);
         self.index.prefetch_to_write(key.keyed);
         self.count(Counter::Stagings, 1);
     }
 
-    /// Registers a block under the hash in its slot. Takes over the block of
-    /// the complete guard.
+    /// Registers a block under the hash in its slot.
     ///
     /// The order of the steps: the slot's fields; the word, pending with one
     /// pin; the link in the index, which decides between two registrations of
     /// one hash; and the word, primary. From the link on others can finish the
     /// registration, and from the last step on they can match the block.
     #[inline]
-    pub(crate) fn register<'a>(
-        &'a self,
-        slot: &'a Slot,
+    pub(crate) fn register(
+        &self,
+        block: Exclusive<Complete>,
         policy: BlockDuplicationPolicy,
-    ) -> Registered<'a> {
+        leftovers: &mut Leftovers,
+    ) -> Registered {
+        debug_assert!(block.is_of(self));
+        // SAFETY: the store is the caller's, and with it the slot.
+        let slot = unsafe { block.into_slot().as_ref() };
         let key = slot.key();
         slot.set_era(self.clearing.era());
         let word = slot.begin();
@@ -58,57 +65,70 @@ impl Store {
                 Ok(()) => {
                     step!(Linked);
                     slot.promote(word);
-                    return Registered::Primary(key);
+                    // SAFETY: `begin` has left one pin, which is the caller's, and the
+                    // block's credit is that of the complete block.
+                    return Registered::Primary(unsafe { Pinned::of(slot) }, key);
                 }
                 Err(existing) => existing,
             };
-            match Pins::new(self).pin_seen(primary, seen, key.hash, &[]) {
-                Pin::Made => {}
+            let pin = Pins::new(self).pin_seen(primary, seen, key.hash, &[]);
+            let primary = match pin {
+                Pin::Made(pinned) => pinned,
                 Pin::Gone => continue,
-                Pin::Forgotten if self.free_if_forgotten(primary) => continue,
-                Pin::Forgotten | Pin::Promised => {
-                    self.free_promised(primary, seen);
+                Pin::Cleared | Pin::Promised => {
+                    self.discard(primary, seen, leftovers);
                     continue;
                 }
-            }
+            };
             step!(PrimaryPinned);
             return match policy {
                 BlockDuplicationPolicy::Allow => {
+                    // The pin is the duplicate's from now on: see `Store::reset`.
+                    // SAFETY: the pin keeps the primary, and the caller has the store.
+                    let primary = unsafe { primary.into_slot().as_ref() };
                     slot.set_primary(primary.id());
                     slot.settle(State::Duplicate);
                     self.count(Counter::DuplicateBlocks, 1);
-                    Registered::Duplicate
+                    // SAFETY: `settle` has left one pin, which is the caller's, and the
+                    // block's credit is that of the complete block.
+                    Registered::Duplicate(unsafe { Pinned::of(slot) })
                 }
                 BlockDuplicationPolicy::Reject => {
                     slot.settle(State::Exclusive);
                     step!(Refused);
                     self.count(Counter::RegistrationDedup, 1);
-                    Self::free(slot);
+                    // SAFETY: the block and its credit are those of the complete block.
+                    unsafe { Self::free(NonNull::from(slot)) };
                     Registered::Existing(primary)
                 }
             };
         }
     }
 
-    /// Frees an inactive primary that stands in the way of a registration while
-    /// there is no credit to pin it with. It is evicted, and the hash registered
-    /// anew by the caller; in between the hash is not registered, and no
+    /// Gives up the content of an inactive primary, whose word was `seen`: because it was
+    /// cleared, or because it is in the way of a registration and there is no credit to pin
+    /// it with. The hash may then be registered anew; in between it is not registered, and no
     /// allocation reports it.
     ///
-    /// The one place where a block that a credit stands for is in nobody's reach,
-    /// between two steps of a thread: if the thread is suspended there, the
-    /// allocation that comes to look for the last of all available blocks waits for
-    /// it.
+    /// Takes no credit, so nobody is refused on its account, and takes the block from nobody
+    /// who has one.
     #[cold]
-    fn free_promised(&self, primary: &Slot, mut seen: Word) {
+    pub(super) fn discard(&self, primary: &Slot, mut seen: Word, leftovers: &mut Leftovers) {
+        let key = primary.key();
         let generation = seen.generation();
         while seen.is_inactive() && seen.generation() == generation {
-            match primary.vacate(seen, self.reset_on_release) {
+            let was_cleared = self.is_of_earlier_era(primary);
+            match primary.discard(seen) {
                 Ok(()) => {
-                    step!(PromisedVacated);
-                    self.index.unlink(&self.slots, primary.key().keyed, primary);
-                    step!(PromisedUnlinked);
-                    return self.free.put(self.home(), primary.id());
+                    step!(Discarded);
+                    // The registration of a cleared hash ends; that of another goes on.
+                    if was_cleared && self.registry.has_entries() {
+                        self.registry.forget(key, leftovers);
+                    }
+                    if !was_cleared {
+                        self.clearing.count_discarded();
+                    }
+                    return;
                 }
                 Err(now) => seen = now,
             }

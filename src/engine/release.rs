@@ -1,187 +1,215 @@
-//! Letting go of blocks: what the drop of each guard does.
+//! Letting go of blocks: what the drop of each hold does.
 //!
 //! Whatever a release does, returning the credit comes last: from then on an
 //! allocation may count on the block, and if the manager is gone the store may
-//! be gone too.
+//! be gone too. See [`hold`](super::hold) for what that means for references.
+//!
+//! What is to be said of the content that is released (its era, its level) is said
+//! while the pin is there. Pins are taken off by exchanges, so whoever takes the last one
+//! off has seen that it is the last.
+//!
+//! User code, such as the drops of attachments, runs when all of that is done: see
+//! [`Leftovers`].
+
+use std::ptr::NonNull;
 
 use crate::metrics::Counter;
+use crate::registry::Leftovers;
 use crate::suspension::step;
 
-use super::credit::Released;
+use super::credit::{Credits, Released};
+use super::hold::store_of;
 use super::prefetch::prefetch_to_write;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
 
 impl Store {
-    /// The store of a slot.
+    /// Takes a pin off a registered block.
     ///
     /// # Safety
     ///
-    /// The store is alive for as long as the result is used: the caller holds
-    /// the block, or has a reference to the store.
+    /// A pin of the slot is the caller's, who gives it up.
     #[inline]
-    pub(crate) unsafe fn of<'a>(slot: &Slot) -> &'a Self {
-        // SAFETY: slots are adopted when their store is built, which has not
-        // moved since; the caller's contract is that it is alive.
-        unsafe { &*slot.store() }
-    }
-
-    /// Takes a pin off a registered block.
-    #[inline]
-    pub(crate) fn unpin(slot: &Slot) {
-        // The look at the word is not to cost a round trip of its own.
-        prefetch_to_write(slot);
-        // With one pin left this is likely the last, which is one exchange
-        // together with the note; the others need not look at the word again.
-        let seen = slot.word();
+    pub(super) unsafe fn unpin(slot: NonNull<Slot>) {
+        // SAFETY: the caller's pin keeps the slot; nothing is taken off here yet.
+        let seen = unsafe {
+            // The look at the word is not to cost a round trip of its own.
+            prefetch_to_write(slot.as_ref());
+            slot.as_ref().word()
+        };
         if seen.count() == 1 {
-            return Self::unpin_last(slot, seen);
+            // SAFETY: the caller's contract.
+            unsafe { Self::unpin_last(slot, seen) }
+        } else {
+            // SAFETY: the caller's contract.
+            unsafe { Self::unpin_shared(slot, seen) }
         }
-        Self::unpin_shared(slot);
     }
 
-    /// Takes off a pin that is likely one of several.
+    /// Takes off a pin that is likely one of several, when the word is `seen`.
+    ///
+    /// # Safety
+    ///
+    /// As [`unpin`](Self::unpin).
     #[inline]
-    pub(super) fn unpin_shared(slot: &Slot) {
+    unsafe fn unpin_shared(slot: NonNull<Slot>, mut seen: Word) {
         step!(Unpinning);
-        let before = slot.unpin_shared();
-        if before.count() == 1 {
-            Self::settle_late(slot, before.unpinned());
+        // SAFETY: the caller's pin keeps the store.
+        let store = unsafe { store_of(slot) };
+        // Counted before, while the store is surely there.
+        store.count(Counter::SharedUnpins, 1);
+        while seen.count() > 1 {
+            // SAFETY: the caller's pin, which is gone if this succeeds.
+            match unsafe { Slot::unpin_shared(slot, seen) } {
+                Ok(()) => return,
+                Err(now) => seen = now,
+            }
         }
+        store.count(Counter::SharedUnpins, 1_u64.wrapping_neg());
+        // SAFETY: the pin is still there.
+        unsafe { Self::unpin_last(slot, seen) }
     }
 
     /// Takes off a pin that is likely the last, when the word is `seen`.
+    ///
+    /// # Safety
+    ///
+    /// As [`unpin`](Self::unpin).
     #[inline(never)]
-    fn unpin_last(slot: &Slot, seen: Word) {
-        // SAFETY: the pin is the caller's until it is taken off, and its credit is
-        // out until it is returned.
-        let store = unsafe { Self::of(slot) };
-        // Nobody is to be asked: neither the plane nor a tracker.
-        if seen.is_plainly_pinned_once() && !store.has_levels() {
-            slot.begin_release(store.clearing.era());
-            if slot.unpin_last(seen).is_ok() {
-                return store.settle(slot, seen);
-            }
-        }
-        Self::unpin_asking(slot);
-    }
-
-    /// Takes off a pin that is likely the last, after everything that is to be done
-    /// before that.
-    #[inline(never)]
-    fn unpin_asking(slot: &Slot) {
-        // SAFETY: the pin is the caller's until `LastPin` takes it off.
-        let store = unsafe { Self::of(slot) };
-        // Takes it off even if the user's frequency tracker panics.
-        let _pin = LastPin(slot);
-        let seen = slot.word();
-        if seen.is_primary() {
-            if seen.is_noted() {
-                // An earlier change is still to be applied, and comes first.
-                store.try_drain();
-            }
-            if !seen.resets() {
-                store.set_level(slot);
-            }
-        }
-    }
-
-    /// Remembers how frequent the hash of a block is that is being released.
-    /// Not while a panic unwinds, which may be the tracker's own: a second one
-    /// would be the end of the process.
-    fn set_level(&self, slot: &Slot) {
-        if self.has_levels()
-            && !std::thread::panicking()
-            && let Some(level) = self.level_of(slot)
-        {
-            slot.set_level(level);
-        }
-    }
-
-    fn take_off(slot: &Slot) {
-        // SAFETY: the pin is the caller's until the exchanges below take it
-        // off, and its credit is out until it is returned.
-        let store = unsafe { Self::of(slot) };
-        let mut seen = slot.word();
-        loop {
-            if seen.count() > 1 {
-                let before = slot.unpin_shared();
-                if before.count() == 1 {
-                    Self::settle_late(slot, before.unpinned());
+    unsafe fn unpin_last(slot: NonNull<Slot>, seen: Word) {
+        // SAFETY: the caller's pin, and after it the credit that it leaves, keep the
+        // store until the credit is returned: the last that is done here.
+        unsafe {
+            let store = store_of(slot);
+            // Nobody is to be asked: neither the plane nor a tracker.
+            if seen.is_plainly_pinned_once() && !store.has_levels() {
+                slot.as_ref().begin_release(store.clearing.era());
+                if slot.as_ref().unpin_last(seen).is_ok() {
+                    return Self::settle(slot, seen);
                 }
-                return;
             }
-            if seen.is_primary() && !seen.resets() {
-                slot.begin_release(store.clearing.era());
-                match slot.unpin_last(seen) {
-                    Ok(()) => return store.settle(slot, seen),
+            Self::unpin_asking(slot);
+        }
+    }
+
+    /// As [`unpin_last`](Self::unpin_last), after everything that is to be done before it.
+    ///
+    /// # Safety
+    ///
+    /// As [`unpin`](Self::unpin).
+    #[inline(never)]
+    unsafe fn unpin_asking(slot: NonNull<Slot>) {
+        let mut leftovers = Leftovers::new();
+        // SAFETY: the caller's contract.
+        unsafe { Self::unpin_leaving(slot, &mut leftovers) };
+        leftovers.settle();
+    }
+
+    /// Takes a pin off, and leaves user code to the caller.
+    ///
+    /// # Safety
+    ///
+    /// As [`unpin`](Self::unpin).
+    pub(super) unsafe fn unpin_leaving(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
+        // SAFETY: the pin is the caller's until one of the exchanges below takes it off,
+        // and if it was the last its credit is out until it is returned.
+        unsafe {
+            let store = store_of(slot);
+            let mut seen = slot.as_ref().word();
+            let mut is_prepared = false;
+            loop {
+                let taken_off = if seen.count() > 1 {
+                    store.count(Counter::SharedUnpins, 1);
+                    match Slot::unpin_shared(slot, seen) {
+                        Ok(()) => return,
+                        Err(now) => {
+                            store.count(Counter::SharedUnpins, 1_u64.wrapping_neg());
+                            Err(now)
+                        }
+                    }
+                } else if !is_prepared && seen.is_primary() {
+                    is_prepared = true;
+                    store.prepare_release(slot.as_ref(), seen, leftovers);
+                    Err(slot.as_ref().word())
+                } else if seen.is_primary() && !seen.resets() {
+                    slot.as_ref().begin_release(store.clearing.era());
+                    match slot.as_ref().unpin_last(seen) {
+                        Ok(()) => return Self::settle(slot, seen),
+                        Err(now) => Err(now),
+                    }
+                } else {
+                    slot.as_ref().vacate(seen, store.reset_on_release)
+                };
+                match taken_off {
+                    Ok(()) => return Self::reset(slot, seen.state(), leftovers),
                     Err(now) => seen = now,
                 }
-            } else {
-                match slot.vacate(seen, store.reset_on_release) {
-                    Ok(()) => return store.reset(slot, seen.state()),
-                    Err(now) => seen = now,
-                }
             }
+        }
+    }
+
+    /// What comes before the last pin of a primary is taken off.
+    fn prepare_release(&self, slot: &Slot, seen: Word, leftovers: &mut Leftovers) {
+        if seen.is_noted() {
+            // An earlier change is still to be applied, and comes first.
+            self.try_drain();
+        }
+        if !seen.resets() && self.has_levels() {
+            // Asks the frequency tracker, which may be the user's.
+            leftovers.catch(|| {
+                if let Some(level) = self.level_of(slot) {
+                    slot.set_level(level);
+                }
+            });
         }
     }
 
     /// Finishes an unpin that was the last, when the word was `seen` before it.
+    ///
+    /// # Safety
+    ///
+    /// The credit that the pin has left is the caller's to return.
     #[inline]
-    fn settle(&self, slot: &Slot, seen: Word) {
+    unsafe fn settle(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinned);
-        let home = self.home();
-        if !seen.is_noted() {
-            if self.released[home].has_undone() {
-                // Those blocks were matched before this release.
-                self.try_drain();
+        // SAFETY: the credit keeps the store until it is returned.
+        unsafe {
+            let store = store_of(slot);
+            let home = store.home();
+            if !seen.is_noted() {
+                if store.released[home].has_undone() {
+                    // Those blocks were matched before this release.
+                    store.try_drain();
+                }
+                store.released[home].push(slot.as_ref());
             }
-            self.released[home].push(slot);
+            step!(Noted);
+            Self::return_credits(NonNull::from(store), home, 1);
         }
-        step!(Noted);
-        self.return_credit(home);
-    }
-
-    /// Finishes an unpin that turned out to be the last, when the word was
-    /// `seen` after it. The block may be anyone's by now; the credit is owed
-    /// whatever has become of it.
-    #[cold]
-    fn settle_late(slot: &Slot, seen: Word) {
-        step!(UnpinnedLate);
-        // SAFETY: the caller's credit is out until it is returned.
-        let store = unsafe { Self::of(slot) };
-        if seen.is_primary() && !seen.resets() {
-            slot.begin_release(store.clearing.era());
-            if !slot.note().is_noted() {
-                store.released[store.home()].push(slot);
-            }
-            // Returns the credit even if the user's frequency tracker panics.
-            let _credit = Credit(store);
-            return store.set_level(slot);
-        }
-        let mut now = seen;
-        let still_resets = |now: Word| !now.is_primary() || now.resets();
-        while now.generation() == seen.generation() && now.count() == 0 && still_resets(now) {
-            match slot.vacate(now, store.reset_on_release) {
-                Ok(()) => return store.reset(slot, seen.state()),
-                Err(changed) => now = changed,
-            }
-        }
-        // Matched or evicted in between. Where a later holder has taken the reset
-        // back as well, that holder's release has noted the block.
-        store.return_credit(store.home());
     }
 
     /// Frees a block that the caller has vacated, when it was in `state`.
-    fn reset(&self, slot: &Slot, state: State) {
+    ///
+    /// # Safety
+    ///
+    /// The block is the caller's alone, with its credit.
+    unsafe fn reset(slot: NonNull<Slot>, state: State, leftovers: &mut Leftovers) {
         step!(ResetVacated);
-        // Frees the block even if an attachment panics when it is dropped.
-        let _free = Free::new(self, slot);
-        if state == State::Duplicate {
-            Self::unpin(&self.slots[slot.primary() as usize]);
-        } else {
-            self.end_tenancy(slot, self.registry.has_entries());
+        // SAFETY: the credit keeps the store until the block is freed, which comes last.
+        unsafe {
+            let store = store_of(slot);
+            store.count(Counter::Reset, 1);
+            if state == State::Duplicate {
+                store.count(Counter::DuplicatesEnded, 1);
+                let primary = &store.slots[slot.as_ref().primary() as usize];
+                // The pin that the duplicate had on it.
+                Self::unpin_leaving(NonNull::from(primary), leftovers);
+            } else {
+                let has_entries = store.registry.has_entries();
+                store.end_tenancy(slot.as_ref(), has_entries, leftovers);
+            }
+            Self::free(slot);
         }
     }
 
@@ -189,92 +217,55 @@ impl Store {
     /// registry has entries, ends that of its hash where this was its last
     /// block.
     #[inline]
-    pub(super) fn end_tenancy(&self, slot: &Slot, has_entries: bool) {
-        let key = slot.key();
-        self.index.unlink(&self.slots, key.keyed, slot);
+    pub(super) fn end_tenancy(&self, slot: &Slot, has_entries: bool, leftovers: &mut Leftovers) {
+        self.unlink(slot);
         step!(Unlinked);
         if has_entries {
-            self.registry.forget(key);
+            self.registry.forget(slot.key(), leftovers);
         }
     }
 
-    /// Frees a block of a mutable or complete guard.
+    /// Takes a primary that the caller has vacated out of the index, with what has been
+    /// said of its content.
     #[inline]
-    pub(crate) fn free(slot: &Slot) {
-        // SAFETY: the guard's credit is out until it is returned here.
-        let store = unsafe { Self::of(slot) };
-        let home = store.home();
-        store.free.put(home, slot.id());
-        step!(Freed);
-        store.return_credit(home);
+    pub(super) fn unlink(&self, slot: &Slot) {
+        self.directives.end(slot);
+        self.index.unlink(&self.slots, slot.key().keyed, slot);
     }
 
-    /// As [`free`](Self::free), for a mutable guard, which the gauges count.
+    /// Puts a block on the freelist and returns its credit.
+    ///
+    /// # Safety
+    ///
+    /// The block is the caller's alone, with its credit.
     #[inline]
-    pub(crate) fn free_mutable(slot: &Slot) {
-        // SAFETY: as in `free`.
-        unsafe { Self::of(slot) }.count(Counter::MutableReleased, 1);
-        Self::free(slot);
-    }
-
-    #[inline]
-    fn return_credit(&self, home: usize) {
-        self.return_credits(home, 1);
-    }
-
-    /// Returns credits. The store may be gone afterwards, unless the caller has
-    /// more of them, or a reference.
-    #[inline]
-    pub(super) fn return_credits(&self, home: usize, count: u32) {
-        if self.credits.release(home, count) == Released::Last {
-            // SAFETY: the credits said so: until then the pool's reference keeps
-            // the store, and nothing uses it after.
-            unsafe { Self::drop_pool_reference(self.as_ptr()) };
+    pub(super) unsafe fn free(slot: NonNull<Slot>) {
+        // SAFETY: the credit keeps the store until it is returned here.
+        unsafe {
+            let store = store_of(slot);
+            let home = store.home();
+            store.free.put(home, slot.as_ref().id());
+            step!(Freed);
+            Self::return_credits(NonNull::from(store), home, 1);
         }
     }
-}
 
-/// The last pin of a slot, most likely: taken off when this is dropped.
-struct LastPin<'a>(&'a Slot);
-
-impl Drop for LastPin<'_> {
+    /// Returns credits.
+    ///
+    /// # Safety
+    ///
+    /// The credits are the caller's to return. Afterwards the store may be gone, unless
+    /// the caller has more of them, or a reference.
     #[inline]
-    fn drop(&mut self) {
-        Store::take_off(self.0);
-    }
-}
-
-/// A credit that is owed: returned when this is dropped.
-struct Credit<'a>(&'a Store);
-
-impl Drop for Credit<'_> {
-    fn drop(&mut self) {
-        self.0.return_credit(self.0.home());
-    }
-}
-
-/// Frees a slot, with its credit, when it is dropped.
-pub(super) struct Free<'a> {
-    store: &'a Store,
-    slot: &'a Slot,
-}
-
-impl<'a> Free<'a> {
-    pub(super) fn new(store: &'a Store, slot: &'a Slot) -> Self {
-        Self { store, slot }
-    }
-
-    /// Does not free the slot after all.
-    pub(super) fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Free<'_> {
-    fn drop(&mut self) {
-        let home = self.store.home();
-        self.store.free.put(home, self.slot.id());
-        step!(Freed);
-        self.store.return_credit(home);
+    pub(super) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
+        // SAFETY: the caller's credits keep the store until they are returned. Where they
+        // were the last of a store whose manager is gone, the pool's reference keeps it,
+        // and nothing uses it after.
+        unsafe {
+            let credits = NonNull::from(&store.as_ref().credits);
+            if Credits::release(credits, home, count) == Released::Last {
+                Self::drop_pool_reference(store.as_ref().as_ptr());
+            }
+        }
     }
 }

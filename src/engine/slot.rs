@@ -2,15 +2,17 @@
 //! line.
 //!
 //! The key and the primary are written only by the slot's exclusive owner, while
-//! the state is `Exclusive` or `Pending`, and read by anyone. (The level, the stash
-//! and the era are notes of whoever releases the block; a wrong one costs its place
-//! in the eviction order, or a cached block, nothing else.)
+//! the state is `Exclusive` or `Pending`, and read by anyone. The level, the stash
+//! and the era describe the last release. Whoever releases the block writes them
+//! *before* the exchange that takes the last pin off, so that they are never written
+//! for a tenancy that has ended.
+//!
 //! A reader that must know them to be of one tenancy reads the word, the
 //! fields, and then either pins (the exchange fails if the word has changed)
 //! or holds a pin already. They are relaxed atomics because a reader may lose
 //! that race and read the fields of the next tenancy; it then discards them.
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use crate::SequenceHash;
 
@@ -223,13 +225,32 @@ impl Slot {
         }
     }
 
-    /// Takes one of several pins off. Returns the word before.
+    /// Takes one of several pins off, if the word is still `seen`.
+    ///
+    /// An exchange, and not a subtraction, so that nobody takes the last pin off
+    /// without having seen that it is the last: what is to be said of the release is
+    /// said before.
     ///
     /// Release: what the holder did with the content happens before whoever
     /// evicts the block writes it (the acquire in [`vacate`](Self::vacate)).
+    ///
+    /// # Safety
+    ///
+    /// The caller has one of the pins. Afterwards the slot may be gone, since the other
+    /// holders may let go of it, which is why it comes by its address.
     #[inline]
-    pub(super) fn unpin_shared(&self) -> Word {
-        Word::from_bits(self.word.fetch_sub(1, Ordering::Release))
+    pub(super) unsafe fn unpin_shared(slot: NonNull<Self>, seen: Word) -> Result<(), Word> {
+        debug_assert!(seen.count() > 1);
+        // SAFETY: the caller's pin keeps the slot until the exchange.
+        let word = unsafe { &(*slot.as_ptr()).word };
+        word.compare_exchange(
+            seen.bits(),
+            seen.unpinned().bits(),
+            Ordering::Release,
+            Ordering::Acquire,
+        )
+        .map(drop)
+        .map_err(Word::from_bits)
     }
 
     /// Takes the last pin off and notes the slot, if the word is still `seen`.
@@ -283,9 +304,7 @@ impl Slot {
     /// Changes the word of a slot that is the caller's.
     ///
     /// By an exchange all the same: a drainer may clear the mark of an old note
-    /// meanwhile, and one whose unpin turned out to be the last may set it, long
-    /// after the block went to somebody else. Release: publishes the fields with
-    /// the state.
+    /// meanwhile. Release: publishes the fields with the state.
     fn own(&self, change: impl Fn(Word) -> Word) -> Word {
         let mut seen = Word::from_bits(self.word.load(Ordering::Relaxed));
         loop {
@@ -319,6 +338,13 @@ impl Slot {
     /// are overtaken by what the next owner writes.
     pub(super) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
         self.exchange(seen, seen.vacated(reset), Ordering::AcqRel)
+    }
+
+    /// Gives up the content of an inactive block if the word is still `seen`. Nobody gets
+    /// hold of the block by that: see "Discarded" in [`word`](super::word).
+    pub(super) fn discard(&self, seen: Word) -> Result<(), Word> {
+        debug_assert!(seen.is_inactive());
+        self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
 
     /// Sets whether the block is reset on its last unpin.

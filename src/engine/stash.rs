@@ -15,8 +15,9 @@
 //! A stash is taken by a try-lock, like the plane. Others may take it too: no
 //! block is out of reach.
 
+use crate::sync::try_lock::{Held, TryLock};
+
 use super::slot::{NIL, Slot};
-use super::try_lock::{Held, TryLock};
 
 /// Blocks a stash holds.
 pub(super) const STASHED: usize = 64;
@@ -71,11 +72,13 @@ impl Queue {
         None
     }
 
-    /// Calls `visit` with the number of every block in the stash.
-    pub(super) fn for_each(&self, visit: impl FnMut(u32)) {
+    /// Calls `visit` with the number of every block in the stash that has not been released
+    /// since it was stashed.
+    pub(super) fn for_each(&self, slots: &[Slot], visit: impl FnMut(u32)) {
         self.blocks[self.next..self.end]
             .iter()
             .copied()
+            .filter(|&block| slots[block as usize].stash() == Some(self.shard))
             .for_each(visit);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! What a store does stands in the files beside this one, an operation a file:
 //! [`allocate`](super::allocate), [`acquire`](super::acquire),
-//! [`register`](super::register), [`release`](super::release), [`clear`](super::clear),
-//! [`directives`](super::directives)
+//! [`register`](super::register), [`release`](super::release), [`batch`](super::batch),
+//! [`clear`](super::clear), [`directives`](super::directives), [`gauges`](super::gauges)
 //! and [`audit`](super::audit).
 //!
 //! # Lifetime
@@ -12,16 +12,16 @@
 //! has one reference while any block is held. Guards are not counted: a held
 //! block is a credit that is missing, and the credits say when the last one is
 //! back (see [`credit`]). A guard may therefore use its store
-//! until it has returned its credit, and not a moment longer.
+//! until it has returned its credit, and not a moment longer: see [`hold`](super::hold).
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Gauges};
+use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource};
 use crate::policy::{SlotPolicy, level};
-use crate::registry::{Core, Tier};
+use crate::registry::{Core, Leftovers, Tier};
 use crate::{ManagerId, SequenceHash};
 
 use super::clear::Clearing;
@@ -34,7 +34,6 @@ use super::released::ReleasedStack;
 use super::slot::Slot;
 use super::stash::Stash;
 use super::sweep::Sweep;
-use super::word::State;
 use crate::sync::thread;
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
@@ -125,12 +124,6 @@ impl Store {
         self.slots.len()
     }
 
-    /// The slot of this number.
-    #[inline]
-    pub(crate) fn slot(&self, at: usize) -> &Slot {
-        &self.slots[at]
-    }
-
     /// The calling thread's shard.
     #[inline]
     pub(super) fn home(&self) -> usize {
@@ -165,11 +158,6 @@ impl Store {
     /// The pointer of the `Arc` the store is in.
     pub(super) fn as_ptr(&self) -> *const Self {
         self.slots[0].store()
-    }
-
-    /// Free blocks. O(block count).
-    pub(crate) fn free_blocks(&self) -> usize {
-        self.free.len()
     }
 
     /// A reference to the store. The caller holds one of its blocks, or has a
@@ -228,7 +216,7 @@ impl Tier for Store {
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         for slot in &self.slots {
             let word = slot.word();
-            if word.is_primary() && !self.is_forgotten(slot, word) {
+            if word.is_primary() && !self.is_cleared(slot, word) {
                 let hash = slot.hash();
                 if slot.is_tenancy(word) {
                     visit(hash);
@@ -237,60 +225,28 @@ impl Tier for Store {
         }
     }
 
+    fn registered(&self) -> usize {
+        Self::registered(self) as usize
+    }
+
     #[cfg(feature = "events")]
-    fn free_forgotten(&self) {
-        Self::free_forgotten(self);
-    }
-}
-
-impl GaugeSource for Store {
-    fn gauges(&self) -> Gauges {
-        let mut inactive = 0;
-        let mut forgotten = 0;
-        let era = self.clearing.era();
-        let mut pins = 0;
-        let mut duplicates = 0;
-        for slot in &self.slots {
-            let word = slot.word();
-            match word.state() {
-                State::Primary if word.count() == 0 && slot.era() == era => inactive += 1,
-                State::Primary if word.count() == 0 => forgotten += 1,
-                State::Primary => pins += word.count() as i64,
-                State::Duplicate => {
-                    pins += word.count() as i64;
-                    duplicates += 1;
-                }
-                State::Exclusive | State::Pending => {}
-            }
-        }
-        let sum = |counter| self.metrics.sum(counter) as i64;
-        // A duplicate pins its primary, and so does a lifecycle pin.
-        let lifecycle_pins = sum(Counter::PinsTaken) - sum(Counter::PinsReleased);
-        Gauges {
-            inflight_mutable: sum(Counter::Allocations) + sum(Counter::Unstaged)
-                - sum(Counter::Stagings)
-                - sum(Counter::MutableReleased),
-            inflight_immutable: pins - duplicates - lifecycle_pins,
-            reset_pool_size: self.free.len() as i64 + forgotten,
-            inactive_pool_size: inactive,
-        }
-    }
-
-    fn pending_garbage(&self) -> u64 {
-        self.registry.garbage()
+    fn end_cleared(&self) -> Leftovers {
+        Self::end_cleared(self)
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.metrics.retire(self.gauges());
+        self.metrics.retire(self.gauges(&self.metrics.counts()));
         // The registry does not see this tier any more; what was registered only
         // here is registered no longer.
+        self.registry.detach();
+        let mut leftovers = Leftovers::new();
         if self.registry.has_entries() {
-            self.slots
-                .iter()
-                .filter(|slot| slot.word().is_primary())
-                .for_each(|slot| self.registry.forget(slot.key()));
+            for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
+                self.registry.forget(slot.key(), &mut leftovers);
+            }
         }
+        leftovers.settle();
     }
 }

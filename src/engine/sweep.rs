@@ -10,8 +10,9 @@ use std::collections::HashSet;
 
 use crate::policy::Keys;
 
-use super::plane::vacate_inactive;
+use super::plane::vacate_unheld;
 use super::slot::Slot;
+use super::word::Word;
 use crate::sync::{AtomicU32, Ordering};
 
 /// See the module documentation.
@@ -29,8 +30,8 @@ impl Sweep {
         }
     }
 
-    /// Vacates up to `max` inactive blocks and calls `sink` with each. Returns
-    /// how many. O(block count); allocates under a leaf-first policy.
+    /// Vacates up to `max` inactive blocks and calls `sink` with each, and its
+    /// word before. Returns how many. O(block count); allocates under a leaf-first policy.
     ///
     /// Fewer than `max` means that the slots were gone around once without
     /// passing over an inactive block. One that is released behind the hand is
@@ -40,7 +41,7 @@ impl Sweep {
         max: usize,
         slots: &'s [Slot],
         reset: bool,
-        mut sink: impl FnMut(&'s Slot),
+        mut sink: impl FnMut(&'s Slot, Word),
     ) -> usize {
         let mut evicted = 0;
         loop {
@@ -58,12 +59,12 @@ impl Sweep {
         max: usize,
         slots: &'s [Slot],
         reset: bool,
-        sink: &mut impl FnMut(&'s Slot),
+        sink: &mut impl FnMut(&'s Slot, Word),
     ) -> Round {
         let parents: HashSet<u64> = if self.leaf_first {
             slots
                 .iter()
-                .filter(|slot| slot.word().is_inactive())
+                .filter(|slot| slot.word().is_unheld())
                 .filter_map(|slot| keys(slot).parent())
                 .collect()
         } else {
@@ -81,13 +82,13 @@ impl Sweep {
                 break;
             }
             let slot = &slots[at];
-            if !slot.word().is_inactive() {
+            if !slot.word().is_unheld() {
                 continue;
             }
             if self.leaf_first && parents.contains(&keys(slot).own) {
                 round.parents += 1;
-            } else if vacate_inactive(slot, reset) {
-                sink(slot);
+            } else if let Some(before) = vacate_unheld(slot, reset) {
+                sink(slot, before);
                 round.evicted += 1;
             }
         }

@@ -22,12 +22,12 @@
 //!
 //! ```text
 //!              begin            link + promote
-//!   Exclusive ───────► Pending ───────────────► Primary(n) ⇄ Primary(0)
-//!    ▲  ▲  ▲              │ lost to a winner       │             │
-//!    │  │  └──────────────┤ (Reject)               │ reset       │ claim
-//!    │  │                 ▼ (Allow)                │             │
-//!    │  └───────────  Duplicate(n) ──► last unpin  │             │
-//!    └─────────────────────────────────────────────┴─────────────┘
+//!   Exclusive ───────► Pending ───────────────► Primary(n) ⇄ Primary(0) ─► Discarded
+//!    ▲  ▲  ▲              │ lost to a winner       │             │            │
+//!    │  │  └──────────────┤ (Reject)               │ reset       │ claim      │ claim
+//!    │  │                 ▼ (Allow)                │             │            │
+//!    │  └───────────  Duplicate(n) ──► last unpin  │             │            │
+//!    └─────────────────────────────────────────────┴─────────────┴────────────┘
 //! ```
 //!
 //! | transition | who may make it |
@@ -36,9 +36,15 @@
 //! | Pending → Primary | anyone who has seen the slot linked in the index |
 //! | Primary(n) → Primary(n + 1) | anyone, for any n, if the word has not changed since it was read |
 //! | Duplicate(n) → Duplicate(n + 1) | anyone, for n > 0 |
-//! | Primary(0) → Exclusive, next generation | whoever wins the exchange: it then owns the block |
+//! | Primary(0) → Discarded, next generation | whoever registers its hash and cannot have the block |
+//! | Primary(0) or Discarded → Exclusive, next generation | whoever wins the exchange: it then owns the block |
 //! | Primary(1) with reset → Exclusive, next generation | the last holder |
 //! | Duplicate(1) → Exclusive, next generation | the last holder |
+//!
+//! **Discarded** is a duplicate without pins. Its content is given up: it is in the way of no
+//! registration any more. But it is still linked in the index, and wherever the policy can
+//! find it, and whoever takes it does with it what is done with an evicted block. So a
+//! block is discarded in one exchange, and is in reach of allocations all the time.
 //!
 //! **Inactive is not a place**: it is `Primary(0)`. A match of an inactive block
 //! and of an active one are the same exchange.
@@ -67,7 +73,8 @@ pub(crate) enum State {
     Pending = 1,
     /// To its sequence hash: matchable while linked; inactive when not pinned.
     Primary = 2,
-    /// To its guards: a further copy of a hash that has a primary.
+    /// To its guards: a further copy of a hash that has a primary. Without guards: to
+    /// nobody, see "Discarded".
     Duplicate = 3,
 }
 
@@ -127,6 +134,20 @@ impl Word {
         self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
     }
 
+    /// Its content is given up, and nobody has taken it yet.
+    #[inline]
+    pub(crate) const fn is_discarded(self) -> bool {
+        self.0 & (STATE | COUNT) == (State::Duplicate as u64) << STATE_SHIFT
+    }
+
+    /// Inactive or discarded: whoever has a credit may take it.
+    #[inline]
+    pub(crate) const fn is_unheld(self) -> bool {
+        // The two states have the upper bit in common, and no others have.
+        self.0 & ((State::Primary as u64) << STATE_SHIFT | COUNT)
+            == (State::Primary as u64) << STATE_SHIFT
+    }
+
     /// A primary with one pin and nothing else to be said of it: neither noted nor
     /// to be reset.
     #[inline]
@@ -174,6 +195,12 @@ impl Word {
     #[inline]
     pub(crate) const fn with(self, state: State, count: u64) -> Self {
         Self(self.0 & !(STATE | COUNT) | (state as u64) << STATE_SHIFT | count)
+    }
+
+    /// The content is given up: a discarded slot of the next generation.
+    #[inline]
+    pub(crate) const fn discarded(self) -> Self {
+        Self(self.with(State::Duplicate, 0).0.wrapping_add(GENERATION))
     }
 
     /// The tenancy ends: an exclusive slot of the next generation (which
@@ -238,6 +265,25 @@ mod tests {
         assert!(!word.pinned().is_inactive());
         assert!(!Word::new(false).is_inactive());
         assert!(!word.with(State::Duplicate, 0).is_inactive());
+    }
+
+    #[test]
+    fn discarded_is_nobodys() {
+        let inactive = Word::new(true).with(State::Primary, 0).noted();
+        let discarded = inactive.discarded();
+        assert!(discarded.is_discarded() && !discarded.is_inactive() && !discarded.is_primary());
+        assert!(discarded.is_noted(), "a note outlives the tenancy");
+        assert_eq!(discarded.generation(), inactive.generation() + 1);
+        assert!(discarded.is_unheld() && inactive.is_unheld());
+        let others = [
+            Word::new(false),
+            inactive.with(State::Pending, 1),
+            inactive.with(State::Pending, 0),
+            inactive.pinned(),
+            discarded.pinned(),
+        ];
+        assert!(!others.iter().any(|word| word.is_unheld()));
+        assert!(!discarded.vacated(false).is_unheld());
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Hub {
 /// nothing locked: attachments are the users', and end with the registrations.
 fn end_forgotten(tier: &Weak<dyn Tier>) {
     if let Some(tier) = tier.upgrade()
-        && catch_unwind(AssertUnwindSafe(|| tier.free_forgotten())).is_err()
+        && catch_unwind(AssertUnwindSafe(|| drop(tier.end_cleared()))).is_err()
     {
         tracing::error!("an attachment panicked when it was dropped");
     }

@@ -8,13 +8,13 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::BlockId;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
+use crate::user_code::contain;
+use crate::{BlockId, SequenceHash};
 
 use super::{Holder, Lease, LeaseError, LeaseId};
 
@@ -41,20 +41,26 @@ struct Entry<T: BlockMetadata> {
     owner: Arc<str>,
     /// Shared with whoever makes guards of them, without the mutex.
     held: Arc<Held<T>>,
+    /// What is held, for those who only want to know: they must not keep it held.
+    blocks: Arc<[(BlockId, SequenceHash)]>,
     since: SystemTime,
     made: u64,
     expiry: u64,
 }
 
-/// The guards of a lease. A panic of one that is dropped stays here.
+/// The guards of a lease. Where their drops run user code that panics, all of them are
+/// dropped all the same.
 struct Held<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
 
 impl<T: BlockMetadata> Drop for Held<T> {
     fn drop(&mut self) {
         for block in self.0.drain(..) {
-            if catch_unwind(AssertUnwindSafe(|| drop(block))).is_err() {
-                tracing::error!("an attachment panicked as a lease let go of its block");
-            }
+            contain(
+                "an attachment panicked as a lease let go of its block",
+                || {
+                    drop(block);
+                },
+            );
         }
     }
 }
@@ -147,10 +153,12 @@ impl<T: BlockMetadata> Table<T> {
     ) -> Lease<T> {
         let id = LeaseId::next();
         let block_ids = blocks.iter().map(ImmutableBlock::block_id).collect();
+        let named = |block: &ImmutableBlock<T>| (block.block_id(), block.sequence_hash());
         let made = self.nanos(now);
         let expiry = self.expiry(duration, made);
         let entry = Entry {
             owner: Arc::clone(&owner),
+            blocks: blocks.iter().map(named).collect(),
             held: Arc::new(Held(blocks)),
             since: SystemTime::now(),
             made,
@@ -269,22 +277,18 @@ impl<T: BlockMetadata> Table<T> {
             .by_id
             .iter()
             .map(|(&id, entry)| {
-                let (owner, held) = (Arc::clone(&entry.owner), Arc::clone(&entry.held));
-                (id, owner, held, entry.since, entry.made, entry.expiry)
+                let (owner, blocks) = (Arc::clone(&entry.owner), Arc::clone(&entry.blocks));
+                (id, owner, blocks, entry.since, entry.made, entry.expiry)
             })
             .collect();
         leases
             .into_iter()
-            .map(|(lease, owner, held, since, made, expiry)| {
+            .map(|(lease, owner, blocks, since, made, expiry)| {
                 let remaining = remaining(expiry, now);
                 Holder {
                     lease,
                     owner,
-                    blocks: held
-                        .0
-                        .iter()
-                        .map(|block| (block.block_id(), block.sequence_hash()))
-                        .collect(),
+                    blocks: blocks.to_vec(),
                     since,
                     held_for: Duration::from_nanos(now.saturating_sub(made)),
                     until: remaining.and_then(|remaining| wall.checked_add(remaining)),
@@ -294,32 +298,19 @@ impl<T: BlockMetadata> Table<T> {
             .collect()
     }
 
-    /// The blocks that are leased, each once, and what holds them meanwhile.
-    pub(crate) fn leased(&self) -> Leased<T> {
-        let held: Vec<_> = self
+    /// How many blocks are leased. A block with several leases counts once.
+    pub(crate) fn leased(&self) -> usize {
+        let leases: Vec<_> = self
             .lock()
             .by_id
             .values()
-            .map(|entry| Arc::clone(&entry.held))
+            .map(|entry| Arc::clone(&entry.blocks))
             .collect();
-        Leased(held)
-    }
-}
-
-/// The blocks that were leased at one instant. They are held for as long as this lives.
-pub(crate) struct Leased<T: BlockMetadata>(Vec<Arc<Held<T>>>);
-
-impl<T: BlockMetadata> Leased<T> {
-    /// How many they are. A block with several leases counts once.
-    pub(crate) fn count(&self) -> usize {
-        let mut blocks: Vec<BlockId> = self
-            .0
-            .iter()
-            .flat_map(|held| held.0.iter().map(ImmutableBlock::block_id))
-            .collect();
-        blocks.sort_unstable();
-        blocks.dedup();
-        blocks.len()
+        let ids = leases.iter().flat_map(|blocks| blocks.iter());
+        let mut ids: Vec<BlockId> = ids.map(|&(id, _)| id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.len()
     }
 }
 

@@ -553,17 +553,11 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             store.set_low_watermark(level as u32);
             on_low
         });
-        tracing::info!(
-            block_count,
-            block_size = self.block_size,
-            policy = name,
-            "built block manager"
-        );
         #[cfg(feature = "metrics")]
         if let Some(aggregator) = &self.aggregator {
             aggregator.register_source(Arc::clone(&metrics));
         }
-        Ok(BlockManager {
+        let manager = BlockManager {
             store,
             registry,
             duplication_policy: self.duplication_policy,
@@ -571,6 +565,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             leases: Table::new(Instant::now()),
             on_low,
             tier: PhantomData,
-        })
+        };
+        tracing::info!(
+            block_count,
+            block_size = self.block_size,
+            policy = name,
+            "built block manager"
+        );
+        Ok(manager)
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
+use crate::metrics::Counter;
+use crate::registry::Leftovers;
 
 use super::BlockManager;
 
@@ -11,9 +13,11 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
-        self.reserve(1)?
-            .take(|slot| block = Some(MutableBlock::new(slot)), |_evicted| {});
+        let leftovers = self
+            .reserve(1)?
+            .take(|hold| block = Some(MutableBlock::new(hold)), |_evicted| {});
         self.tell_if_low();
+        leftovers.settle();
         block
     }
 
@@ -51,8 +55,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             return false;
         };
         blocks.reserve(count);
-        reserved.take(|slot| blocks.push(MutableBlock::new(slot)), evicted);
+        let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), evicted);
         self.tell_if_low();
+        leftovers.settle();
         true
     }
 
@@ -62,11 +67,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// Until this returns none of them counts as available.
     pub fn release_from(&self, blocks: &mut Vec<ImmutableBlock<T>>) {
-        // A guard of another manager goes its own way.
-        let slots = blocks
-            .drain(..)
-            .filter_map(|block| block.into_slot_of(&self.store));
-        self.store.unpin_all(slots);
+        self.store
+            .unpin_all(blocks.drain(..).map(ImmutableBlock::into_hold));
     }
 
     /// Drops all of `blocks`, which makes them free, and leaves the vector empty. As
@@ -75,11 +77,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// Until this returns none of them counts as available.
     pub fn free_from(&self, blocks: &mut Vec<MutableBlock<T>>) {
-        // A guard of another manager goes its own way.
-        let slots = blocks
-            .drain(..)
-            .filter_map(|block| block.into_slot_of(&self.store));
-        self.store.free_all(slots);
+        self.store
+            .free_all(blocks.drain(..).map(MutableBlock::into_hold));
     }
 
     /// Finds the block of one hash. As [`match_blocks`](Self::match_blocks),
@@ -88,8 +87,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn match_one(&self, seq_hash: SequenceHash) -> Option<ImmutableBlock<T>> {
         let block = self.store.match_one(seq_hash).map(ImmutableBlock::new);
         let hashes = [seq_hash];
-        self.count_match(1, &hashes[..usize::from(block.is_some())]);
-        self.tell_if_low();
+        self.finish_match(1, &hashes[..usize::from(block.is_some())]);
         block
     }
 
@@ -106,9 +104,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         blocks.reserve(seq_hashes.len().min(self.total_blocks()));
         let matched = self
             .store
-            .match_prefix(seq_hashes, |slot| blocks.push(ImmutableBlock::new(slot)));
-        self.count_match(seq_hashes.len(), &seq_hashes[..matched]);
-        self.tell_if_low();
+            .match_prefix(seq_hashes, |hold| blocks.push(ImmutableBlock::new(hold)));
+        self.finish_match(seq_hashes.len(), &seq_hashes[..matched]);
         matched
     }
 
@@ -128,12 +125,37 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> usize {
         let blocks = blocks.into_iter();
         registered.reserve(blocks.size_hint().0);
-        let before = registered.len();
-        registered.extend(blocks.map(|block| self.register(block)));
-        let count = registered.len() - before;
-        // Callers read this count as a watermark: not before all can be matched.
-        self.metrics.inc_registrations_by(count as u64);
+        let batch = Batch {
+            manager: self,
+            before: registered.len(),
+            registered,
+        };
+        let mut leftovers = Leftovers::new();
+        for block in blocks {
+            let block = self.register(block, &mut leftovers);
+            batch.registered.push(block);
+        }
+        let count = batch.registered.len() - batch.before;
+        drop(batch);
         self.tell_if_low();
+        leftovers.settle();
         count
+    }
+}
+
+/// Blocks that are being registered. They are counted when this is dropped, also where the
+/// caller's iterator panics.
+struct Batch<'a, T: BlockMetadata> {
+    manager: &'a BlockManager<T>,
+    registered: &'a mut Vec<ImmutableBlock<T>>,
+    before: usize,
+}
+
+impl<T: BlockMetadata> Drop for Batch<'_, T> {
+    fn drop(&mut self) {
+        // Callers read this count as a watermark: not before all can be matched.
+        let count = self.registered.len() - self.before;
+        let metrics = &self.manager.metrics;
+        metrics.add(Counter::Registrations, count as u64);
     }
 }

@@ -65,7 +65,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     }
 
     /// Who keeps what, since when, until when: the leases, in the order in which they
-    /// were made. Those that have expired are ended first.
+    /// were made. Those that have expired are ended first. To ask holds no block.
     ///
     /// Of blocks that are held by guards alone nobody knows the owner;
     /// [`unleased_blocks`](Self::unleased_blocks) counts them. O(leased blocks);
@@ -78,16 +78,14 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     /// Blocks that are held without a lease: by guards of whichever kind, by lifecycle
     /// pins, and, of a primary, by its duplicates. Exact while no other thread takes or
-    /// returns any.
+    /// returns any. To ask holds no block.
     ///
     /// O(leased blocks · log); allocates, and waits for the mutex of the leases.
     pub fn unleased_blocks(&self) -> usize {
         self.leases.expire(Instant::now());
-        // Held until the available ones have been counted, so that none of them is
-        // counted twice.
         let leased = self.leases.leased();
         let held = self.total_blocks() - self.store.available();
-        held.saturating_sub(leased.count())
+        held.saturating_sub(leased)
     }
 
     /// Reserves `count` blocks or none; before it comes to that, leases expire.

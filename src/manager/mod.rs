@@ -42,7 +42,7 @@ use crate::blocks::{
 use crate::engine::{AuditError, AuditReport, Registered, Store};
 use crate::leases::Table;
 use crate::metrics::{BlockPoolMetrics, Counter};
-use crate::registry::BlockRegistry;
+use crate::registry::{BlockRegistry, Leftovers};
 use crate::{ManagerId, SequenceHash};
 
 use watermark::OnLow;
@@ -83,9 +83,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// Returns `None`, and changes nothing, only if at some instant of the call
     /// the blocks that were held, and those that other calls under way had asked
-    /// for, left fewer than `count`. A drop is such a call until it returns, and so, for a
-    /// block, is whatever ends a registration that [was
-    /// forgotten](Self::clear_inactive_pool). So
+    /// for, left fewer than `count`. A drop is such a call until it returns. So
     /// threads that together never ask for more blocks than there are, the held
     /// ones included, are never refused. Before it comes to that,
     /// [leases](crate::leases) that have expired are ended. Lock-free; the only heap
@@ -93,8 +91,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);
-        reserved.take(|slot| blocks.push(MutableBlock::new(slot)), |_evicted| {});
+        let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), |_evicted| {});
         self.tell_if_low();
+        leftovers.settle();
         Some(blocks)
     }
 
@@ -117,8 +116,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// If afterwards not all blocks of the manager are free, since some are held:
     /// the inactive ones are free all the same.
     pub fn reset_inactive_pool(&self) -> Result<(), BlockManagerResetError> {
-        self.store.reset_inactive();
+        let leftovers = self.store.reset_inactive();
         let (expected, actual) = (self.total_blocks(), self.store.free_blocks());
+        leftovers.settle();
         if actual == expected {
             Ok(())
         } else {
@@ -148,8 +148,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// a leaf only when the blocks of its forgotten children are handed out.
     pub fn clear_inactive_pool(&self) {
         self.registry.core().will_clear();
-        self.store.clear();
+        let leftovers = self.store.clear();
         self.registry.core().cleared(&self.store);
+        leftovers.settle();
     }
 
     /// Registers blocks under their hashes, in the order of the input, and
@@ -180,37 +181,43 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// If the block is another manager's; nothing has happened then.
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
-        let block = self.register(block);
-        self.metrics.inc_registrations();
+        let mut leftovers = Leftovers::new();
+        let block = self.register(block, &mut leftovers);
+        self.metrics.add(Counter::Registrations, 1);
         self.tell_if_low();
+        leftovers.settle();
         block
     }
 
     #[inline]
-    fn register(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
+    fn register(&self, block: CompleteBlock<T>, leftovers: &mut Leftovers) -> ImmutableBlock<T> {
         assert!(
             block.is_of(&self.store),
             "block {} belongs to another manager",
             block.block_id()
         );
-        let slot = block.into_slot();
-        // SAFETY: the block is this store's, which lives as long as the manager.
-        let slot = unsafe { slot.as_ref() };
         let core = self.registry.core();
         let held = if core.has_tiers() {
-            core.hold(slot.key())
+            core.hold(core.key(block.sequence_hash()), leftovers)
         } else {
             None
         };
-        match self.store.register(slot, self.duplication_policy) {
-            Registered::Primary(key) => {
-                let block = ImmutableBlock::new(slot);
-                core.acquired(key, &*self.store, held);
-                block
+        let registered = self
+            .store
+            .register(block.into_hold(), self.duplication_policy, leftovers);
+        let hold = match registered {
+            Registered::Primary(hold, key) => {
+                core.acquired(key, &*self.store, held, leftovers);
+                hold
             }
-            Registered::Duplicate => ImmutableBlock::new(slot),
-            Registered::Existing(primary) => ImmutableBlock::new(primary),
-        }
+            Registered::Duplicate(hold) | Registered::Existing(hold) => {
+                if let Some(held) = held {
+                    held.release(leftovers);
+                }
+                hold
+            }
+        };
+        ImmutableBlock::new(hold)
     }
 
     /// Finds the longest prefix of `seq_hash` whose blocks this manager has,
@@ -241,20 +248,24 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ) -> Vec<Option<ImmutableBlock<T>>> {
         let mut matched = Vec::with_capacity(seq_hash.len());
         self.store
-            .match_each(seq_hash, |slot| matched.push(slot.map(ImmutableBlock::new)));
-        let mut hits = 0;
-        for (&hash, _) in seq_hash
-            .iter()
-            .zip(&matched)
-            .filter(|(_, block)| block.is_some())
-        {
-            self.registry.touch(hash);
-            hits += 1;
+            .match_each(seq_hash, |hold| matched.push(hold.map(ImmutableBlock::new)));
+        let found = || {
+            seq_hash
+                .iter()
+                .zip(&matched)
+                .filter(|(_, block)| block.is_some())
+        };
+        let hits = found().count();
+        self.metrics.add_each([
+            (Counter::MatchHashesRequested, seq_hash.len() as u64),
+            (Counter::MatchBlocksReturned, hits as u64),
+        ]);
+        let mut leftovers = Leftovers::new();
+        for (&hash, _) in found() {
+            self.registry.core().touch(hash, &mut leftovers);
         }
         self.tell_if_low();
-        self.metrics
-            .inc_match_hashes_requested(seq_hash.len() as u64);
-        self.metrics.inc_match_blocks_returned(hits);
+        leftovers.settle();
         tracing::debug!(
             num_hashes = seq_hash.len(),
             total_matched = hits,
@@ -273,25 +284,28 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         touch: bool,
     ) -> HashMap<SequenceHash, ImmutableBlock<T>> {
         let mut found = HashMap::with_capacity(seq_hashes.len().min(self.total_blocks()));
+        let mut leftovers = Leftovers::new();
         for &hash in seq_hashes {
             let is_here = match found.entry(hash) {
                 Entry::Occupied(_) => true,
                 Entry::Vacant(place) => match self.store.match_one(hash) {
-                    Some(slot) => {
-                        place.insert(ImmutableBlock::new(slot));
+                    Some(hold) => {
+                        place.insert(ImmutableBlock::new(hold));
                         true
                     }
                     None => false,
                 },
             };
             if touch && (is_here || self.registry.is_registered(hash)) {
-                self.registry.touch(hash);
+                self.registry.core().touch(hash, &mut leftovers);
             }
         }
+        self.metrics.add_each([
+            (Counter::ScanHashesRequested, seq_hashes.len() as u64),
+            (Counter::ScanBlocksReturned, found.len() as u64),
+        ]);
         self.tell_if_low();
-        self.metrics
-            .inc_scan_hashes_requested(seq_hashes.len() as u64);
-        self.metrics.inc_scan_blocks_returned(found.len() as u64);
+        leftovers.settle();
         found
     }
 
@@ -340,19 +354,28 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         self.store.audit()
     }
 
-    fn count_match(&self, requested: usize, matched: &[SequenceHash]) {
-        self.registry.core().touch_all(matched);
-        self.store
-            .count(Counter::MatchHashesRequested, requested as u64);
-        self.store
-            .count(Counter::MatchBlocksReturned, matched.len() as u64);
+    /// The end of a match that found `matched`.
+    #[inline]
+    fn finish_match(&self, requested: usize, matched: &[SequenceHash]) {
+        self.metrics.add_each([
+            (Counter::MatchHashesRequested, requested as u64),
+            (Counter::MatchBlocksReturned, matched.len() as u64),
+        ]);
+        let mut leftovers = Leftovers::new();
+        self.registry.core().touch_all(matched, &mut leftovers);
+        self.tell_if_low();
+        leftovers.settle();
     }
 }
 
 impl<T: BlockMetadata> Drop for BlockManager<T> {
     fn drop(&mut self) {
+        let mut leftovers = Leftovers::new();
         self.leases.end();
-        self.store.retire();
+        let on_low = self.on_low.take();
+        leftovers.catch(|| drop(on_low));
+        leftovers.catch(|| self.store.retire());
+        leftovers.settle();
     }
 }
 

@@ -1,9 +1,9 @@
 //! The low watermark: being told that blocks are running out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::blocks::BlockMetadata;
+use crate::user_code::contain;
 
 use super::BlockManager;
 
@@ -47,16 +47,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             return;
         };
         let level = self.store.low_watermark();
-        tracing::debug!(available, level, "low watermark");
-        let told = catch_unwind(AssertUnwindSafe(|| {
+        contain("the callback of the low watermark panicked", || {
+            tracing::debug!(available, level, "low watermark");
             on_low(LowWatermark { available, level });
-        }));
-        if told.is_err() {
-            tracing::error!(
-                available,
-                level,
-                "the callback of the low watermark panicked"
-            );
-        }
+        });
     }
 }

@@ -1,12 +1,14 @@
 //! Gauges that nobody has to keep.
 //!
 //! What a manager's gauges show follows from its engine, which works it out
-//! when asked. What the gauge methods of
+//! when asked, from the counters and a few words more. What the gauge methods of
 //! [`BlockPoolMetrics`](super::BlockPoolMetrics) change is an offset to that.
 //! Metrics without a manager have nothing but the offsets.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{OnceLock, Weak};
+
+use super::Counts;
 
 /// The gauges of a manager.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,8 +25,9 @@ pub(crate) struct Gauges {
 
 /// Works out the gauges of a manager.
 pub(crate) trait GaugeSource: Send + Sync {
-    /// The gauges now. May be called from any thread at any time.
-    fn gauges(&self) -> Gauges;
+    /// The gauges now, when the counters were read just before. May be called from any
+    /// thread at any time. None is negative.
+    fn gauges(&self, counts: &Counts) -> Gauges;
 
     /// The garbage of the manager's registry.
     fn pending_garbage(&self) -> u64;
@@ -56,9 +59,9 @@ impl GaugeBoard {
 
     /// What the source shows, or showed last; zeros if there never was one,
     /// and between its last use and its retirement.
-    pub(super) fn derived(&self) -> Gauges {
+    pub(super) fn derived(&self, counts: &Counts) -> Gauges {
         match self.source.get().and_then(Weak::upgrade) {
-            Some(source) => source.gauges(),
+            Some(source) => source.gauges(counts),
             None => self.retired.get().copied().unwrap_or_default(),
         }
     }
@@ -70,8 +73,8 @@ impl GaugeBoard {
     }
 
     /// What the gauges show.
-    pub(super) fn read(&self) -> Gauges {
-        let derived = self.derived();
+    pub(super) fn read(&self, counts: &Counts) -> Gauges {
+        let derived = self.derived(counts);
         let add = |gauge: i64, offset: &AtomicI64| gauge.wrapping_add(offset.load(Relaxed));
         Gauges {
             inflight_mutable: add(derived.inflight_mutable, &self.inflight_mutable),
@@ -84,19 +87,24 @@ impl GaugeBoard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stripes::Stripes;
     use super::*;
     use std::sync::{Arc, Mutex};
 
     struct Engine(Mutex<Gauges>);
 
     impl GaugeSource for Engine {
-        fn gauges(&self) -> Gauges {
+        fn gauges(&self, _counts: &Counts) -> Gauges {
             *self.0.lock().unwrap()
         }
 
         fn pending_garbage(&self) -> u64 {
             7
         }
+    }
+
+    fn none() -> Counts {
+        Stripes::new().counts()
     }
 
     const SHOWN: Gauges = Gauges {
@@ -117,7 +125,7 @@ mod tests {
     fn a_source_is_asked_at_every_reading() {
         let engine = Arc::new(Engine(Mutex::new(SHOWN)));
         let board = board_of(&engine);
-        assert_eq!(board.read(), SHOWN);
+        assert_eq!(board.read(&none()), SHOWN);
         assert_eq!(board.pending_garbage(), 7);
         engine.0.lock().unwrap().inactive_pool_size = 40;
         board.reset_pool_size.fetch_sub(10, Relaxed);
@@ -126,7 +134,7 @@ mod tests {
             inactive_pool_size: 40,
             ..SHOWN
         };
-        assert_eq!(board.read(), expected);
+        assert_eq!(board.read(&none()), expected);
     }
 
     #[test]
@@ -139,20 +147,20 @@ mod tests {
             inflight_mutable: 5,
             ..Gauges::default()
         };
-        assert_eq!(board.read(), zeros);
+        assert_eq!(board.read(&none()), zeros);
         board.retire(SHOWN);
         let last = Gauges {
             inflight_mutable: 6,
             ..SHOWN
         };
-        assert_eq!(board.read(), last);
+        assert_eq!(board.read(&none()), last);
     }
 
     #[test]
     fn metrics_do_not_keep_their_engine() {
         let engine = Arc::new(Engine(Mutex::new(SHOWN)));
         let board = board_of(&engine);
-        board.read();
+        board.read(&none());
         assert_eq!(Arc::strong_count(&engine), 1);
     }
 }

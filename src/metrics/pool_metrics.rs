@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::gauges::GaugeBoard;
 use super::stripes::Stripes;
-use super::{Counter, GaugeSource, Gauges, MetricsSnapshot};
+use super::{Counter, Counts, GaugeSource, Gauges, MetricsSnapshot};
 
 /// Counters and gauges of one manager, that is, of one tier.
 ///
@@ -17,15 +17,16 @@ use super::{Counter, GaugeSource, Gauges, MetricsSnapshot};
 /// # Cost
 ///
 /// No method takes a lock or allocates, [`new`](Self::new) excepted (8 KiB of
-/// counters). A counter is raised by a plain addition to a number of the
-/// calling thread's own, and by a locked one from the 32nd live thread on.
-/// Reading sums over 32 such numbers a counter.
+/// counters). A manager raises a counter by a plain addition to a number of the
+/// calling thread's own, and by a locked one from the 31st live thread on; the methods
+/// below by a locked one. Reading sums over as many such numbers as there are threads, at
+/// most 32 for each counter.
 ///
 /// # Order
 ///
-/// [`inc_registrations_by`](Self::inc_registrations_by) is a Release write
-/// that pairs with the Acquire reads of [`snapshot`](Self::snapshot). All
-/// else is Relaxed: it says how many, and nothing about when.
+/// Counters are raised by Release writes, which pair with the Acquire reads of
+/// [`snapshot`](Self::snapshot): whoever sees a count sees what the counting thread did
+/// before. Gauges are changed by Relaxed writes.
 pub struct BlockPoolMetrics {
     type_label: String,
     counters: Stripes,
@@ -51,25 +52,30 @@ impl BlockPoolMetrics {
     /// Reads everything.
     ///
     /// Of a manager that is in use, the numbers need not belong to one
-    /// moment. Every block that `registrations` counts can be matched.
+    /// moment, but no gauge is negative on that account, and a part is not above its whole:
+    /// no more hashes have been found than asked for. Every block that `registrations`
+    /// counts can be matched.
+    ///
+    /// Reads a few words for each shard and for each thread, however many blocks there are.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        let gauges = self.gauges.read();
+        let counts = self.counts();
+        let gauges = self.gauges.read(&counts);
         MetricsSnapshot {
-            allocations: self.sum(Counter::Allocations),
-            allocations_from_reset: self.sum(Counter::AllocationsFromReset),
-            evictions: self.sum(Counter::Evictions),
-            registrations: self.sum(Counter::Registrations),
-            duplicate_blocks: self.sum(Counter::DuplicateBlocks),
-            registration_dedup: self.sum(Counter::RegistrationDedup),
-            stagings: self.sum(Counter::Stagings),
-            match_hashes_requested: self.sum(Counter::MatchHashesRequested),
-            match_blocks_returned: self.sum(Counter::MatchBlocksReturned),
-            scan_hashes_requested: self.sum(Counter::ScanHashesRequested),
-            scan_blocks_returned: self.sum(Counter::ScanBlocksReturned),
-            eager_primary_to_inactive_total: self.sum(Counter::EagerPrimaryToInactive),
-            allocate_atomic_rollback_total: self.sum(Counter::AllocateAtomicRollback),
-            release_primary_noop_total: self.sum(Counter::ReleasePrimaryNoop),
-            release_duplicate_noop_total: self.sum(Counter::ReleaseDuplicateNoop),
+            allocations: counts.shown(Counter::Allocations),
+            allocations_from_reset: counts.shown(Counter::AllocationsFromReset),
+            evictions: counts.shown(Counter::Evictions),
+            registrations: counts.shown(Counter::Registrations),
+            duplicate_blocks: counts.shown(Counter::DuplicateBlocks),
+            registration_dedup: counts.shown(Counter::RegistrationDedup),
+            stagings: counts.shown(Counter::Stagings),
+            match_hashes_requested: counts.shown(Counter::MatchHashesRequested),
+            match_blocks_returned: counts.shown(Counter::MatchBlocksReturned),
+            scan_hashes_requested: counts.shown(Counter::ScanHashesRequested),
+            scan_blocks_returned: counts.shown(Counter::ScanBlocksReturned),
+            eager_primary_to_inactive_total: counts.shown(Counter::EagerPrimaryToInactive),
+            allocate_atomic_rollback_total: counts.shown(Counter::AllocateAtomicRollback),
+            release_primary_noop_total: counts.shown(Counter::ReleasePrimaryNoop),
+            release_duplicate_noop_total: counts.shown(Counter::ReleaseDuplicateNoop),
             inflight_mutable: gauges.inflight_mutable,
             inflight_immutable: gauges.inflight_immutable,
             reset_pool_size: gauges.reset_pool_size,
@@ -108,6 +114,11 @@ impl BlockPoolMetrics {
         self.counters.add_each(additions);
     }
 
+    /// Reads all counters.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counters.counts()
+    }
+
     /// Reads a counter.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
         self.counters.sum(c)
@@ -133,19 +144,19 @@ impl BlockPoolMetrics {
     /// Counts `n` blocks handed out.
     #[inline]
     pub fn inc_allocations(&self, n: u64) {
-        self.add(Counter::Allocations, n);
+        self.counters.add_by_hand(Counter::Allocations, n);
     }
 
     /// Counts `n` blocks handed out that were free.
     #[inline]
     pub fn inc_allocations_from_reset(&self, n: u64) {
-        self.add(Counter::AllocationsFromReset, n);
+        self.counters.add_by_hand(Counter::AllocationsFromReset, n);
     }
 
     /// Counts `n` inactive blocks evicted.
     #[inline]
     pub fn inc_evictions(&self, n: u64) {
-        self.add(Counter::Evictions, n);
+        self.counters.add_by_hand(Counter::Evictions, n);
     }
 
     /// Counts a registered block; see
@@ -162,75 +173,77 @@ impl BlockPoolMetrics {
     /// before.
     #[inline]
     pub fn inc_registrations_by(&self, n: u64) {
-        self.add(Counter::Registrations, n);
+        self.counters.add_by_hand(Counter::Registrations, n);
     }
 
     /// Counts a block registered beside a primary of its hash.
     #[inline]
     pub fn inc_duplicate_blocks(&self) {
-        self.add(Counter::DuplicateBlocks, 1);
+        self.counters.add_by_hand(Counter::DuplicateBlocks, 1);
     }
 
     /// Counts a registration answered with the primary that was there.
     #[inline]
     pub fn inc_registration_dedup(&self) {
-        self.add(Counter::RegistrationDedup, 1);
+        self.counters.add_by_hand(Counter::RegistrationDedup, 1);
     }
 
     /// Counts a mutable block staged.
     #[inline]
     pub fn inc_stagings(&self) {
-        self.add(Counter::Stagings, 1);
+        self.counters.add_by_hand(Counter::Stagings, 1);
     }
 
     /// Counts `n` hashes asked for in a match.
     #[inline]
     pub fn inc_match_hashes_requested(&self, n: u64) {
-        self.add(Counter::MatchHashesRequested, n);
+        self.counters.add_by_hand(Counter::MatchHashesRequested, n);
     }
 
     /// Counts `n` blocks that a match returned.
     #[inline]
     pub fn inc_match_blocks_returned(&self, n: u64) {
-        self.add(Counter::MatchBlocksReturned, n);
+        self.counters.add_by_hand(Counter::MatchBlocksReturned, n);
     }
 
     /// Counts `n` hashes asked for in a scan.
     #[inline]
     pub fn inc_scan_hashes_requested(&self, n: u64) {
-        self.add(Counter::ScanHashesRequested, n);
+        self.counters.add_by_hand(Counter::ScanHashesRequested, n);
     }
 
     /// Counts `n` blocks that a scan returned.
     #[inline]
     pub fn inc_scan_blocks_returned(&self, n: u64) {
-        self.add(Counter::ScanBlocksReturned, n);
+        self.counters.add_by_hand(Counter::ScanBlocksReturned, n);
     }
 
     /// Counts a look-up that found a primary between its last use and its
     /// becoming inactive.
     #[inline]
     pub fn inc_eager_primary_to_inactive(&self) {
-        self.add(Counter::EagerPrimaryToInactive, 1);
+        self.counters
+            .add_by_hand(Counter::EagerPrimaryToInactive, 1);
     }
 
     /// Counts an allocation undone because fewer blocks could be evicted than
     /// were announced.
     #[inline]
     pub fn inc_allocate_atomic_rollback(&self) {
-        self.add(Counter::AllocateAtomicRollback, 1);
+        self.counters
+            .add_by_hand(Counter::AllocateAtomicRollback, 1);
     }
 
     /// Counts a release of a primary that found it in use again or gone.
     #[inline]
     pub fn inc_release_primary_noop(&self) {
-        self.add(Counter::ReleasePrimaryNoop, 1);
+        self.counters.add_by_hand(Counter::ReleasePrimaryNoop, 1);
     }
 
     /// Counts a release of a duplicate that found another in its place.
     #[inline]
     pub fn inc_release_duplicate_noop(&self) {
-        self.add(Counter::ReleaseDuplicateNoop, 1);
+        self.counters.add_by_hand(Counter::ReleaseDuplicateNoop, 1);
     }
 }
 
@@ -287,7 +300,7 @@ impl BlockPoolMetrics {
     /// Shows `size` free blocks from here on.
     #[inline]
     pub fn set_reset_pool_size(&self, size: i64) {
-        let offset = size.wrapping_sub(self.gauges.derived().reset_pool_size);
+        let offset = size.wrapping_sub(self.gauges.derived(&self.counts()).reset_pool_size);
         self.gauges.reset_pool_size.store(offset, Relaxed);
     }
 
@@ -318,7 +331,7 @@ impl BlockPoolMetrics {
     /// Shows `size` registered blocks that nobody holds from here on.
     #[inline]
     pub fn set_inactive_pool_size(&self, size: i64) {
-        let offset = size.wrapping_sub(self.gauges.derived().inactive_pool_size);
+        let offset = size.wrapping_sub(self.gauges.derived(&self.counts()).inactive_pool_size);
         self.gauges.inactive_pool_size.store(offset, Relaxed);
     }
 
@@ -355,7 +368,7 @@ mod tests {
     struct Engine;
 
     impl GaugeSource for Engine {
-        fn gauges(&self) -> Gauges {
+        fn gauges(&self, _counts: &Counts) -> Gauges {
             Gauges {
                 inflight_mutable: 1,
                 inflight_immutable: 2,

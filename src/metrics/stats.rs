@@ -80,7 +80,15 @@ impl Sample {
                 let grown = |read: fn(&MetricsSnapshot) -> u64| {
                     read(&raw).saturating_sub(read(&before.raw)) as f64
                 };
-                let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+                // A call under way at the sample before may have been in the whole then, and
+                // is in the part only now.
+                let ratio = |part: f64, whole: f64| {
+                    if whole > 0.0 {
+                        (part / whole).min(1.0)
+                    } else {
+                        0.0
+                    }
+                };
                 stats.allocation_rate = grown(|raw| raw.allocations) / seconds;
                 stats.eviction_rate = grown(|raw| raw.evictions) / seconds;
                 stats.match_hit_rate = ratio(

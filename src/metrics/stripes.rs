@@ -2,7 +2,9 @@
 //!
 //! Every thread has a row of its own and adds to it with a plain load and a
 //! plain store; a counter's value is the sum over the rows. Threads too many
-//! for a row each share the last one, and add there with `fetch_add`.
+//! for a row each share one, and add there with `fetch_add`. What is counted by
+//! hand, through the public methods, has a row of its own too, so that it changes
+//! what is shown and not what the engine knows.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,31 +14,58 @@ use crossbeam_utils::CachePadded;
 use crate::sync::thread;
 
 /// What is counted.
+///
+/// The order is that in which all of them are read ([`Stripes::counts`]): what is taken away
+/// stands before what it is taken from, and a part before the whole. So a difference
+/// between two of them does not come out negative because one was raised meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Counter {
-    /// Blocks handed out.
-    Allocations,
-    /// Of these, blocks that were free.
+    /// Mutable guards dropped.
+    MutableReleased,
+    /// Complete guards dropped.
+    CompleteReleased,
+    /// Blocks registered and to be found. Callers read it as a watermark: who sees the
+    /// count also sees the blocks it counts.
+    Registrations,
+    /// Registrations answered with the primary there was, and the block freed.
+    RegistrationDedup,
+    /// Duplicates whose last holder has let go of them.
+    DuplicatesEnded,
+    /// Blocks registered beside a primary.
+    DuplicateBlocks,
+    /// Registered blocks that were freed without being handed out.
+    Reset,
+    /// Of these, blocks that had been cleared.
+    ClearedFreed,
+    /// Blocks that had been cleared, and were handed out.
+    ClearedTaken,
+    /// Mutable → complete.
+    Stagings,
+    /// Complete → mutable.
+    Unstaged,
+    /// Blocks handed out that were free, or had been cleared.
     AllocationsFromReset,
     /// Inactive blocks evicted.
     Evictions,
-    /// Blocks registered and to be found. See [`Counter::write_ordering`].
-    Registrations,
-    /// Blocks registered beside a primary.
-    DuplicateBlocks,
-    /// Registrations answered with the primary there was.
-    RegistrationDedup,
-    /// Mutable → complete.
-    Stagings,
-    /// Hashes asked for in matches.
-    MatchHashesRequested,
+    /// Blocks handed out.
+    Allocations,
     /// Blocks returned by matches.
     MatchBlocksReturned,
-    /// Hashes asked for in scans.
-    ScanHashesRequested,
+    /// Hashes asked for in matches.
+    MatchHashesRequested,
     /// Blocks returned by scans.
     ScanBlocksReturned,
+    /// Hashes asked for in scans.
+    ScanHashesRequested,
+    /// Lifecycle pins released.
+    PinsReleased,
+    /// Lifecycle pins taken.
+    PinsTaken,
+    /// Pins taken off of blocks that had others.
+    SharedUnpins,
+    /// Pins of blocks that had others.
+    SharedPins,
     /// Look-ups that found a primary on its way to inactive.
     EagerPrimaryToInactive,
     /// Allocations undone.
@@ -45,14 +74,6 @@ pub(crate) enum Counter {
     ReleasePrimaryNoop,
     /// Releases of a duplicate that had nothing to do.
     ReleaseDuplicateNoop,
-    /// Mutable guards dropped.
-    MutableReleased,
-    /// Complete → mutable.
-    Unstaged,
-    /// Lifecycle pins taken.
-    PinsTaken,
-    /// Lifecycle pins released.
-    PinsReleased,
     /// Times the policy plane was busy and its caller did without.
     PlaneFallbacks,
     /// Blocks taken from another thread's shard.
@@ -62,31 +83,41 @@ pub(crate) enum Counter {
 /// How many counters there are.
 const COUNTERS: usize = Counter::Steals as usize + 1;
 
-impl Counter {
-    /// Release for registrations, which callers read as a watermark: who sees
-    /// the count also sees the blocks it counts. Pairs with the Acquire of
-    /// [`Stripes::sum`].
-    #[inline(always)]
-    const fn write_ordering(self) -> Ordering {
-        match self {
-            Self::Registrations => Ordering::Release,
-            _ => Ordering::Relaxed,
-        }
-    }
-}
-
-/// Rows, of which all but the last belong to one thread each. Servers drive a
-/// manager from a scheduler and about as many workers as cores, so that 31
+/// Rows, of which all but the last two belong to one thread each. Servers drive a
+/// manager from a scheduler and about as many workers as cores, so that 30
 /// are enough for most, and 32 rows of two cache line pairs are 8 KiB. Past
 /// that a thread pays for a locked addition, nothing worse.
 const ROWS: usize = 32;
-const SHARED: usize = ROWS - 1;
+/// The row of what is counted by hand.
+const MANUAL: usize = ROWS - 1;
+/// The row of threads that have none of their own.
+const SHARED: usize = ROWS - 2;
 
 type Row = CachePadded<[AtomicU64; COUNTERS]>;
 
 /// All counters of a manager, a row for each of the first threads.
 pub(crate) struct Stripes {
     rows: Box<[Row; ROWS]>,
+}
+
+/// All counters, read once.
+pub(crate) struct Counts {
+    engine: [u64; COUNTERS],
+    manual: [u64; COUNTERS],
+}
+
+impl Counts {
+    /// What the engine has counted.
+    #[inline]
+    pub(crate) fn of(&self, c: Counter) -> u64 {
+        self.engine[c as usize]
+    }
+
+    /// What is shown: that, and what was counted by hand.
+    #[inline]
+    pub(crate) fn shown(&self, c: Counter) -> u64 {
+        self.engine[c as usize].wrapping_add(self.manual[c as usize])
+    }
 }
 
 impl Stripes {
@@ -109,6 +140,9 @@ impl Stripes {
 
     /// Adds to several counters, for this thread. As [`add`](Self::add), with the
     /// row looked up once.
+    ///
+    /// Release: who reads one of these numbers, and another one after it, does not miss
+    /// what happened before. Pairs with the Acquire of [`counts`](Self::counts).
     #[inline]
     pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
         let index = thread::index();
@@ -117,13 +151,26 @@ impl Stripes {
             for (c, n) in additions {
                 let count = &row[c as usize];
                 let sum = count.load(Ordering::Relaxed).wrapping_add(n);
-                count.store(sum, c.write_ordering());
+                count.store(sum, Ordering::Release);
             }
         } else {
             for (c, n) in additions {
-                self.rows[SHARED][c as usize].fetch_add(n, c.write_ordering());
+                self.rows[SHARED][c as usize].fetch_add(n, Ordering::Release);
             }
         }
+    }
+
+    /// Adds `n` to what is shown of counter `c`.
+    pub(crate) fn add_by_hand(&self, c: Counter, n: u64) {
+        self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
+    }
+
+    /// The rows that may have been written by threads.
+    fn rows(&self) -> impl Iterator<Item = &Row> + Clone {
+        // A thread whose locals are being destroyed adds to the shared row, however few
+        // threads there have been.
+        let own = thread::used().min(SHARED);
+        self.rows[..own].iter().chain([&self.rows[SHARED]])
     }
 
     /// The value of counter `c`, modulo 2⁶⁴.
@@ -131,10 +178,24 @@ impl Stripes {
     /// Includes every addition that the caller can know of; additions going
     /// on at the same time may be missing.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
-        self.rows.iter().fold(0u64, |sum, row| {
-            // Acquire: pairs with the stores of `add`.
-            sum.wrapping_add(row[c as usize].load(Ordering::Acquire))
-        })
+        // Acquire: pairs with the stores of `add_each`.
+        let of = |row: &Row| row[c as usize].load(Ordering::Acquire);
+        self.rows()
+            .fold(of(&self.rows[MANUAL]), |sum, row| sum.wrapping_add(of(row)))
+    }
+
+    /// All counters, one after the other, in the order in which they are listed.
+    pub(crate) fn counts(&self) -> Counts {
+        let rows = self.rows();
+        Counts {
+            engine: array::from_fn(|c| {
+                rows.clone().fold(0_u64, |sum, row| {
+                    // Acquire: pairs with the stores of `add_each`.
+                    sum.wrapping_add(row[c].load(Ordering::Acquire))
+                })
+            }),
+            manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
+        }
     }
 }
 
@@ -161,8 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_by_hand_is_shown_beside() {
+        let stripes = Stripes::new();
+        stripes.add(Counter::Stagings, 5);
+        stripes.add_by_hand(Counter::Stagings, 2);
+        assert_eq!(stripes.sum(Counter::Stagings), 7);
+        let counts = stripes.counts();
+        assert_eq!(counts.of(Counter::Stagings), 5);
+        assert_eq!(counts.shown(Counter::Stagings), 7);
+    }
+
+    #[test]
     fn sums_are_exact_with_more_threads_than_rows() {
-        const THREADS: usize = ROWS + 8;
+        const THREADS: usize = SHARED + 9;
         let stripes = Stripes::new();
         // All have a number before one ends, so that some have no row.
         let start = Barrier::new(THREADS);
@@ -192,6 +264,9 @@ mod tests {
         );
         let shared = &stripes.rows[SHARED][Counter::Registrations as usize];
         assert!(shared.load(Ordering::Relaxed) >= 9 * 100_000);
+        let counts = stripes.counts();
+        assert_eq!(counts.of(Counter::Registrations), added);
+        assert_eq!(counts.of(Counter::Evictions), counts.of(Counter::Steals));
     }
 
     #[test]

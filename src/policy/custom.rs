@@ -4,11 +4,10 @@
 //! that went on from there would lose the notes still to come. So panics are caught
 //! here, and answers are checked against a record of which blocks are listed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use crate::SequenceHash;
 use crate::eviction::{EvictionPolicy, InactiveBlock};
 use crate::retention::Priority;
+use crate::user_code::contain;
 
 use super::lru::Lru;
 use super::retained::Retained;
@@ -43,8 +42,10 @@ impl Custom {
         fallback: impl FnOnce(&mut Retained<Lru>) -> R,
     ) -> Result<R, String> {
         match &mut self.order {
-            Order::Users(policy) => catch_unwind(AssertUnwindSafe(|| users(&mut **policy)))
-                .map_err(|panic| format!("it panicked: {}", message(&*panic))),
+            Order::Users(policy) => {
+                let answer = contain("an eviction policy panicked", || users(&mut **policy));
+                answer.ok_or_else(|| "it panicked".to_owned())
+            }
             Order::Fallback(lru) => Ok(fallback(lru)),
         }
     }
@@ -52,17 +53,19 @@ impl Custom {
     /// Goes on without the user's policy: what is listed in the order of the slots.
     #[cold]
     fn give_up(&mut self, why: &str) -> &mut Retained<Lru> {
-        tracing::error!(
-            why,
-            "an eviction policy failed: blocks go by last release now"
-        );
+        // With the plane held: a subscriber's panic must not go on either.
+        contain("a subscriber panicked", || {
+            tracing::error!(
+                why,
+                "an eviction policy failed: blocks go by last release now"
+            );
+        });
         let mut lru = Retained::new(Lru::new(self.listed.len()));
         for (slot, _) in self.listed.iter().enumerate().filter(|&(_, &is)| is) {
             lru.insert(slot as u32, SequenceHash::default(), 0);
         }
         let failed = std::mem::replace(&mut self.order, Order::Fallback(lru));
-        // Dropping it is user code too.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        drop_order(failed);
         match &mut self.order {
             Order::Fallback(lru) => lru,
             Order::Users(_) => unreachable!("just replaced"),
@@ -178,13 +181,18 @@ impl SlotPolicy for Custom {
     }
 }
 
-/// What a panic said.
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("nothing")
+/// Drops an order: the user's with the user's code.
+fn drop_order(order: Order) {
+    contain("an eviction policy panicked when it was dropped", || {
+        drop(order);
+    });
+}
+
+impl Drop for Custom {
+    fn drop(&mut self) {
+        let nothing = Order::Fallback(Retained::new(Lru::new(0)));
+        drop_order(std::mem::replace(&mut self.order, nothing));
+    }
 }
 
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]

@@ -110,6 +110,16 @@ impl AttachmentStore {
         }
     }
 
+    /// All values, those of one type in the order in which they were attached.
+    pub(super) fn into_values(self) -> impl Iterator<Item = Value> {
+        self.by_type
+            .into_values()
+            .flat_map(|attached| match attached {
+                Attached::Unique(value) => vec![value],
+                Attached::Multiple(values) => values,
+            })
+    }
+
     /// The number of types with attachments.
     pub(super) fn len(&self) -> usize {
         self.by_type.len()

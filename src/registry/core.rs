@@ -27,6 +27,10 @@
 //!
 //! With an [`Observer`] blocks have entries too: who registers the first block of
 //! a hash makes sure of one, while it pins the block.
+//!
+//! User code (the drops of attachments, the observer's policy, the frequency tracker) is
+//! called with nothing held and nothing half done: operations leave it to their callers, as
+//! [`Leftovers`].
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
@@ -37,15 +41,16 @@ use arc_swap::ArcSwap;
 use crate::SequenceHash;
 use crate::engine::index::Key;
 use crate::suspension::step;
-use crate::sync::canary;
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
 use super::entry::{Entry, Lone};
 use super::handle::BlockRegistrationHandle;
+use super::leftovers::Leftovers;
 use super::observer::Observer;
 use super::table::Table;
+use super::upkeep::{self, Effort, Upkeep};
 
 /// Rounds without success after which a flush gives up. An entry is freed after
 /// three, the markers of a table that shrinks after six.
@@ -66,9 +71,13 @@ pub(crate) trait Tier: Send + Sync {
     /// Calls `visit` with every hash that is registered here.
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
 
-    /// Ends what is left of the registrations of blocks that were forgotten together.
+    /// How many hashes are registered here: what [`for_each`](Self::for_each) visits, from a
+    /// few words.
+    fn registered(&self) -> usize;
+
+    /// Ends what is left of the registrations of blocks that were cleared together.
     #[cfg(feature = "events")]
-    fn free_forgotten(&self);
+    fn end_cleared(&self) -> Leftovers;
 }
 
 /// A tier and its metadata type.
@@ -84,8 +93,7 @@ pub(crate) struct Core {
     hasher: RandomState,
     /// Entries made and not ended.
     entries: AtomicU64,
-    /// Entries ended and not freed.
-    garbage: Arc<AtomicU64>,
+    upkeep: Upkeep,
     tiers: ArcSwap<Vec<Attached>>,
     /// Whether there is, or was, more than one tier.
     has_tiers: AtomicBool,
@@ -104,7 +112,7 @@ impl Core {
             table: Table::new(),
             hasher: hasher(),
             entries: AtomicU64::new(0),
-            garbage: Arc::new(AtomicU64::new(0)),
+            upkeep: Upkeep::new(),
             tiers: ArcSwap::default(),
             has_tiers: AtomicBool::new(false),
             has_cleared: AtomicBool::new(false),
@@ -123,18 +131,19 @@ impl Core {
         self.tracker.as_ref()
     }
 
-    /// Counts an access of each hash.
+    /// Counts an access of each hash. A panic of the tracker is left to the caller.
     #[inline]
-    pub(crate) fn touch_all(&self, hashes: &[SequenceHash]) {
+    pub(crate) fn touch_all(&self, hashes: &[SequenceHash], leftovers: &mut Leftovers) {
         if let Some(tracker) = &self.tracker {
-            touch_all(&**tracker, hashes);
+            touch_all(&**tracker, hashes, leftovers);
         }
     }
 
+    /// Counts an access of a hash. A panic of the tracker is left to the caller.
     #[inline]
-    pub(crate) fn touch(&self, hash: SequenceHash) {
+    pub(crate) fn touch(&self, hash: SequenceHash, leftovers: &mut Leftovers) {
         if let Some(tracker) = &self.tracker {
-            tracker.touch(hash.as_u128());
+            leftovers.catch(|| tracker.touch(hash.as_u128()));
         }
     }
 
@@ -158,6 +167,14 @@ impl Core {
             // Before the new tier has blocks.
             self.has_tiers.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Leaves tiers out that are gone. To be called by a tier that goes.
+    pub(crate) fn detach(&self) {
+        self.tiers.rcu(|tiers| {
+            let alive = |attached: &&Attached| attached.tier.strong_count() > 0;
+            tiers.iter().filter(alive).cloned().collect::<Vec<_>>()
+        });
     }
 
     /// The tiers there are.
@@ -205,9 +222,13 @@ impl Core {
         is_held || self.is_present(key, None)
     }
 
-    /// The number of hashes that are registered. O(blocks).
+    /// The number of hashes that are registered.
     pub(super) fn len(&self) -> usize {
         let tiers = self.tiers();
+        if let [] | [_] = &tiers[..] {
+            let blocks = tiers.first().map_or(0, |tier| tier.registered());
+            return blocks + self.held_without_block(&tiers);
+        }
         let mut len = 0;
         for (at, tier) in tiers.iter().enumerate() {
             tier.for_each(&mut |hash| {
@@ -215,6 +236,15 @@ impl Core {
                 len += usize::from(!tiers[..at].iter().any(|other| other.holds(key)));
             });
         }
+        len + self.held_without_block(&tiers)
+    }
+
+    /// The number of hashes that have a handle and no block.
+    fn held_without_block(&self, tiers: &[Arc<dyn Tier>]) -> usize {
+        if self.entries.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let mut len = 0;
         let guard = &epoch::pin();
         self.table.for_each(guard, |entry| {
             let is_held = entry.is_held();
@@ -232,9 +262,13 @@ impl Core {
     /// Keeps the entry of a hash from being ended, if there is one: for a tier that
     /// is about to register a block, until it has.
     #[cold]
-    pub(crate) fn hold(self: &Arc<Self>, key: Key) -> Option<BlockRegistrationHandle> {
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        key: Key,
+        leftovers: &mut Leftovers,
+    ) -> Option<BlockRegistrationHandle> {
         if self.has_cleared.load(Ordering::Relaxed) {
-            self.forget_forgotten(key);
+            self.forget_cleared(key, leftovers);
         }
         let guard = &epoch::pin();
         let entry = self.find(key, guard).filter(|entry| entry.try_acquire())?;
@@ -253,27 +287,30 @@ impl Core {
         key: Key,
         tier: &dyn Tier,
         held: Option<BlockRegistrationHandle>,
+        leftovers: &mut Leftovers,
     ) {
-        if self.has_tiers() && held.is_none() {
-            // The entry may have come since.
-            drop(self.hold(key));
+        if self.has_tiers() {
+            // If there is none, an entry may have come since.
+            let held = held.or_else(|| self.hold(key, leftovers));
+            if let Some(held) = held {
+                held.release(leftovers);
+            }
         }
-        drop(held);
         let is_access = self.tracker.is_some() && !self.is_registered_besides(key, tier);
         if self.observer.is_some() {
-            self.ensure_entry(key);
+            self.ensure_entry(key, leftovers);
         }
         if is_access {
-            // Last: the tracker may be the user's, and panic.
-            self.touch(key.hash);
+            self.touch(key.hash, leftovers);
         }
     }
 
     /// Makes an entry for a hash that a tier has, if there is none.
     #[cold]
-    fn ensure_entry(self: &Arc<Self>, key: Key) {
+    fn ensure_entry(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) {
         // The handle made for it is given up; the block keeps the entry.
-        drop(self.handle(key.hash));
+        let (handle, _) = self.handle(key.hash, leftovers);
+        handle.release(leftovers);
     }
 
     fn is_registered_besides(&self, key: Key, besides: &dyn Tier) -> bool {
@@ -296,16 +333,26 @@ impl Core {
         self.table.find(key, guard)
     }
 
-    /// A handle to a hash, and whether the hash was registered before.
-    pub(crate) fn handle(self: &Arc<Self>, hash: SequenceHash) -> (BlockRegistrationHandle, bool) {
+    /// A handle to a hash, and whether the hash was registered before. If that begins a
+    /// registration, the observer is asked, whose panic is left to the caller.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        hash: SequenceHash,
+        leftovers: &mut Leftovers,
+    ) -> (BlockRegistrationHandle, bool) {
         let guard = &epoch::pin();
-        self.register(self.key(hash), guard)
+        self.register(self.key(hash), guard, leftovers)
     }
 
     #[inline]
-    fn register(self: &Arc<Self>, key: Key, guard: &Guard) -> (BlockRegistrationHandle, bool) {
+    fn register(
+        self: &Arc<Self>,
+        key: Key,
+        guard: &Guard,
+        leftovers: &mut Leftovers,
+    ) -> (BlockRegistrationHandle, bool) {
         if self.has_cleared.load(Ordering::Relaxed) {
-            self.forget_forgotten(key);
+            self.forget_cleared(key, leftovers);
         }
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
@@ -322,8 +369,11 @@ impl Core {
         self.table.grow_for(count);
         let was_registered = self.is_present(key, None);
         step!(HandleMade);
+        if self.upkeep.is_busy() {
+            self.keep_up(count, guard);
+        }
         if self.observer.is_some() {
-            self.tell_registered(entry);
+            self.tell_registered(entry, leftovers);
         }
         (handle, was_registered)
     }
@@ -332,12 +382,15 @@ impl Core {
     pub(super) fn registered_handle(
         self: &Arc<Self>,
         hash: SequenceHash,
+        leftovers: &mut Leftovers,
     ) -> Option<BlockRegistrationHandle> {
         let key = self.key(hash);
         let guard = &epoch::pin();
         let entry = match self.find(key, guard) {
             Some(entry) if entry.try_share() => entry,
-            _ if self.is_present(key, None) => return Some(self.register(key, guard).0),
+            _ if self.is_present(key, None) => {
+                return Some(self.register(key, guard, leftovers).0);
+            }
             _ => return None,
         };
         step!(HandleMade);
@@ -352,7 +405,7 @@ impl Core {
     /// # Safety
     ///
     /// The handle is the caller's, and the entry is one of this registry.
-    pub(super) unsafe fn release(self: &Arc<Self>, entry: *const Entry) {
+    pub(super) unsafe fn release(self: &Arc<Self>, entry: *const Entry, leftovers: &mut Leftovers) {
         // Pinned first: without its handle the entry may be ended and freed.
         let guard = epoch::pin();
         // SAFETY: the caller's handle, and after it the guard, keep the entry.
@@ -361,9 +414,10 @@ impl Core {
             step!(HandleReleased);
             fence(Ordering::SeqCst);
             if !self.is_present(entry.key(), None) {
-                self.end(entry, lone, guard);
+                self.end(entry, lone, &guard, leftovers);
             }
         }
+        self.leave(guard);
     }
 
     /// Whether there are entries that may have to be ended with a tenancy. To be
@@ -377,78 +431,80 @@ impl Core {
     /// Ends the entry of a hash that a tier has just lost, if it has no handles
     /// and no other tier has the hash.
     #[cold]
-    pub(crate) fn forget(self: &Arc<Self>, key: Key) {
+    pub(crate) fn forget(&self, key: Key, leftovers: &mut Leftovers) {
         let guard = epoch::pin();
-        // SAFETY: the entry is used only while the guard is there.
-        let entry = self.find(key, &guard).map(std::ptr::from_ref);
-        if let Some(entry) = entry {
-            // SAFETY: found under the guard, which is still there.
-            let entry = unsafe { &*entry };
-            if let Some(lone) = entry.lone()
-                && !self.is_present(key, None)
-            {
-                self.end(entry, lone, guard);
-            }
+        if let Some(entry) = self.find(key, &guard)
+            && let Some(lone) = entry.lone()
+            && !self.is_present(key, None)
+        {
+            self.end(entry, lone, &guard, leftovers);
         }
+        self.leave(guard);
     }
 
-    /// Ends the entry of a hash if it is left to a block that has been forgotten: it
+    /// Ends the entry of a hash if it is left to a block that has been cleared: it
     /// would end with that block's tenancy.
     #[cold]
-    fn forget_forgotten(self: &Arc<Self>, key: Key) {
+    fn forget_cleared(&self, key: Key, leftovers: &mut Leftovers) {
         if self.entries.load(Ordering::Relaxed) != 0 {
-            self.forget(key);
+            self.forget(key, leftovers);
         }
     }
 
     /// Ends an entry that was seen without handles, unless someone else does or it
     /// has got one since.
-    fn end(self: &Arc<Self>, entry: &Entry, lone: Lone, guard: Guard) {
+    fn end(&self, entry: &Entry, lone: Lone, guard: &Guard, leftovers: &mut Leftovers) {
         if !entry.die(lone) {
             return;
         }
         step!(EntryDead);
-        self.table.remove(entry, &guard);
+        self.table.remove(entry, guard);
         step!(EntryRemoved);
         if entry.is_observed() {
             self.tell_removed(entry.hash());
         }
-        let extras = entry.take_extras();
-        self.garbage.fetch_add(1, Ordering::Relaxed);
-        let garbage = Arc::clone(&self.garbage);
-        let retired = Retired::of(entry);
-        guard.defer(move || {
-            retired.free();
-            garbage.fetch_sub(1, Ordering::Relaxed);
-        });
-        let left = self.entries.fetch_sub(1, Ordering::Relaxed) - 1;
-        if self.table.is_too_large_for(left) {
-            self.table
-                .shrink_for(left, Arc::clone(self), |core| &core.table, &guard);
+        if let Some(extras) = entry.take_extras() {
+            leftovers.leave(extras);
         }
+        self.upkeep.retire(entry);
+        let left = self.entries.fetch_sub(1, Ordering::Relaxed) - 1;
+        self.keep_up(left, guard);
+    }
+
+    /// Takes a step of the upkeep, in passing.
+    fn keep_up(&self, entries: u64, guard: &Guard) {
+        self.upkeep
+            .step(&self.table, entries, Effort::PASSING, guard);
+    }
+
+    /// Drops the guard of an operation that may have ended an entry. A model frees what may
+    /// be freed then, since that is when a reader that breaks the rules gets hurt.
+    #[inline]
+    fn leave(&self, guard: Guard) {
         drop(guard);
-        // Last, with nothing half done: attachments are the user's, and may
-        // panic or come back to the registry when they are dropped.
-        drop(extras);
+        if cfg!(any(kvbm_loom, kvbm_shuttle)) {
+            let guard = &epoch::pin();
+            self.keep_up(self.entries.load(Ordering::Relaxed), guard);
+        }
     }
 
     /// For whoever made the entry, with a handle.
     #[cold]
-    fn tell_registered(&self, entry: &Entry) {
+    fn tell_registered(&self, entry: &Entry, leftovers: &mut Leftovers) {
         if let Some(observer) = &self.observer
-            && observer.registered(entry.hash())
+            && leftovers.catch(|| observer.registered(entry.hash())) == Some(true)
         {
             entry.observe();
         }
     }
 
-    /// A tier is about to forget its inactive blocks.
+    /// A tier is about to clear its inactive blocks.
     pub(crate) fn will_clear(&self) {
-        // Before entries may be left to forgotten blocks alone.
+        // Before entries may be left to cleared blocks alone.
         self.has_cleared.store(true, Ordering::Relaxed);
     }
 
-    /// A tier has forgotten its inactive blocks.
+    /// A tier has cleared its inactive blocks.
     pub(crate) fn cleared<T: Tier + 'static>(&self, tier: &Arc<T>) {
         if let Some(observer) = &self.observer {
             let tier: Weak<T> = Arc::downgrade(tier);
@@ -473,11 +529,11 @@ impl Core {
 
     /// Entries that have been removed and may still be read by someone.
     pub(crate) fn garbage(&self) -> u64 {
-        self.garbage.load(Ordering::Relaxed)
+        self.upkeep.garbage()
     }
 
     /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
-    pub(super) fn flush_garbage(self: &Arc<Self>) -> u64 {
+    pub(super) fn flush_garbage(&self) -> u64 {
         let mut left = self.garbage();
         let mut fruitless = 0;
         // What others make meanwhile is not counted, so this comes to an end.
@@ -485,10 +541,8 @@ impl Core {
         while rounds > 0 && fruitless < FRUITLESS {
             let guard = epoch::pin();
             let entries = self.entries.load(Ordering::Relaxed);
-            if self.table.is_too_large_for(entries) {
-                self.table
-                    .shrink_for(entries, Arc::clone(self), |core| &core.table, &guard);
-            }
+            self.upkeep
+                .step(&self.table, entries, Effort::FLUSH, &guard);
             guard.flush();
             drop(guard);
             let now = self.garbage();
@@ -517,33 +571,49 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        let mut leftovers = Leftovers::new();
         // Handles keep the core, so what is left has none: entries of hashes
         // whose last tier went away unnoticed, with their attachments.
-        let guard = &epoch::pin();
         let mut entries = Vec::new();
-        self.table.for_each(guard, |entry| {
-            if entry.is_observed() {
-                self.tell_removed(entry.hash());
-            }
-            entries.push((Retired::of(entry), entry.take_extras()));
-        });
-        for (retired, extras) in entries {
-            retired.free();
-            drop(extras);
+        {
+            let guard = &epoch::pin();
+            self.table.for_each(guard, |entry| {
+                if entry.is_observed() {
+                    self.tell_removed(entry.hash());
+                }
+                if let Some(extras) = entry.take_extras() {
+                    leftovers.leave(extras);
+                }
+                entries.push(upkeep::address_of(entry));
+            });
         }
+        for entry in entries {
+            // SAFETY: whoever could reach it would have the core.
+            unsafe { upkeep::free(entry) };
+        }
+        // Ends streams of events, so it comes before what may take its time.
+        let observer = self.observer.take();
+        leftovers.catch(|| drop(observer));
+        let tracker = self.tracker.take();
+        leftovers.catch(|| drop(tracker));
+        leftovers.settle();
     }
 }
 
 /// Out of line, for the sake of those who have no tracker.
 #[inline(never)]
-fn touch_all(tracker: &dyn FrequencyTracker<u128>, hashes: &[SequenceHash]) {
+fn touch_all(
+    tracker: &dyn FrequencyTracker<u128>,
+    hashes: &[SequenceHash],
+    leftovers: &mut Leftovers,
+) {
     let mut keys = [0; TOUCHES];
     for hashes in hashes.chunks(TOUCHES) {
         let keys = &mut keys[..hashes.len()];
         for (key, hash) in keys.iter_mut().zip(hashes) {
             *key = hash.as_u128();
         }
-        tracker.touch_all(keys);
+        leftovers.catch(|| tracker.touch_all(keys));
     }
 }
 
@@ -553,30 +623,6 @@ fn hasher() -> RandomState {
         RandomState::with_seeds(1, 2, 3, 4)
     } else {
         RandomState::new()
-    }
-}
-
-/// An entry out of the table.
-struct Retired(*mut Entry);
-
-// SAFETY: an entry is freed by whichever thread runs the deferral, and is nobody
-// else's by then.
-unsafe impl Send for Retired {}
-
-impl Retired {
-    fn of(entry: &Entry) -> Self {
-        // `Table::find_or_insert` has exposed the box's own pointer.
-        Self(std::ptr::with_exposed_provenance_mut(
-            std::ptr::from_ref(entry).addr(),
-        ))
-    }
-
-    fn free(self) {
-        // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`;
-        // nobody can reach this one any more, and its extras have been taken.
-        let entry = unsafe { Box::from_raw(self.0) };
-        entry.node.canary().kill();
-        canary::free(entry);
     }
 }
 
@@ -591,7 +637,7 @@ mod tests {
         const HASHES: usize = 100_000;
         let core = Arc::new(Core::new(None, None));
         let handles: Vec<_> = meeting_hashes(HASHES)
-            .map(|hash| core.handle(hash).0)
+            .map(|hash| core.handle(hash, &mut Leftovers::new()).0)
             .collect();
         let buckets = core.table.buckets();
         let mut lengths = vec![0_u32; buckets];

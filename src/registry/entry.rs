@@ -41,7 +41,8 @@ pub(crate) struct Entry {
     /// Handles to the hash, none while only blocks keep it registered, and the
     /// number of times that one came after none; or [`DEAD`].
     handles: AtomicU64,
-    /// Attachments and callbacks, allocated on first use.
+    /// Attachments and callbacks, allocated on first use; of an entry that has been
+    /// retired, the next one (an `Entry`).
     extras: AtomicPtr<Extras>,
     /// Whether the registry's observer wants to know of the end.
     is_observed: AtomicBool,
@@ -192,6 +193,17 @@ impl Entry {
         };
         // SAFETY: as in `existing_extras`.
         unsafe { &*extras }
+    }
+
+    /// Links an entry that has been retired to another. For whoever has the entry alone: it
+    /// is dead, and its extras have been taken, so nobody asks for them any more.
+    pub(super) fn set_next_retired(&self, next: *mut Self) {
+        self.extras.store(next.cast(), Ordering::Relaxed);
+    }
+
+    /// The entry that was retired before this one. For whoever has both.
+    pub(super) fn next_retired(&self) -> *mut Self {
+        self.extras.load(Ordering::Relaxed).cast()
     }
 
     /// Takes the attachments and callbacks out of a dead entry. For whoever

@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::SequenceHash;
+use crate::user_code::Panics;
 
 use super::attachments::AttachmentStore;
 use super::handle::TouchCallback;
@@ -17,6 +18,9 @@ use super::handle::TouchCallback;
 pub(super) struct Extras {
     attachments: Mutex<AttachmentStore>,
     callbacks: Mutex<Vec<TouchCallback>>,
+    /// Those left before these, once the registration has ended: see
+    /// [`Leftovers`](super::Leftovers).
+    pub(super) before: Option<Box<Extras>>,
 }
 
 impl Extras {
@@ -43,10 +47,30 @@ impl Extras {
             .clone()
     }
 
-    /// Calls every callback, with no lock held.
+    /// Calls every callback, with no lock held, whether or not one before it panics.
     pub(super) fn touch(&self, hash: SequenceHash) {
+        let mut panics = Panics::new();
         for callback in self.callbacks() {
-            callback(hash);
+            panics.catch(|| callback(hash));
+            // The last reference, perhaps.
+            panics.drop(callback);
+        }
+        panics.resume();
+    }
+
+    /// Drops every attachment and every callback, whether or not the drop of one before it
+    /// panics.
+    pub(super) fn drop_each(self, panics: &mut Panics) {
+        let attachments = self.attachments.into_inner();
+        for value in attachments
+            .unwrap_or_else(PoisonError::into_inner)
+            .into_values()
+        {
+            panics.drop(value);
+        }
+        let callbacks = self.callbacks.into_inner();
+        for callback in callbacks.unwrap_or_else(PoisonError::into_inner) {
+            panics.drop(callback);
         }
     }
 }

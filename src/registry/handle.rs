@@ -2,7 +2,8 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::ptr::NonNull;
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::SequenceHash;
@@ -12,6 +13,7 @@ use super::BlockRegistry;
 use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
 use super::core::Core;
 use super::entry::Entry;
+use super::leftovers::Leftovers;
 #[cfg(feature = "events")]
 use super::observer::Observer;
 
@@ -44,6 +46,17 @@ impl BlockRegistrationHandle {
             entry: NonNull::from(entry),
             core,
         }
+    }
+
+    /// Drops the handle, and leaves user code to the caller.
+    pub(crate) fn release(self, leftovers: &mut Leftovers) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: what is read is not dropped by anybody else.
+        let core = unsafe { ptr::read(&this.core) };
+        // SAFETY: this is the handle that is given up, to an entry of this core.
+        unsafe { core.release(this.entry.as_ptr(), leftovers) };
+        // The last reference, perhaps.
+        leftovers.catch(|| drop(core));
     }
 
     fn entry(&self) -> &Entry {
@@ -151,8 +164,10 @@ impl Clone for BlockRegistrationHandle {
 
 impl Drop for BlockRegistrationHandle {
     fn drop(&mut self) {
+        let mut leftovers = Leftovers::new();
         // SAFETY: this is the handle that is given up, to an entry of this core.
-        unsafe { self.core.release(self.entry.as_ptr()) };
+        unsafe { self.core.release(self.entry.as_ptr(), &mut leftovers) };
+        leftovers.settle();
     }
 }
 

@@ -18,6 +18,9 @@
 //! | `table` | the entries' hash table: a split-ordered list that grows and shrinks without stopping anyone |
 //! | `entry` | the handles and extras of one hash |
 //! | `extras` | attachments and callbacks, allocated on first use |
+//! | `leftovers` | what an operation leaves to user code, until it is complete |
+//! | `upkeep` | freeing entries that have ended, and shrinking the table, in small steps |
+//! | `grace` | grace periods that keep nothing alive |
 //! | `observer` | who is told when registrations begin and end |
 //!
 //! Look-ups, registrations and removals are lock-free; entries are reclaimed by
@@ -28,9 +31,12 @@ mod attachments;
 mod core;
 mod entry;
 mod extras;
+mod grace;
 mod handle;
+mod leftovers;
 mod observer;
 mod table;
+mod upkeep;
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -43,6 +49,7 @@ pub use attachments::{AttachmentError, TypedAttachments};
 pub use handle::BlockRegistrationHandle;
 
 pub(crate) use self::core::{Core, Tier};
+pub(crate) use leftovers::Leftovers;
 pub(crate) use observer::Observer;
 
 /// Builds a [`BlockRegistry`].
@@ -129,7 +136,9 @@ impl BlockRegistry {
     /// Counts an access of a hash, registered or not. Does nothing without a
     /// frequency tracker.
     pub fn touch(&self, seq_hash: SequenceHash) {
-        self.core.touch(seq_hash);
+        let mut leftovers = Leftovers::new();
+        self.core.touch(seq_hash, &mut leftovers);
+        leftovers.settle();
     }
 
     /// How often a hash was accessed, as the frequency tracker estimates it;
@@ -168,9 +177,20 @@ impl BlockRegistry {
     /// Counts an access if the hash was not registered. Lock-free; the first
     /// handle to a hash allocates.
     pub fn register_sequence_hash(&self, seq_hash: SequenceHash) -> BlockRegistrationHandle {
-        let (handle, was_registered) = self.core.handle(seq_hash);
+        let mut leftovers = Leftovers::new();
+        let handle = self.register(seq_hash, &mut leftovers);
+        leftovers.settle();
+        handle
+    }
+
+    fn register(
+        &self,
+        seq_hash: SequenceHash,
+        leftovers: &mut Leftovers,
+    ) -> BlockRegistrationHandle {
+        let (handle, was_registered) = self.core.handle(seq_hash, leftovers);
         if !was_registered {
-            self.core.touch(seq_hash);
+            self.core.touch(seq_hash, leftovers);
         }
         handle
     }
@@ -181,10 +201,13 @@ impl BlockRegistry {
         &self,
         seq_hashes: impl IntoIterator<Item = SequenceHash>,
     ) -> Vec<BlockRegistrationHandle> {
-        seq_hashes
+        let mut leftovers = Leftovers::new();
+        let handles = seq_hashes
             .into_iter()
-            .map(|hash| self.register_sequence_hash(hash))
-            .collect()
+            .map(|hash| self.register(hash, &mut leftovers))
+            .collect();
+        leftovers.settle();
+        handles
     }
 
     /// A handle to a hash, if it is registered. If it is and `touch` is set,
@@ -194,11 +217,13 @@ impl BlockRegistry {
         seq_hash: SequenceHash,
         touch: bool,
     ) -> Option<BlockRegistrationHandle> {
-        let handle = self.core.registered_handle(seq_hash)?;
-        if touch {
-            self.core.touch(seq_hash);
+        let mut leftovers = Leftovers::new();
+        let handle = self.core.registered_handle(seq_hash, &mut leftovers);
+        if touch && handle.is_some() {
+            self.core.touch(seq_hash, &mut leftovers);
         }
-        Some(handle)
+        leftovers.settle();
+        handle
     }
 
     /// Whether a hash is registered. Lock-free.

@@ -22,6 +22,6 @@ pub(crate) trait Observer: Send + Sync {
     fn removed(&self, hash: SequenceHash);
 
     /// A tier has been cleared. Registrations that ended with that, but for their
-    /// entries, are to be ended from elsewhere, by `Tier::free_forgotten`.
+    /// entries, are to be ended from elsewhere, by `Tier::end_cleared`.
     fn cleared(&self, tier: Weak<dyn Tier>);
 }

@@ -22,10 +22,11 @@
 //! a marker.
 //!
 //! The table doubles when it holds more entries than buckets and shrinks when it
-//! holds fewer than an eighth. Shrinking publishes the smaller size, waits a
-//! grace period, so that nobody starts at the upper markers any more, unlinks
-//! them, waits another, and frees their segments. Meanwhile the table does not
-//! change its size again; it stays correct at any size.
+//! holds fewer than an eighth. Shrinking publishes the smaller size, lets a
+//! grace period pass, so that nobody starts at the upper markers any more, unlinks
+//! them, lets another pass, and frees their segments. Meanwhile the table does not
+//! change its size again; it stays correct at any size. That is done in small steps, with
+//! the registry's [upkeep](super::upkeep).
 
 use std::ptr;
 
@@ -33,10 +34,11 @@ use crate::SequenceHash;
 use crate::engine::index::Key;
 use crate::suspension::step;
 use crate::sync::canary::{self, Canary};
-use crate::sync::epoch::{self, Guard};
+use crate::sync::epoch::Guard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
+use super::grace::{Grace, Graces};
 
 /// Set in a table's size while it is shrinking, during which it keeps its size.
 const SHRINKING: u64 = 1;
@@ -283,79 +285,33 @@ impl Table {
         size & SHRINKING == 0 && size > FIRST as u64 && len < size / SPARSE
     }
 
-    /// Shrinks the table for `len` entries; does nothing if it is shrinking
-    /// already. The memory is freed after two grace periods; `keep` is kept
-    /// until then, and must keep the table where it is.
-    pub(super) fn shrink_for<K: Clone + Send + 'static>(
-        &self,
-        len: u64,
-        keep: K,
-        table_of: fn(&K) -> &Table,
-        guard: &Guard,
-    ) {
+    /// Publishes the size for `len` entries. Returns it, if it is smaller than before.
+    fn publish_smaller(&self, len: u64) -> Option<usize> {
         let before = self.size.load(Ordering::Acquire);
         let after = (len.max(1) * 2).next_power_of_two().max(FIRST as u64);
         if before & SHRINKING != 0 || after >= before {
-            return;
+            return None;
         }
         // The flag is part of the word: a thread that was about to double the
         // size, however long ago it looked, fails until the markers are gone.
-        if self
-            .size
+        self.size
             .compare_exchange(
                 before,
                 after | SHRINKING,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             )
-            .is_err()
-        {
-            return;
-        }
-        guard.defer(move || {
-            let guard = &epoch::pin();
-            let table = table_of(&keep);
-            let segments = table.unlink_markers(after as usize, guard);
-            let keep = keep.clone();
-            guard.defer(move || {
-                segments.free();
-                table_of(&keep)
-                    .size
-                    .fetch_and(!SHRINKING, Ordering::Release);
-            });
-            guard.flush();
-        });
-        guard.flush();
+            .is_ok()
+            .then_some(after as usize)
     }
 
-    /// Unlinks the markers of buckets from `size` on and takes their segments
-    /// out of the directory. After a grace period in which nobody started at
-    /// them.
-    fn unlink_markers(&self, size: usize, guard: &Guard) -> Segments {
-        let mut unlinked = Segments([ptr::null_mut(); SEGMENTS]);
-        let first = size.ilog2() as usize - FIRST.ilog2() as usize + 1;
-        // The upper ones first: their parents, where each search starts, are
-        // then still linked, and near.
-        for at in (first..SEGMENTS).rev() {
-            let segment = self.segments[at].load(Ordering::Acquire);
-            if segment.is_null() {
-                continue;
-            }
-            for offset in 0..Self::segment_len(at) {
-                // SAFETY: segment `at` has `segment_len(at)` nodes and is freed
-                // only after this.
-                let marker = unsafe { &*segment.add(offset) };
-                let order = marker.order();
-                if order & LINKED == 0 {
-                    continue;
-                }
-                marker.kill();
-                self.seek(self.nearest_linked(offset), order, None, guard);
-            }
-            self.segments[at].store(ptr::null_mut(), Ordering::Release);
-            unlinked.0[at] = segment;
+    /// Unlinks a marker. After a grace period in which nobody started at it.
+    fn unlink_marker(&self, marker: &Node, parent: usize, guard: &Guard) {
+        let order = marker.order();
+        if order & LINKED != 0 {
+            marker.kill();
+            self.seek(self.nearest_linked(parent), order, None, guard);
         }
-        unlinked
     }
 
     /// The marker of a bucket, or the nearest linked one before it.
@@ -509,19 +465,137 @@ impl Table {
     }
 }
 
-/// Segments out of the directory, to be freed after a grace period.
-struct Segments([*mut Node; SEGMENTS]);
+/// How far a table is with its shrinking: see "Buckets". Taken further by whoever has the
+/// registry's upkeep in hand.
+pub(super) enum Shrinking {
+    Not,
+    /// The smaller size is published; there may be threads that started at the upper markers.
+    Published {
+        size: usize,
+        grace: Grace,
+    },
+    /// The markers of the segments are unlinked, the upper ones first: their parents, where
+    /// each search starts, are then still linked, and near. `offset` markers of the segment
+    /// are done.
+    Unlinking {
+        size: usize,
+        segment: usize,
+        offset: usize,
+        unlinked: Segments,
+    },
+    /// The segments are out of the directory; there may be threads that stand on a marker.
+    Unlinked {
+        unlinked: Segments,
+        grace: Grace,
+    },
+}
+
+impl Shrinking {
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self, Self::Not)
+    }
+
+    /// Goes on, looking at up to `max` markers. Begins if `len` entries are too few for the
+    /// table.
+    pub(super) fn step(
+        &mut self,
+        table: &Table,
+        len: u64,
+        max: usize,
+        graces: &mut Graces,
+        guard: &Guard,
+    ) {
+        match self {
+            Self::Not => {
+                if table.is_too_large_for(len)
+                    && let Some(size) = table.publish_smaller(len)
+                {
+                    let grace = graces.begin(guard);
+                    *self = Self::Published { size, grace };
+                }
+            }
+            &mut Self::Published { size, grace } => {
+                if graces.has_passed(grace) {
+                    *self = Self::Unlinking {
+                        size,
+                        segment: SEGMENTS - 1,
+                        offset: 0,
+                        unlinked: Segments([ptr::null_mut(); SEGMENTS]),
+                    };
+                    self.unlink(table, max, graces, guard);
+                }
+            }
+            Self::Unlinking { .. } => self.unlink(table, max, graces, guard),
+            Self::Unlinked { unlinked, grace } => {
+                if graces.has_passed(*grace) {
+                    unlinked.free();
+                    table.size.fetch_and(!SHRINKING, Ordering::Release);
+                    *self = Self::Not;
+                }
+            }
+        }
+    }
+
+    fn unlink(&mut self, table: &Table, max: usize, graces: &mut Graces, guard: &Guard) {
+        let Self::Unlinking {
+            size,
+            segment,
+            offset,
+            unlinked,
+        } = self
+        else {
+            return;
+        };
+        let first = size.ilog2() as usize - FIRST.ilog2() as usize + 1;
+        let mut left = max;
+        while *segment >= first {
+            let nodes = table.segments[*segment].load(Ordering::Acquire);
+            if !nodes.is_null() {
+                let len = Table::segment_len(*segment);
+                while *offset < len {
+                    if left == 0 {
+                        return;
+                    }
+                    left -= 1;
+                    // SAFETY: the segment has `len` nodes, and is freed only after this.
+                    let marker = unsafe { &*nodes.add(*offset) };
+                    table.unlink_marker(marker, *offset, guard);
+                    *offset += 1;
+                }
+                table.segments[*segment].store(ptr::null_mut(), Ordering::Release);
+                unlinked.0[*segment] = nodes;
+            }
+            *segment -= 1;
+            *offset = 0;
+        }
+        let unlinked = std::mem::replace(unlinked, Segments([ptr::null_mut(); SEGMENTS]));
+        let grace = graces.begin(guard);
+        *self = Self::Unlinked { unlinked, grace };
+    }
+}
+
+/// Segments out of the directory.
+pub(super) struct Segments([*mut Node; SEGMENTS]);
 
 // SAFETY: whoever has the segments owns them alone.
 unsafe impl Send for Segments {}
 
 impl Segments {
-    fn free(self) {
-        for (at, segment) in self.0.into_iter().enumerate() {
+    /// Frees them. After a grace period, or with nobody left who could be looking.
+    fn free(&mut self) {
+        for (at, segment) in self.0.iter_mut().enumerate() {
+            let segment = std::mem::replace(segment, ptr::null_mut());
             if !segment.is_null() {
                 free_segment(at, segment);
             }
         }
+    }
+}
+
+impl Drop for Segments {
+    /// Where the registry goes while its table shrinks.
+    fn drop(&mut self) {
+        self.free();
     }
 }
 

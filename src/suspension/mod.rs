@@ -43,9 +43,6 @@
 //!   blocks for later: which block goes is then not the policy's choice.
 //! * **The time of an eviction.** Blocks that it hides are found by a search of
 //!   all blocks, after a bounded number of tries: O(blocks), not O(1).
-//! * **The allocation that looks for the last of all available blocks**, one of which
-//!   the suspended thread is replacing (`PromisedVacated`, `PromisedUnlinked`):
-//!   it has its credits and waits for the block. See `Store::free_promised`.
 //! * **The registry's memory.** Under an epoch guard it keeps entries that have
 //!   ended from being freed, and the table from shrinking to its end and growing
 //!   meanwhile: a gauge shows it, and look-ups stay correct.

@@ -44,10 +44,8 @@ pub(crate) enum Step {
     PrimaryPinned,
     /// The own slot is exclusive again, and not freed.
     Refused,
-    /// A promised primary is vacated, and still linked.
-    PromisedVacated,
-    /// A promised primary is unlinked, and not free.
-    PromisedUnlinked,
+    /// A primary in the way of a registration is discarded, and the hash not registered anew.
+    Discarded,
 
     // ---- directives ----
     /// A directive is given, and its slot not announced.
@@ -56,10 +54,8 @@ pub(crate) enum Step {
     // ---- clear ----
     /// An era has begun, and the hand is still where it was.
     EraBegun,
-    /// Forgotten blocks are vacated, and the hand is not moved past them.
+    /// Cleared blocks are vacated, and the hand is not moved past them.
     StretchTaken,
-    /// Forgotten blocks are vacated, and not free.
-    ForgottenVacated,
 
     // ---- match ----
     /// A block is found and a credit reserved if it is inactive; it is not pinned.
@@ -77,9 +73,6 @@ pub(crate) enum Step {
     Unpinned,
     /// The last pin is off and the slot noted; the credit is not returned.
     Noted,
-    /// A pin is off that turned out to be the last; the slot is neither noted nor
-    /// vacated, and the credit not returned.
-    UnpinnedLate,
     /// The last holder has vacated the block, which is to be reset.
     ResetVacated,
     /// A slot has been vacated and unlinked, and its hash not forgotten.

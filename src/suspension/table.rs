@@ -127,8 +127,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::Linked, |w| register(w, at![Linked])).holds_up(&[UNDECIDED]),
     scene(Step::PrimaryPinned, |w| register_again(w, at![PrimaryPinned])),
     scene(Step::Refused, |w| register_again(w, at![Refused])).only(|s| !s.allows_duplicates()),
-    scene(Step::PromisedVacated, |w| register_promised(w, at![PromisedVacated])).holds_up(&[RESET]),
-    scene(Step::PromisedUnlinked, |w| register_promised(w, at![PromisedUnlinked])).holds_up(&[RESET]),
+    scene(Step::Discarded, |w| register_promised(w, at![Discarded])).holds_up(&[UNDECIDED]),
 
     // Clearing.
     scene(Step::EraBegun, |w| {
@@ -142,13 +141,7 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![StretchTaken], move || world.take(2)).takes(2)
     }),
-    scene(Step::ForgottenVacated, |w| {
-        let hash = w.fill()[CHAIN];
-        let block = w.complete(hash);
-        w.manager.clear_inactive_pool();
-        let world = Arc::clone(w);
-        Plan::new(at![ForgottenVacated], move || world.manager.register_block(block)).takes(2)
-    }).way("by a registration"),
+    scene(Step::Discarded, |w| register_cleared(w, at![Discarded])).way("cleared"),
 
     // Directives: the first of the manager, of which the others then give more.
     scene(Step::DirectiveGiven, |w| {
@@ -183,19 +176,10 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::Noted, |w| release(w, at![Noted])),
     scene(Step::Unpinned, |w| release_batch(w, at![Unpinned])).way("in a batch"),
     scene(Step::Noted, |w| release_batch(w, at![Noted])).way("in a batch"),
-    scene(Step::UnpinnedLate, |w| {
+    scene(Step::Unpinned, |w| {
         let (block, hash) = inactive(w);
         release_late(block).takes(1).subject(hash, true)
-    }),
-    scene(Step::UnpinnedLate, |w| {
-        let (block, hash) = inactive(w);
-        block.set_evict_on_reset(true);
-        release_late(block).takes(1).subject(hash, true)
-    }).way("to be reset"),
-    scene(Step::UnpinnedLate, |w| {
-        let hash = w.fill()[CHAIN];
-        release_late(w.register(hash)).takes(2).subject(hash, true)
-    }).way("of a duplicate").only(Setting::allows_duplicates),
+    }).way("that was one of two"),
     scene(Step::ResetVacated, |w| reset(w, at![ResetVacated])).holds_up(&[RESET]),
     scene(Step::LinkDead, |w| reset(w, at![LinkDead])).way("by a reset").holds_up(&[RESET]),
     scene(Step::Unlinked, |w| reset(w, at![Unlinked])).way("by a reset").holds_up(&[RESET]),
@@ -357,7 +341,16 @@ fn release(world: &Arc<World>, steps: Steps) -> Plan {
 /// Drops one of two guards; the other goes while the thread is about to.
 fn release_late(block: ImmutableBlock<Gpu>) -> Plan {
     let other = block.clone();
-    Plan::new(at![Unpinning, UnpinnedLate], move || drop(block)).between(other)
+    Plan::new(at![Unpinning, Unpinned], move || drop(block)).between(other)
+}
+
+/// Registers a hash whose block was cleared.
+fn register_cleared(world: &Arc<World>, steps: Steps) -> Plan {
+    let hash = world.fill()[CHAIN];
+    let block = world.complete(hash);
+    world.manager.clear_inactive_pool();
+    let world = Arc::clone(world);
+    Plan::new(steps, move || world.manager.register_block(block)).takes(1)
 }
 
 fn reset(world: &Arc<World>, steps: Steps) -> Plan {

@@ -1,7 +1,6 @@
 //! Every scene under several settings, and the one allocation that waits.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::AuditError;
 use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
@@ -108,29 +107,23 @@ fn every_step_has_a_scene() {
     assert_eq!(has_scene.iter().position(|&has| !has), None);
 }
 
-/// An allocation that has been promised every available block waits for the one
-/// that a suspended thread is replacing, and no longer than that.
+/// An allocation that has been promised every available block gets the one too whose hash a
+/// suspended thread is registering anew.
 #[test]
-fn an_allocation_waits_for_a_promised_block() {
-    for step in [
-        [Step::PromisedVacated].as_slice(),
-        [Step::PromisedUnlinked].as_slice(),
-    ] {
-        let world = Arc::new(World::new(Setting {
-            policy: PolicyKind::Lru,
-            blocks: FEW,
-            duplicates: Allow,
-        }));
-        let (registers, scenery) =
-            Suspended::new(&world, move |world| register_promised(world, step));
-        let allocates = world.take_besides().pop().unwrap();
-        allocates.resume();
-        assert!(!allocates.is_done_within(Duration::from_millis(50)));
-        registers.finish();
-        allocates.finish();
-        drop(scenery);
-        Arc::into_inner(world)
-            .expect("all threads are gone")
-            .close();
-    }
+fn an_allocation_does_not_wait_for_a_registration() {
+    let world = Arc::new(World::new(Setting {
+        policy: PolicyKind::Lru,
+        blocks: FEW,
+        duplicates: Allow,
+    }));
+    let (registers, scenery) = Suspended::new(&world, move |world| {
+        register_promised(world, [Step::Discarded].as_slice())
+    });
+    let allocates = world.take_besides().pop().unwrap();
+    allocates.finish();
+    registers.finish();
+    drop(scenery);
+    Arc::into_inner(world)
+        .expect("all threads are gone")
+        .close();
 }

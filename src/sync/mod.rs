@@ -17,6 +17,7 @@ pub(crate) mod canary;
 pub(crate) mod epoch;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;
+pub(crate) mod try_lock;
 
 #[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
 pub(crate) use crossbeam_epoch as epoch;

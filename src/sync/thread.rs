@@ -13,7 +13,7 @@
 //! allows plain load-and-store updates of a row across owners.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Threads alive at once that get a number; those beyond share [`EXHAUSTED`].
 const CAPACITY: usize = 64 * 1024;
@@ -26,6 +26,9 @@ pub(crate) const EXHAUSTED: usize = usize::MAX;
 
 /// Bit `i` of word `w` is set while some thread owns `64 * w + i`.
 static TAKEN: [AtomicU64; CAPACITY / 64] = [const { AtomicU64::new(0) }; CAPACITY / 64];
+
+/// One above the highest number that has been handed out.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     // Without a destructor, so that it can be read at any moment of a thread's
@@ -57,8 +60,19 @@ pub(crate) fn index() -> usize {
 #[cold]
 fn assign() -> usize {
     let index = LEASE.try_with(|lease| lease.0).unwrap_or(EXHAUSTED);
+    if index != EXHAUSTED {
+        // Before the number is used. Release: pairs with the acquire in `used`.
+        USED.fetch_max(index + 1, Ordering::AcqRel);
+    }
     INDEX.set(index);
     index
+}
+
+/// One above the highest number that any thread has had: no thread that the caller can know
+/// of has had a higher one. Numbers are dense, so this is about how many threads there
+/// were at once.
+pub(crate) fn used() -> usize {
+    USED.load(Ordering::Acquire)
 }
 
 /// Takes the lowest number no live thread owns.

@@ -14,7 +14,7 @@ fn opened(count: u32) -> Arc<Credits> {
     let credits = Credits::new(count, 2);
     for home in 0..2 {
         assert!(credits.reserve(home, 1).is_made);
-        assert_eq!(credits.release(home, 1), Released::Live);
+        assert_eq!(credits.give_back(home, 1), Released::Live);
     }
     assert!((0..2).all(|shard| credits.is_open(shard)));
     Arc::new(credits)
@@ -55,7 +55,7 @@ fn demands_that_fit_are_never_refused() {
         let credits = opened(COUNT);
         let work = |credits: &Credits, home: usize, then: usize| {
             assert!(credits.reserve(home, COUNT / 2).is_made);
-            assert_eq!(credits.release(then, COUNT / 2), Released::Live);
+            assert_eq!(credits.give_back(then, COUNT / 2), Released::Live);
         };
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
@@ -76,7 +76,7 @@ fn a_release_meets_a_fold() {
         assert!(credits.reserve(1, 2).is_made);
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
-            move || assert_eq!(credits.release(1, 2), Released::Live)
+            move || assert_eq!(credits.give_back(1, 2), Released::Live)
         });
         let early = credits.reserve(0, COUNT).is_made;
         other.join().unwrap();
@@ -94,7 +94,7 @@ fn nobody_sees_too_many() {
             let credits = Arc::clone(&credits);
             move || {
                 assert!(credits.reserve(1, 3).is_made);
-                assert_eq!(credits.release(0, 3), Released::Live);
+                assert_eq!(credits.give_back(0, 3), Released::Live);
             }
         });
         assert!(credits.available() <= COUNT);
@@ -118,7 +118,7 @@ fn a_shard_is_as_it_was() {
                 // Takes everything and gives it back; a quarter of it is 3 again.
                 let made = credits.reserve(1, count).is_made;
                 if made {
-                    assert_eq!(credits.release(1, count), Released::Live);
+                    assert_eq!(credits.give_back(1, count), Released::Live);
                     assert!(credits.reserve(1, 0).is_made);
                 }
             }
@@ -160,7 +160,7 @@ fn a_grant_is_as_it_was() {
             move || {
                 let made = credits.reserve(0, COUNT).is_made;
                 if made {
-                    assert_eq!(credits.release(0, COUNT), Released::Live);
+                    assert_eq!(credits.give_back(0, COUNT), Released::Live);
                     assert!(credits.reserve(0, 0).is_made);
                 }
             }
@@ -196,7 +196,7 @@ fn the_end(credits: &Arc<Credits>, guards: usize) {
     let guards: Vec<_> = (0..guards)
         .map(|home| {
             let credits = Arc::clone(credits);
-            spawn(home, move || dropped(credits.release(home, 1)))
+            spawn(home, move || dropped(credits.give_back(home, 1)))
         })
         .collect();
     let retired = dropped(credits.retire());
@@ -236,11 +236,11 @@ fn an_upgrade_meets_the_end(credits: &Arc<Credits>) {
             reservation.references
         }
     });
-    let released = dropped(credits.release(0, 1));
+    let released = dropped(credits.give_back(0, 1));
     let retired = dropped(credits.retire());
     let changes = [released, retired, upgrade.join().unwrap()];
     assert_eq!(settled(&changes), 1, "{changes:?}");
-    let last = dropped(credits.release(0, 1));
+    let last = dropped(credits.give_back(0, 1));
     assert_eq!(settled(&changes) + last, 0, "{changes:?}");
 }
 

@@ -246,7 +246,7 @@ fn what_is_found_can_be_pinned() {
         slot.unpin_last(slot.word()).unwrap();
         let evictor = spawn(&chains, |chains| {
             let slot = &chains.slots[1];
-            let is_vacated = super::super::plane::vacate_inactive(slot, false);
+            let is_vacated = super::super::plane::vacate_unheld(slot, false).is_some();
             if is_vacated {
                 chains.index.unlink(&chains.slots, 0, slot);
                 assert!(chains.register(1, 3, 0));

@@ -17,6 +17,7 @@ mod sweep;
 mod try_lock;
 mod watermark;
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use loom::thread::{self, JoinHandle};
@@ -27,6 +28,7 @@ use crate::sync::UnsafeCell;
 
 use super::index::Key;
 use super::slot::Slot;
+use super::word::Word;
 
 /// Starts a thread of the model.
 fn spawn<S: 'static, T: 'static>(
@@ -59,6 +61,12 @@ fn make_primary(slot: &Slot, key: Key) {
     slot.set_key(key);
     let word = slot.begin();
     slot.promote(word);
+}
+
+/// Takes one of several pins off.
+fn unpin_shared(slot: &Slot, seen: Word) -> Result<(), Word> {
+    // SAFETY: the pin is the caller's, and a model's slots outlive its threads.
+    unsafe { Slot::unpin_shared(NonNull::from(slot), seen) }
 }
 
 /// Takes the last pin off a slot that no other thread uses.

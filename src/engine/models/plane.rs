@@ -13,11 +13,11 @@ use crate::policy::SlotPolicy;
 use crate::retention::{Priority, Retention};
 
 use super::super::directives::Directives;
-use super::super::plane::{Plane, vacate_inactive};
+use super::super::plane::{Plane, vacate_unheld};
 use super::super::released::ReleasedStack;
 use super::super::slot::Slot;
 use super::super::word::Word;
-use super::{explore, hash, join, key, make_inactive, make_primary, spawn};
+use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
 
 type Priorities = Arc<Mutex<BTreeMap<u32, Priority>>>;
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
@@ -147,7 +147,10 @@ impl Notes {
         loop {
             let seen = slot.word();
             if seen.count() > 1 {
-                return self.unpin_shared(slot);
+                if unpin_shared(slot, seen).is_ok() {
+                    return;
+                }
+                continue;
             }
             slot.begin_release(0);
             if slot.unpin_last(seen).is_ok() {
@@ -155,17 +158,6 @@ impl Notes {
                     self.stack.push(slot);
                 }
                 return;
-            }
-        }
-    }
-
-    /// As a holder does that has seen further pins.
-    fn unpin_shared(&self, slot: &Slot) {
-        let before = slot.unpin_shared();
-        if before.count() == 1 && before.is_primary() {
-            slot.begin_release(0);
-            if !slot.note().is_noted() {
-                self.stack.push(slot);
             }
         }
     }
@@ -294,12 +286,12 @@ fn two_undone_releases_and_a_drain() {
 }
 
 #[test]
-fn two_late_unpins_and_a_drain() {
+fn two_unpins_and_a_drain() {
     explore(|| {
         let notes = Notes::pinned();
         notes.slots[0].pin_again();
         let notes = Arc::new(notes);
-        let holders = [(); 2].map(|()| spawn(&notes, |notes| notes.unpin_shared(&notes.slots[0])));
+        let holders = [(); 2].map(|()| spawn(&notes, |notes| notes.unpin(&notes.slots[0])));
         notes.drain();
         join(holders);
         notes.assert_exact();
@@ -310,13 +302,13 @@ fn two_late_unpins_and_a_drain() {
 /// Between the last unpin and its note the block is evicted by a sweep, and
 /// registered anew.
 #[test]
-fn a_late_note_falls_on_the_next_tenancy() {
+fn a_note_is_pushed_in_the_next_tenancy() {
     explore(|| {
         let notes = Arc::new(Notes::pinned());
-        let holder = spawn(&notes, |notes| notes.unpin_shared(&notes.slots[0]));
+        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
         let evictor = spawn(&notes, |notes| {
             let slot = &notes.slots[0];
-            if vacate_inactive(slot, false) {
+            if vacate_unheld(slot, false).is_some() {
                 make_primary(slot, key(2, 0));
                 notes.unpin(slot);
             }
@@ -337,7 +329,7 @@ fn a_drain_lists_what_it_saw() {
         notes.unpin(&notes.slots[0]);
         let notes = Arc::new(notes);
         let evictor = spawn(&notes, |notes| {
-            assert!(vacate_inactive(&notes.slots[0], false));
+            assert!(vacate_unheld(&notes.slots[0], false).is_some());
             make_primary(&notes.slots[0], key(2, 0));
         });
         notes.drain();
@@ -356,7 +348,7 @@ fn a_drain_and_the_next_tenancy() {
         assert!(!notes.slots[0].note().is_noted());
         notes.stack.push(&notes.slots[0]);
         let evictor = spawn(&notes, |notes| {
-            assert!(vacate_inactive(&notes.slots[0], false));
+            assert!(vacate_unheld(&notes.slots[0], false).is_some());
             make_primary(&notes.slots[0], key(2, 0));
             notes.unpin(&notes.slots[0]);
         });
@@ -414,7 +406,7 @@ fn a_late_directive_and_the_next_tenancy() {
         let before = notes.slots[0].word();
         let speaker = spawn(&notes, move |notes| notes.give(&notes.slots[0], before, 70));
         let slot = &notes.slots[0];
-        assert!(vacate_inactive(slot, false));
+        assert!(vacate_unheld(slot, false).is_some());
         make_primary(slot, key(2, 0));
         assert!(notes.give(slot, slot.word(), 80));
         notes.unpin(slot);
@@ -432,12 +424,12 @@ fn a_drain_and_what_is_said_of_the_next_tenancy() {
         assert!(notes.give(slot, slot.word(), 70));
         notes.drain();
         make_inactive(slot);
-        assert!(vacate_inactive(slot, false));
+        assert!(vacate_unheld(slot, false).is_some());
         make_primary(slot, key(2, 0));
         notes.unpin(slot);
         let evictor = spawn(&notes, |notes| {
             let slot = &notes.slots[0];
-            assert!(vacate_inactive(slot, false));
+            assert!(vacate_unheld(slot, false).is_some());
             make_primary(slot, key(3, 0));
             assert!(notes.give(slot, slot.word(), 80));
             notes.unpin(slot);

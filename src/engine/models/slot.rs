@@ -1,15 +1,15 @@
 //! The slot word: pins against claims, and the fields against the next tenancy.
 //!
-//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two last
-//! unpins and a claim, a reader of the fields against the next tenancy, the wrap
+//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two unpins
+//! and a claim, a reader of the fields against the next tenancy, the wrap
 //! of the generation, and a reset on the last unpin against a pin.
 
 use std::sync::Arc;
 
-use super::super::plane::vacate_inactive;
+use super::super::plane::vacate_unheld;
 use super::super::slot::Slot;
 use super::super::word::{State, Word};
-use super::{Contents, explore, hash, key, make_inactive, make_primary, spawn};
+use super::{Contents, explore, hash, key, make_inactive, make_primary, spawn, unpin_shared};
 
 struct Block {
     slot: Slot,
@@ -65,18 +65,21 @@ impl Block {
     fn unpin(&self) -> bool {
         loop {
             let seen = self.slot.word();
-            if seen.count() > 1 {
-                return self.slot.unpin_shared().count() == 1;
-            }
-            if self.slot.unpin_last(seen).is_ok() {
-                return true;
+            let is_last = seen.count() == 1;
+            let unpinned = if is_last {
+                self.slot.unpin_last(seen)
+            } else {
+                unpin_shared(&self.slot, seen)
+            };
+            if unpinned.is_ok() {
+                return is_last;
             }
         }
     }
 
     /// Claims the block, if it is inactive, and registers it anew.
     fn reuse(&self) -> bool {
-        let claimed = vacate_inactive(&self.slot, false);
+        let claimed = vacate_unheld(&self.slot, false).is_some();
         if claimed {
             self.content.write(0, 2);
             make_primary(&self.slot, key(2, 0));
@@ -142,25 +145,6 @@ fn holders_let_go_before_a_claim() {
     });
 }
 
-/// Both have seen the other's pin: the subtraction decides.
-#[test]
-fn one_of_two_late_unpins_is_the_last() {
-    explore(|| {
-        let block = Block::new(0);
-        block.slot.pin_again();
-        let block = Arc::new(block);
-        let let_go = |block: &Block| {
-            block.assert_holds(1);
-            block.slot.unpin_shared().count() == 1
-        };
-        let other = spawn(&block, let_go);
-        let evictor = spawn(&block, Block::reuse);
-        let was_last = let_go(&block);
-        assert!(was_last != other.join().unwrap());
-        evictor.join().unwrap();
-    });
-}
-
 /// A hash read within a tenancy is that tenancy's, and whole.
 #[test]
 fn a_reader_tells_tenancies_apart() {
@@ -191,10 +175,10 @@ fn a_reset_or_a_pin_wins() {
             loop {
                 let seen = block.slot.word();
                 if seen.count() > 1 {
-                    assert!(block.slot.unpin_shared().count() > 1);
-                    return false;
-                }
-                if block.slot.vacate(seen, false).is_ok() {
+                    if unpin_shared(&block.slot, seen).is_ok() {
+                        return false;
+                    }
+                } else if block.slot.vacate(seen, false).is_ok() {
                     block.content.write(0, 2);
                     return true;
                 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::super::plane::vacate_inactive;
+use super::super::plane::vacate_unheld;
 use super::super::stash::Stash;
 use super::plane::Notes;
 use super::{explore, key, make_inactive, make_primary, spawn};
@@ -46,7 +46,7 @@ impl Shard {
             return 0;
         };
         while let Some(slot) = queue.pop(&self.notes.slots) {
-            if vacate_inactive(slot, false) {
+            if vacate_unheld(slot, false).is_some() {
                 return 1;
             }
         }

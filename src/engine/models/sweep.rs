@@ -87,7 +87,8 @@ fn two_sweeps_and_a_pin_that_is_taken_off() {
         let swept = Arc::new(Swept::new(2, false));
         let user = spawn(&swept, |swept| {
             if swept.pin(0) {
-                swept.slots[0].unpin_shared();
+                let slot = &swept.slots[0];
+                slot.unpin_last(slot.word()).expect("nobody else pins it");
             }
         });
         let other = spawn(&swept, |swept| swept.evict(1));

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::super::try_lock::TryLock;
 use super::{explore, join, spawn};
+use crate::sync::try_lock::TryLock;
 
 fn add_one(lock: &TryLock<u32>) -> bool {
     lock.try_hold().map(|mut held| *held += 1).is_some()

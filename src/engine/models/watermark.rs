@@ -15,7 +15,7 @@ fn told() -> Arc<Credits> {
     credits.watermark().set_level(u64::from(LEVEL));
     for home in 0..2 {
         assert_eq!(operate(&credits, home, COUNT, 0), 1);
-        assert_eq!(credits.release(home, COUNT), Released::Live);
+        assert_eq!(credits.give_back(home, COUNT), Released::Live);
     }
     assert!(credits.reserve(0, 0).is_made && credits.reserve(1, 0).is_made);
     assert_eq!(tell(&credits), 0);
@@ -38,7 +38,7 @@ fn tell(credits: &Credits) -> usize {
 fn operate(credits: &Credits, home: usize, count: u32, surplus: u32) -> usize {
     assert!(credits.reserve(home, count + surplus).is_made);
     if surplus > 0 {
-        assert_eq!(credits.release(home, surplus), Released::Live);
+        assert_eq!(credits.give_back(home, surplus), Released::Live);
     }
     tell(credits)
 }
@@ -80,7 +80,7 @@ fn a_fall_a_rise_and_a_fall() {
             let credits = Arc::clone(&credits);
             move || {
                 let told = operate(&credits, 1, 3, 0);
-                assert_eq!(credits.release(1, 3), Released::Live);
+                assert_eq!(credits.give_back(1, 3), Released::Live);
                 told
             }
         });

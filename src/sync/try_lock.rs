@@ -1,8 +1,7 @@
 //! A lock that nobody waits for: who finds it taken does without.
 //!
-//! The engine has two kinds: the policy plane and the stashes. Both guard plain
-//! sequential data, and both have a way around for when their holder does not
-//! come back.
+//! The policy plane, the stashes and the registry's upkeep are guarded by one each: plain
+//! sequential data, with a way around for when the holder does not come back.
 
 use std::ops::{Deref, DerefMut};
 
@@ -11,7 +10,7 @@ use crossbeam_utils::CachePadded;
 use crate::sync::{AtomicBool, Ordering, UnsafeCell};
 
 /// See the module documentation.
-pub(super) struct TryLock<T> {
+pub(crate) struct TryLock<T> {
     taken: CachePadded<AtomicBool>,
     value: UnsafeCell<T>,
 }
@@ -21,7 +20,7 @@ pub(super) struct TryLock<T> {
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
 impl<T> TryLock<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self {
             taken: CachePadded::new(AtomicBool::new(false)),
             value: UnsafeCell::new(value),
@@ -30,13 +29,13 @@ impl<T> TryLock<T> {
 
     /// Whether someone has the lock: a look that does not take its line away.
     #[inline]
-    pub(super) fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Relaxed)
     }
 
     /// Takes the lock, unless someone has it.
     #[inline]
-    pub(super) fn try_hold(&self) -> Option<Held<'_, T>> {
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, T>> {
         // Not a swap: a try that fails writes nothing. Acquire: pairs with the
         // release of the holder before. A `Held` is made only by the winner:
         // dropping one lets go of the lock.
@@ -48,7 +47,7 @@ impl<T> TryLock<T> {
 }
 
 /// The lock, taken until this is dropped.
-pub(super) struct Held<'a, T> {
+pub(crate) struct Held<'a, T> {
     lock: &'a TryLock<T>,
 }
 

@@ -1,0 +1,244 @@
+//! Upkeep: freeing entries that have ended, and shrinking the table.
+//!
+//! Both wait for [grace periods](super::grace), and both are done in small steps by the
+//! operations that make the work: an operation that ends an entry frees up to
+//! [`Effort::PASSING`] entries of those that have passed their grace period, and takes the
+//! table's shrinking as many markers further. One thread does so at a time, by a try-lock;
+//! who finds it taken goes on without.
+//!
+//! ```text
+//! ended ──► retired (a stack) ──► waiting (for one grace period) ──► passed ──► freed
+//! ```
+//!
+//! What is retired here is the registry's, and nobody else's: when the registry goes, all
+//! of it is freed at once. An operation under a guard has the registry, so nobody can be
+//! looking then.
+
+use std::ptr;
+
+use crate::sync::canary;
+use crate::sync::epoch::Guard;
+use crate::sync::try_lock::TryLock;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+use super::entry::Entry;
+use super::grace::{Grace, Graces};
+use super::table::{Shrinking, Table};
+
+const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
+
+/// Entries retired before the epochs are made to advance, which they otherwise do now and
+/// then.
+const FLUSH_EVERY: u64 = if IS_MODEL { 1 } else { 32 };
+
+/// What one step may come to.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    /// Entries freed.
+    entries: usize,
+    /// Markers of the table looked at.
+    markers: usize,
+}
+
+impl Effort {
+    /// Of an operation in passing. More than one for each entry that is retired, so that
+    /// what has piled up behind a suspended thread goes down again.
+    pub(super) const PASSING: Self = if IS_MODEL {
+        Self::FLUSH
+    } else {
+        Self {
+            entries: 4,
+            markers: 32,
+        }
+    };
+
+    /// Of a call that is made for the purpose.
+    pub(super) const FLUSH: Self = Self {
+        entries: 512,
+        markers: usize::MAX,
+    };
+}
+
+/// See the module documentation.
+pub(super) struct Upkeep {
+    retired: AtomicPtr<Entry>,
+    /// Entries retired and not freed.
+    garbage: AtomicU64,
+    /// Whether there is work under way. A hint.
+    is_busy: AtomicBool,
+    work: TryLock<Work>,
+}
+
+/// What whoever has the lock goes on with.
+struct Work {
+    graces: Graces,
+    waiting: Option<(Grace, Retired)>,
+    passed: Retired,
+    /// The garbage at which the epochs are made to advance again.
+    flush_at: u64,
+    shrinking: Shrinking,
+}
+
+impl Upkeep {
+    pub(super) fn new() -> Self {
+        Self {
+            retired: AtomicPtr::new(ptr::null_mut()),
+            garbage: AtomicU64::new(0),
+            is_busy: AtomicBool::new(false),
+            work: TryLock::new(Work {
+                graces: Graces::new(),
+                waiting: None,
+                passed: Retired::NONE,
+                flush_at: FLUSH_EVERY,
+                shrinking: Shrinking::Not,
+            }),
+        }
+    }
+
+    /// Entries retired and not freed.
+    pub(super) fn garbage(&self) -> u64 {
+        self.garbage.load(Ordering::Relaxed)
+    }
+
+    /// Whether an operation that retires nothing should take a step too.
+    #[inline]
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Retires an entry that has ended, is out of the table, and has no extras any more. By
+    /// whoever has ended it.
+    pub(super) fn retire(&self, entry: &Entry) {
+        self.garbage.fetch_add(1, Ordering::Relaxed);
+        let address = address_of(entry);
+        let mut head = self.retired.load(Ordering::Relaxed);
+        loop {
+            entry.set_next_retired(head);
+            // Release: pairs with the acquire in `take`.
+            match self.retired.compare_exchange_weak(
+                head,
+                address,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Whether nothing has been retired since a grace period began last.
+    fn is_empty(&self) -> bool {
+        self.retired.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes all that is retired.
+    fn take(&self) -> Retired {
+        Retired(self.retired.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+
+    /// Takes a step, unless another thread is at it. `entries` are in the table.
+    pub(super) fn step(&self, table: &Table, entries: u64, effort: Effort, guard: &Guard) {
+        if let Some(mut work) = self.work.try_hold() {
+            let is_busy = work.step(self, table, entries, effort, guard);
+            if is_busy != self.is_busy() {
+                self.is_busy.store(is_busy, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Returns whether there is more to do.
+    fn step(
+        &mut self,
+        upkeep: &Upkeep,
+        table: &Table,
+        entries: u64,
+        effort: Effort,
+        guard: &Guard,
+    ) -> bool {
+        if self.passed.is_none()
+            && let Some((grace, _)) = self.waiting
+            && self.graces.has_passed(grace)
+        {
+            self.passed = self.waiting.take().map_or(Retired::NONE, |(_, all)| all);
+        }
+        let freed = self.passed.free(effort.entries);
+        if freed > 0 {
+            upkeep.garbage.fetch_sub(freed, Ordering::Relaxed);
+        }
+        let garbage = upkeep.garbage();
+        if self.waiting.is_none() && !upkeep.is_empty() {
+            let all = upkeep.take();
+            self.waiting = Some((self.graces.begin(guard), all));
+            self.flush_at = garbage + FLUSH_EVERY;
+        } else if self.waiting.is_some() && garbage >= self.flush_at {
+            guard.flush();
+            self.flush_at = garbage + FLUSH_EVERY;
+        }
+        self.shrinking
+            .step(table, entries, effort.markers, &mut self.graces, guard);
+        self.waiting.is_some() || !self.passed.is_none() || self.shrinking.is_under_way()
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.take().free(usize::MAX);
+        if let Some(mut work) = self.work.try_hold() {
+            work.passed.free(usize::MAX);
+            if let Some((_, mut all)) = work.waiting.take() {
+                all.free(usize::MAX);
+            }
+        }
+    }
+}
+
+/// Entries that are out of the table, each leading to the next. Freed by whoever has them,
+/// when nobody can be looking at them any more.
+struct Retired(*mut Entry);
+
+// SAFETY: the entries are those of whoever has the first.
+unsafe impl Send for Retired {}
+
+impl Retired {
+    const NONE: Self = Self(ptr::null_mut());
+
+    fn is_none(&self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Frees up to `max` of them. Returns how many.
+    fn free(&mut self, max: usize) -> u64 {
+        let mut freed = 0;
+        while freed < max as u64 && !self.is_none() {
+            // SAFETY: as above.
+            let next = unsafe { (*self.0).next_retired() };
+            // SAFETY: nobody can reach it any more, and its extras have been taken.
+            unsafe { free(self.0) };
+            self.0 = next;
+            freed += 1;
+        }
+        freed
+    }
+}
+
+/// The address of the box that an entry is in.
+pub(super) fn address_of(entry: &Entry) -> *mut Entry {
+    // `Table::find_or_insert` has exposed the box's own pointer.
+    ptr::with_exposed_provenance_mut(ptr::from_ref(entry).addr())
+}
+
+/// Frees an entry.
+///
+/// # Safety
+///
+/// The address is that of an entry of a table, which nobody can reach any more, and whose
+/// extras have been taken.
+pub(super) unsafe fn free(entry: *mut Entry) {
+    // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`.
+    let entry = unsafe { Box::from_raw(entry) };
+    entry.node.canary().kill();
+    canary::free(entry);
+}
