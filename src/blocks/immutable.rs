@@ -33,7 +33,7 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
     }
 
     #[inline]
-    pub(super) fn hold(&self) -> &Pinned {
+    pub(crate) fn hold(&self) -> &Pinned {
         &self.hold
     }
 

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::engine::Store;
+use crate::engine::{Store, StoreRef};
 
 use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 
@@ -16,7 +15,7 @@ use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 /// content has been evicted and registered again, in another block of the
 /// manager, the upgrade finds that one.
 pub struct WeakBlock<T: BlockMetadata> {
-    store: Arc<Store>,
+    store: StoreRef,
     handle: BlockRegistrationHandle,
     /// Where it was: the first place to look, and the only one for a duplicate, which
     /// matches do not find.
@@ -58,7 +57,7 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
 impl<T: BlockMetadata> Clone for WeakBlock<T> {
     fn clone(&self) -> Self {
         Self {
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             handle: self.handle.clone(),
             address: self.address,
             tier: PhantomData,

@@ -3,7 +3,6 @@
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use crate::SequenceHash;
 use crate::metrics::Counter;
@@ -391,9 +390,7 @@ impl Store {
     #[cold]
     fn adjust_pool_references(&self, references: i32) {
         for _ in 0..references {
-            // SAFETY: the caller has a reference, so the store is alive, in the
-            // `Arc` that `new` made.
-            unsafe { Arc::increment_strong_count(self.as_ptr()) };
+            std::mem::forget(self.reference());
         }
         for _ in references..0 {
             // SAFETY: the credits said so.

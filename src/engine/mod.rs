@@ -81,4 +81,4 @@ pub(crate) use allocate::Reserved;
 pub use audit::{AuditError, AuditReport};
 pub(crate) use hold::{Complete, Exclusive, Mutable, Pinned};
 pub(crate) use register::Registered;
-pub(crate) use store::{Config, MAX_BLOCKS, Store};
+pub(crate) use store::{Config, MAX_BLOCKS, Store, StoreRef};

@@ -8,13 +8,20 @@
 //!
 //! # Lifetime
 //!
-//! A store lives as long as its manager, its weak guards, and its *pool*, which
-//! has one reference while any block is held. Guards are not counted: a held
+//! A store is in service as long as its manager, its weak guards, and its *pool*, which
+//! has one reference while any block is held: these are its [`StoreRef`]s. Guards are not
+//! counted: a held
 //! block is a credit that is missing, and the credits say when the last one is
 //! back (see [`credit`]). A guard may therefore use its store
 //! until it has returned its credit, and not a moment longer: see [`hold`](super::hold).
+//!
+//! Whoever drops the last of these *ends* the store: its registrations end, and with them
+//! attachments of the user's, and the policy, which may be the user's too. Those who only
+//! look at it, such as the registry on behalf of another tier, keep no more than its
+//! memory, so nobody who looks has to do that.
 
 use std::any::TypeId;
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
@@ -34,7 +41,7 @@ use super::released::ReleasedStack;
 use super::slot::Slot;
 use super::stash::Stash;
 use super::sweep::Sweep;
-use crate::sync::thread;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
 /// 30 with a sign, and 2^28 slots are 16 GiB.
@@ -81,10 +88,14 @@ pub(crate) struct Store {
     pub(super) metrics: Arc<BlockPoolMetrics>,
     pub(crate) block_size: usize,
     pub(crate) id: ManagerId,
+    /// The [`StoreRef`]s.
+    references: AtomicU64,
+    /// Whether the last of them is gone.
+    has_ended: AtomicBool,
 }
 
 impl Store {
-    pub(crate) fn new(config: Config) -> Arc<Self> {
+    pub(crate) fn new(config: Config) -> StoreRef {
         let block_count = config.block_count;
         let shards = shard_count(block_count as usize);
         let directives = Arc::new(Directives::new(block_count));
@@ -107,6 +118,8 @@ impl Store {
             metrics: config.metrics,
             block_size: config.block_size,
             id: ManagerId::next(),
+            references: AtomicU64::new(1),
+            has_ended: AtomicBool::new(false),
         });
         for slot in &store.slots {
             slot.adopt(Arc::as_ptr(&store));
@@ -114,8 +127,9 @@ impl Store {
         store.metrics.attach(Arc::downgrade(&store) as _);
         let tier: Weak<Self> = Arc::downgrade(&store);
         store.registry.attach(config.type_id, tier);
+        let store = StoreRef(store);
         // The pool's reference; `Released::Last` says who drops it.
-        std::mem::forget(Arc::clone(&store));
+        std::mem::forget(store.clone());
         store
     }
 
@@ -162,20 +176,22 @@ impl Store {
 
     /// A reference to the store. The caller holds one of its blocks, or has a
     /// reference.
-    pub(crate) fn reference(&self) -> Arc<Self> {
+    pub(crate) fn reference(&self) -> StoreRef {
+        // Relaxed, as a clone of an `Arc`: the caller's block or reference orders everything.
+        self.references.fetch_add(1, Ordering::Relaxed);
         // SAFETY: this is the pointer of the `Arc` that `new` made, and the
         // caller's block or reference keeps the store alive.
-        unsafe {
+        StoreRef(unsafe {
             Arc::increment_strong_count(self.as_ptr());
             Arc::from_raw(self.as_ptr())
-        }
+        })
     }
 
-    /// Lets go of the store on behalf of its manager.
-    pub(crate) fn retire(self: &Arc<Self>) {
+    /// Lets go of the store on behalf of its manager, who has a reference.
+    pub(crate) fn retire(&self) {
         if self.credits.retire() == Released::Last {
             // SAFETY: no block is held, and this call was told so.
-            unsafe { Self::drop_pool_reference(Arc::as_ptr(self)) };
+            unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }
 
@@ -184,9 +200,69 @@ impl Store {
     /// The caller was told by the credits to drop the pool's reference, and does
     /// not use the store afterwards unless it has a reference of its own.
     pub(super) unsafe fn drop_pool_reference(store: *const Self) {
-        // SAFETY: `new` forgot one reference for the pool, and a debit that
+        // SAFETY: `new` forgot one reference for the pool, and a reservation that
         // revived the pool took another; each is dropped once.
-        unsafe { Arc::decrement_strong_count(store) };
+        drop(StoreRef(unsafe { Arc::from_raw(store) }));
+    }
+
+    /// Ends the registrations, and whatever user code the store has.
+    #[cold]
+    fn end(&self) {
+        // Before the look at the entries: whoever gives up a handle to one first does so, and
+        // then looks whether there is a tier. See `registry::core`.
+        self.has_ended.store(true, Ordering::Release);
+        self.registry.detach(self);
+        self.metrics.retire(self.gauges(&self.metrics.counts()));
+        let mut leftovers = Leftovers::new();
+        if self.registry.has_entries() {
+            for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
+                self.registry.forget(slot.key(), &mut leftovers);
+            }
+        }
+        if let Some(mut plane) = self.plane.try_hold() {
+            plane.end();
+        }
+        leftovers.settle();
+    }
+
+    fn is_in_service(&self) -> bool {
+        !self.has_ended.load(Ordering::Acquire)
+    }
+}
+
+/// Keeps a store in service: see [`store`](self).
+pub(crate) struct StoreRef(Arc<Store>);
+
+impl StoreRef {
+    /// For those who only look.
+    pub(crate) fn downgrade(&self) -> Weak<Store> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl Deref for StoreRef {
+    type Target = Store;
+
+    #[inline]
+    fn deref(&self) -> &Store {
+        &self.0
+    }
+}
+
+impl Clone for StoreRef {
+    fn clone(&self) -> Self {
+        self.references.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for StoreRef {
+    fn drop(&mut self) {
+        // Release, and acquire for the last: what was done with the store through other
+        // references happens before its end.
+        if self.references.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end();
+        }
     }
 }
 
@@ -206,14 +282,19 @@ fn shard_count(block_count: usize) -> usize {
 
 impl Tier for Store {
     fn holds(&self, key: Key) -> bool {
-        self.finds(key)
+        self.is_in_service() && self.finds(key)
     }
 
     fn mark_held(&self, presence: &mut [(SequenceHash, bool)]) {
-        self.mark_registered(presence);
+        if self.is_in_service() {
+            self.mark_registered(presence);
+        }
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
+        if !self.is_in_service() {
+            return;
+        }
         for slot in &self.slots {
             let word = slot.word();
             if word.is_primary() && !self.is_cleared(slot, word) {
@@ -226,27 +307,15 @@ impl Tier for Store {
     }
 
     fn registered(&self) -> usize {
-        Self::registered(self) as usize
+        if self.is_in_service() {
+            Self::registered(self) as usize
+        } else {
+            0
+        }
     }
 
     #[cfg(feature = "events")]
     fn end_cleared(&self) -> Leftovers {
         Self::end_cleared(self)
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.metrics.retire(self.gauges(&self.metrics.counts()));
-        // The registry does not see this tier any more; what was registered only
-        // here is registered no longer.
-        self.registry.detach();
-        let mut leftovers = Leftovers::new();
-        if self.registry.has_entries() {
-            for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
-                self.registry.forget(slot.key(), &mut leftovers);
-            }
-        }
-        leftovers.settle();
     }
 }

@@ -8,7 +8,8 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +18,9 @@ use crate::user_code::contain;
 use crate::{BlockId, SequenceHash};
 
 use super::{Holder, Lease, LeaseError, LeaseId};
+
+/// Leases visited before others are let at the table.
+const PAGE: usize = 64;
 
 /// The expiry of a lease that has none.
 const NEVER: u64 = u64::MAX;
@@ -27,6 +31,12 @@ pub(crate) struct Table<T: BlockMetadata> {
     origin: Instant,
     /// The earliest expiry: what it says is a hint, and written with the mutex held.
     earliest: AtomicU64,
+    /// Whether there has been a lease that expires.
+    may_expire: AtomicBool,
+    /// Expiries that have begun, counted with the mutex held, and those of which all blocks
+    /// have been let go of.
+    begun: AtomicU64,
+    done: AtomicU64,
     leases: Mutex<Leases<T>>,
 }
 
@@ -106,6 +116,9 @@ impl<T: BlockMetadata> Table<T> {
         Arc::new(Self {
             origin: now,
             earliest: AtomicU64::new(NEVER),
+            may_expire: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             leases: Mutex::new(Leases {
                 by_id: BTreeMap::new(),
                 by_expiry: BTreeSet::new(),
@@ -129,9 +142,9 @@ impl<T: BlockMetadata> Table<T> {
             .by_expiry
             .first()
             .map_or(NEVER, |&(expiry, _)| expiry);
-        // Relaxed: who sees an old value takes a lease for expired a little late, or
-        // looks in vain.
-        self.earliest.store(earliest, Ordering::Relaxed);
+        // Release: see `try_expire`. Who sees an old value takes a lease for expired a little
+        // late, or looks in vain.
+        self.earliest.store(earliest, Ordering::Release);
         result
     }
 
@@ -140,6 +153,10 @@ impl<T: BlockMetadata> Table<T> {
     }
 
     fn expiry(&self, duration: Option<Duration>, now: u64) -> u64 {
+        if duration.is_some() {
+            // Before there is such a lease.
+            self.may_expire.store(true, Ordering::Relaxed);
+        }
         duration.map_or(NEVER, |duration| now.saturating_add(nanos(duration)))
     }
 
@@ -220,42 +237,68 @@ impl<T: BlockMetadata> Table<T> {
         self.expire_with(self.lock(), now)
     }
 
-    /// Whether there is a lease that will expire if it is not renewed.
+    /// Whether there has been a lease that expires.
     #[inline]
     pub(crate) fn may_expire(&self) -> bool {
-        self.earliest.load(Ordering::Relaxed) != NEVER
+        self.may_expire.load(Ordering::Relaxed)
     }
 
-    /// As [`expire`](Self::expire), but waits for nobody: while the table is taken none
-    /// is ended. Asks for the time only if a lease may expire at all.
-    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> usize {
-        if !self.may_expire() {
-            return 0;
+    /// Expiries after which blocks were let go of. Release and acquire: whoever sees one
+    /// counted finds its blocks available.
+    pub(crate) fn expiries(&self) -> u64 {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// As [`expire`](Self::expire), but waits for nobody. Asks for the time only if a lease
+    /// may expire at all. Returns whether all that has expired has been let go of: if not,
+    /// another thread has the table, or is at it.
+    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> bool {
+        // Acquire: whoever sees that nothing is due any more sees that an expiry has begun.
+        let earliest = self.earliest.load(Ordering::Acquire);
+        if earliest == NEVER {
+            return self.is_quiet();
         }
         let now = now();
-        if self.nanos(now) < self.earliest.load(Ordering::Relaxed) {
-            return 0;
+        if self.nanos(now) >= earliest {
+            let leases = match self.leases.try_lock() {
+                Ok(leases) => leases,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return false,
+            };
+            self.expire_with(leases, now);
         }
-        let leases = match self.leases.try_lock() {
-            Ok(leases) => leases,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return 0,
-        };
-        self.expire_with(leases, now)
+        self.is_quiet()
+    }
+
+    /// Whether no expiry is under way.
+    fn is_quiet(&self) -> bool {
+        self.begun.load(Ordering::Acquire) == self.expiries()
     }
 
     fn expire_with(&self, leases: MutexGuard<'_, Leases<T>>, now: Instant) -> usize {
         let now = self.nanos(now);
-        let expired = self.change(leases, |leases| leases.take_due(now));
-        for (id, entry) in &expired {
-            tracing::info!(
-                lease = id.0,
-                owner = entry.owner.as_ref(),
-                blocks = entry.held.0.len(),
-                "lease expired"
-            );
+        let expired = self.change(leases, |leases| {
+            let expired = leases.take_due(now);
+            if !expired.is_empty() {
+                // Before the earliest expiry says that there is nothing to do.
+                self.begun.fetch_add(1, Ordering::Release);
+            }
+            expired
+        });
+        if expired.is_empty() {
+            return 0;
         }
-        expired.len()
+        let reports: Vec<_> = expired
+            .into_iter()
+            .map(|(id, Entry { owner, blocks, .. })| (id, owner, blocks.len()))
+            .collect();
+        self.done.fetch_add(1, Ordering::Release);
+        for (id, owner, blocks) in &reports {
+            contain("a subscriber panicked", || {
+                tracing::info!(lease = id.0, owner = &**owner, blocks, "lease expired");
+            });
+        }
+        reports.len()
     }
 
     /// Ends all leases.
@@ -271,46 +314,56 @@ impl<T: BlockMetadata> Table<T> {
     pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
         let wall = SystemTime::now();
         let now = self.nanos(now);
-        // What is O(blocks) is done without the mutex.
-        let leases: Vec<_> = self
-            .lock()
-            .by_id
-            .iter()
-            .map(|(&id, entry)| {
-                let (owner, blocks) = (Arc::clone(&entry.owner), Arc::clone(&entry.blocks));
-                (id, owner, blocks, entry.since, entry.made, entry.expiry)
-            })
-            .collect();
-        leases
-            .into_iter()
-            .map(|(lease, owner, blocks, since, made, expiry)| {
-                let remaining = remaining(expiry, now);
+        let mut holders = Vec::new();
+        self.for_each(|lease, entry| {
+            let remaining = remaining(entry.expiry, now);
+            holders.push((
+                Arc::clone(&entry.blocks),
                 Holder {
                     lease,
-                    owner,
-                    blocks: blocks.to_vec(),
-                    since,
-                    held_for: Duration::from_nanos(now.saturating_sub(made)),
+                    owner: Arc::clone(&entry.owner),
+                    blocks: Vec::new(),
+                    since: entry.since,
+                    held_for: Duration::from_nanos(now.saturating_sub(entry.made)),
                     until: remaining.and_then(|remaining| wall.checked_add(remaining)),
                     remaining,
-                }
-            })
-            .collect()
+                },
+            ));
+        });
+        // What is O(blocks) is done without the mutex.
+        let with_blocks = |(blocks, holder): (Arc<[_]>, Holder)| Holder {
+            blocks: blocks.to_vec(),
+            ..holder
+        };
+        holders.into_iter().map(with_blocks).collect()
     }
 
     /// How many blocks are leased. A block with several leases counts once.
     pub(crate) fn leased(&self) -> usize {
-        let leases: Vec<_> = self
-            .lock()
-            .by_id
-            .values()
-            .map(|entry| Arc::clone(&entry.blocks))
-            .collect();
+        let mut leases = Vec::new();
+        self.for_each(|_, entry| leases.push(Arc::clone(&entry.blocks)));
         let ids = leases.iter().flat_map(|blocks| blocks.iter());
         let mut ids: Vec<BlockId> = ids.map(|&(id, _)| id).collect();
         ids.sort_unstable();
         ids.dedup();
         ids.len()
+    }
+
+    /// Calls `visit` with the leases, in the order in which they were made. Lets others at
+    /// the table now and then: who allocates does not wait for it.
+    fn for_each(&self, mut visit: impl FnMut(LeaseId, &Entry<T>)) {
+        let mut from = Bound::Unbounded;
+        loop {
+            let mut visited = 0;
+            for (&id, entry) in self.lock().by_id.range((from, Bound::Unbounded)).take(PAGE) {
+                visit(id, entry);
+                from = Bound::Excluded(id);
+                visited += 1;
+            }
+            if visited < PAGE {
+                return;
+            }
+        }
     }
 }
 

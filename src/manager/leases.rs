@@ -9,6 +9,9 @@ use crate::leases::{ForeignBlock, Holder, Lease, LeaseError, LeaseId};
 
 use super::BlockManager;
 
+/// Times an allocation lets others run that let go of leased blocks, before it is refused.
+const YIELDS: u32 = 64;
+
 impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Leases blocks to an owner for so long from now; with `None`, until the lease is
     /// released. The guards are the lease's from now on. See [`leases`](crate::leases).
@@ -96,10 +99,26 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         })
     }
 
+    /// Reserves again, when what has expired has been let go of. While another thread is at
+    /// that it is given some time to finish.
     #[cold]
     #[inline(never)]
     fn is_reserved_after_expiry(&self, count: usize) -> bool {
-        self.leases.try_expire(Instant::now) > 0
-            && self.store.reserve(count).map(Reserved::keep).is_some()
+        let mut expiries = self.leases.expiries();
+        for _ in 0..YIELDS {
+            let is_done = self.leases.try_expire(Instant::now);
+            if self.store.reserve(count).map(Reserved::keep).is_some() {
+                return true;
+            }
+            if is_done {
+                let before = std::mem::replace(&mut expiries, self.leases.expiries());
+                if before == expiries {
+                    return false;
+                }
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        false
     }
 }

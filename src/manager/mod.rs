@@ -39,7 +39,7 @@ use std::time::Instant;
 use crate::blocks::{
     BlockDuplicationPolicy, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock,
 };
-use crate::engine::{AuditError, AuditReport, Registered, Store};
+use crate::engine::{AuditError, AuditReport, Registered, StoreRef};
 use crate::leases::Table;
 use crate::metrics::{BlockPoolMetrics, Counter};
 use crate::registry::{BlockRegistry, Leftovers};
@@ -58,7 +58,7 @@ pub use watermark::LowWatermark;
 /// Dropping the manager leaves the guards of its blocks valid; what it kept in
 /// memory is freed with the last of them. Its leases end.
 pub struct BlockManager<T: BlockMetadata> {
-    store: Arc<Store>,
+    store: StoreRef,
     registry: BlockRegistry,
     duplication_policy: BlockDuplicationPolicy,
     metrics: Arc<BlockPoolMetrics>,
@@ -109,13 +109,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .then_some((blocks, evicted))
     }
 
-    /// Evicts all inactive blocks.
+    /// Evicts all inactive blocks. [Leases](crate::leases) that have expired are ended
+    /// first.
     ///
     /// # Errors
     ///
     /// If afterwards not all blocks of the manager are free, since some are held:
     /// the inactive ones are free all the same.
     pub fn reset_inactive_pool(&self) -> Result<(), BlockManagerResetError> {
+        self.leases.expire(Instant::now());
         let leftovers = self.store.reset_inactive();
         let (expected, actual) = (self.total_blocks(), self.store.free_blocks());
         leftovers.settle();
@@ -129,8 +131,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Forgets the content of all inactive blocks at once, in constant time however
     /// many there are: after a new model or adapter was loaded, say.
     ///
-    /// When this returns, none of what was inactive when it was called is matched any
-    /// more, is registered, or counts as inactive; the blocks count as free, and are
+    /// [Leases](crate::leases) that have expired are ended first. When this returns, none of
+    /// what was inactive when it was called is matched any more, is registered, or counts as inactive; the blocks count as free, and are
     /// handed out before any block is evicted. Blocks in use stay registered, and are
     /// inactive when they are released later. A block that is released or matched
     /// while this runs may be on either side of it. Other threads go on meanwhile;
@@ -142,14 +144,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// events manager soon, by the thread that broadcasts events, in the background:
     /// with the `Remove` of each.
     ///
-    /// Lock-free. Every 32,768th call also goes through all blocks. Driven by one thread
+    /// Lock-free. Every 16,384th call also goes through all blocks. Driven by one thread
     /// the order of eviction stays exact, but for lineage by
     /// [`Fifo`](LineageEviction::Fifo): a block that was in use during this becomes
     /// a leaf only when the blocks of its forgotten children are handed out.
     pub fn clear_inactive_pool(&self) {
+        self.leases.expire(Instant::now());
         self.registry.core().will_clear();
         let leftovers = self.store.clear();
-        self.registry.core().cleared(&self.store);
+        self.registry.core().cleared(self.store.downgrade());
         leftovers.settle();
     }
 

@@ -149,14 +149,10 @@ impl Core {
 
     // ---- tiers ----
 
-    /// Adds a tier. Tiers that are gone are left out on the occasion.
+    /// Adds a tier.
     pub(crate) fn attach(&self, type_id: TypeId, tier: Weak<dyn Tier>) {
         let before = self.tiers.rcu(|tiers| {
-            let mut tiers: Vec<Attached> = tiers
-                .iter()
-                .filter(|attached| attached.tier.strong_count() > 0)
-                .cloned()
-                .collect();
+            let mut tiers = Vec::clone(tiers);
             tiers.push(Attached {
                 type_id,
                 tier: tier.clone(),
@@ -169,11 +165,11 @@ impl Core {
         }
     }
 
-    /// Leaves tiers out that are gone. To be called by a tier that goes.
-    pub(crate) fn detach(&self) {
+    /// Leaves out a tier that ends.
+    pub(crate) fn detach(&self, tier: &dyn Tier) {
         self.tiers.rcu(|tiers| {
-            let alive = |attached: &&Attached| attached.tier.strong_count() > 0;
-            tiers.iter().filter(alive).cloned().collect::<Vec<_>>()
+            let is_other = |attached: &&Attached| !std::ptr::addr_eq(attached.tier.as_ptr(), tier);
+            tiers.iter().filter(is_other).cloned().collect::<Vec<_>>()
         });
     }
 
@@ -505,9 +501,8 @@ impl Core {
     }
 
     /// A tier has cleared its inactive blocks.
-    pub(crate) fn cleared<T: Tier + 'static>(&self, tier: &Arc<T>) {
+    pub(crate) fn cleared(&self, tier: Weak<dyn Tier>) {
         if let Some(observer) = &self.observer {
-            let tier: Weak<T> = Arc::downgrade(tier);
             observer.cleared(tier);
         }
     }

@@ -200,7 +200,8 @@ mod events {
         }
         ended = &ended[4..];
         assert!(ended.is_empty());
-        assert_eq!(manager.audit().unwrap().free, BLOCKS - 1);
+        let report = manager.audit().unwrap();
+        assert_eq!(report.free + report.forgotten, BLOCKS - 1);
         drop(active);
     }
 }

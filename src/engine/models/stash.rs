@@ -66,7 +66,7 @@ impl Shard {
         self.stash
             .try_hold()
             .unwrap()
-            .for_each(|slot| stashed.push(slot));
+            .for_each(&self.notes.slots, |slot| stashed.push(slot));
         let mut inactive = 0;
         for slot in &self.notes.slots {
             if slot.word().is_inactive() {

@@ -35,7 +35,7 @@ impl Swept {
 
     fn evict(&self, max: usize) -> usize {
         let mut taken = 0;
-        let evicted = self.sweep.evict(max, &self.slots, false, |slot| {
+        let evicted = self.sweep.evict(max, &self.slots, false, |slot, _| {
             assert_eq!(self.content.read(slot.id()), 0, "taken once");
             self.content.write(slot.id(), 1);
             if self.leaf_first && slot.id() == 0 {

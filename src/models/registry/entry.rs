@@ -2,6 +2,8 @@
 
 use loom::thread;
 
+use crate::registry::Leftovers;
+
 use super::{Dropped, FakeTier, explore, hash};
 
 #[test]
@@ -237,9 +239,11 @@ fn a_block_moves_behind_a_look() {
         let dropper = thread::spawn(move || drop(handle));
         let core = registry.core();
         let key = core.key(hash);
-        let held = core.hold(key);
+        let mut leftovers = Leftovers::new();
+        let held = core.hold(key, &mut leftovers);
         to.begin();
-        core.acquired(key, &*to, held);
+        core.acquired(key, &*to, held, &mut leftovers);
+        leftovers.settle();
         from.end(&registry);
         dropper.join().unwrap();
         assert_eq!(core.audit(), [hash]);

@@ -57,7 +57,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 
 use crate::SequenceHash;
 use crate::engine::index::Key;
-use crate::registry::{BlockRegistrationHandle, BlockRegistry, Tier};
+use crate::registry::{BlockRegistrationHandle, BlockRegistry, Leftovers, Tier};
 
 /// Explores a model of a registry.
 fn explore(model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
@@ -101,7 +101,9 @@ impl FakeTier {
         self.is_present.store(false, Ordering::Release);
         let core = registry.core();
         if core.has_entries() {
-            core.forget(core.key(self.hash));
+            let mut leftovers = Leftovers::new();
+            core.forget(core.key(self.hash), &mut leftovers);
+            leftovers.settle();
         }
     }
 }
@@ -117,8 +119,14 @@ impl Tier for FakeTier {
         }
     }
 
+    fn registered(&self) -> usize {
+        usize::from(self.is_present.load(Ordering::Acquire))
+    }
+
     #[cfg(feature = "events")]
-    fn free_forgotten(&self) {}
+    fn end_cleared(&self) -> Leftovers {
+        Leftovers::new()
+    }
 
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash)) {
         if self.is_present.load(Ordering::Acquire) {
