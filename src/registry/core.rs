@@ -336,42 +336,47 @@ impl Core {
         hash: SequenceHash,
         leftovers: &mut Leftovers,
     ) -> (BlockRegistrationHandle, bool) {
-        let guard = &epoch::pin();
-        self.register(self.key(hash), guard, leftovers)
+        self.register(self.key(hash), leftovers)
     }
 
-    #[inline]
     fn register(
         self: &Arc<Self>,
         key: Key,
-        guard: &Guard,
         leftovers: &mut Leftovers,
     ) -> (BlockRegistrationHandle, bool) {
         if self.has_cleared.load(Ordering::Relaxed) {
             self.forget_cleared(key, leftovers);
         }
+        let (handle, is_made) = self.find_or_make(key);
+        let was_registered = !is_made || self.is_present(key, None);
+        step!(HandleMade);
+        if is_made && self.observer.is_some() {
+            // Out of the epoch guard: the observer may be slow, and the handle keeps the entry.
+            self.tell_registered(&handle, leftovers);
+        }
+        (handle, was_registered)
+    }
+
+    /// A handle to a hash, and whether its entry was made for it.
+    #[inline]
+    fn find_or_make(self: &Arc<Self>, key: Key) -> (BlockRegistrationHandle, bool) {
+        let guard = &epoch::pin();
         // Before the entry: who finds none counted must not miss one. See the
         // module documentation.
         let count = self.entries.fetch_add(1, Ordering::SeqCst) + 1;
         step!(EntryCounted);
-        let (entry, made) = self.table.find_or_insert(key, guard);
+        let (entry, is_made) = self.table.find_or_insert(key, guard);
         let handle = BlockRegistrationHandle::from_acquired(entry, Arc::clone(self));
-        if !made {
+        if is_made {
+            step!(EntryInserted);
+            self.table.grow_for(count);
+            if self.upkeep.is_busy() {
+                self.keep_up(count, guard);
+            }
+        } else {
             self.entries.fetch_sub(1, Ordering::Relaxed);
-            step!(HandleMade);
-            return (handle, true);
         }
-        step!(EntryInserted);
-        self.table.grow_for(count);
-        let was_registered = self.is_present(key, None);
-        step!(HandleMade);
-        if self.upkeep.is_busy() {
-            self.keep_up(count, guard);
-        }
-        if self.observer.is_some() {
-            self.tell_registered(entry, leftovers);
-        }
-        (handle, was_registered)
+        (handle, is_made)
     }
 
     /// A handle to a hash, if it is registered.
@@ -381,15 +386,19 @@ impl Core {
         leftovers: &mut Leftovers,
     ) -> Option<BlockRegistrationHandle> {
         let key = self.key(hash);
+        if let Some(handle) = self.existing_handle(key) {
+            step!(HandleMade);
+            return Some(handle);
+        }
+        self.is_present(key, None)
+            .then(|| self.register(key, leftovers).0)
+    }
+
+    /// A further handle to a hash that has one.
+    #[inline]
+    fn existing_handle(self: &Arc<Self>, key: Key) -> Option<BlockRegistrationHandle> {
         let guard = &epoch::pin();
-        let entry = match self.find(key, guard) {
-            Some(entry) if entry.try_share() => entry,
-            _ if self.is_present(key, None) => {
-                return Some(self.register(key, guard, leftovers).0);
-            }
-            _ => return None,
-        };
-        step!(HandleMade);
+        let entry = self.find(key, guard).filter(|entry| entry.try_share())?;
         Some(BlockRegistrationHandle::from_acquired(
             entry,
             Arc::clone(self),
@@ -484,9 +493,10 @@ impl Core {
         }
     }
 
-    /// For whoever made the entry, with a handle.
+    /// For whoever made the entry.
     #[cold]
-    fn tell_registered(&self, entry: &Entry, leftovers: &mut Leftovers) {
+    fn tell_registered(&self, handle: &BlockRegistrationHandle, leftovers: &mut Leftovers) {
+        let entry = handle.entry();
         if let Some(observer) = &self.observer
             && leftovers.catch(|| observer.registered(entry.hash())) == Some(true)
         {
@@ -524,6 +534,12 @@ impl Core {
 
     /// Entries that have been removed and may still be read by someone.
     pub(crate) fn garbage(&self) -> u64 {
+        if cfg!(any(kvbm_loom, kvbm_shuttle)) {
+            // A model asks when it is done, and then all of it can be freed.
+            for _ in 0..FRUITLESS {
+                self.leave(epoch::pin());
+            }
+        }
         self.upkeep.garbage()
     }
 

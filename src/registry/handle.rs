@@ -59,7 +59,7 @@ impl BlockRegistrationHandle {
         leftovers.catch(|| drop(core));
     }
 
-    fn entry(&self) -> &Entry {
+    pub(super) fn entry(&self) -> &Entry {
         // SAFETY: an entry with a handle is not freed.
         unsafe { self.entry.as_ref() }
     }

@@ -205,12 +205,12 @@ pub(super) const SCENES: &[Scene] = &[
     // The registry.
     scene(Step::EntryCounted, |w| handle(w, at![EntryCounted])).holds_up(&[GUARD]),
     scene(Step::EntryInserted, |w| handle(w, at![EntryInserted])).holds_up(&[GUARD]),
-    scene(Step::HandleMade, |w| handle(w, at![HandleMade])).holds_up(&[GUARD]),
+    scene(Step::HandleMade, |w| handle(w, at![HandleMade])),
     scene(Step::HandleMade, |w| {
         let world = Arc::clone(w);
         let hash = w.active.sequence_hash();
         Plan::new(at![HandleMade], move || world.active.downgrade()).subject(hash, true)
-    }).way("by a downgrade").holds_up(&[GUARD]),
+    }).way("by a downgrade"),
     scene(Step::HandleReleased, |w| drop_handle(w, at![HandleReleased])).holds_up(&[GUARD]),
     scene(Step::EntryDead, |w| drop_handle(w, at![EntryDead])).holds_up(&[GUARD]),
     scene(Step::EntryRemoved, |w| drop_handle(w, at![EntryRemoved])).holds_up(&[GUARD]),
