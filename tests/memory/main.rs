@@ -3,6 +3,7 @@
 //! The tests take turns, since some of them measure the one heap.
 
 mod counting;
+mod ends;
 mod footprint;
 mod manager;
 #[path = "../policy/mod.rs"]
