@@ -4,6 +4,7 @@
 //! * the order, with every policy, against the rule stated anew;
 //! * threads that give directives while others evict: nothing is lost.
 
+mod content;
 mod order;
 mod said;
 
