@@ -1,15 +1,16 @@
-//! Every scene under several settings, and the one allocation that waits.
+//! Every scene under several settings, and some that are told in full.
 
 use std::sync::Arc;
 
 use crate::AuditError;
 use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
 use crate::policy::{LeafOrder, PolicyKind};
+use crate::retention::{Priority, Retention};
 
 use super::Step;
 use super::actor::{Actor, Home, Say};
 use super::others::{Known, do_everything, do_half};
-use super::scene::{Setting, Suspended, World};
+use super::scene::{CHAIN, Plan, Setting, Suspended, World};
 use super::table::{HeldUp, SCENES, Scene, register_promised};
 
 /// Blocks of one shard, whose freelist has summaries.
@@ -122,6 +123,73 @@ fn an_allocation_does_not_wait_for_a_registration() {
     let allocates = world.take_besides().pop().unwrap();
     allocates.finish();
     registers.finish();
+    drop(scenery);
+    Arc::into_inner(world)
+        .expect("all threads are gone")
+        .close();
+}
+
+/// A thread that has looked for directives when there were none takes victims ahead of need
+/// after the first has been given: what it has no need of goes by its priority.
+#[test]
+fn the_first_directive_meets_a_stash_that_is_being_filled() {
+    let world = Arc::new(World::new(Setting {
+        policy: PolicyKind::Lru,
+        blocks: FEW,
+        duplicates: Allow,
+    }));
+    let hashes = world.fill();
+    let (evicts, scenery) = Suspended::new(&world, |world| {
+        let world = Arc::clone(world);
+        Plan::new([Step::StashHeld].as_slice(), move || world.take(1))
+    });
+    let (first, rest) = hashes.split_at(CHAIN);
+    let highest = Retention::new(Priority::HIGHEST);
+    assert_eq!(world.manager.set_retention(first, .., highest), CHAIN);
+    evicts.finish();
+    let available = world.manager.available_blocks();
+    let taken = world.manager.allocate_blocks_with_evictions(available);
+    let (blocks, evicted) = taken.expect("as many are available");
+    assert_eq!(evicted[..rest.len() - 1], rest[1..]);
+    assert_eq!(evicted[rest.len() - 1..], *first);
+    drop((blocks, scenery));
+    Arc::into_inner(world)
+        .expect("all threads are gone")
+        .close();
+}
+
+/// A hash whose block was cleared is registered anew while every available block is promised:
+/// its old registration ends, with what was attached to it.
+#[test]
+fn a_cleared_hash_begins_anew_without_a_credit() {
+    let world = Arc::new(World::new(Setting {
+        policy: PolicyKind::Lru,
+        blocks: FEW,
+        duplicates: Allow,
+    }));
+    let hash = *world.fill().last().expect("a block is inactive");
+    let block = world.complete(hash);
+    let attached = Arc::new(());
+    let handle = world.registry.register_sequence_hash(hash);
+    handle.attach(Arc::clone(&attached)).expect("the first");
+    drop(handle);
+    world.manager.clear_inactive_pool();
+    let promised = world.manager.available_blocks();
+    let (allocates, scenery) = Suspended::new(&world, move |world| {
+        let world = Arc::clone(world);
+        Plan::new([Step::CreditsReserved].as_slice(), move || {
+            world.take(promised)
+        })
+    });
+    let registered = world.manager.register_block(block);
+    assert_eq!(Arc::strong_count(&attached), 1, "of the old registration");
+    assert_eq!(world.find(hash).block_id(), registered.block_id());
+    let handle = registered.registration_handle();
+    handle
+        .get::<Arc<()>>()
+        .with_multiple(|all| assert!(all.is_empty()));
+    drop((registered, handle));
+    allocates.finish();
     drop(scenery);
     Arc::into_inner(world)
         .expect("all threads are gone")
