@@ -42,10 +42,13 @@ impl Case {
 
     pub fn is_possible(&self) -> bool {
         let is_without_result = self.place == Place::PolicyIsLeafFirst && self.unwinds;
+        // The thread of the events takes blocks as well, for a moment.
+        let is_to_chance = self.place == Place::LowCall && self.has_events && self.operation.clears;
         self.operation.is_possible(self.tiers, self.has_events)
             && (self.has_events || !self.place.needs_events())
             // There is no manager without that answer, and so nothing to go on with.
             && !is_without_result
+            && !is_to_chance
     }
 
     /// Where a panic goes.
