@@ -266,8 +266,14 @@ fn an_accessor_that_panics_leaves_the_attachments() {
     fuse.light();
     let unique = handle.get::<u32>();
     let multiple = handle.get::<u64>();
-    assert!(is_blast(|| drop(unique.with_unique(|_| fuse.call()))));
-    assert!(is_blast(|| drop(unique.with_unique_mut(|_| fuse.call()))));
+    assert!(is_blast(|| assert_eq!(
+        unique.with_unique(|_| fuse.call()),
+        None
+    )));
+    assert!(is_blast(|| assert_eq!(
+        unique.with_unique_mut(|_| fuse.call()),
+        None
+    )));
     assert!(is_blast(|| multiple.with_multiple(|_| fuse.call())));
     assert!(is_blast(|| multiple.with_multiple_mut(|_| fuse.call())));
     assert!(is_blast(|| unique.with_all(|_, _| fuse.call())));

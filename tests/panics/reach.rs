@@ -37,13 +37,14 @@ impl Case {
     /// Whether it is left open that the operation reaches the place.
     pub fn is_open(&self) -> bool {
         // Levels need not be asked for while the thread unwinds.
-        self.place == Place::TrackerCount && self.unwinds
+        self.place == Place::TrackerCount && self.unwinds || self.is_race()
     }
 
     pub fn is_possible(&self) -> bool {
         let is_without_result = self.place == Place::PolicyIsLeafFirst && self.unwinds;
         // The thread of the events takes blocks as well, for a moment.
-        let is_to_chance = self.place == Place::LowCall && self.has_events && self.operation.clears;
+        let goes_by_blocks = self.place == Place::LowCall || self.place.ends_the_policy();
+        let is_to_chance = goes_by_blocks && self.has_events && self.operation.clears;
         self.operation.is_possible(self.tiers, self.has_events)
             && (self.has_events || !self.place.needs_events())
             // There is no manager without that answer, and so nothing to go on with.
@@ -77,9 +78,17 @@ impl Case {
         }
     }
 
+    /// Whether the thread of the events ends registrations while hashes are registered
+    /// again. Where that comes in between, one goes on that would have ended, with its
+    /// attachments.
+    pub fn is_race(&self) -> bool {
+        let registers = self.operation.causes.contains(&Cause::Begin);
+        self.operation.clears && self.has_events && registers
+    }
+
     /// Whether every call is made that would be made if none panicked.
     pub fn makes_all_calls(&self) -> bool {
-        !self.place.ends_the_policy()
+        !self.place.ends_the_policy() && !self.is_race()
     }
 
     pub fn name(&self) -> String {

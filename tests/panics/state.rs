@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kvbm_lockfree::{BlockMetadata, SequenceHash};
+
 use crate::ledger::Owner;
 use crate::world::{BLOCKS, Disk, Gpu, HASHES, World, hash};
 
@@ -21,13 +23,25 @@ fn fact(name: &'static str, value: impl Debug) -> (&'static str, String) {
     (name, format!("{value:?}"))
 }
 
-/// What differs between two runs.
-pub fn differences(facts: &Facts, control: &Facts) -> Vec<String> {
+/// The fact that goes by whether registrations have ended.
+pub const LIVES: &str = "dropped values";
+
+/// The numbers of hashes, in their order.
+fn numbers(hashes: &BTreeSet<u128>) -> Vec<u64> {
+    let numbers = 0..HASHES;
+    numbers
+        .filter(|&n| hashes.contains(&hash(n).as_u128()))
+        .collect()
+}
+
+/// What differs between two runs. Where there is a [race](crate::reach::Case::is_race),
+/// some registrations may not have ended.
+pub fn differences(facts: &Facts, control: &Facts, is_race: bool) -> Vec<String> {
     assert_eq!(facts.len(), control.len(), "{facts:?}, {control:?}");
     facts
         .iter()
         .zip(control)
-        .filter(|(fact, control)| fact != control)
+        .filter(|(fact, control)| fact != control && !(is_race && fact.0 == LIVES))
         .map(|((name, is), (_, control))| format!("{name}: {is}, in the control run {control}"))
         .collect()
 }
@@ -128,26 +142,8 @@ impl World {
             .collect()
     }
 
-    /// What can be seen of the managers, the registry, the events and the user's values.
+    /// What can be seen of the managers, the registry and the user's values.
     pub fn facts(&mut self) -> Facts {
-        let presence = |hashes: Vec<(_, bool)>| -> Vec<u32> {
-            let present = (0..).zip(hashes).filter(|(_, (_, is_present))| *is_present);
-            present.map(|(n, _)| n).collect()
-        };
-        let all: Vec<_> = (0..HASHES).map(hash).collect();
-        let in_tiers = self.registry.as_ref().map(|registry| {
-            (
-                presence(registry.check_presence::<Gpu>(&all)),
-                presence(registry.check_presence::<Disk>(&all)),
-            )
-        });
-        let registered: Vec<_> = (0..HASHES)
-            .filter(|&n| {
-                let registry = self.registry.as_ref();
-                registry.is_some_and(|registry| registry.is_registered(hash(n)))
-            })
-            .collect();
-        let count = self.registry.as_ref().map(|it| it.registered_count());
         let audit = self.manager.as_ref().map(|manager| {
             manager.audit().map(|report| {
                 (
@@ -161,50 +157,90 @@ impl World {
             })
         });
         let second = self.second.as_ref().map(|second| second.audit().is_ok());
-        let mirror = self.mirror.as_mut().map(|mirror| {
-            mirror.read();
-            mirror.hashes.clone()
-        });
-        let mirror = mirror.map(|mut hashes| {
-            for hash in self.spared() {
-                hashes.remove(&hash);
-            }
-            (0..HASHES)
-                .filter(|&n| hashes.contains(&hash(n).as_u128()))
-                .collect::<Vec<_>>()
-        });
+        let count = self.registry.as_ref().map(|it| it.registered_count());
+        let available = self.manager.as_ref().map(|it| it.available_blocks());
         vec![
-            fact(
-                "available",
-                self.manager.as_ref().map(|it| it.available_blocks()),
-            ),
+            fact("available", available),
             fact("audit", audit),
             fact("audit of the second tier", second),
             fact("metrics", self.metrics.snapshot()),
-            fact("registered", registered),
             fact("registered_count", count),
-            fact("present", in_tiers),
-            fact("dropped values", self.lives()),
-            fact("events", mirror),
+            fact("registered", self.anyhow(numbers(&self.registered()))),
+            fact("present", self.anyhow(self.present::<Gpu>())),
+            fact(
+                "present in the second tier",
+                self.anyhow(self.present::<Disk>()),
+            ),
+            fact(LIVES, self.lives()),
         ]
+    }
+
+    /// Which of them there are; how many, if the choice is another once a policy has
+    /// panicked.
+    fn anyhow(&self, numbers: Vec<u64>) -> String {
+        if self.goes_by_faults() {
+            format!("{} hashes", numbers.len())
+        } else {
+            format!("{numbers:?}")
+        }
+    }
+
+    /// Evicted hashes, in their order, as far as that does not go by panics.
+    pub fn evicted(&self, hashes: &[SequenceHash]) -> String {
+        let mut hashes: Vec<_> = hashes.iter().map(|hash| hash.as_u128()).collect();
+        if self.goes_by_faults() {
+            return format!("{} hashes", hashes.len());
+        }
+        if self.goes_by_panics() {
+            hashes.sort_unstable();
+        }
+        format!("{hashes:?}")
+    }
+
+    fn present<T: BlockMetadata>(&self) -> Vec<u64> {
+        let all: Vec<_> = (0..HASHES).map(hash).collect();
+        let registry = self.registry.as_ref();
+        let presence = registry.map(|registry| registry.check_presence::<T>(&all));
+        (0..HASHES)
+            .zip(presence.into_iter().flatten())
+            .filter(|&(_, (_, is_present))| is_present)
+            .map(|(n, _)| n)
+            .collect()
+    }
+
+    /// What the events say is registered, by the number of the hash.
+    pub fn mirrored(&mut self) -> Vec<u64> {
+        let Some(mirror) = &mut self.mirror else {
+            return Vec::new();
+        };
+        mirror.read();
+        numbers(&mirror.hashes)
+    }
+
+    /// Hashes whose registrations have no events, since the policy panicked, by number.
+    pub fn spared_numbers(&self) -> Vec<u64> {
+        numbers(&self.spared())
     }
 
     /// The values there have been and their drops, by the number of the hash. A policy
     /// that panics goes early.
     fn lives(&self) -> Vec<(String, u32, u32)> {
-        let number = |owner| match owner {
-            Owner::Hash(bits) => match (0..HASHES).find(|&n| hash(n).as_u128() == bits) {
-                Some(n) => n.to_string(),
-                None => "?".into(),
-            },
+        let name = |owner| match owner {
+            Owner::Hash(_) if self.goes_by_faults() => "a hash".into(),
+            Owner::Hash(bits) => format!("{:?}", numbers(&BTreeSet::from([bits]))),
             other => format!("{other:?}"),
         };
-        self.ledger
+        let mut lives: Vec<_> = self
+            .ledger
             .lives()
             .into_iter()
             .filter(|&(owner, _)| owner != Owner::Policy)
-            .map(|(owner, lives)| (number(owner), lives.made, lives.dropped))
-            .collect()
+            .map(|(owner, lives)| (name(owner), lives.made, lives.dropped))
+            .collect();
+        if self.goes_by_faults() {
+            lives.sort();
+        }
+        lives
     }
 
     /// What must not be at any time.
@@ -291,11 +327,7 @@ impl World {
             faults.push("all blocks are available, and not to be had".into());
             return;
         };
-        let mut evicted: Vec<_> = evicted.iter().map(|hash| hash.as_u128()).collect();
-        if self.goes_by_panics() {
-            evicted.sort_unstable();
-        }
-        facts.push(fact("evicted", evicted));
+        facts.push(fact("evicted", self.evicted(&evicted)));
         faults.extend(manager.audit().err().map(|error| error.to_string()));
         drop(blocks);
         if manager.available_blocks() != all {

@@ -272,7 +272,9 @@ impl World {
     pub fn replace(&self, handle: &BlockRegistrationHandle) -> bool {
         let value = self.further_value(handle);
         match self.place {
-            Place::Attachments => handle.attach_unique(Other::new(value)).is_ok(),
+            Place::Attachment | Place::Attachments => {
+                handle.attach_unique(Other::new(value)).is_ok()
+            }
             _ => handle.attach_unique(value).is_ok(),
         }
     }
@@ -341,6 +343,11 @@ impl World {
     /// Whether the order of eviction depends on whether there was a panic.
     pub fn goes_by_panics(&self) -> bool {
         self.place.is_of_policy() || self.place.is_of_tracker()
+    }
+
+    /// Whether there is another order of eviction once there has been a panic.
+    pub fn goes_by_faults(&self) -> bool {
+        self.place.ends_the_policy()
     }
 
     pub fn say(&mut self, what: impl std::fmt::Debug) {
