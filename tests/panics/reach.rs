@@ -44,11 +44,14 @@ impl Case {
         let is_without_result = self.place == Place::PolicyIsLeafFirst && self.unwinds;
         // The thread of the events takes blocks as well, for a moment.
         let goes_by_blocks = self.place == Place::LowCall || self.place.ends_the_policy();
+        // Another order of eviction leaves others in both tiers.
+        let goes_by_order = self.place.ends_the_policy() && self.tiers == Tiers::TwoThatShare;
         let is_to_chance = goes_by_blocks && self.has_events && self.operation.clears;
         self.operation.is_possible(self.tiers, self.has_events)
             && (self.has_events || !self.place.needs_events())
             // There is no manager without that answer, and so nothing to go on with.
             && !is_without_result
+            && !goes_by_order
             && !is_to_chance
     }
 

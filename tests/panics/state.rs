@@ -281,9 +281,12 @@ impl World {
 
         self.manager = None;
         self.second = None;
-        if let Some(registry) = &self.registry {
-            facts.push(fact("registered in the end", registry.registered_count()));
-        }
+        // The thread of the events may have a tier in its hand.
+        let is_empty = wait(|| {
+            let count = self.registry.as_ref()?.registered_count();
+            (count > 0).then(|| format!("all is gone, and {count} hashes stay registered"))
+        });
+        faults.extend(is_empty.err());
         self.registry = None;
         self.events = None;
         let is_over = wait(|| {
