@@ -118,9 +118,7 @@ impl World {
             Some(Err(error)) => return Some(error.to_string()),
             _ => {}
         }
-        if self.registry.is_none() {
-            return None;
-        }
+        self.registry.as_ref()?;
         let open = self.ledger.open();
         let kept: Vec<_> = open
             .iter()
