@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::SequenceHash;
+use crate::engine::index::Key;
 use crate::engine::{Complete, Exclusive, Store};
 
 use super::{BlockId, BlockMetadata, MutableBlock};
@@ -30,6 +31,12 @@ impl<T: BlockMetadata> CompleteBlock<T> {
     #[inline]
     pub(crate) fn into_hold(self) -> Exclusive<Complete> {
         self.hold
+    }
+
+    /// The key of the content's hash.
+    #[inline]
+    pub(crate) fn key(&self) -> Key {
+        self.hold.slot().key()
     }
 
     /// Whether the block is one of this store's.

@@ -255,6 +255,23 @@ impl Core {
         self.has_tiers.load(Ordering::Relaxed)
     }
 
+    /// A tier is about to register a block of a hash. What is left of a registration that was
+    /// cleared ends before, and where there are several tiers the hash is held meanwhile.
+    #[inline]
+    pub(crate) fn prepare(
+        self: &Arc<Self>,
+        key: Key,
+        leftovers: &mut Leftovers,
+    ) -> Option<BlockRegistrationHandle> {
+        if self.has_tiers() {
+            return self.hold(key, leftovers);
+        }
+        if self.has_cleared.load(Ordering::Relaxed) {
+            self.forget_cleared(key, leftovers);
+        }
+        None
+    }
+
     /// Keeps the entry of a hash from being ended, if there is one: for a tier that
     /// is about to register a block, until it has.
     #[cold]

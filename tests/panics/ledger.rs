@@ -1,0 +1,83 @@
+//! Which of the user's values have been dropped, and how often.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::fuse::Fuse;
+
+/// What a value was given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A hash.
+    Hash(u128),
+    Policy,
+    Tracker,
+    Emission,
+    Low,
+}
+
+/// How many values there have been, and how many drops.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lives {
+    pub made: u32,
+    pub dropped: u32,
+}
+
+/// See the module documentation.
+#[derive(Default)]
+pub struct Ledger(Mutex<BTreeMap<Owner, Lives>>);
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Owner, Lives>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn lives(&self) -> BTreeMap<Owner, Lives> {
+        self.lock().clone()
+    }
+
+    /// Owners with values that are still there, or were dropped more than once.
+    pub fn open(&self) -> Vec<(Owner, Lives)> {
+        let lives = self.lives().into_iter();
+        lives.filter(|(_, it)| it.made != it.dropped).collect()
+    }
+}
+
+/// A value of the user's, which is told of its drop.
+pub struct Value {
+    owner: Owner,
+    ledger: Arc<Ledger>,
+    fuse: Option<Arc<Fuse>>,
+}
+
+impl Value {
+    /// A value whose drop calls the fuse, if there is one.
+    pub fn new(owner: Owner, ledger: &Arc<Ledger>, fuse: Option<&Arc<Fuse>>) -> Self {
+        ledger.lock().entry(owner).or_default().made += 1;
+        Self {
+            owner,
+            ledger: Arc::clone(ledger),
+            fuse: fuse.cloned(),
+        }
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        self.ledger.lock().entry(self.owner).or_default().dropped += 1;
+        if let Some(fuse) = &self.fuse {
+            fuse.call();
+        }
+    }
+}
+
+/// A value of another type.
+pub struct Other {
+    _value: Value,
+}
+
+impl Other {
+    pub fn new(value: Value) -> Self {
+        Self { _value: value }
+    }
+}

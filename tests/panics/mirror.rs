@@ -1,0 +1,49 @@
+//! What a follower of the events takes for registered.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use futures::{FutureExt, Stream, StreamExt};
+use kvbm_lockfree::events::{EventsManager, KvCacheEvent};
+
+/// See the module documentation.
+pub struct Mirror {
+    events: Pin<Box<dyn Stream<Item = KvCacheEvent>>>,
+    pub hashes: BTreeSet<u128>,
+    /// Events that do not fit.
+    pub faults: Vec<String>,
+    /// Whether the events have ended.
+    pub is_over: bool,
+}
+
+impl Mirror {
+    pub fn new(events: &EventsManager) -> Self {
+        Self {
+            events: Box::pin(events.subscribe()),
+            hashes: BTreeSet::new(),
+            faults: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    /// Reads the events there are.
+    pub fn read(&mut self) {
+        while let Some(event) = self.events.next().now_or_never() {
+            let (fits, event) = match event {
+                Some(KvCacheEvent::Create(hash)) => {
+                    (self.hashes.insert(hash.as_u128()), ("Create", hash))
+                }
+                Some(KvCacheEvent::Remove(hash)) => {
+                    (self.hashes.remove(&hash.as_u128()), ("Remove", hash))
+                }
+                None => {
+                    self.is_over = true;
+                    return;
+                }
+            };
+            if !fits {
+                self.faults.push(format!("an event twice: {event:?}"));
+            }
+        }
+    }
+}
