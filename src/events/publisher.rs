@@ -1,8 +1,11 @@
 //! From a subscription to a message bus.
 
-use std::sync::Arc;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::pin;
@@ -10,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::pubsub::Publisher;
+use crate::user_code::{Contained, Panics, contain, contain_future};
 
 use super::batcher::{BatchingConfig, EventBatcher};
 use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
@@ -79,7 +83,8 @@ where
         self
     }
 
-    /// Starts publishing, as a task of the current tokio runtime.
+    /// Starts publishing, as a task of the current tokio runtime, whose timer must be
+    /// enabled.
     ///
     /// # Errors
     ///
@@ -90,8 +95,24 @@ where
         let publisher = self.publisher.context("publisher is required")?;
         let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
 
+        // The task may be stopped at any time, and then drops these.
+        let publisher = Contained::new("a publisher panicked when it was dropped", publisher);
+        let stream = Contained::new(
+            "a stream of events panicked when it was dropped",
+            Box::pin(events),
+        );
+        let panics = Arc::new(Mutex::new(Panics::new()));
+        let events = UntilPanic {
+            stream,
+            panics: Arc::clone(&panics),
+        };
         let batches = EventBatcher::new(self.batching_config, instance_id).batch(events);
-        let task = runtime.spawn(publish(batches, publisher, self.subject, instance_id));
+        let publishing = publish(batches, publisher, self.subject, instance_id);
+        let task = runtime.spawn(async move {
+            publishing.await;
+            let panics = mem::take(&mut *lock(&panics));
+            panics.resume();
+        });
         Ok(KvbmCacheEventsPublisher { task })
     }
 }
@@ -99,38 +120,82 @@ where
 /// Sends every batch, and at last that there will be no more.
 async fn publish<P: Publisher>(
     batches: impl Stream<Item = KvbmCacheEvents>,
-    publisher: Arc<P>,
+    publisher: Contained<Arc<P>>,
     subject: String,
     instance_id: InstanceId,
 ) {
-    let send = |message: &KvbmCacheEvents| {
-        let payload = rmp_serde::to_vec(message)?;
-        publisher.publish(&subject, Bytes::from(payload))
+    let send = |message: &KvbmCacheEvents, what| {
+        let sent = contain("a publisher panicked", || {
+            let payload = rmp_serde::to_vec(message)?;
+            publisher.publish(&subject, Bytes::from(payload))
+        });
+        log_error(sent, &subject, what);
     };
-    pin!(batches);
-    while let Some(batch) = batches.next().await {
-        if let Err(error) = send(&batch) {
-            tracing::error!(%subject, %error, "a batch of events was not published");
+    {
+        pin!(batches);
+        while let Some(batch) = batches.next().await {
+            send(&batch, "a batch of events was not published");
         }
     }
     let shutdown = KvbmCacheEvents {
         events: KvCacheEvents::Shutdown,
         instance_id,
     };
-    if let Err(error) = send(&shutdown) {
-        tracing::error!(%subject, %error, "the end of events was not published");
+    send(&shutdown, "the end of events was not published");
+    if let Some(flush) = contain("a publisher panicked", || publisher.flush()) {
+        let flushed = contain_future("a publisher panicked while it flushed", flush).await;
+        log_error(flushed, &subject, "what was published was not flushed");
     }
-    if let Err(error) = publisher.flush().await {
-        tracing::error!(%subject, %error, "what was published was not flushed");
+}
+
+/// Logs an error of the publisher's; one that panicked instead has been reported. The
+/// error's text and its drop are user code too.
+fn log_error(result: Option<Result<()>>, subject: &str, what: &'static str) {
+    if let Some(Err(error)) = result {
+        contain("a publisher's error panicked when it was logged", || {
+            tracing::error!(%subject, %error, "{what}");
+        });
+        contain("a publisher's error panicked when it was dropped", || {
+            drop(error);
+        });
     }
+}
+
+/// A stream that ends where another one ends or panics, so that what came before is
+/// published.
+struct UntilPanic<S> {
+    stream: Contained<Pin<Box<S>>>,
+    /// For the task, to go on with when everything is done.
+    panics: Arc<Mutex<Panics>>,
+}
+
+impl<S: Stream> Stream for UntilPanic<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let mut panics = Panics::new();
+        if let Some(polled) = panics.catch(|| self.stream.as_mut().poll_next(context)) {
+            return polled;
+        }
+        *lock(&self.panics) = panics;
+        // The batcher does not poll a stream that has ended.
+        Poll::Ready(None)
+    }
+}
+
+fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
+    panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task that publishes events in batches, as MessagePack.
 ///
-/// When the events end it publishes [`KvCacheEvents::Shutdown`], flushes, and is
-/// finished. Dropping this stops the task at once; to have everything published,
-/// [`join`](Self::join) it. A batch that the [`Publisher`] refuses is lost, and an
-/// error is logged.
+/// When the stream of events ends, the task publishes [`KvCacheEvents::Shutdown`],
+/// flushes the publisher, and finishes. Dropping this handle aborts the task at once; to
+/// have everything published first, [`join`](Self::join) it.
+///
+/// If the [`Publisher`] refuses a batch, or panics, that batch is lost, the error is
+/// logged, and the task goes on with the next one. If the stream of events panics, it
+/// has ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -197,7 +262,8 @@ impl KvbmCacheEventsPublisher {
     ///
     /// # Errors
     ///
-    /// If the task was stopped, or a panic of the [`Publisher`] ended it.
+    /// If the task was aborted, or the stream of events panicked. In the latter case the
+    /// error has that panic, and everything before it has been published, as has the end.
     pub async fn join(mut self) -> Result<(), JoinError> {
         (&mut self.task).await
     }
