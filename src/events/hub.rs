@@ -1,6 +1,10 @@
-//! From the notes to the subscribers.
+//! The notes, the channel to the subscribers, and the thread in between.
+//!
+//! Notes are read at the *desk*, which is locked meanwhile: events are broadcast there
+//! in the order of the notes, and subscriptions that find none register there to be
+//! woken. No user code runs while the desk is locked; what has to be woken is taken
+//! along, and woken afterwards.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -9,11 +13,15 @@ use tokio::sync::broadcast;
 
 use crate::registry::Tier;
 use crate::sync::{AtomicBool, Ordering};
+use crate::user_code::contain;
 
 use super::bell::Bell;
+use super::cleaner::{Cleared, clean};
 use super::lives::Lives;
 use super::notes::Notes;
 use super::protocol::KvCacheEvent;
+use super::sleepers::{Seat, Sleepers, Woken};
+use super::subscription::Subscription;
 
 /// How long the reader rests between two looks for notes. While it rests, nobody
 /// needs to wake it.
@@ -22,12 +30,12 @@ const REST: Duration = Duration::from_micros(100);
 /// Looks without a note after which the reader sleeps until it is woken.
 const LOOKS: u32 = 50;
 
-/// What the reader is to know.
+/// What registrations leave for the reader.
 pub(super) enum Note {
     /// To be broadcast.
     Event(KvCacheEvent),
-    /// A tier has been cleared: the reader is to end the registrations there, which
-    /// notes the end of each.
+    /// A tier has been cleared. Ending the registrations it leaves behind notes the end
+    /// of each.
     Cleared(Weak<dyn Tier>),
 }
 
@@ -37,24 +45,39 @@ impl From<KvCacheEvent> for Note {
     }
 }
 
-/// The notes, the channel to the subscribers, and what is between them.
+/// See the module documentation. Kept alive by emitters, subscriptions and its threads,
+/// which end with the last emitter.
 pub(super) struct Hub {
     notes: Notes<Note>,
     bell: Bell,
     /// Whether there is nobody left who could leave a note.
     is_closing: AtomicBool,
-    /// Locked by those who read notes, for as long as it takes to broadcast them.
     desk: Mutex<Desk>,
     reader: OnceLock<Thread>,
 }
 
 /// Where notes are read.
-struct Desk {
+pub(super) struct Desk {
     lives: Lives,
-    /// Tiers that the reader has to see to.
-    cleared: Vec<Weak<dyn Tier>>,
+    cleared: Cleared,
+    pub(super) sleepers: Sleepers,
     /// `None` after the last note.
     channel: Option<broadcast::Sender<KvCacheEvent>>,
+}
+
+/// What reading the notes came to.
+#[derive(Default)]
+struct Progress {
+    has_read: bool,
+    /// Whether there is something for subscribers: an event, or the end.
+    has_news: bool,
+}
+
+/// What the reader does after it has read.
+enum Next {
+    Exit,
+    Clean,
+    Rest { has_read: bool },
 }
 
 /// Somebody who can leave notes. The channel closes with the last of a hub.
@@ -63,17 +86,7 @@ pub(super) struct Emitter(Arc<Hub>);
 impl Emitter {
     /// An emitter with a hub of its own, and the thread that reads the hub's notes.
     pub(super) fn new(channel_capacity: usize) -> Arc<Self> {
-        let hub = Arc::new(Hub {
-            notes: Notes::new(),
-            bell: Bell::new(),
-            is_closing: AtomicBool::new(false),
-            desk: Mutex::new(Desk {
-                lives: Lives::default(),
-                cleared: Vec::new(),
-                channel: Some(broadcast::Sender::new(channel_capacity)),
-            }),
-            reader: OnceLock::new(),
-        });
+        let hub = Arc::new(Hub::new(channel_capacity));
         let for_reader = Arc::clone(&hub);
         let reader = thread::Builder::new()
             .name("kvbm-events".into())
@@ -92,14 +105,14 @@ impl Emitter {
         }
     }
 
-    /// A channel on which what is noted from now on will be broadcast, and the hub
-    /// whose notes are to be read before it is looked at.
-    pub(super) fn subscribe(&self) -> (broadcast::Receiver<KvCacheEvent>, Arc<Hub>) {
-        let mut desk = self.0.desk();
-        self.0.read_at(&mut desk);
-        let channel = desk.channel.as_ref();
-        let channel = channel.expect("open while there is an emitter");
-        (channel.subscribe(), Arc::clone(&self.0))
+    /// A subscription to what is noted from now on.
+    pub(super) fn subscribe(&self) -> Subscription {
+        let (seat, events) = self.0.read(None, |desk, _| {
+            let channel = desk.channel.as_ref();
+            let channel = channel.expect("open while there is an emitter");
+            (desk.sleepers.seat(), channel.subscribe())
+        });
+        Subscription::new(seat, events, Arc::clone(&self.0))
     }
 }
 
@@ -113,60 +126,93 @@ impl Drop for Emitter {
 }
 
 impl Hub {
-    /// Reads the notes there are.
-    pub(super) fn read(&self) {
-        let mut desk = self.desk();
-        self.read_at(&mut desk);
-        if !desk.cleared.is_empty() {
-            self.wake_reader();
+    fn new(channel_capacity: usize) -> Self {
+        Self {
+            notes: Notes::new(),
+            bell: Bell::new(),
+            is_closing: AtomicBool::new(false),
+            desk: Mutex::new(Desk {
+                lives: Lives::default(),
+                cleared: Cleared::default(),
+                sleepers: Sleepers::default(),
+                channel: Some(broadcast::Sender::new(channel_capacity)),
+            }),
+            reader: OnceLock::new(),
         }
     }
 
+    /// Reads the notes there are, has a `look` at the desk, which is told whether there
+    /// were any, and wakes those for whom there is news, except the caller's `own`
+    /// subscription.
+    pub(super) fn read<R>(&self, own: Option<Seat>, look: impl FnOnce(&mut Desk, bool) -> R) -> R {
+        let mut desk = self.desk();
+        let progress = self.read_at(&mut desk);
+        let woken = if progress.has_news {
+            desk.sleepers.take(own)
+        } else {
+            Woken::default()
+        };
+        let result = look(&mut desk, progress.has_read);
+        let needs_cleaner = desk.cleared.needs_cleaner();
+        drop(desk);
+        if needs_cleaner {
+            // Before wakers, which may be slow.
+            self.wake_reader();
+        }
+        woken.wake();
+        result
+    }
+
     /// What the reader does.
-    fn read_until_closed(&self) {
+    fn read_until_closed(self: &Arc<Self>) {
         let mut fruitless = 0;
         loop {
             self.bell.wake();
-            let mut desk = self.desk();
-            fruitless = if self.read_at(&mut desk) {
-                0
-            } else {
-                fruitless + 1
-            };
-            if desk.channel.is_none() {
-                return;
-            }
-            let cleared = std::mem::take(&mut desk.cleared);
-            drop(desk);
-            if !cleared.is_empty() {
-                cleared.iter().for_each(end_forgotten);
-                continue;
-            }
-            if fruitless >= LOOKS && self.bell.doze(|| !self.notes.is_empty()) {
-                thread::park();
-            } else {
-                thread::park_timeout(REST);
+            let next = self.read(None, |desk, has_read| {
+                if desk.channel.is_none() {
+                    Next::Exit
+                } else if desk.cleared.needs_cleaner() {
+                    desk.cleared.begin();
+                    Next::Clean
+                } else {
+                    Next::Rest { has_read }
+                }
+            });
+            match next {
+                Next::Exit => return,
+                Next::Clean => {
+                    self.start_cleaner(thread::Builder::new().name("kvbm-cleaner".into()));
+                    fruitless = 0;
+                }
+                Next::Rest { has_read } => {
+                    fruitless = if has_read { 0 } else { fruitless + 1 };
+                    if fruitless >= LOOKS && self.bell.doze(|| !self.notes.is_empty()) {
+                        thread::park();
+                    } else {
+                        thread::park_timeout(REST);
+                    }
+                }
             }
         }
     }
 
     /// Broadcasts what is new in the notes, and closes the channel if they were the
-    /// last. Returns whether there were any.
-    fn read_at(&self, desk: &mut Desk) -> bool {
+    /// last. Runs no user code: nobody waits in the channel itself.
+    fn read_at(&self, desk: &mut Desk) -> Progress {
+        let mut progress = Progress::default();
         let Some(channel) = &desk.channel else {
-            return false;
+            return progress;
         };
         // Looked at first: what an emitter has left is there when it is gone.
         // Acquire: pairs with the release of its end.
         let is_closing = self.is_closing.load(Ordering::Acquire);
-        let mut has_read = false;
         for note in self.notes.take() {
-            has_read = true;
+            progress.has_read = true;
             match note {
                 Note::Event(event) => {
                     if desk.lives.count(&event) {
                         // An error says that nobody has subscribed.
-                        let _ = channel.send(event);
+                        progress.has_news |= channel.send(event).is_ok();
                     }
                 }
                 Note::Cleared(tier) => desk.cleared.push(tier),
@@ -174,14 +220,42 @@ impl Hub {
         }
         if is_closing {
             desk.channel = None;
+            // A tier keeps an emitter, so these are all gone.
+            desk.cleared.clear();
+            progress.has_news = true;
         }
-        if has_read {
+        if progress.has_read {
             desk.lives.trim();
         }
-        has_read
+        progress
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
+    /// Cleans on another thread, or here if there cannot be one. For the reader, which
+    /// has begun to clean.
+    fn start_cleaner(self: &Arc<Self>, thread: thread::Builder) {
+        let hub = Arc::clone(self);
+        if let Err(error) = thread.spawn(move || hub.clean_all()) {
+            contain("a log subscriber panicked", || {
+                tracing::error!(
+                    %error,
+                    "no thread to end cleared registrations; subscribers may be woken late"
+                );
+            });
+            self.clean_all();
+        }
+    }
+
+    /// What the cleaner does: tiers one after the other, each kept only while it is
+    /// worked on.
+    fn clean_all(&self) {
+        loop {
+            let next = self.desk().cleared.next();
+            let Some(tier) = next else { return };
+            clean(&tier);
+        }
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,16 +263,6 @@ impl Hub {
         if let Some(reader) = self.reader.get() {
             reader.unpark();
         }
-    }
-}
-
-/// Ends the registrations of what a tier has forgotten. For the reader, who has
-/// nothing locked: attachments are the users', and end with the registrations.
-fn end_forgotten(tier: &Weak<dyn Tier>) {
-    if let Some(tier) = tier.upgrade()
-        && catch_unwind(AssertUnwindSafe(|| tier.free_forgotten())).is_err()
-    {
-        tracing::error!("an attachment panicked when it was dropped");
     }
 }
 

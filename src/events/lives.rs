@@ -44,7 +44,10 @@ impl Lives {
                     false
                 }
                 Entry::Vacant(_) => {
-                    debug_assert!(false, "{hash:?} ended and had not begun");
+                    // Whoever notes an end has noted the beginning. If there were an end
+                    // without one, users would best not hear of it: readers survive it,
+                    // and subscribers get exact pairs.
+                    debug_assert!(!cfg!(test), "{hash:?} ended and had not begun");
                     false
                 }
             },

@@ -1,24 +1,22 @@
 //! What emits events, and subscriptions to them.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 
 use anyhow::{Result, ensure};
 use derive_builder::Builder;
 use futures::{Stream, StreamExt};
-use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::SequenceHash;
 use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
-use super::hub::{Emitter, Hub, Note};
+use super::hub::{Emitter, Note};
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
-/// The largest capacity that a channel can have.
-const MAX_CAPACITY: usize = usize::MAX >> 1;
+/// The largest capacity that a channel can have. Its memory is allocated at once, about
+/// 64 bytes for each event, and a process that asks for more than there is ends.
+const MAX_CAPACITY: usize = 1 << 30;
 
 /// How to make an [`EventsManager`].
 ///
@@ -115,8 +113,8 @@ impl EventsManagerBuilder {
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or above `usize::MAX / 2`, or the system cannot start
-    /// a thread. [`EventsManagerSettings`] refuses such a capacity with an error.
+    /// If the capacity is 0 or more than 2³⁰, or the system cannot start a thread.
+    /// [`EventsManagerSettings`] refuses such a capacity with an error.
     pub fn build(self) -> EventsManager {
         match self.0.build() {
             Ok(settings) => settings.into_manager(),
@@ -131,8 +129,9 @@ impl EventsManagerBuilder {
 /// [`BlockRegistryBuilder::event_manager`](crate::registry::BlockRegistryBuilder::event_manager).
 /// It keeps 32 bytes for every hash that is registered and has events.
 pub struct EventsManager {
-    policy: Arc<dyn EventEmissionPolicy>,
+    /// Dropped first: the policy's drop is user code, and delays the end of no stream.
     emitter: Arc<Emitter>,
+    policy: Arc<dyn EventEmissionPolicy>,
 }
 
 impl EventsManager {
@@ -148,7 +147,8 @@ impl EventsManager {
     /// that keeps these alive, handles and blocks of any hash included, are gone. Polling takes a lock, which registrations
     /// do not take.
     pub fn subscribe(&self) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
-        self.subscription()
+        self.emitter
+            .subscribe()
             .filter_map(|event| std::future::ready(event.ok()))
     }
 
@@ -157,15 +157,7 @@ impl EventsManager {
     pub fn subscribe_loss_aware(
         &self,
     ) -> impl Stream<Item = Result<KvCacheEvent, BroadcastStreamRecvError>> + Send + 'static {
-        self.subscription()
-    }
-
-    fn subscription(&self) -> Subscription {
-        let (events, hub) = self.emitter.subscribe();
-        Subscription {
-            events: BroadcastStream::new(events),
-            hub,
-        }
+        self.emitter.subscribe()
     }
 
     /// Emits the events of one registration: [`KvCacheEvent::Create`] now, and
@@ -183,27 +175,23 @@ impl EventsManager {
     /// then.
     pub fn on_block_registered(&self, handle: &BlockRegistrationHandle) -> Result<()> {
         let seq_hash = handle.seq_hash();
-        if handle.is_observed_by(self) || !self.emit_create(seq_hash) {
+        if handle.is_observed_by(self) || !self.policy.should_emit(seq_hash) {
             return Ok(());
         }
-        let release = EventReleaseHandle::noting(seq_hash, Arc::clone(&self.emitter));
+        let release = EventReleaseHandle::begin(seq_hash, Arc::clone(&self.emitter));
         handle.attach_unique(Arc::new(release))?;
         Ok(())
-    }
-
-    /// Leaves the note of a registration, if the policy wants it.
-    fn emit_create(&self, seq_hash: SequenceHash) -> bool {
-        let emits = self.policy.should_emit(seq_hash);
-        if emits {
-            self.emitter.leave(KvCacheEvent::Create(seq_hash));
-        }
-        emits
     }
 }
 
 impl Observer for EventsManager {
     fn registered(&self, seq_hash: SequenceHash) -> bool {
-        self.emit_create(seq_hash)
+        // First: a policy that panics leaves no event behind.
+        let emits = self.policy.should_emit(seq_hash);
+        if emits {
+            self.emitter.leave(KvCacheEvent::Create(seq_hash));
+        }
+        emits
     }
 
     fn removed(&self, seq_hash: SequenceHash) {
@@ -212,20 +200,5 @@ impl Observer for EventsManager {
 
     fn cleared(&self, tier: Weak<dyn Tier>) {
         self.emitter.leave(Note::Cleared(tier));
-    }
-}
-
-/// A place in the channel. Before it is looked at, notes are read.
-struct Subscription {
-    events: BroadcastStream<KvCacheEvent>,
-    hub: Arc<Hub>,
-}
-
-impl Stream for Subscription {
-    type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.hub.read();
-        self.events.poll_next_unpin(context)
     }
 }

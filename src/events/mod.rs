@@ -70,6 +70,7 @@
 
 pub mod batcher;
 mod bell;
+mod cleaner;
 mod hub;
 mod lives;
 pub mod manager;
@@ -77,6 +78,8 @@ mod notes;
 pub mod policy;
 pub mod protocol;
 pub mod publisher;
+mod sleepers;
+mod subscription;
 
 pub use batcher::{BatchingConfig, EventBatcher};
 pub use manager::{EventsManager, EventsManagerBuilder, EventsManagerSettings};
