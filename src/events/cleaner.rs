@@ -68,16 +68,15 @@ pub(super) fn clean(tier: &Weak<dyn Tier>) {
 }
 
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
+pub(super) mod testing {
     use crate::SequenceHash;
     use crate::engine::index::Key;
+    use crate::registry::Tier;
 
-    struct Nothing(#[allow(dead_code)] u8);
+    /// A tier that does something when it is cleaned.
+    pub(in crate::events) struct FakeTier<F>(pub(in crate::events) F);
 
-    impl Tier for Nothing {
+    impl<F: Fn() + Send + Sync> Tier for FakeTier<F> {
         fn holds(&self, _: Key) -> bool {
             false
         }
@@ -86,13 +85,25 @@ mod tests {
 
         fn for_each(&self, _: &mut dyn FnMut(SequenceHash)) {}
 
-        fn free_forgotten(&self) {}
+        fn free_forgotten(&self) {
+            self.0();
+        }
     }
+}
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::testing::FakeTier;
+    use super::*;
 
     #[test]
     fn a_tier_waits_once() {
-        let (one, two): (Arc<dyn Tier>, Arc<dyn Tier>) =
-            (Arc::new(Nothing(1)), Arc::new(Nothing(2)));
+        // Not of size zero, so that each has an address of its own.
+        let tier = |name: u8| -> Arc<dyn Tier> { Arc::new(FakeTier(move || assert!(name > 0))) };
+        let (one, two) = (tier(1), tier(2));
         let mut cleared = Cleared::default();
         assert!(!cleared.needs_cleaner());
         for tier in [&one, &two, &one, &one] {
@@ -101,16 +112,34 @@ mod tests {
         assert!(cleared.needs_cleaner());
         cleared.begin();
         assert!(!cleared.needs_cleaner());
-        let mut next = || cleared.next().and_then(|tier| tier.upgrade());
-        assert!(Arc::ptr_eq(&next().unwrap(), &one));
+        let next = |cleared: &mut Cleared| cleared.next().and_then(|tier| tier.upgrade());
+        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &one));
         // It may have been cleared again since it was taken.
         cleared.push(Arc::downgrade(&one));
-        let mut next = || cleared.next().and_then(|tier| tier.upgrade());
-        assert!(Arc::ptr_eq(&next().unwrap(), &two));
-        assert!(Arc::ptr_eq(&next().unwrap(), &one));
-        assert!(next().is_none());
+        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &two));
+        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &one));
+        assert!(next(&mut cleared).is_none());
         assert!(!cleared.needs_cleaner());
         cleared.push(Arc::downgrade(&one));
         assert!(cleared.needs_cleaner());
+    }
+
+    #[test]
+    fn panics_of_a_tier_go_no_further() {
+        let cleaned = Arc::new(AtomicU32::new(0));
+        let tier: Arc<dyn Tier> = {
+            let cleaned = Arc::clone(&cleaned);
+            Arc::new(FakeTier(move || {
+                cleaned.fetch_add(1, Ordering::Relaxed);
+                panic!("asked for");
+            }))
+        };
+        let weak = Arc::downgrade(&tier);
+        clean(&weak);
+        assert_eq!(cleaned.load(Ordering::Relaxed), 1);
+        assert_eq!(Arc::strong_count(&tier), 1);
+        drop(tier);
+        clean(&weak);
+        assert_eq!(cleaned.load(Ordering::Relaxed), 1);
     }
 }

@@ -268,9 +268,18 @@ impl Hub {
 
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::mpsc;
+    use std::task::{Context, Poll, Wake, Waker};
     use std::time::Instant;
 
+    use futures::executor::block_on;
+    use futures::{Stream, StreamExt};
+
     use super::*;
+    use crate::SequenceHash;
+    use crate::events::cleaner::testing::FakeTier;
 
     /// Far longer than anything takes.
     const LONG: Duration = Duration::from_secs(60);
@@ -281,6 +290,36 @@ mod tests {
             assert!(start.elapsed() < LONG, "what is waited for does not come");
             thread::sleep(REST);
         }
+    }
+
+    fn create(content: u64) -> KvCacheEvent {
+        KvCacheEvent::Create(SequenceHash::new(content, None, 0))
+    }
+
+    /// A hub whose notes only pollers read.
+    fn without_reader() -> Emitter {
+        Emitter(Arc::new(Hub::new(16)))
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Count {
+        fn get(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll(subscription: &mut Subscription, waker: &Waker) -> Poll<Option<KvCacheEvent>> {
+        let polled = Pin::new(subscription).poll_next(&mut Context::from_waker(waker));
+        polled.map(|item| item.map(Result::unwrap))
     }
 
     #[test]
@@ -295,16 +334,163 @@ mod tests {
     #[test]
     fn a_sleeping_reader_is_woken() {
         let emitter = Emitter::new(16);
-        let (mut channel, _hub) = emitter.subscribe();
-        let start = Instant::now();
+        let mut subscription = emitter.subscribe();
+        let (counted, waker) = counted();
         for content in 0..3 {
+            assert_eq!(poll(&mut subscription, &waker), Poll::Pending);
             wait_until(|| emitter.0.bell.is_asleep());
-            let note = KvCacheEvent::Create(crate::SequenceHash::new(content, None, 0));
-            emitter.leave(note.clone());
-            while !channel.try_recv().is_ok_and(|read| read == note) {
-                assert!(start.elapsed() < LONG, "nobody reads the note");
-                thread::sleep(REST);
+            emitter.leave(create(content));
+            wait_until(|| counted.get() == content as u32 + 1);
+            let polled = poll(&mut subscription, &waker);
+            assert_eq!(polled, Poll::Ready(Some(create(content))));
+        }
+    }
+
+    fn counted() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    /// A poller that reads notes stands in for the reader: what it broadcasts must not
+    /// wait for that one, which will find nothing.
+    #[test]
+    fn a_poller_wakes_all_others() {
+        let emitter = without_reader();
+        let mut own = emitter.subscribe();
+        let mut others = [emitter.subscribe(), emitter.subscribe()];
+        let (own_count, own_waker) = counted();
+        let (count, waker) = counted();
+        assert_eq!(poll(&mut own, &own_waker), Poll::Pending);
+        for other in &mut others {
+            assert_eq!(poll(other, &waker), Poll::Pending);
+        }
+        emitter.leave(create(1));
+        assert_eq!(count.get(), 0);
+        assert_eq!(poll(&mut own, &own_waker), Poll::Ready(Some(create(1))));
+        assert_eq!((own_count.get(), count.get()), (0, 2));
+
+        // A subscriber that comes reads notes as well. The poller has not been woken,
+        // and is still registered.
+        assert_eq!(poll(&mut own, &own_waker), Poll::Pending);
+        for other in &mut others {
+            assert_eq!(poll(other, &waker), Poll::Ready(Some(create(1))));
+            assert_eq!(poll(other, &waker), Poll::Pending);
+        }
+        emitter.leave(create(2));
+        drop(emitter.subscribe());
+        assert_eq!((own_count.get(), count.get()), (1, 4));
+
+        // So does the end. Nobody is woken for nothing.
+        for subscription in others.iter_mut().chain([&mut own]) {
+            assert_eq!(poll(subscription, &waker), Poll::Ready(Some(create(2))));
+            assert_eq!(poll(subscription, &waker), Poll::Pending);
+        }
+        drop(emitter.subscribe());
+        assert_eq!(count.get(), 4);
+        drop(emitter);
+        assert_eq!(poll(&mut own, &waker), Poll::Ready(None));
+        assert_eq!(count.get(), 6);
+        for other in &mut others {
+            assert_eq!(poll(other, &waker), Poll::Ready(None));
+        }
+    }
+
+    /// Subscribers that sleep between any two events, pollers that read on others'
+    /// behalf, and a reader: whoever reads a note wakes everybody else.
+    #[test]
+    fn no_wake_up_is_lost() {
+        const EVENTS: u64 = 20_000;
+        let emitter = Arc::into_inner(Emitter::new(1 << 15)).unwrap();
+        let (done, finished) = mpsc::channel();
+        for _ in 0..3 {
+            let (mut subscription, done) = (emitter.subscribe(), done.clone());
+            thread::spawn(move || {
+                for content in 0..EVENTS {
+                    let event = block_on(subscription.next()).unwrap().unwrap();
+                    assert_eq!(event, create(content));
+                }
+                assert_eq!(block_on(subscription.next()), None);
+                done.send(())
+            });
+        }
+        for content in 0..EVENTS {
+            emitter.leave(create(content));
+            match content % 1000 {
+                // Now and then everybody is asleep, even the reader.
+                0 => thread::sleep(REST * 2 * LOOKS),
+                1..50 => thread::sleep(REST),
+                _ => {}
             }
         }
+        drop(emitter);
+        for _ in 0..3 {
+            finished.recv_timeout(LONG).expect("somebody was not woken");
+        }
+    }
+
+    /// A cleaner that is held up holds up neither the events nor their end.
+    #[test]
+    fn a_slow_tier_holds_up_no_end() {
+        let (begun, has_begun) = mpsc::channel();
+        let (may_end, end) = mpsc::channel::<()>();
+        let end = Mutex::new(end);
+        let tier: Arc<dyn Tier> = Arc::new(FakeTier(move || {
+            begun.send(()).unwrap();
+            end.lock().unwrap().recv().unwrap();
+        }));
+        let emitter = Emitter::new(16);
+        let hub = Arc::downgrade(&emitter.0);
+        let mut subscription = emitter.subscribe();
+        emitter.leave(Note::Cleared(Arc::downgrade(&tier)));
+        has_begun.recv_timeout(LONG).unwrap();
+        emitter.leave(create(1));
+        assert_eq!(block_on(subscription.next()), Some(Ok(create(1))));
+        drop(emitter);
+        assert_eq!(block_on(subscription.next()), None);
+        drop(subscription);
+        // The reader has gone, and the cleaner is still at it.
+        wait_until(|| hub.strong_count() == 1);
+        assert_eq!(Arc::strong_count(&tier), 2);
+        may_end.send(()).unwrap();
+        wait_until(|| hub.strong_count() == 0);
+        assert_eq!(Arc::strong_count(&tier), 1);
+    }
+
+    #[test]
+    fn a_cleaner_ends_when_there_is_nothing_to_do_and_is_started_again() {
+        let cleaned = Arc::new(AtomicU32::new(0));
+        let tier: Arc<dyn Tier> = {
+            let cleaned = Arc::clone(&cleaned);
+            Arc::new(FakeTier(move || {
+                cleaned.fetch_add(1, Ordering::Relaxed);
+            }))
+        };
+        let emitter = Emitter::new(16);
+        for round in 1..4 {
+            emitter.leave(Note::Cleared(Arc::downgrade(&tier)));
+            wait_until(|| cleaned.load(Ordering::Relaxed) == round);
+            // The emitter and the reader.
+            wait_until(|| Arc::strong_count(&emitter.0) == 2);
+            assert_eq!(Arc::strong_count(&tier), 1);
+        }
+    }
+
+    #[test]
+    fn where_no_cleaner_can_be_started_its_work_is_done_in_place() {
+        let cleaner = Arc::new(Mutex::new(None));
+        let tier: Arc<dyn Tier> = {
+            let cleaner = Arc::clone(&cleaner);
+            Arc::new(FakeTier(move || {
+                *cleaner.lock().unwrap() = Some(thread::current().id());
+            }))
+        };
+        let emitter = without_reader();
+        emitter.leave(Note::Cleared(Arc::downgrade(&tier)));
+        emitter.0.read(None, |desk, _| desk.cleared.begin());
+        let impossible = thread::Builder::new().stack_size(1 << 60);
+        emitter.0.start_cleaner(impossible);
+        assert_eq!(*cleaner.lock().unwrap(), Some(thread::current().id()));
+        assert!(!emitter.0.desk().cleared.needs_cleaner());
+        assert_eq!(Arc::strong_count(&emitter.0), 1);
     }
 }

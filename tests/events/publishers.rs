@@ -12,6 +12,9 @@ use kvbm_lockfree::events::{
 };
 use kvbm_lockfree::pubsub::Publisher;
 use tokio::task::JoinError;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::{create, hash, remove};
 
@@ -157,6 +160,32 @@ impl std::fmt::Display for Unspeakable {
 
 impl std::error::Error for Unspeakable {}
 
+/// Subscribes to the log, and has errors displayed.
+struct Log;
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut display = |_: &Field, value: &dyn std::fmt::Debug| drop(format!("{value:?}"));
+        event.record(&mut display);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 struct Moody {
     mood: Mood,
     asked: Mutex<usize>,
@@ -238,6 +267,7 @@ async fn a_publisher_goes_on_after_a_panic() {
         KvCacheEvents::Create(vec![hash(2)]),
         KvCacheEvents::Shutdown,
     ];
+    let _log = tracing::subscriber::set_default(Log);
     let losing = |at| move |mood| (mood, Some(at));
     let moods = (0..messages.len())
         .map(|at| losing(at)(Mood::Publish(at)))
