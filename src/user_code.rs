@@ -119,7 +119,7 @@ pub(crate) fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option
     }
 }
 
-/// A value whose drop is user code, where there is no caller whom its panic concerns: see
+/// A value whose drop is user code, and whose panic is reported and goes no further: see
 /// [`contain`].
 #[cfg(feature = "events")]
 pub(crate) struct Contained<T> {
@@ -130,7 +130,7 @@ pub(crate) struct Contained<T> {
 
 #[cfg(feature = "events")]
 impl<T> Contained<T> {
-    /// Contains the drop of `value`: `what` has panicked if it does.
+    /// Wraps a value. If its drop panics, the report says that `what` has.
     pub(crate) const fn new(what: &'static str, value: T) -> Self {
         Self {
             value: Some(value),
@@ -162,7 +162,7 @@ impl<T> Drop for Contained<T> {
     }
 }
 
-/// As [`contain`], for a future: its polls, and its drop.
+/// Like [`contain`], for a future: its polls and its drop.
 #[cfg(feature = "events")]
 pub(crate) async fn contain_future<F: Future + Unpin>(
     what: &'static str,

@@ -1,8 +1,8 @@
 //! Ends the registrations that a tier leaves behind when it is cleared.
 //!
-//! With the registrations the attachments end, whose drops are user code and may be
-//! slow. So this is not done by the thread that wakes subscribers, but by one that is
-//! started when there is a tier to clean, and exits when there is none left.
+//! Ending a registration drops its attachments, which is user code and may be slow. It is
+//! therefore not done by the thread that wakes subscribers, but by one that is started
+//! when there is a tier to clean, and exits when none is left.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -11,17 +11,17 @@ use std::sync::Weak;
 use crate::registry::Tier;
 use crate::user_code::contain;
 
-/// The tiers that wait to be cleaned, each once.
+/// The queue of tiers to be cleaned, each at most once.
 #[derive(Default)]
 pub(super) struct Cleared {
     tiers: VecDeque<Weak<dyn Tier>>,
-    /// Whether somebody goes through the queue.
+    /// Whether a thread is working through the queue.
     has_cleaner: bool,
 }
 
 impl Cleared {
-    /// Adds a tier, unless it waits already: cleaning it ends whatever has been left
-    /// behind by then, however often the tier was cleared.
+    /// Adds a tier unless it is queued already: cleaning it once ends everything it has
+    /// left behind by then, however often it was cleared.
     pub(super) fn push(&mut self, tier: Weak<dyn Tier>) {
         let is_same = |other: &Weak<dyn Tier>| ptr::addr_eq(other.as_ptr(), tier.as_ptr());
         if !self.tiers.iter().any(is_same) {
@@ -29,38 +29,37 @@ impl Cleared {
         }
     }
 
-    /// Whether there is a tier, and nobody to clean it.
+    /// Whether there is a tier to clean and no thread cleaning.
     pub(super) fn needs_cleaner(&self) -> bool {
         !self.tiers.is_empty() && !self.has_cleaner
     }
 
-    /// The caller is going to clean until [`next`](Self::next) returns `None`.
+    /// Marks the caller as the cleaner, until [`next`](Self::next) returns `None`.
     pub(super) fn begin(&mut self) {
         self.has_cleaner = true;
     }
 
-    /// The next tier for the cleaner. If there is none, the cleaner is done.
+    /// Takes the next tier. If there is none, the cleaner is done.
     pub(super) fn next(&mut self) -> Option<Weak<dyn Tier>> {
         let next = self.tiers.pop_front();
         self.has_cleaner = next.is_some();
         next
     }
 
-    /// Forgets all tiers, which must be gone.
+    /// Removes all tiers. For the end, when none is alive.
     pub(super) fn clear(&mut self) {
         self.tiers.clear();
     }
 }
 
-/// Ends what a tier has left behind, with nothing locked.
+/// Ends what a tier has left behind. Nothing may be locked.
 pub(super) fn clean(tier: &Weak<dyn Tier>) {
     let Some(tier) = tier.upgrade() else {
         return;
     };
     let leftovers = contain("a cleared tier panicked", || tier.free_forgotten());
-    // This may be the last reference to the tier, and with it to its registry and to
-    // the emitter there: given up before the users' drops, which may take their time,
-    // so that they delay the end of no stream.
+    // This may be the last reference to the tier, and thereby to its registry and the
+    // emitter. It goes first, so that slow drops of attachments delay no stream's end.
     contain("a tier panicked when it was dropped", || drop(tier));
     contain("an attachment panicked when it was dropped", move || {
         let _dropped_here = leftovers;

@@ -1,9 +1,8 @@
 //! The notes, the channel to the subscribers, and the thread in between.
 //!
-//! Notes are read at the *desk*, which is locked meanwhile: events are broadcast there
-//! in the order of the notes, and subscriptions that find none register there to be
-//! woken. No user code runs while the desk is locked; what has to be woken is taken
-//! along, and woken afterwards.
+//! Notes are read at the *desk*, under its lock: events are broadcast there in the order
+//! of the notes, and subscriptions that find none register there to be woken. No user
+//! code runs while the desk is locked; wakers are taken out and called after unlocking.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
@@ -23,11 +22,11 @@ use super::protocol::KvCacheEvent;
 use super::sleepers::{Seat, Sleepers, Woken};
 use super::subscription::Subscription;
 
-/// How long the reader rests between two looks for notes. While it rests, nobody
-/// needs to wake it.
+/// How long the reader rests between two looks for notes. While it rests, nobody needs
+/// to wake it.
 const REST: Duration = Duration::from_micros(100);
 
-/// Looks without a note after which the reader sleeps until it is woken.
+/// Number of looks without a note after which the reader sleeps until it is woken.
 const LOOKS: u32 = 50;
 
 /// What registrations leave for the reader.
@@ -45,12 +44,12 @@ impl From<KvCacheEvent> for Note {
     }
 }
 
-/// See the module documentation. Kept alive by emitters, subscriptions and its threads,
-/// which end with the last emitter.
+/// See the module documentation. Emitters, subscriptions and its threads keep it alive;
+/// the threads exit after the last emitter is gone.
 pub(super) struct Hub {
     notes: Notes<Note>,
     bell: Bell,
-    /// Whether there is nobody left who could leave a note.
+    /// Whether nobody is left who could leave a note.
     is_closing: AtomicBool,
     desk: Mutex<Desk>,
     reader: OnceLock<Thread>,
@@ -80,11 +79,11 @@ enum Next {
     Rest { has_read: bool },
 }
 
-/// Somebody who can leave notes. The channel closes with the last of a hub.
+/// The right to leave notes. The channel closes when the emitter of a hub is dropped.
 pub(super) struct Emitter(Arc<Hub>);
 
 impl Emitter {
-    /// An emitter with a hub of its own, and the thread that reads the hub's notes.
+    /// Creates an emitter with its own hub, and the thread that reads the hub's notes.
     pub(super) fn new(channel_capacity: usize) -> Arc<Self> {
         let hub = Arc::new(Hub::new(channel_capacity));
         let for_reader = Arc::clone(&hub);
@@ -96,8 +95,8 @@ impl Emitter {
         Arc::new(Self(hub))
     }
 
-    /// Leaves a note. Lock-free: an allocation and an exchange, and a system call
-    /// if there has been nothing to do for the reader for a while.
+    /// Leaves a note. Lock-free: one allocation and one exchange, plus a system call if the
+    /// reader has had nothing to do for a while.
     pub(super) fn leave(&self, note: impl Into<Note>) {
         self.0.notes.push(note.into());
         if self.0.bell.ring() {
@@ -105,7 +104,7 @@ impl Emitter {
         }
     }
 
-    /// A subscription to what is noted from now on.
+    /// Subscribes to everything that is noted from now on.
     pub(super) fn subscribe(&self) -> Subscription {
         let (seat, events) = self.0.read(None, |desk, _| {
             let channel = desk.channel.as_ref();
@@ -141,9 +140,9 @@ impl Hub {
         }
     }
 
-    /// Reads the notes there are, has a `look` at the desk, which is told whether there
-    /// were any, and wakes those for whom there is news, except the caller's `own`
-    /// subscription.
+    /// Reads all notes, calls `look` with the desk and whether there were any, and, after
+    /// unlocking, wakes the subscriptions that sleep if there is news for them, except
+    /// the caller's `own`.
     pub(super) fn read<R>(&self, own: Option<Seat>, look: impl FnOnce(&mut Desk, bool) -> R) -> R {
         let mut desk = self.desk();
         let progress = self.read_at(&mut desk);
@@ -163,7 +162,7 @@ impl Hub {
         result
     }
 
-    /// What the reader does.
+    /// The reader's loop.
     fn read_until_closed(self: &Arc<Self>) {
         let mut fruitless = 0;
         loop {
@@ -196,8 +195,8 @@ impl Hub {
         }
     }
 
-    /// Broadcasts what is new in the notes, and closes the channel if they were the
-    /// last. Runs no user code: nobody waits in the channel itself.
+    /// Broadcasts the events in the notes, and closes the channel if they were the last.
+    /// Runs no user code: subscriptions do not register their wakers with the channel.
     fn read_at(&self, desk: &mut Desk) -> Progress {
         let mut progress = Progress::default();
         let Some(channel) = &desk.channel else {
@@ -230,8 +229,8 @@ impl Hub {
         progress
     }
 
-    /// Cleans on another thread, or here if there cannot be one. For the reader, which
-    /// has begun to clean.
+    /// Cleans on a new thread, or on this one if none can be started. For the reader, which
+    /// has marked the cleaning as begun.
     fn start_cleaner(self: &Arc<Self>, thread: thread::Builder) {
         let hub = Arc::clone(self);
         if let Err(error) = thread.spawn(move || hub.clean_all()) {
@@ -245,8 +244,8 @@ impl Hub {
         }
     }
 
-    /// What the cleaner does: tiers one after the other, each kept only while it is
-    /// worked on.
+    /// The cleaner's loop: one tier after the other, each kept alive only while it is
+    /// being cleaned.
     fn clean_all(&self) {
         loop {
             let next = self.desk().cleared.next();
@@ -268,10 +267,11 @@ impl Hub {
 
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests {
+    use std::cell::RefCell;
     use std::pin::Pin;
     use std::sync::atomic::AtomicU32;
     use std::sync::mpsc;
-    use std::task::{Context, Poll, Wake, Waker};
+    use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
     use std::time::Instant;
 
     use futures::executor::block_on;
@@ -393,6 +393,55 @@ mod tests {
         for other in &mut others {
             assert_eq!(poll(other, &waker), Poll::Ready(None));
         }
+    }
+
+    thread_local! {
+        /// What the clone of a [`cloner`] does, once.
+        static ON_CLONE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    }
+
+    /// A waker whose clone does something of its own.
+    fn cloner(on_clone: impl FnOnce() + 'static) -> Waker {
+        const VTABLE: RawWakerVTable = RawWakerVTable::new(
+            |data| {
+                if let Some(on_clone) = ON_CLONE.take() {
+                    on_clone();
+                }
+                RawWaker::new(data, &VTABLE)
+            },
+            |_| {},
+            |_| {},
+            |_| {},
+        );
+        ON_CLONE.set(Some(Box::new(on_clone)));
+        // SAFETY: the functions do nothing with the data.
+        unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE)) }
+    }
+
+    /// Between the look that finds nothing and the registration, others read notes, and
+    /// find nobody to wake.
+    #[test]
+    fn an_event_that_comes_before_the_registration_is_found() {
+        let emitter = Arc::new(without_reader());
+        let mut subscription = emitter.subscribe();
+        let other = Arc::clone(&emitter);
+        let waker = cloner(move || {
+            other.leave(create(1));
+            other.0.read(None, |_, _| ());
+        });
+        assert_eq!(
+            poll(&mut subscription, &waker),
+            Poll::Ready(Some(create(1)))
+        );
+        // So is the end. Another waker, since the first is registered by now.
+        let (_, first) = counted();
+        assert_eq!(poll(&mut subscription, &first), Poll::Pending);
+        let waker = cloner(move || {
+            let hub = Arc::clone(&emitter.0);
+            drop(emitter);
+            hub.read(None, |_, _| ());
+        });
+        assert_eq!(poll(&mut subscription, &waker), Poll::Ready(None));
     }
 
     /// Subscribers that sleep between any two events, pollers that read on others'

@@ -1,7 +1,7 @@
 //! Events, and batches of them as they are sent.
 //!
-//! The serialised forms are those of `kvbm-logical`, byte for byte: either can
-//! read what the other has written.
+//! The serialized forms are those of `kvbm-logical`, byte for byte: each crate can read
+//! what the other has written.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From a subscription to a message bus.
+//! From a subscription to a message bus: a task that publishes batches.
 
 use std::mem;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::user_code::{Contained, Panics, contain, contain_future};
 use super::batcher::{BatchingConfig, EventBatcher};
 use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
 
-/// Where messages go if nothing else is said.
+/// The subject of messages unless the builder sets another.
 const DEFAULT_SUBJECT: &str = "kvbm.events";
 
 /// Builds a [`KvbmCacheEventsPublisher`].
@@ -47,55 +47,55 @@ where
     S: Stream<Item = KvCacheEvent> + Send + 'static,
     P: Publisher + 'static,
 {
-    /// A builder that has nothing yet.
+    /// Creates a builder with nothing set but the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whose events these are. Required.
+    /// Sets the instance whose events these are. Required.
     pub fn instance_id(mut self, id: InstanceId) -> Self {
         self.instance_id = Some(id);
         self
     }
 
-    /// The events: mostly [`EventsManager::subscribe`](super::EventsManager::subscribe).
-    /// Required.
+    /// Sets the stream of events, usually from
+    /// [`EventsManager::subscribe`](super::EventsManager::subscribe). Required.
     pub fn event_stream(mut self, stream: S) -> Self {
         self.event_stream = Some(stream);
         self
     }
 
-    /// What sends the messages. Required.
+    /// Sets the publisher that sends the messages. Required.
     pub fn publisher(mut self, publisher: Arc<P>) -> Self {
         self.publisher = Some(publisher);
         self
     }
 
-    /// When batches are complete.
+    /// Sets when batches are complete.
     pub fn batching_config(mut self, config: BatchingConfig) -> Self {
         self.batching_config = config;
         self
     }
 
-    /// The subject of the messages; `kvbm.events` if not set.
+    /// Sets the subject of the messages. The default is `kvbm.events`.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
         self
     }
 
-    /// Starts publishing, as a task of the current tokio runtime, whose timer must be
+    /// Starts publishing in a task on the current tokio runtime, whose timer must be
     /// enabled.
     ///
     /// # Errors
     ///
-    /// If something required is missing, or there is no current runtime.
+    /// Returns an error if something required is missing, or there is no current runtime.
     pub fn build(self) -> Result<KvbmCacheEventsPublisher> {
         let instance_id = self.instance_id.context("instance_id is required")?;
         let events = self.event_stream.context("event_stream is required")?;
         let publisher = self.publisher.context("publisher is required")?;
         let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
 
-        // The task may be stopped at any time, and then drops these.
+        // An aborted task drops these wherever it is.
         let publisher = Contained::new("a publisher panicked when it was dropped", publisher);
         let stream = Contained::new(
             "a stream of events panicked when it was dropped",
@@ -117,7 +117,7 @@ where
     }
 }
 
-/// Sends every batch, and at last that there will be no more.
+/// Publishes every batch, and finally `Shutdown`.
 async fn publish<P: Publisher>(
     batches: impl Stream<Item = KvbmCacheEvents>,
     publisher: Contained<Arc<P>>,
@@ -148,8 +148,8 @@ async fn publish<P: Publisher>(
     }
 }
 
-/// Logs an error of the publisher's; one that panicked instead has been reported. The
-/// error's text and its drop are user code too.
+/// Logs an error of the publisher. If it panicked instead, that has been reported
+/// already. The error's `Display` and drop are user code too.
 fn log_error(result: Option<Result<()>>, subject: &str, what: &'static str) {
     if let Some(Err(error)) = result {
         contain("a publisher's error panicked when it was logged", || {
@@ -161,11 +161,11 @@ fn log_error(result: Option<Result<()>>, subject: &str, what: &'static str) {
     }
 }
 
-/// A stream that ends where another one ends or panics, so that what came before is
+/// Wraps a stream and ends when it ends or panics, so that everything before the panic is
 /// published.
 struct UntilPanic<S> {
     stream: Contained<Pin<Box<S>>>,
-    /// For the task, to go on with when everything is done.
+    /// For the task to resume once everything is done.
     panics: Arc<Mutex<Panics>>,
 }
 
@@ -178,7 +178,7 @@ impl<S: Stream> Stream for UntilPanic<S> {
             return polled;
         }
         *lock(&self.panics) = panics;
-        // The batcher does not poll a stream that has ended.
+        // The batcher does not poll again after the end.
         Poll::Ready(None)
     }
 }
@@ -193,9 +193,8 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
 /// flushes the publisher, and finishes. Dropping this handle aborts the task at once; to
 /// have everything published first, [`join`](Self::join) it.
 ///
-/// If the [`Publisher`] refuses a batch, or panics, that batch is lost, the error is
-/// logged, and the task goes on with the next one. If the stream of events panics, it
-/// has ended.
+/// If the [`Publisher`] refuses a batch or panics, that batch is lost, the error is logged,
+/// and the task goes on with the next one. A stream of events that panics counts as ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -248,7 +247,7 @@ pub struct KvbmCacheEventsPublisher {
 }
 
 impl KvbmCacheEventsPublisher {
-    /// A builder.
+    /// Creates a builder.
     pub fn builder<S, P>() -> KvbmCacheEventsPublisherBuilder<S, P>
     where
         S: Stream<Item = KvCacheEvent> + Send + 'static,
@@ -257,23 +256,24 @@ impl KvbmCacheEventsPublisher {
         KvbmCacheEventsPublisherBuilder::new()
     }
 
-    /// Waits until all events have been published, which is after the stream of
-    /// events has ended. If the future is dropped, the task is stopped.
+    /// Waits until the stream of events has ended and everything has been published. If
+    /// the future is dropped, the task is aborted.
     ///
     /// # Errors
     ///
-    /// If the task was aborted, or the stream of events panicked. In the latter case the
-    /// error has that panic, and everything before it has been published, as has the end.
+    /// Returns an error if the task was aborted, or if the stream of events panicked. In
+    /// the latter case the error carries that panic, and all events before it have been
+    /// published, as has `Shutdown`.
     pub async fn join(mut self) -> Result<(), JoinError> {
         (&mut self.task).await
     }
 
-    /// Stops the task. What has not been published will not be.
+    /// Aborts the task. Events that have not been published yet are not published.
     pub fn abort(&self) {
         self.task.abort();
     }
 
-    /// Whether the task has come to its end, or was stopped.
+    /// Returns whether the task has finished or was aborted.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }

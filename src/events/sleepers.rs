@@ -1,8 +1,8 @@
 //! The wakers of subscriptions that wait for events.
 //!
-//! A waker is user code: it may panic, come back to the events, or be slow. It is
-//! therefore cloned, woken and dropped with nothing locked, and whoever wakes
-//! several sees to it that none suffers from another's panic.
+//! A waker is user code: it may panic, re-enter the events, or be slow. It is therefore
+//! cloned, woken and dropped with nothing locked, and if one panics the others are woken
+//! all the same.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::user_code::contain;
 
-/// Names a subscription among those of a hub.
+/// Identifies a subscription of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Seat(u64);
 
@@ -23,7 +23,7 @@ pub(super) struct Sleepers {
 }
 
 impl Sleepers {
-    /// A seat for a new subscription.
+    /// Assigns a seat to a new subscription.
     pub(super) fn seat(&mut self) -> Seat {
         self.seats += 1;
         Seat(self.seats)
@@ -50,8 +50,8 @@ impl Sleepers {
         self.wakers.remove(&seat)
     }
 
-    /// Takes all wakers except that of one subscription: the caller's, which is awake
-    /// and can keep its registration for the next time.
+    /// Takes all wakers except that of one subscription: the caller's own, which is awake
+    /// and stays registered for the next time.
     pub(super) fn take(&mut self, except: Option<Seat>) -> Woken {
         let own = except.and_then(|seat| self.wakers.remove_entry(&seat));
         let woken = mem::take(&mut self.wakers);
@@ -60,13 +60,13 @@ impl Sleepers {
     }
 }
 
-/// Wakers that must be woken once nothing is locked any more.
+/// Wakers to be called after unlocking.
 #[must_use]
 #[derive(Default)]
 pub(super) struct Woken(BTreeMap<Seat, Waker>);
 
 impl Woken {
-    /// Wakes each, in the order of subscription.
+    /// Calls each waker, in the order of subscription.
     pub(super) fn wake(self) {
         for waker in self.0.into_values() {
             contain("a waker panicked", || waker.wake());

@@ -20,8 +20,8 @@ type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
 
 /// A subscription: reads all pending notes, then takes the next event.
 ///
-/// It takes events without tokio's help, whose cooperative budget would make a task
-/// believe that there are no more after a hundred or so.
+/// It does not await tokio's receiver, which uses up the task's cooperative budget and
+/// after about a hundred events claims that there are no more.
 pub(super) struct Subscription {
     /// `None` once the stream has ended.
     place: Option<Place>,
@@ -50,33 +50,33 @@ impl Stream for Subscription {
     }
 }
 
-/// A subscriber's place in the channel, and its seat among those who sleep.
+/// A subscriber's position in the channel, and its seat among the sleepers.
 struct Place {
     seat: Seat,
     events: Receiver<KvCacheEvent>,
     hub: Arc<Hub>,
 }
 
-/// What a look at the channel came to.
+/// The result of a look at the channel.
 enum Look {
     Found(Item),
     Ended,
-    /// There is nothing, and the subscription will be woken when there is.
+    /// There is no event, and the subscription will be woken by the next.
     Asleep,
-    /// There is nothing, and the subscription is not registered to be woken.
+    /// There is no event, and the subscription is not registered to be woken.
     Unregistered,
 }
 
 impl Place {
-    /// No event is taken before the waker's own code has run, so a panic there loses
-    /// none.
+    /// Takes an event only when no code of the waker's is left to run, so that a panic
+    /// there loses none.
     fn poll(&mut self, waker: &Waker) -> Poll<Option<Item>> {
         let mut look = self.look(waker);
         if let Look::Unregistered = look {
             self.register(waker);
-            // There may be an event since. If there is none, whoever broadcasts the
-            // next one finds the waker. Whether it `will_wake` the task is not asked
-            // again: the clone of a waker may look like another one.
+            // An event may have arrived since. If not, whoever broadcasts the next one
+            // finds the waker. It is not compared again: a waker's clone need not
+            // `will_wake` the same task as far as std can tell.
             look = self.look(waker);
         }
         match look {
@@ -86,8 +86,8 @@ impl Place {
         }
     }
 
-    /// Events are broadcast, and wakers taken, while the desk is locked, as it is here:
-    /// a subscription that finds nothing and is registered is woken by the next event.
+    /// Events are broadcast and wakers taken under the desk's lock, as is this look, so a
+    /// registered subscription that finds nothing is woken by the next event.
     fn look(&mut self, waker: &Waker) -> Look {
         let Self { seat, events, hub } = self;
         hub.read(Some(*seat), |desk, _| match events.try_recv() {
@@ -101,8 +101,8 @@ impl Place {
         })
     }
 
-    /// Registers a clone of the waker. If cloning it panics, nothing has changed; if
-    /// dropping the one before it does, the new one is registered.
+    /// Registers a clone of the waker. If cloning panics, nothing has changed; if dropping
+    /// the previous waker panics, the new one is registered.
     fn register(&self, waker: &Waker) {
         let mut panics = Panics::new();
         if let Some(waker) = panics.catch(|| waker.clone()) {

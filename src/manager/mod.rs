@@ -139,8 +139,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// With the registration of a forgotten hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
-    /// events manager soon, by the thread that broadcasts events, in the background:
-    /// with the `Remove` of each.
+    /// events manager soon, on a background thread: with the `Remove` of each.
     ///
     /// Lock-free. Every 32,768th call also goes through all blocks. Driven by one thread
     /// the order of eviction stays exact, but for lineage by

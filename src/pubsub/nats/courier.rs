@@ -101,8 +101,8 @@ impl Courier {
                                 .unwrap_or(Err(NatsError::Unconfirmed))
                         }
                     };
-                    // An error says that nobody waits for it any more. Who does is woken:
-                    // the waker is the user's.
+                    // An error means that nobody waits any more. Sending calls the waker
+                    // of whoever does, which is user code.
                     contain("a waker panicked", || confirm.send(confirmed).is_ok());
                 }
             }
@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-/// Logs: whoever subscribes to the logs must not end the courier.
+/// Logs. A log subscriber that panics must not end the courier.
 fn log(event: impl FnOnce()) {
     contain("a log subscriber panicked", event);
 }

@@ -9,12 +9,12 @@ pub enum NatsError {
     /// A queue without room.
     #[error("the capacity is 0, and must be at least 1")]
     NoCapacity,
-    /// A queue with more room than there can be.
+    /// The capacity of the queue is too large.
     #[error("the capacity is {capacity}, and must be at most {max}")]
     ExcessiveCapacity {
         /// The capacity asked for.
         capacity: usize,
-        /// The greatest there can be.
+        /// The maximum.
         max: usize,
     },
     /// There is no tokio runtime whose task the publisher could be.

@@ -212,9 +212,10 @@ impl NatsPublisher {
     }
 }
 
-/// The payload in memory of our own. Memory of a user's ([`Bytes::from_owner`]) is copied
-/// and given up here: its drop is user code, which may panic, and is nothing for the
-/// courier or the client's connection. What nobody else has a reference to is not copied.
+/// Moves a payload into memory of our own. A user's memory ([`Bytes::from_owner`]) is
+/// copied and dropped here, on the caller's thread: its drop is user code, whose panic
+/// must not hit the courier or the client's connection. A uniquely owned buffer is not
+/// copied.
 fn own(payload: Bytes) -> Bytes {
     match payload.try_into_mut() {
         Ok(owned) => owned.freeze(),
