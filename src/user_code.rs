@@ -121,6 +121,64 @@ pub(crate) fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option
     }
 }
 
+/// A value whose drop is user code, and whose panic is reported and goes no further: see
+/// [`contain`].
+#[cfg(feature = "events")]
+pub(crate) struct Contained<T> {
+    /// `None` while it is dropped.
+    value: Option<T>,
+    what: &'static str,
+}
+
+#[cfg(feature = "events")]
+impl<T> Contained<T> {
+    /// Wraps a value. If its drop panics, the report says that `what` has.
+    pub(crate) const fn new(what: &'static str, value: T) -> Self {
+        Self {
+            value: Some(value),
+            what,
+        }
+    }
+}
+
+#[cfg(feature = "events")]
+impl<T> std::ops::Deref for Contained<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("there until it is dropped")
+    }
+}
+
+#[cfg(feature = "events")]
+impl<T> std::ops::DerefMut for Contained<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("there until it is dropped")
+    }
+}
+
+#[cfg(feature = "events")]
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        contain(self.what, || drop(self.value.take()));
+    }
+}
+
+/// Like [`contain`], for a future: its polls and its drop.
+#[cfg(feature = "events")]
+pub(crate) async fn contain_future<F: Future + Unpin>(
+    what: &'static str,
+    future: F,
+) -> Option<F::Output> {
+    let mut future = Contained::new(what, future);
+    std::future::poll_fn(|context| {
+        let poll = || std::pin::Pin::new(&mut *future).poll(context);
+        // A future that has panicked is not polled again.
+        contain(what, poll).map_or(std::task::Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
+}
+
 /// Drops a panic's payload. One whose drop panics is leaked, with the payload of that
 /// panic.
 pub(crate) fn discard(payload: Payload) {
@@ -215,5 +273,30 @@ mod tests {
         assert_eq!(contain("nothing", || 7), Some(7));
         assert_eq!(contain("a bomb", || drop(Bomb(4))), None);
         assert_eq!(contain("a text", || -> u32 { panic!("{}", 8) }), None);
+    }
+
+    #[cfg(feature = "events")]
+    #[test]
+    fn the_drop_of_what_is_contained_goes_no_further() {
+        let mut bomb = Contained::new("a bomb", Bomb(4));
+        bomb.0 -= 1;
+        assert_eq!(bomb.0, 3);
+        drop(bomb);
+    }
+
+    #[cfg(feature = "events")]
+    #[test]
+    fn a_future_that_is_contained_goes_no_further() {
+        use futures::executor::block_on;
+        use futures::future::{FutureExt, poll_fn};
+
+        assert_eq!(
+            block_on(contain_future("nothing", async { 7 }.boxed())),
+            Some(7)
+        );
+        // Its drop panics as well.
+        let bomb = Bomb(2);
+        let future = poll_fn(move |_| -> std::task::Poll<u32> { panic!("{}", bomb.0) });
+        assert_eq!(block_on(contain_future("a future", future)), None);
     }
 }

@@ -6,19 +6,29 @@ use std::time::Duration;
 use async_stream::stream;
 use futures::{Stream, StreamExt};
 use tokio::pin;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 
 use crate::SequenceHash;
 
 use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
 
+/// Windows from this on never close: about 30 years. The clock cannot tell the end of
+/// the longest.
+const ENDLESS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// When a batch is complete.
 #[derive(Debug, Clone)]
 pub struct BatchingConfig {
-    /// How long the first event of a batch waits for others at most. 10 ms by
-    /// default.
+    /// How long the first event of a batch waits for others, at most. The default is
+    /// 10 ms.
+    ///
+    /// The runtime's timer is precise to a millisecond, so with [`Duration::ZERO`] an
+    /// event may still wait that long. With [`Duration::MAX`], or anything else beyond 30
+    /// years, a batch is complete only when it is full, when an event of the other kind
+    /// comes, or when the stream ends.
     pub window_duration: Duration,
-    /// How many events a batch has at most. 1024 by default.
+    /// The maximum number of events in a batch. The default is 1024.
     pub max_batch_size: NonZeroUsize,
 }
 
@@ -32,26 +42,26 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
-    /// Sets how long the first event of a batch waits.
+    /// Sets how long the first event of a batch waits for others, at most.
     pub fn with_window(mut self, duration: Duration) -> Self {
         self.window_duration = duration;
         self
     }
 
-    /// Sets how many events a batch has at most.
+    /// Sets the maximum number of events in a batch.
     pub fn with_max_size(mut self, size: NonZeroUsize) -> Self {
         self.max_batch_size = size;
         self
     }
 }
 
-/// Makes batches of events.
+/// Groups events into batches.
 ///
-/// A batch has events of one kind. It is complete when an event of the other kind
-/// comes, when it has the greatest size, when its first event has waited for the
-/// length of the window, and when the stream ends. The hashes of a batch are
-/// sorted by position, stably: ascending for `Create`, descending for `Remove`, so
-/// that a consumer that keeps a tree never sees a child without its parent.
+/// All events of a batch are of one kind. A batch is complete when an event of the other
+/// kind arrives, when it has reached the maximum size, when its first event has waited
+/// for the length of the window, or when the stream ends. The hashes in a batch are
+/// sorted by position (a stable sort): ascending for `Create`, descending for `Remove`,
+/// so that a consumer that maintains a tree never sees a child without its parent.
 ///
 /// ```
 /// use futures::{StreamExt, executor, stream};
@@ -81,7 +91,7 @@ pub struct EventBatcher {
 }
 
 impl EventBatcher {
-    /// A batcher of the events of an instance.
+    /// Creates a batcher for the events of one instance.
     pub fn new(config: BatchingConfig, instance_id: InstanceId) -> Self {
         Self {
             config,
@@ -89,9 +99,11 @@ impl EventBatcher {
         }
     }
 
-    /// The batches of `input`'s events. Ends when `input` does.
+    /// Returns a stream of the batches of `input`'s events, which ends when `input` does.
     ///
-    /// Must be polled in a tokio runtime with its timer enabled.
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with its timer enabled.
     pub fn batch<S>(self, input: S) -> impl Stream<Item = KvbmCacheEvents> + Send
     where
         S: Stream<Item = KvCacheEvent> + Send + 'static,
@@ -108,11 +120,15 @@ impl EventBatcher {
             pin!(input);
             let window = sleep_until(Instant::now());
             pin!(window);
+            let mut is_timed = false;
             let mut open: Option<Batch> = None;
             loop {
+                // A stream that always has another event would keep the task from ever
+                // yielding, and thereby keep the window from closing.
+                consume_budget().await;
                 let event = tokio::select! {
                     biased;
-                    () = &mut window, if open.is_some() => {
+                    () = &mut window, if is_timed && open.is_some() => {
                         if let Some(batch) = open.take() {
                             yield message(batch);
                         }
@@ -129,8 +145,9 @@ impl EventBatcher {
                     if let Some(batch) = open.replace(Batch::new(event)) {
                         yield message(batch);
                     }
-                    if let Some(end) = Instant::now().checked_add(config.window_duration) {
-                        window.as_mut().reset(end);
+                    is_timed = config.window_duration < ENDLESS;
+                    if is_timed {
+                        window.as_mut().reset(Instant::now() + config.window_duration);
                     }
                 }
                 if let Some(batch) = open.take_if(|batch| batch.is_full(&config)) {

@@ -1,26 +1,24 @@
-//! What emits events, and subscriptions to them.
+//! The manager that emits events, and its settings.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 
 use anyhow::{Result, ensure};
 use derive_builder::Builder;
 use futures::{Stream, StreamExt};
-use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::SequenceHash;
 use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
-use super::hub::{Emitter, Hub, Note};
+use super::hub::{Emitter, Note};
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
-/// The largest capacity that a channel can have.
-const MAX_CAPACITY: usize = usize::MAX >> 1;
+/// The largest capacity that a channel can have. Its memory is allocated at once, about
+/// 64 bytes for each event, and a process that asks for more than there is ends.
+const MAX_CAPACITY: usize = 1 << 30;
 
-/// How to make an [`EventsManager`].
+/// Settings of an [`EventsManager`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,13 +40,12 @@ const MAX_CAPACITY: usize = usize::MAX >> 1;
     build_fn(validate = "Self::validate", error = "anyhow::Error")
 )]
 pub struct EventsManagerSettings {
-    /// Which hashes have events. `None` stands for [`AllEventsPolicy`], as does
-    /// not setting it.
+    /// Which hashes have events. `None`, the default, stands for [`AllEventsPolicy`].
     #[builder(default, setter(strip_option = false))]
     policy: Option<Arc<dyn EventEmissionPolicy>>,
 
-    /// How many events a subscriber can be behind before it loses the oldest;
-    /// rounded up to a power of two. 1024 if not set.
+    /// How many events a subscriber can fall behind before it loses the oldest ones,
+    /// rounded up to a power of two; at most 2³⁰. The default is 1024.
     #[builder(default = "1024")]
     channel_capacity: usize,
 }
@@ -66,13 +63,13 @@ impl EventsManagerSettingsBuilder {
 }
 
 impl EventsManagerSettings {
-    /// A builder.
+    /// Creates a builder.
     pub fn builder() -> EventsManagerSettingsBuilder {
         EventsManagerSettingsBuilder::default()
     }
 
-    /// The manager. Starts a thread; allocates room for as many events as the
-    /// channel holds.
+    /// Creates the manager. Starts a thread, and allocates the whole channel: about 64
+    /// bytes per event of its capacity.
     ///
     /// # Panics
     ///
@@ -92,31 +89,31 @@ impl EventsManagerSettings {
 pub struct EventsManagerBuilder(EventsManagerSettingsBuilder);
 
 impl EventsManagerBuilder {
-    /// A manager with events for every hash and a channel of 1024.
+    /// Creates a builder of a manager with events for every hash and a channel of 1024.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Which hashes have events. All, if not set.
+    /// Sets which hashes have events. The default is all of them.
     pub fn policy(mut self, policy: Arc<dyn EventEmissionPolicy>) -> Self {
         self.0.policy(Some(policy));
         self
     }
 
-    /// How many events a subscriber can be behind before it loses the oldest;
-    /// rounded up to a power of two.
+    /// Sets how many events a subscriber can fall behind before it loses the oldest ones,
+    /// rounded up to a power of two. The default is 1024.
     pub fn channel_capacity(mut self, capacity: usize) -> Self {
         self.0.channel_capacity(capacity);
         self
     }
 
-    /// The manager. Starts a thread; allocates room for as many events as the
-    /// channel holds.
+    /// Creates the manager. Starts a thread, and allocates the whole channel: about 64
+    /// bytes per event of its capacity.
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or above `usize::MAX / 2`, or the system cannot start
-    /// a thread. [`EventsManagerSettings`] refuses such a capacity with an error.
+    /// If the capacity is 0 or more than 2³⁰, or the system cannot start a thread.
+    /// [`EventsManagerSettings`] refuses such a capacity with an error.
     pub fn build(self) -> EventsManager {
         match self.0.build() {
             Ok(settings) => settings.into_manager(),
@@ -127,83 +124,85 @@ impl EventsManagerBuilder {
 
 /// Emits the events of registries: see the [module](super).
 ///
-/// Give it to a registry with
+/// Pass it to a registry with
 /// [`BlockRegistryBuilder::event_manager`](crate::registry::BlockRegistryBuilder::event_manager).
-/// It keeps 32 bytes for every hash that is registered and has events.
+/// It keeps 32 bytes per registered hash that has events.
+///
+/// A manager has a thread, which sleeps while there are no events. A second one is
+/// started when a tier has been
+/// [cleared](crate::BlockManager::clear_inactive_pool), to end the registrations left
+/// behind and to drop their attachments, and exits when that is done.
 pub struct EventsManager {
-    policy: Arc<dyn EventEmissionPolicy>,
+    /// Dropped first: the policy's drop is user code, and delays the end of no stream.
     emitter: Arc<Emitter>,
+    policy: Arc<dyn EventEmissionPolicy>,
 }
 
 impl EventsManager {
-    /// A builder.
+    /// Creates a builder.
     pub fn builder() -> EventsManagerBuilder {
         EventsManagerBuilder::new()
     }
 
-    /// The events of all that happens from now on. Those that are lost because
-    /// the subscriber is too far behind are passed over.
+    /// Subscribes to the events of everything that happens from now on. Events that are
+    /// lost because the subscriber has fallen too far behind are skipped.
     ///
-    /// The stream ends when this manager, the registries that have it, and all
-    /// that keeps these alive, handles and blocks of any hash included, are gone. Polling takes a lock, which registrations
-    /// do not take.
+    /// The stream ends when this manager, all registries that have it, and everything
+    /// that keeps those alive (including handles and blocks of any hash) are gone; it
+    /// can still be polled then. It works in any executor. Polling takes a lock, which
+    /// registrations do not take, and may call other subscribers' wakers. If the caller's
+    /// own waker panics when it is cloned or dropped, so does the poll, and no event is
+    /// lost.
     pub fn subscribe(&self) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
-        self.subscription()
+        self.emitter
+            .subscribe()
             .filter_map(|event| std::future::ready(event.ok()))
     }
 
-    /// As [`subscribe`](Self::subscribe), with an error in place of events that
-    /// were lost, which says how many. For consumers that must start afresh then.
+    /// Like [`subscribe`](Self::subscribe), but yields an error with the number of lost
+    /// events in their place, for consumers that must then start over.
     pub fn subscribe_loss_aware(
         &self,
     ) -> impl Stream<Item = Result<KvCacheEvent, BroadcastStreamRecvError>> + Send + 'static {
-        self.subscription()
+        self.emitter.subscribe()
     }
 
-    fn subscription(&self) -> Subscription {
-        let (events, hub) = self.emitter.subscribe();
-        Subscription {
-            events: BroadcastStream::new(events),
-            hub,
-        }
-    }
-
-    /// Emits the events of one registration: [`KvCacheEvent::Create`] now, and
-    /// [`KvCacheEvent::Remove`] when the registration ends, if the policy wants
-    /// events for the hash.
+    /// Emits the events of one registration, if the policy wants events for the hash:
+    /// [`KvCacheEvent::Create`] now, and [`KvCacheEvent::Remove`] when the registration
+    /// ends.
     ///
-    /// A registry that was built with this manager does it by itself; for its
-    /// handles this does nothing. For others it attaches an
-    /// [`EventReleaseHandle`], which takes the lock of the handle's attachments.
+    /// A registry built with this manager already does so, and for its handles this does
+    /// nothing. To others it attaches an [`EventReleaseHandle`], which takes the lock of
+    /// the handle's attachments.
     ///
     /// # Errors
     ///
-    /// If values of type `Arc<EventReleaseHandle>` have been added to the handle
-    /// with [`attach`](BlockRegistrationHandle::attach). The `Create` is taken back
-    /// then.
+    /// Returns an error if values of type `Arc<EventReleaseHandle>` have been added to the
+    /// handle with [`attach`](BlockRegistrationHandle::attach). A `Remove` then follows
+    /// the `Create`.
+    ///
+    /// # Panics
+    ///
+    /// If the policy panics. The registration has no events then.
     pub fn on_block_registered(&self, handle: &BlockRegistrationHandle) -> Result<()> {
         let seq_hash = handle.seq_hash();
-        if handle.is_observed_by(self) || !self.emit_create(seq_hash) {
+        if handle.is_observed_by(self) || !self.policy.should_emit(seq_hash) {
             return Ok(());
         }
-        let release = EventReleaseHandle::noting(seq_hash, Arc::clone(&self.emitter));
+        let release = EventReleaseHandle::begin(seq_hash, Arc::clone(&self.emitter));
         handle.attach_unique(Arc::new(release))?;
         Ok(())
-    }
-
-    /// Leaves the note of a registration, if the policy wants it.
-    fn emit_create(&self, seq_hash: SequenceHash) -> bool {
-        let emits = self.policy.should_emit(seq_hash);
-        if emits {
-            self.emitter.leave(KvCacheEvent::Create(seq_hash));
-        }
-        emits
     }
 }
 
 impl Observer for EventsManager {
     fn registered(&self, seq_hash: SequenceHash) -> bool {
-        self.emit_create(seq_hash)
+        // First: a policy that panics leaves no event behind.
+        let emits = self.policy.should_emit(seq_hash);
+        if emits {
+            self.emitter.leave(KvCacheEvent::Create(seq_hash));
+        }
+        emits
     }
 
     fn removed(&self, seq_hash: SequenceHash) {
@@ -212,20 +211,5 @@ impl Observer for EventsManager {
 
     fn cleared(&self, tier: Weak<dyn Tier>) {
         self.emitter.leave(Note::Cleared(tier));
-    }
-}
-
-/// A place in the channel. Before it is looked at, notes are read.
-struct Subscription {
-    events: BroadcastStream<KvCacheEvent>,
-    hub: Arc<Hub>,
-}
-
-impl Stream for Subscription {
-    type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.hub.read();
-        self.events.poll_next_unpin(context)
     }
 }

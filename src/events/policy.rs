@@ -4,9 +4,9 @@ use crate::SequenceHash;
 
 /// Decides which hashes have events.
 ///
-/// Asked once for every registration, by the thread that registers: keep it short.
-/// The answer holds until the registration ends. If it panics, the panic goes to
-/// the caller who registered, and the hash has no events this time.
+/// Called once per registration, by the thread that registers: keep it short. The answer
+/// holds until the registration ends. If it panics, the registration has no events; the
+/// panic reaches the caller once everything else the operation does is done.
 ///
 /// ```
 /// use std::sync::Arc;

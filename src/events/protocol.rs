@@ -1,7 +1,7 @@
 //! Events, and batches of them as they are sent.
 //!
-//! The serialised forms are those of `kvbm-logical`, byte for byte: either can
-//! read what the other has written.
+//! The serialized forms are those of `kvbm-logical`, byte for byte: each crate can read
+//! what the other has written.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::SequenceHash;
+use crate::user_code::Panics;
 
 use super::hub::Emitter;
 
@@ -44,37 +45,43 @@ pub struct KvbmCacheEvents {
     pub instance_id: InstanceId,
 }
 
-/// Tells of the end of a registration when it is dropped.
+/// Announces the end of a registration when it is dropped.
 ///
 /// [`EventsManager::on_block_registered`] attaches one to a registration handle.
 ///
 /// [`EventsManager::on_block_registered`]: super::EventsManager::on_block_registered
 pub struct EventReleaseHandle {
     seq_hash: SequenceHash,
-    tell: Tell,
+    /// `None` once the end has been announced.
+    announcer: Option<Announcer>,
 }
 
-/// Where to tell of the end.
-enum Tell {
+/// Where the end is announced.
+enum Announcer {
     Channel(broadcast::Sender<KvCacheEvent>),
     Emitter(Arc<Emitter>),
 }
 
 impl EventReleaseHandle {
-    /// A handle that sends [`KvCacheEvent::Remove`] of `seq_hash` on a channel when
-    /// it is dropped, whether anybody receives it or not.
+    /// Creates a handle that sends [`KvCacheEvent::Remove`] for `seq_hash` on a channel
+    /// when it is dropped, whether or not anybody is subscribed.
+    ///
+    /// Sending wakes the channel's receivers. If one of their wakers panics, so does the
+    /// drop of the handle, except while the thread is already unwinding.
     pub fn new(seq_hash: SequenceHash, event_tx: broadcast::Sender<KvCacheEvent>) -> Self {
         Self {
             seq_hash,
-            tell: Tell::Channel(event_tx),
+            announcer: Some(Announcer::Channel(event_tx)),
         }
     }
 
-    /// A handle that leaves a note when it is dropped.
-    pub(super) fn noting(seq_hash: SequenceHash, emitter: Arc<Emitter>) -> Self {
+    /// Leaves the note of a registration, and returns a handle that leaves the note of
+    /// its end when it is dropped.
+    pub(super) fn begin(seq_hash: SequenceHash, emitter: Arc<Emitter>) -> Self {
+        emitter.leave(KvCacheEvent::Create(seq_hash));
         Self {
             seq_hash,
-            tell: Tell::Emitter(emitter),
+            announcer: Some(Announcer::Emitter(emitter)),
         }
     }
 }
@@ -82,12 +89,18 @@ impl EventReleaseHandle {
 impl Drop for EventReleaseHandle {
     fn drop(&mut self) {
         let event = KvCacheEvent::Remove(self.seq_hash);
-        match &self.tell {
-            Tell::Channel(channel) => {
-                // An error says that nobody listens.
-                let _ = channel.send(event);
+        let mut panics = Panics::new();
+        match self.announcer.take() {
+            Some(Announcer::Channel(channel)) => {
+                // The receivers' wakers are user code. They are woken by the event, and
+                // again if the channel closes with this handle.
+                // An error says that nobody is subscribed.
+                panics.catch(|| channel.send(event).is_ok());
+                panics.drop(channel);
             }
-            Tell::Emitter(emitter) => emitter.leave(event),
+            Some(Announcer::Emitter(emitter)) => emitter.leave(event),
+            None => {}
         }
+        panics.resume();
     }
 }

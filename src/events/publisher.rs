@@ -1,8 +1,11 @@
-//! From a subscription to a message bus.
+//! From a subscription to a message bus: a task that publishes batches.
 
-use std::sync::Arc;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::pin;
@@ -10,11 +13,12 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::pubsub::Publisher;
+use crate::user_code::{Contained, Panics, contain, contain_future};
 
 use super::batcher::{BatchingConfig, EventBatcher};
 use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
 
-/// Where messages go if nothing else is said.
+/// The subject of messages unless the builder sets another.
 const DEFAULT_SUBJECT: &str = "kvbm.events";
 
 /// Builds a [`KvbmCacheEventsPublisher`].
@@ -43,94 +47,154 @@ where
     S: Stream<Item = KvCacheEvent> + Send + 'static,
     P: Publisher + 'static,
 {
-    /// A builder that has nothing yet.
+    /// Creates a builder with nothing set but the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whose events these are. Required.
+    /// Sets the instance whose events these are. Required.
     pub fn instance_id(mut self, id: InstanceId) -> Self {
         self.instance_id = Some(id);
         self
     }
 
-    /// The events: mostly [`EventsManager::subscribe`](super::EventsManager::subscribe).
-    /// Required.
+    /// Sets the stream of events, usually from
+    /// [`EventsManager::subscribe`](super::EventsManager::subscribe). Required.
     pub fn event_stream(mut self, stream: S) -> Self {
         self.event_stream = Some(stream);
         self
     }
 
-    /// What sends the messages. Required.
+    /// Sets the publisher that sends the messages. Required.
     pub fn publisher(mut self, publisher: Arc<P>) -> Self {
         self.publisher = Some(publisher);
         self
     }
 
-    /// When batches are complete.
+    /// Sets when batches are complete.
     pub fn batching_config(mut self, config: BatchingConfig) -> Self {
         self.batching_config = config;
         self
     }
 
-    /// The subject of the messages; `kvbm.events` if not set.
+    /// Sets the subject of the messages. The default is `kvbm.events`.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
         self
     }
 
-    /// Starts publishing, as a task of the current tokio runtime.
+    /// Starts publishing in a task on the current tokio runtime, whose timer must be
+    /// enabled.
     ///
     /// # Errors
     ///
-    /// If something required is missing, or there is no current runtime.
+    /// Returns an error if something required is missing, or there is no current runtime.
     pub fn build(self) -> Result<KvbmCacheEventsPublisher> {
         let instance_id = self.instance_id.context("instance_id is required")?;
         let events = self.event_stream.context("event_stream is required")?;
         let publisher = self.publisher.context("publisher is required")?;
         let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
 
+        // An aborted task drops these wherever it is.
+        let publisher = Contained::new("a publisher panicked when it was dropped", publisher);
+        let stream = Contained::new(
+            "a stream of events panicked when it was dropped",
+            Box::pin(events),
+        );
+        let panics = Arc::new(Mutex::new(Panics::new()));
+        let events = UntilPanic {
+            stream,
+            panics: Arc::clone(&panics),
+        };
         let batches = EventBatcher::new(self.batching_config, instance_id).batch(events);
-        let task = runtime.spawn(publish(batches, publisher, self.subject, instance_id));
+        let publishing = publish(batches, publisher, self.subject, instance_id);
+        let task = runtime.spawn(async move {
+            publishing.await;
+            let panics = mem::take(&mut *lock(&panics));
+            panics.resume();
+        });
         Ok(KvbmCacheEventsPublisher { task })
     }
 }
 
-/// Sends every batch, and at last that there will be no more.
+/// Publishes every batch, and finally `Shutdown`.
 async fn publish<P: Publisher>(
     batches: impl Stream<Item = KvbmCacheEvents>,
-    publisher: Arc<P>,
+    publisher: Contained<Arc<P>>,
     subject: String,
     instance_id: InstanceId,
 ) {
-    let send = |message: &KvbmCacheEvents| {
-        let payload = rmp_serde::to_vec(message)?;
-        publisher.publish(&subject, Bytes::from(payload))
+    let send = |message: &KvbmCacheEvents, what| {
+        let sent = contain("a publisher panicked", || {
+            let payload = rmp_serde::to_vec(message)?;
+            publisher.publish(&subject, Bytes::from(payload))
+        });
+        log_error(sent, &subject, what);
     };
-    pin!(batches);
-    while let Some(batch) = batches.next().await {
-        if let Err(error) = send(&batch) {
-            tracing::error!(%subject, %error, "a batch of events was not published");
+    {
+        pin!(batches);
+        while let Some(batch) = batches.next().await {
+            send(&batch, "a batch of events was not published");
         }
     }
     let shutdown = KvbmCacheEvents {
         events: KvCacheEvents::Shutdown,
         instance_id,
     };
-    if let Err(error) = send(&shutdown) {
-        tracing::error!(%subject, %error, "the end of events was not published");
+    send(&shutdown, "the end of events was not published");
+    if let Some(flush) = contain("a publisher panicked", || publisher.flush()) {
+        let flushed = contain_future("a publisher panicked while it flushed", flush).await;
+        log_error(flushed, &subject, "what was published was not flushed");
     }
-    if let Err(error) = publisher.flush().await {
-        tracing::error!(%subject, %error, "what was published was not flushed");
+}
+
+/// Logs an error of the publisher. If it panicked instead, that has been reported
+/// already. The error's `Display` and drop are user code too.
+fn log_error(result: Option<Result<()>>, subject: &str, what: &'static str) {
+    if let Some(Err(error)) = result {
+        contain("a publisher's error panicked when it was logged", || {
+            tracing::error!(%subject, %error, "{what}");
+        });
+        contain("a publisher's error panicked when it was dropped", || {
+            drop(error);
+        });
     }
+}
+
+/// Wraps a stream and ends when it ends or panics, so that everything before the panic is
+/// published.
+struct UntilPanic<S> {
+    stream: Contained<Pin<Box<S>>>,
+    /// For the task to resume once everything is done.
+    panics: Arc<Mutex<Panics>>,
+}
+
+impl<S: Stream> Stream for UntilPanic<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let mut panics = Panics::new();
+        if let Some(polled) = panics.catch(|| self.stream.as_mut().poll_next(context)) {
+            return polled;
+        }
+        *lock(&self.panics) = panics;
+        // The batcher does not poll again after the end.
+        Poll::Ready(None)
+    }
+}
+
+fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
+    panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task that publishes events in batches, as MessagePack.
 ///
-/// When the events end it publishes [`KvCacheEvents::Shutdown`], flushes, and is
-/// finished. Dropping this stops the task at once; to have everything published,
-/// [`join`](Self::join) it. A batch that the [`Publisher`] refuses is lost, and an
-/// error is logged.
+/// When the stream of events ends, the task publishes [`KvCacheEvents::Shutdown`],
+/// flushes the publisher, and finishes. Dropping this handle aborts the task at once; to
+/// have everything published first, [`join`](Self::join) it.
+///
+/// If the [`Publisher`] refuses a batch or panics, that batch is lost, the error is logged,
+/// and the task goes on with the next one. A stream of events that panics counts as ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -183,7 +247,7 @@ pub struct KvbmCacheEventsPublisher {
 }
 
 impl KvbmCacheEventsPublisher {
-    /// A builder.
+    /// Creates a builder.
     pub fn builder<S, P>() -> KvbmCacheEventsPublisherBuilder<S, P>
     where
         S: Stream<Item = KvCacheEvent> + Send + 'static,
@@ -192,22 +256,24 @@ impl KvbmCacheEventsPublisher {
         KvbmCacheEventsPublisherBuilder::new()
     }
 
-    /// Waits until all events have been published, which is after the stream of
-    /// events has ended. If the future is dropped, the task is stopped.
+    /// Waits until the stream of events has ended and everything has been published. If
+    /// the future is dropped, the task is aborted.
     ///
     /// # Errors
     ///
-    /// If the task was stopped, or a panic of the [`Publisher`] ended it.
+    /// Returns an error if the task was aborted, or if the stream of events panicked. In
+    /// the latter case the error carries that panic, and all events before it have been
+    /// published, as has `Shutdown`.
     pub async fn join(mut self) -> Result<(), JoinError> {
         (&mut self.task).await
     }
 
-    /// Stops the task. What has not been published will not be.
+    /// Aborts the task. Events that have not been published yet are not published.
     pub fn abort(&self) {
         self.task.abort();
     }
 
-    /// Whether the task has come to its end, or was stopped.
+    /// Returns whether the task has finished or was aborted.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }

@@ -141,8 +141,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// With the registration of a forgotten hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
-    /// events manager soon, by the thread that broadcasts events, in the background:
-    /// with the `Remove` of each.
+    /// events manager soon, on a background thread: with the `Remove` of each.
     ///
     /// Lock-free. Every 16,384th call also goes through all blocks. Driven by one thread
     /// the order of eviction stays exact, but for lineage by
@@ -200,11 +199,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             block.block_id()
         );
         let core = self.registry.core();
-        let held = if core.has_tiers() {
-            core.hold(core.key(block.sequence_hash()), leftovers)
-        } else {
-            None
-        };
+        let held = core.prepare(block.key(), leftovers);
         let registered = self
             .store
             .register(block.into_hold(), self.duplication_policy, leftovers);

@@ -16,6 +16,8 @@ use super::hash;
 /// Long enough that batches are never complete for it.
 const LONG: Duration = Duration::from_secs(600);
 
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 fn run<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -101,10 +103,85 @@ fn the_first_event_waits_for_the_window() {
     });
 }
 
+/// Such a window is longer than the clock can tell.
 #[test]
-fn a_window_without_end_is_none() {
-    let config = ours::BatchingConfig::default().with_window(Duration::MAX);
-    let events = stream::iter([ours::KvCacheEvent::Create(hash(1))]);
-    let batches: Vec<_> = run(ours::EventBatcher::new(config, 5).batch(events).collect());
-    assert_eq!(batches.len(), 1);
+fn a_window_without_end_waits_for_a_full_batch_another_kind_or_the_end() {
+    let half = Duration::from_secs(u64::MAX / 4);
+    let forever = [Duration::MAX, Duration::MAX / 2, half, YEAR * 100];
+    for window in forever {
+        run(async {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let config = ours::BatchingConfig::default()
+                .with_window(window)
+                .with_max_size(NonZeroUsize::new(3).unwrap());
+            let batches =
+                ours::EventBatcher::new(config, 5).batch(UnboundedReceiverStream::new(receiver));
+            let mut batches = Box::pin(batches);
+            // After a pause, so that a deadline that was not moved has passed.
+            let mut waits = async || {
+                tokio::select! {
+                    batch = batches.next() => batch.map(|batch| batch.events),
+                    () = sleep(LONG) => Some(ours::KvCacheEvents::Shutdown),
+                }
+            };
+            let none = Some(ours::KvCacheEvents::Shutdown);
+            let create = |at| sender.send(ours::KvCacheEvent::Create(hash(at))).unwrap();
+            assert_eq!(waits().await, none);
+            create(1);
+            assert_eq!(waits().await, none, "{window:?}");
+            create(2);
+            assert_eq!(waits().await, none, "{window:?}");
+            create(3);
+            let full = ours::KvCacheEvents::Create(vec![hash(1), hash(2), hash(3)]);
+            assert_eq!(waits().await, Some(full));
+            create(4);
+            assert_eq!(waits().await, none);
+            sender.send(ours::KvCacheEvent::Remove(hash(4))).unwrap();
+            let of_one_kind = ours::KvCacheEvents::Create(vec![hash(4)]);
+            assert_eq!(waits().await, Some(of_one_kind));
+            assert_eq!(waits().await, none);
+            drop(sender);
+            let last = ours::KvCacheEvents::Remove(vec![hash(4)]);
+            assert_eq!(waits().await, Some(last));
+            assert_eq!(waits().await, None);
+        });
+    }
+}
+
+#[test]
+fn without_a_window_no_event_waits_for_others() {
+    run(async {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let config = ours::BatchingConfig::default()
+            .with_window(Duration::ZERO)
+            .with_max_size(NonZeroUsize::MAX);
+        let batches =
+            ours::EventBatcher::new(config, 5).batch(UnboundedReceiverStream::new(receiver));
+        let mut batches = Box::pin(batches);
+        for at in 0..10 {
+            let begin = Instant::now();
+            sender.send(ours::KvCacheEvent::Create(hash(at))).unwrap();
+            let batch = batches.next().await.unwrap();
+            assert_eq!(batch.events, ours::KvCacheEvents::Create(vec![hash(at)]));
+            // The precision of the runtime's timer.
+            assert!(begin.elapsed() <= Duration::from_millis(1));
+            sleep(Duration::from_millis(3)).await;
+        }
+    });
+}
+
+/// However fast events come, they leave their task's thread to others.
+#[test]
+fn a_steady_stream_of_events_stops_no_other_task() {
+    run(async {
+        let events = stream::repeat(ours::KvCacheEvent::Create(hash(1)));
+        let config = ours::BatchingConfig::default()
+            .with_window(LONG)
+            .with_max_size(NonZeroUsize::MAX);
+        let batches = ours::EventBatcher::new(config, 5).batch(events);
+        let batching = tokio::spawn(async move { Box::pin(batches).next().await });
+        tokio::task::yield_now().await;
+        batching.abort();
+        assert!(batching.await.unwrap_err().is_cancelled());
+    });
 }

@@ -1,29 +1,18 @@
 //! What else the documentation says.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 use kvbm_lockfree::events::protocol::EventReleaseHandle;
-use kvbm_lockfree::events::{
-    EventEmissionPolicy, EventsManager, EventsManagerSettings, KvCacheEvent, KvCacheEvents,
-    KvbmCacheEvents, KvbmCacheEventsPublisher,
-};
-use kvbm_lockfree::pubsub::Publisher;
+use kvbm_lockfree::events::{EventEmissionPolicy, EventsManager, EventsManagerSettings};
 use kvbm_lockfree::{BlockRegistry, SequenceHash};
 use tokio::sync::broadcast;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::{available, hash};
-
-fn create(position: u64) -> KvCacheEvent {
-    KvCacheEvent::Create(hash(position))
-}
-
-fn remove(position: u64) -> KvCacheEvent {
-    KvCacheEvent::Remove(hash(position))
-}
+use super::{available, create, hash, remove};
 
 #[test]
 fn a_handle_of_another_registry_is_followed() {
@@ -106,8 +95,77 @@ fn a_policy_that_panics_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_policy_that_panics_leaves_nothing_at_a_foreign_handle() {
+    let policy = Arc::new(Panics(Mutex::new(true)));
+    let events = EventsManager::builder()
+        .policy(Arc::clone(&policy) as _)
+        .build();
+    let mut subscription = Box::pin(events.subscribe());
+    let handle = BlockRegistry::new().register_sequence_hash(hash(1));
+    catch_unwind(AssertUnwindSafe(|| events.on_block_registered(&handle))).unwrap_err();
+    assert_eq!(available(&mut subscription), []);
+    *policy.0.lock().unwrap_or_else(|e| e.into_inner()) = false;
+    events.on_block_registered(&handle).unwrap();
+    drop(handle);
+    assert_eq!(available(&mut subscription), [create(1), remove(1)]);
+}
+
+/// Panics when it is woken.
+struct Startles;
+
+impl Wake for Startles {
+    fn wake(self: Arc<Self>) {
+        panic!("asked for");
+    }
+}
+
+/// Both the event and the end of the channel wake somebody who panics.
+#[test]
+fn a_release_handle_survives_its_channels_wakers() {
+    let dropped = |is_unwinding: bool| {
+        let (channel, mut one) = broadcast::channel(1);
+        let mut other = channel.subscribe();
+        let handle = EventReleaseHandle::new(hash(1), channel);
+        let waker = Waker::from(Arc::new(Startles));
+        let mut context = Context::from_waker(&waker);
+        let mut waiting = pin!(one.recv());
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            let handle = handle;
+            assert!(!is_unwinding, "something else");
+            drop(handle);
+        }))
+        .unwrap_err();
+        assert_eq!(other.try_recv(), Ok(remove(1)));
+        *panic.downcast::<&str>().unwrap()
+    };
+    assert_eq!(dropped(false), "asked for");
+    assert_eq!(dropped(true), "something else");
+}
+
+/// A subscription has all events there are, however many, also in a task, whose share
+/// of the runtime is limited.
+#[tokio::test]
+async fn a_task_gets_all_events_at_once() {
+    const EVENTS: u64 = 1000;
+    let events = Arc::new(EventsManager::builder().build());
+    let mut subscription = Box::pin(events.subscribe());
+    let registry = BlockRegistry::builder().event_manager(events).build();
+    for position in 0..EVENTS / 2 {
+        drop(registry.register_sequence_hash(hash(position)));
+    }
+    let mut next = || subscription.next().now_or_never().flatten();
+    for position in 0..EVENTS / 2 {
+        assert_eq!(next(), Some(create(position)));
+        assert_eq!(next(), Some(remove(position)));
+    }
+    assert_eq!(next(), None);
+}
+
+#[test]
 fn impossible_capacities_are_refused() {
-    for capacity in [0, usize::MAX] {
+    // The second but last would take an exbibyte.
+    for capacity in [0, 1 << 40, 1 << 60, usize::MAX / 2, usize::MAX] {
         let error = EventsManagerSettings::builder()
             .channel_capacity(capacity)
             .build()
@@ -120,106 +178,13 @@ fn impossible_capacities_are_refused() {
 }
 
 #[test]
-fn a_stream_ends_with_the_last_that_could_emit() {
-    let events = Arc::new(EventsManager::builder().build());
+fn a_channel_of_one_event_keeps_the_last() {
+    let events = Arc::new(EventsManager::builder().channel_capacity(1).build());
     let mut subscription = Box::pin(events.subscribe());
+    let mut aware = Box::pin(events.subscribe_loss_aware());
     let registry = BlockRegistry::builder().event_manager(events).build();
-    let handle = registry.register_sequence_hash(hash(1));
-    drop(registry);
-    assert_eq!(available(&mut subscription), [create(1)]);
-    assert_eq!(subscription.next().now_or_never(), None);
-    drop(handle);
+    drop(registry.register_sequence_hash(hash(1)));
     assert_eq!(available(&mut subscription), [remove(1)]);
-    assert_eq!(subscription.next().now_or_never(), Some(None));
-}
-
-/// Refuses every other message, and keeps the rest.
-#[derive(Default)]
-struct Bus {
-    asked: Mutex<u32>,
-    kept: Mutex<Vec<(String, Bytes)>>,
-}
-
-impl Publisher for Bus {
-    fn publish(&self, subject: &str, payload: Bytes) -> anyhow::Result<()> {
-        let mut asked = self.asked.lock().unwrap();
-        *asked += 1;
-        anyhow::ensure!(*asked % 2 == 1, "refused");
-        self.kept
-            .lock()
-            .unwrap()
-            .push((subject.to_owned(), payload));
-        Ok(())
-    }
-
-    fn flush(&self) -> BoxFuture<'static, anyhow::Result<()>> {
-        async { anyhow::bail!("never") }.boxed()
-    }
-}
-
-#[tokio::test]
-async fn a_publisher_goes_on_after_a_refusal() {
-    let bus = Arc::new(Bus::default());
-    KvbmCacheEventsPublisher::builder()
-        .instance_id(3)
-        .event_stream(stream::iter([create(1), remove(1), create(2), remove(2)]))
-        .publisher(Arc::clone(&bus))
-        .subject("a.subject")
-        .build()
-        .unwrap()
-        .join()
-        .await
-        .unwrap();
-    let kept: Vec<_> = bus
-        .kept
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(subject, payload)| {
-            assert_eq!(subject, "a.subject");
-            rmp_serde::from_slice::<KvbmCacheEvents>(payload).unwrap()
-        })
-        .collect();
-    let expected = [
-        KvCacheEvents::Create(vec![hash(1)]),
-        KvCacheEvents::Create(vec![hash(2)]),
-        KvCacheEvents::Shutdown,
-    ];
-    assert_eq!(
-        kept,
-        expected.map(|events| KvbmCacheEvents {
-            events,
-            instance_id: 3
-        })
-    );
-}
-
-#[tokio::test]
-async fn a_publisher_can_be_stopped() {
-    let publisher = KvbmCacheEventsPublisher::builder()
-        .instance_id(3)
-        .event_stream(stream::pending())
-        .publisher(Arc::new(Bus::default()))
-        .build()
-        .unwrap();
-    assert!(!publisher.is_finished());
-    publisher.abort();
-    assert!(publisher.join().await.unwrap_err().is_cancelled());
-}
-
-#[test]
-fn a_publisher_says_what_it_lacks() {
-    let complete = || {
-        KvbmCacheEventsPublisher::builder()
-            .instance_id(3)
-            .event_stream(stream::empty())
-            .publisher(Arc::new(Bus::default()))
-    };
-    let error = complete().build().err().unwrap();
-    assert!(error.to_string().contains("runtime"), "{error}");
-    let without_stream = KvbmCacheEventsPublisher::builder::<stream::Empty<_>, Bus>()
-        .instance_id(3)
-        .publisher(Arc::new(Bus::default()));
-    let error = without_stream.build().err().unwrap();
-    assert!(error.to_string().contains("event_stream"), "{error}");
+    let lost = BroadcastStreamRecvError::Lagged(1);
+    assert_eq!(available(&mut aware), [Err(lost), Ok(remove(1))]);
 }

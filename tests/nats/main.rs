@@ -5,11 +5,13 @@ mod consumer;
 mod server;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kvbm_lockfree::events::{
     BatchingConfig, EventsManager, InstanceId, KvCacheEvents, KvbmCacheEvents,
     KvbmCacheEventsPublisher,
@@ -299,6 +301,19 @@ fn what_cannot_be_published_is_refused() {
             .build()
             .await;
         assert!(matches!(none, Err(NatsError::NoCapacity)));
+        // More than there can be: before a stream is made for it.
+        let excessive = NatsPublisher::builder(client.clone())
+            .capacity(usize::MAX)
+            .stream(stream::Config {
+                name: "unwanted".into(),
+                ..Default::default()
+            })
+            .build()
+            .await;
+        let is_excessive = matches!(excessive, Err(NatsError::ExcessiveCapacity { capacity, .. }) if capacity == usize::MAX);
+        assert!(is_excessive);
+        let context = async_nats::jetstream::new(client.clone());
+        assert!(context.get_stream("unwanted").await.is_err());
 
         let bus = NatsPublisher::builder(client.clone())
             .build()
@@ -320,6 +335,52 @@ fn what_cannot_be_published_is_refused() {
         let error = refused(SUBJECT, Bytes::from(vec![0; size]));
         assert!(matches!(error, NatsError::TooLarge { .. }), "{error}");
         assert_eq!(bus.lost(), 0);
+    });
+}
+
+/// Memory whose drop panics.
+struct Bomb;
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        b"x"
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("asked for");
+    }
+}
+
+/// Panics when it is woken.
+struct Startles;
+
+impl Wake for Startles {
+    fn wake(self: Arc<Self>) {
+        panic!("asked for");
+    }
+}
+
+/// The user's memory is given up where it is published; the user's wakers are woken by
+/// the publisher's task.
+#[test]
+fn user_code_that_panics_stops_no_publisher() {
+    run(async |server| {
+        let bus = stored(connect(&server).await).await;
+        let publish = AssertUnwindSafe(|| bus.publish(SUBJECT, Bytes::from_owner(Bomb)));
+        catch_unwind(publish).unwrap_err();
+        let mut flush = bus.flush();
+        let waker = Waker::from(Arc::new(Startles));
+        while flush
+            .poll_unpin(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bus.publish(SUBJECT, Bytes::from_static(b"x")).unwrap();
+        bus.flush().await.unwrap();
+        assert_eq!((bus.waiting(), bus.lost()), (0, 0));
     });
 }
 

@@ -1,5 +1,6 @@
 //! The task that takes messages to the server.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
+
+use crate::user_code::{contain, contain_future};
 
 use super::error::NatsError;
 
@@ -72,23 +75,35 @@ impl Courier {
         while let Some(errand) = self.errands.recv().await {
             match errand {
                 Errand::Deliver { subject, payload } => {
-                    let delivered = match &mut self.store {
-                        Some(store) => store.put(subject, payload).await,
-                        None => send(&self.client, subject, payload).await,
+                    let delivery = async {
+                        match &mut self.store {
+                            Some(store) => store.put(subject, payload).await,
+                            None => send(&self.client, subject, payload).await,
+                        }
                     };
-                    if let Err(error) = delivered {
+                    let delivery = pin!(delivery);
+                    let delivered = contain_future("the NATS client panicked", delivery).await;
+                    if !matches!(delivered, Some(Ok(()))) {
                         self.lost.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(%error, "a message was lost");
+                    }
+                    if let Some(Err(error)) = delivered {
+                        log(|| tracing::error!(%error, "a message was lost"));
                     }
                 }
                 Errand::Confirm(confirm) => {
                     let confirmed = match &self.store {
                         // What is stored has been confirmed.
                         Some(_) => Ok(()),
-                        None => round_trip(&self.client).await,
+                        None => {
+                            let round_trip = pin!(round_trip(&self.client));
+                            contain_future("the NATS client panicked", round_trip)
+                                .await
+                                .unwrap_or(Err(NatsError::Unconfirmed))
+                        }
                     };
-                    // An error says that nobody waits for it any more.
-                    let _ = confirm.send(confirmed);
+                    // An error means that nobody waits any more. Sending calls the waker
+                    // of whoever does, which is user code.
+                    contain("a waker panicked", || confirm.send(confirmed).is_ok());
                 }
             }
         }
@@ -117,7 +132,7 @@ impl Store {
                 PublishErrorKind::StreamNotFound => self.make_stream().await,
                 _ => {}
             }
-            tracing::warn!(%subject, %error, "a message is sent again");
+            log(|| tracing::warn!(%subject, %error, "a message is sent again"));
             sleep(pause).await;
             pause = PAUSES.1.min(pause * 2);
         }
@@ -126,9 +141,15 @@ impl Store {
     /// Makes the stream again, which a server may have kept in memory only.
     async fn make_stream(&self) {
         if let Err(error) = self.context.get_or_create_stream(self.stream.clone()).await {
-            tracing::warn!(stream = %self.stream.name, %error, "there is no stream");
+            let stream = &self.stream.name;
+            log(|| tracing::warn!(%stream, %error, "there is no stream"));
         }
     }
+}
+
+/// Logs. A log subscriber that panics must not end the courier.
+fn log(event: impl FnOnce()) {
+    contain("a log subscriber panicked", event);
 }
 
 /// Sends a message to whoever listens. Waits while the client has too many that it

@@ -9,6 +9,14 @@ pub enum NatsError {
     /// A queue without room.
     #[error("the capacity is 0, and must be at least 1")]
     NoCapacity,
+    /// The capacity of the queue is too large.
+    #[error("the capacity is {capacity}, and must be at most {max}")]
+    ExcessiveCapacity {
+        /// The capacity asked for.
+        capacity: usize,
+        /// The maximum.
+        max: usize,
+    },
     /// There is no tokio runtime whose task the publisher could be.
     #[error("a publisher is a task of a tokio runtime, and there is none")]
     NoRuntime,

@@ -10,7 +10,7 @@ use async_nats::subject::Subject;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::pubsub::Publisher;
@@ -52,7 +52,8 @@ impl NatsPublisherBuilder {
     ///
     /// # Errors
     ///
-    /// [`NatsError::NoCapacity`], [`NatsError::NoRuntime`], [`NatsError::Stream`].
+    /// [`NatsError::NoCapacity`], [`NatsError::ExcessiveCapacity`],
+    /// [`NatsError::NoRuntime`], [`NatsError::Stream`].
     pub async fn build(self) -> Result<NatsPublisher, NatsError> {
         let Self {
             client,
@@ -61,6 +62,12 @@ impl NatsPublisherBuilder {
         } = self;
         if capacity == 0 {
             return Err(NatsError::NoCapacity);
+        }
+        if capacity > Semaphore::MAX_PERMITS {
+            return Err(NatsError::ExcessiveCapacity {
+                capacity,
+                max: Semaphore::MAX_PERMITS,
+            });
         }
         let runtime = Handle::try_current().map_err(|_| NatsError::NoRuntime)?;
         if let Some(stream) = &stream {
@@ -191,6 +198,7 @@ impl NatsPublisher {
                 max,
             });
         }
+        let payload = own(payload);
         let message = Errand::Deliver { subject, payload };
         self.queue.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
@@ -201,6 +209,17 @@ impl NatsPublisher {
             }
             mpsc::error::TrySendError::Closed(_) => NatsError::Stopped,
         })
+    }
+}
+
+/// Moves a payload into memory of our own. A user's memory ([`Bytes::from_owner`]) is
+/// copied and dropped here, on the caller's thread: its drop is user code, whose panic
+/// must not hit the courier or the client's connection. A uniquely owned buffer is not
+/// copied.
+fn own(payload: Bytes) -> Bytes {
+    match payload.try_into_mut() {
+        Ok(owned) => owned.freeze(),
+        Err(shared) => Bytes::copy_from_slice(&shared),
     }
 }
 
