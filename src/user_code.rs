@@ -296,7 +296,10 @@ mod tests {
         );
         // Its drop panics as well.
         let bomb = Bomb(2);
-        let future = poll_fn(move |_| -> std::task::Poll<u32> { panic!("{}", bomb.0) });
+        let future = poll_fn(move |_| -> std::task::Poll<u32> {
+            let bomb = &bomb;
+            panic!("{}", bomb.0)
+        });
         assert_eq!(block_on(contain_future("a future", future)), None);
     }
 }

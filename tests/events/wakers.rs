@@ -44,7 +44,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
 struct Flag(AtomicBool);
 
 impl Flag {
-    fn new() -> (Arc<Self>, Waker) {
+    fn waker() -> (Arc<Self>, Waker) {
         let flag = Arc::new(Self::default());
         (Arc::clone(&flag), Waker::from(flag))
     }
@@ -73,7 +73,7 @@ impl Wake for Panics {
 struct Calls<F>(Mutex<Option<F>>);
 
 impl<F: FnOnce() + Send + 'static> Calls<F> {
-    fn new(f: F) -> Waker {
+    fn waker(f: F) -> Waker {
         Waker::from(Arc::new(Self(Mutex::new(Some(f)))))
     }
 }
@@ -143,8 +143,8 @@ fn a_waker_that_panics_harms_no_other() {
     let mut after: Subscription = Box::pin(events.subscribe());
     // More than once: the thread that wakes them must survive it.
     for round in 0..3 {
-        let (first, first_waker) = Flag::new();
-        let (second, second_waker) = Flag::new();
+        let (first, first_waker) = Flag::waker();
+        let (second, second_waker) = Flag::waker();
         sleep(&mut before, &first_waker);
         sleep(&mut panicking, &Waker::from(Arc::new(Panics)));
         sleep(&mut after, &second_waker);
@@ -160,7 +160,7 @@ fn a_waker_that_panics_harms_no_other() {
             assert_eq!(available(subscription), [remove(round)]);
         }
     }
-    let (flag, waker) = Flag::new();
+    let (flag, waker) = Flag::waker();
     sleep(&mut panicking, &Waker::from(Arc::new(Panics)));
     sleep(&mut after, &waker);
     drop((events, registry));
@@ -177,7 +177,7 @@ fn a_waker_may_use_what_it_is_woken_by() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let waker = {
         let (events, registry, seen) = (events.clone(), registry.clone(), Arc::clone(&seen));
-        Calls::new(move || {
+        Calls::waker(move || {
             drop(registry.register_sequence_hash(hash(2)));
             let mut late: Subscription = Box::pin(events.subscribe());
             drop(registry.register_sequence_hash(hash(3)));
@@ -208,12 +208,12 @@ fn a_waker_may_drop_the_last_emitter() {
     let (events, registry) = setup();
     let mut sleeping: Subscription = Box::pin(events.subscribe());
     let mut other: Subscription = Box::pin(events.subscribe());
-    let (flag, end) = Flag::new();
+    let (flag, end) = Flag::waker();
     let (begun, has_begun) = channel();
     let (emitted, can_go_on) = channel::<()>();
     let waker = {
         let registry = registry.clone();
-        Calls::new(move || {
+        Calls::waker(move || {
             begun.send(()).unwrap();
             can_go_on.recv().unwrap();
             drop(registry);
@@ -253,19 +253,19 @@ fn a_waker_may_panic_at_every_call() {
         is_intact &= polled.is_ok();
         // Another waker takes the place of the first, which is dropped.
         let replaced = catch_unwind(AssertUnwindSafe(|| {
-            let (_, waker) = Flag::new();
+            let (_, waker) = Flag::waker();
             poll(&mut subscription, &waker)
         }));
         is_intact &= replaced.is_ok();
         let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut subscription, &waker)));
         is_intact &= polled.is_ok();
 
-        let (flag, other_waker) = Flag::new();
+        let (flag, other_waker) = Flag::waker();
         sleep(&mut other, &other_waker);
         let handle = registry.register_sequence_hash(hash(1));
         wait_until("the other is woken", || flag.is_raised());
         assert_eq!(available(&mut other), [create(1)]);
-        let (flag, good_waker) = Flag::new();
+        let (flag, good_waker) = Flag::waker();
         assert_eq!(
             poll(&mut subscription, &good_waker),
             Poll::Ready(Some(create(1)))
@@ -314,7 +314,7 @@ fn a_clone_that_seems_another_waker_is_accepted() {
 #[test]
 fn a_subscription_that_is_dropped_lets_go_of_its_waker() {
     let (events, _registry) = setup();
-    let (flag, waker) = Flag::new();
+    let (flag, waker) = Flag::waker();
     let mut subscription: Subscription = Box::pin(events.subscribe());
     sleep(&mut subscription, &waker);
     drop(waker);
@@ -326,7 +326,7 @@ fn a_subscription_that_is_dropped_lets_go_of_its_waker() {
 #[test]
 fn a_subscription_that_has_ended_lets_go_of_its_waker() {
     let (events, registry) = setup();
-    let (flag, waker) = Flag::new();
+    let (flag, waker) = Flag::waker();
     let mut subscription: Subscription = Box::pin(events.subscribe());
     sleep(&mut subscription, &waker);
     drop(waker);
