@@ -4,6 +4,7 @@ use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
+use crate::user_code::Panics;
 
 use super::BlockManager;
 
@@ -123,39 +124,21 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         blocks: impl IntoIterator<Item = CompleteBlock<T>>,
         registered: &mut Vec<ImmutableBlock<T>>,
     ) -> usize {
-        let blocks = blocks.into_iter();
-        registered.reserve(blocks.size_hint().0);
-        let batch = Batch {
-            manager: self,
-            before: registered.len(),
-            registered,
-        };
+        let before = registered.len();
         let mut leftovers = Leftovers::new();
-        for block in blocks {
-            let block = self.register(block, &mut leftovers);
-            batch.registered.push(block);
-        }
-        let count = batch.registered.len() - batch.before;
-        drop(batch);
+        let mut panics = Panics::new();
+        // The iterator is the caller's.
+        panics.catch(|| {
+            let blocks = blocks.into_iter();
+            registered.reserve(blocks.size_hint().0);
+            registered.extend(blocks.map(|block| self.register(block, &mut leftovers)));
+        });
+        let count = registered.len() - before;
+        // Callers read this count as a watermark: not before all can be matched.
+        self.metrics.add(Counter::Registrations, count as u64);
         self.tell_if_low();
+        leftovers.catch(|| panics.resume());
         leftovers.settle();
         count
-    }
-}
-
-/// Blocks that are being registered. They are counted when this is dropped, also where the
-/// caller's iterator panics.
-struct Batch<'a, T: BlockMetadata> {
-    manager: &'a BlockManager<T>,
-    registered: &'a mut Vec<ImmutableBlock<T>>,
-    before: usize,
-}
-
-impl<T: BlockMetadata> Drop for Batch<'_, T> {
-    fn drop(&mut self) {
-        // Callers read this count as a watermark: not before all can be matched.
-        let count = self.registered.len() - self.before;
-        let metrics = &self.manager.metrics;
-        metrics.add(Counter::Registrations, count as u64);
     }
 }

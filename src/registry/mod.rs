@@ -44,6 +44,7 @@ use std::sync::Arc;
 use crate::SequenceHash;
 use crate::blocks::BlockMetadata;
 use crate::tinylfu::FrequencyTracker;
+use crate::user_code::Panics;
 
 pub use attachments::{AttachmentError, TypedAttachments};
 pub use handle::BlockRegistrationHandle;
@@ -202,10 +203,14 @@ impl BlockRegistry {
         seq_hashes: impl IntoIterator<Item = SequenceHash>,
     ) -> Vec<BlockRegistrationHandle> {
         let mut leftovers = Leftovers::new();
-        let handles = seq_hashes
-            .into_iter()
-            .map(|hash| self.register(hash, &mut leftovers))
-            .collect();
+        let mut panics = Panics::new();
+        let mut handles = Vec::new();
+        // The iterator is the caller's.
+        panics.catch(|| {
+            let hashes = seq_hashes.into_iter();
+            handles.extend(hashes.map(|hash| self.register(hash, &mut leftovers)));
+        });
+        leftovers.catch(|| panics.resume());
         leftovers.settle();
         handles
     }

@@ -198,6 +198,7 @@ fn guards_that_free_their_blocks_while_unwinding() {
     unwind_through(blocks);
     assert_eq!(powder.manager.available_blocks(), BLOCKS as usize);
     powder.manager.audit().expect("it is consistent");
+    powder.fuse.put_out();
 }
 
 fn an_allocation() {
