@@ -5,8 +5,8 @@
 //! 1. Every slot is in exactly one of: a freelist, an exclusive guard,
 //!    registered with pins, registered without.
 //! 2. Credits = free + inactive + cleared blocks.
-//! 3. A slot is a primary, or discarded, if and only if it is linked in the index, in the
-//!    bucket of its hash, and a hash has at most one primary.
+//! 3. A slot is a primary if and only if it is linked in the index, in the bucket
+//!    of its hash, and a hash has at most one primary.
 //! 4. An inactive or cleared slot is listed by the policy, in a stash, or on exactly one
 //!    released stack, and a slot is on a released stack if and only if it is noted.
 //! 5. A slot's generation changes with every tenancy and never while it is
@@ -208,9 +208,6 @@ impl Store {
         self.index.for_each(&self.slots, |bucket, slot| {
             let hash = slot.hash();
             let at_home = self.index.is_home(bucket, self.registry.key(hash));
-            if slot.word().is_discarded() {
-                return;
-            }
             if !slot.word().is_primary() || !at_home {
                 result = Err(broken(
                     3,

@@ -17,8 +17,9 @@ use super::slot::Slot;
 use super::store::Store;
 
 impl Store {
-    /// Drops holds in their order. The caller has a reference to the store.
-    pub(crate) fn unpin_all(&self, holds: impl Iterator<Item = Pinned>) {
+    /// Drops holds in their order, and leaves user code to the caller, who has a reference to
+    /// the store.
+    pub(crate) fn unpin_all(&self, holds: impl Iterator<Item = Pinned>) -> Leftovers {
         let mut batch = Unpins {
             store: self,
             home: self.home(),
@@ -35,7 +36,7 @@ impl Store {
                 batch.leftovers.catch(|| drop(hold));
             }
         }
-        batch.finish();
+        batch.finish()
     }
 
     /// Drops holds of mutable guards. The caller has a reference to the store.
@@ -123,10 +124,8 @@ impl<'a> Unpins<'a> {
         }
     }
 
-    fn finish(mut self) {
-        let leftovers = std::mem::take(&mut self.leftovers);
-        drop(self);
-        leftovers.settle();
+    fn finish(mut self) -> Leftovers {
+        std::mem::take(&mut self.leftovers)
     }
 }
 

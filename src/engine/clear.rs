@@ -35,12 +35,13 @@
 //! # How many there are
 //!
 //! `cleared_until` minus the blocks that have been cleared and taken since the store was
-//! built. A clearing sets it to make the difference the number of blocks that are then
-//! inactive, and the end of a round to make it none. From one thread that is exact.
+//! built, and plus those that were discarded without having been cleared. A clearing sets it
+//! to make that the number of blocks that are then inactive, and the end of a round to make
+//! it none. From one thread that is exact. Where a clearing met other operations it may be a
+//! few blocks off, until the next round ends.
 
 use crossbeam_utils::CachePadded;
 
-use crate::metrics::Counter;
 use crate::registry::Leftovers;
 use crate::suspension::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -64,7 +65,7 @@ pub(super) struct Clearing {
     /// Away from the era, which everybody reads.
     hand: CachePadded<AtomicU64>,
     /// See "How many there are". For gauges alone, and so none of the model's atomics.
-    cleared_until: std::sync::atomic::AtomicU64,
+    cleared_until: std::sync::atomic::AtomicI64,
 }
 
 /// Where the round of an era is: `0..32` the slot, `32..64` the era.
@@ -90,24 +91,25 @@ impl Clearing {
         Self {
             era: AtomicU32::new(0),
             hand: CachePadded::new(AtomicU64::new(Hand::new(0, block_count).0)),
-            cleared_until: std::sync::atomic::AtomicU64::new(0),
+            cleared_until: std::sync::atomic::AtomicI64::new(0),
         }
     }
 
-    /// How many blocks are cleared, when `taken` were cleared and have been taken.
-    pub(super) fn cleared(&self, taken: u64) -> u64 {
+    /// Whether there has been a clearing.
+    pub(super) fn is_used(&self) -> bool {
+        self.era.load(Ordering::Acquire) != 0
+    }
+
+    /// How many blocks are cleared, when `taken` were cleared and have been taken, less those
+    /// that were discarded only.
+    pub(super) fn cleared(&self, taken: i64) -> u64 {
+        let until = self.cleared_until.load(Ordering::Relaxed);
+        until.saturating_sub(taken).max(0) as u64
+    }
+
+    fn set_cleared(&self, count: u64, taken: i64) {
         self.cleared_until
-            .load(Ordering::Relaxed)
-            .saturating_sub(taken)
-    }
-
-    /// A block has been discarded that was not cleared.
-    pub(super) fn count_discarded(&self) {
-        self.cleared_until.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn set_cleared(&self, count: u64, taken: u64) {
-        self.cleared_until.store(taken + count, Ordering::Relaxed);
+            .store(taken.saturating_add_unsigned(count), Ordering::Relaxed);
     }
 
     /// The era there is, as slots remember it.
@@ -213,7 +215,7 @@ impl Store {
             };
             if hand.at() as usize == self.slots.len() {
                 // Those in hand are still to be counted as taken.
-                let counted = self.metrics.sum(Counter::ClearedTaken);
+                let counted = self.counts().cleared_taken;
                 self.clearing.set_cleared(taken as u64, counted);
             }
         }

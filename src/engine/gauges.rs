@@ -18,6 +18,8 @@
 
 use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
 
+use crate::registry::Tier;
+
 use super::store::Store;
 
 /// Blocks by state.
@@ -29,8 +31,9 @@ pub(super) struct BlockCounts {
     pub(super) inactive: u64,
     /// With pins, duplicates included.
     pub(super) active: u64,
-    /// Blocks that were cleared and have been taken, ever.
-    pub(super) cleared_taken: u64,
+    /// Blocks that were cleared and have been taken, less those discarded without having been
+    /// cleared, ever.
+    pub(super) cleared_taken: i64,
 }
 
 impl Store {
@@ -48,7 +51,8 @@ impl Store {
             + of(Counter::Reset);
         let taken = of(Counter::AllocationsFromReset).saturating_sub(of(Counter::ClearedTaken));
         let free = (all + freed).saturating_sub(taken).min(available);
-        let cleared_taken = of(Counter::ClearedTaken) + of(Counter::ClearedFreed);
+        let cleared_taken = (of(Counter::ClearedTaken) + of(Counter::ClearedFreed)) as i64
+            - of(Counter::Discarded) as i64;
         let cleared = self.clearing.cleared(cleared_taken).min(available - free);
         let exclusive = of(Counter::Allocations).saturating_sub(
             of(Counter::MutableReleased)
@@ -76,7 +80,15 @@ impl Store {
     }
 
     /// The hashes that have a block here. A duplicate has that of its primary.
+    ///
+    /// Where there has been a clearing they are counted slot by slot: the number of cleared
+    /// blocks may be a little off.
     pub(super) fn registered(&self) -> u64 {
+        if self.clearing.is_used() {
+            let mut registered = 0;
+            self.for_each(&mut |_| registered += 1);
+            return registered;
+        }
         let counts = self.metrics.counts();
         let blocks = self.counts_of(&counts);
         (blocks.inactive + blocks.active).saturating_sub(duplicates(&counts))

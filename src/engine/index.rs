@@ -208,10 +208,38 @@ impl Index {
     /// hash any more. When this returns no walker can get to it either.
     pub(super) fn unlink(&self, slots: &[Slot], keyed: u64, slot: &Slot) {
         let mut own = Link(slot.chain.load(Ordering::Relaxed));
-        // Only the caller marks the link, but others may still change where it
-        // leads.
+        // Others may still change where the link leads. It may be dead already, if the slot
+        // was discarded before.
         while !exchange(&slot.chain, own, own.dead()) {
             own = Link(slot.chain.load(Ordering::Relaxed));
+        }
+        step!(LinkDead);
+        let bucket = self.bucket(keyed);
+        while self.sweep(slots, bucket).is_err() {}
+    }
+
+    /// Unlinks a slot that the caller has discarded. It is not the caller's: anybody may take
+    /// it meanwhile, unlink it, and link it elsewhere; `is_discarded` tells whether that has
+    /// not happened.
+    pub(super) fn unlink_discarded(
+        &self,
+        slots: &[Slot],
+        keyed: u64,
+        slot: &Slot,
+        is_discarded: impl Fn() -> bool,
+    ) {
+        loop {
+            // Acquire, and before the look at the word: while the slot is still discarded, the
+            // link is that of the chain it was discarded in. Whoever takes the slot marks the
+            // link dead before linking it anew, each with another version, so that the
+            // exchange fails then.
+            let own = Link(slot.chain.load(Ordering::Acquire));
+            if own.is_dead() || !is_discarded() {
+                return;
+            }
+            if exchange(&slot.chain, own, own.dead()) {
+                break;
+            }
         }
         step!(LinkDead);
         let bucket = self.bucket(keyed);

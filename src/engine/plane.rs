@@ -231,9 +231,9 @@ impl Order {
         self.has_directives = true;
     }
 
-    /// Drops the policy, which may be the user's, with the store that is not used any more.
-    pub(super) fn end(&mut self) {
-        self.policy = PolicyKind::Lru.build(0);
+    /// Gives the policy up, which may be the user's, with the store that is not used any more.
+    pub(super) fn end(&mut self) -> Box<dyn SlotPolicy> {
+        std::mem::replace(&mut self.policy, PolicyKind::Lru.build(0))
     }
 
     /// Applies the directive for a listed block whose word was `seen`, if there is one.

@@ -121,12 +121,19 @@ impl Store {
             match primary.discard(seen) {
                 Ok(()) => {
                     step!(Discarded);
+                    let discarded = seen.discarded().generation();
+                    let is_discarded = || {
+                        let now = primary.word();
+                        now.is_discarded() && now.generation() == discarded
+                    };
+                    self.index
+                        .unlink_discarded(&self.slots, key.keyed, primary, is_discarded);
                     // The registration of a cleared hash ends; that of another goes on.
                     if was_cleared && self.registry.has_entries() {
                         self.registry.forget(key, leftovers);
                     }
                     if !was_cleared {
-                        self.clearing.count_discarded();
+                        self.count(Counter::Discarded, 1);
                     }
                     return;
                 }

@@ -219,9 +219,8 @@ impl Store {
                 self.registry.forget(slot.key(), &mut leftovers);
             }
         }
-        if let Some(mut plane) = self.plane.try_hold() {
-            plane.end();
-        }
+        let policy = self.plane.try_hold().map(|mut plane| plane.end());
+        leftovers.catch(|| drop(policy));
         leftovers.settle();
     }
 

@@ -42,9 +42,9 @@
 //! | Duplicate(1) → Exclusive, next generation | the last holder |
 //!
 //! **Discarded** is a duplicate without pins. Its content is given up: it is in the way of no
-//! registration any more. But it is still linked in the index, and wherever the policy can
-//! find it, and whoever takes it does with it what is done with an evicted block. So a
-//! block is discarded in one exchange, and is in reach of allocations all the time.
+//! registration any more. But it is still wherever the policy can find it, and perhaps still
+//! linked in the index; whoever takes it does with it what is done with an evicted block. So
+//! a block is discarded in one exchange, and is in reach of allocations all the time.
 //!
 //! **Inactive is not a place**: it is `Primary(0)`. A match of an inactive block
 //! and of an active one are the same exchange.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
+use crate::registry::Leftovers;
 use crate::user_code::contain;
 use crate::{BlockId, SequenceHash};
 
@@ -62,17 +63,31 @@ struct Entry<T: BlockMetadata> {
 /// dropped all the same.
 struct Held<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
 
+impl<T: BlockMetadata> Held<T> {
+    /// Lets go of all blocks at once, and leaves what user code there is to the caller.
+    fn let_go(&mut self) -> Leftovers {
+        let Some(first) = self.0.first() else {
+            return Leftovers::new();
+        };
+        let store = first.hold().store().reference();
+        let mut leftovers = store.unpin_all(self.0.drain(..).map(ImmutableBlock::into_hold));
+        // The last reference, perhaps.
+        leftovers.catch(|| drop(store));
+        leftovers
+    }
+}
+
 impl<T: BlockMetadata> Drop for Held<T> {
     fn drop(&mut self) {
-        for block in self.0.drain(..) {
-            contain(
-                "an attachment panicked as a lease let go of its block",
-                || {
-                    drop(block);
-                },
-            );
-        }
+        settle(self.let_go());
     }
+}
+
+/// Runs the user code that blocks have left behind.
+fn settle(leftovers: Leftovers) {
+    contain("user code panicked as a lease let go of its blocks", || {
+        leftovers.settle();
+    });
 }
 
 impl<T: BlockMetadata> Leases<T> {
@@ -288,11 +303,18 @@ impl<T: BlockMetadata> Table<T> {
         if expired.is_empty() {
             return 0;
         }
-        let reports: Vec<_> = expired
-            .into_iter()
-            .map(|(id, Entry { owner, blocks, .. })| (id, owner, blocks.len()))
-            .collect();
+        let mut leftovers = Vec::new();
+        let mut reports = Vec::new();
+        for (id, entry) in expired {
+            reports.push((id, entry.owner, entry.blocks.len()));
+            // Unless somebody makes guards of them just now.
+            if let Some(mut held) = Arc::into_inner(entry.held) {
+                leftovers.push(held.let_go());
+            }
+        }
+        // Before user code, which may take its time, and allocate.
         self.done.fetch_add(1, Ordering::Release);
+        leftovers.into_iter().for_each(settle);
         for (id, owner, blocks) in &reports {
             contain("a subscriber panicked", || {
                 tracing::info!(lease = id.0, owner = &**owner, blocks, "lease expired");
@@ -352,15 +374,23 @@ impl<T: BlockMetadata> Table<T> {
     /// Calls `visit` with the leases, in the order in which they were made. Lets others at
     /// the table now and then: who allocates does not wait for it.
     fn for_each(&self, mut visit: impl FnMut(LeaseId, &Entry<T>)) {
+        let Some((&last, _)) = self.lock().by_id.last_key_value() else {
+            return;
+        };
         let mut from = Bound::Unbounded;
         loop {
             let mut visited = 0;
-            for (&id, entry) in self.lock().by_id.range((from, Bound::Unbounded)).take(PAGE) {
+            for (&id, entry) in self
+                .lock()
+                .by_id
+                .range((from, Bound::Included(last)))
+                .take(PAGE)
+            {
                 visit(id, entry);
                 from = Bound::Excluded(id);
                 visited += 1;
             }
-            if visited < PAGE {
+            if visited < PAGE || from == Bound::Excluded(last) {
                 return;
             }
         }

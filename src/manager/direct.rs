@@ -68,8 +68,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// Until this returns none of them counts as available.
     pub fn release_from(&self, blocks: &mut Vec<ImmutableBlock<T>>) {
-        self.store
-            .unpin_all(blocks.drain(..).map(ImmutableBlock::into_hold));
+        let holds = blocks.drain(..).map(ImmutableBlock::into_hold);
+        self.store.unpin_all(holds).settle();
     }
 
     /// Drops all of `blocks`, which makes them free, and leaves the vector empty. As

@@ -100,7 +100,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     }
 
     /// Reserves again, when what has expired has been let go of. While another thread is at
-    /// that it is given some time to finish.
+    /// that it is given some time to finish. Where leases have expired, a refusal may wait for
+    /// the mutex of the leases.
     #[cold]
     #[inline(never)]
     fn is_reserved_after_expiry(&self, count: usize) -> bool {
@@ -119,6 +120,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 std::thread::yield_now();
             }
         }
-        false
+        // Whoever has the table does not get on: what has expired is waited for all the same.
+        self.leases.expire(Instant::now());
+        self.store.reserve(count).map(Reserved::keep).is_some()
     }
 }

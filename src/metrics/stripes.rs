@@ -36,10 +36,12 @@ pub(crate) enum Counter {
     DuplicateBlocks,
     /// Registered blocks that were freed without being handed out.
     Reset,
-    /// Of these, blocks that had been cleared.
+    /// Of these, blocks that had been cleared or discarded.
     ClearedFreed,
-    /// Blocks that had been cleared, and were handed out.
+    /// Blocks that had been cleared, or discarded, and were handed out.
     ClearedTaken,
+    /// Inactive blocks whose content was given up, and that had not been cleared.
+    Discarded,
     /// Mutable → complete.
     Stagings,
     /// Complete → mutable.

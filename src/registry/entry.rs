@@ -132,7 +132,8 @@ impl Entry {
     /// Whether the entry has no handles, and has not ended.
     pub(super) fn lone(&self) -> Option<Lone> {
         self.node.canary().check();
-        let word = self.handles.load(Ordering::Relaxed);
+        // Acquire: whoever sees that a handle was given up sees the block it was left to.
+        let word = self.handles.load(Ordering::Acquire);
         (handles(word) == 0 && word != DEAD).then_some(Lone(word))
     }
 

@@ -53,6 +53,9 @@ const SEGMENTS: usize = if IS_MODEL { 3 } else { 27 };
 /// The table shrinks when it has more buckets than this for every entry.
 const SPARSE: u64 = if IS_MODEL { 2 } else { 8 };
 
+/// By how much the table shrinks at once, at most.
+const SHRINK_BY: u64 = 4;
+
 /// What bucket markers and entries have in common.
 #[repr(C)]
 pub(super) struct Node {
@@ -288,7 +291,12 @@ impl Table {
     /// Publishes the size for `len` entries. Returns it, if it is smaller than before.
     fn publish_smaller(&self, len: u64) -> Option<usize> {
         let before = self.size.load(Ordering::Acquire);
-        let after = (len.max(1) * 2).next_power_of_two().max(FIRST as u64);
+        // Not by much at once: until the upper markers are unlinked, whoever starts at a lower
+        // one walks past them.
+        let after = (len.max(1) * 2)
+            .next_power_of_two()
+            .max(before / SHRINK_BY)
+            .max(FIRST as u64);
         if before & SHRINKING != 0 || after >= before {
             return None;
         }
@@ -527,8 +535,8 @@ impl Shrinking {
             }
             Self::Unlinking { .. } => self.unlink(table, max, graces, guard),
             Self::Unlinked { unlinked, grace } => {
-                if graces.has_passed(*grace) {
-                    unlinked.free();
+                // One at a time: to give a large one back takes the system its time.
+                if graces.has_passed(*grace) && !unlinked.free_one() {
                     table.size.fetch_and(!SHRINKING, Ordering::Release);
                     *self = Self::Not;
                 }
@@ -581,21 +589,22 @@ pub(super) struct Segments([*mut Node; SEGMENTS]);
 unsafe impl Send for Segments {}
 
 impl Segments {
-    /// Frees them. After a grace period, or with nobody left who could be looking.
-    fn free(&mut self) {
-        for (at, segment) in self.0.iter_mut().enumerate() {
-            let segment = std::mem::replace(segment, ptr::null_mut());
-            if !segment.is_null() {
-                free_segment(at, segment);
-            }
-        }
+    /// Frees one of them. After a grace period, or with nobody left who could be looking.
+    /// Returns whether there was one.
+    fn free_one(&mut self) -> bool {
+        let there_is = |(_, segment): &(usize, &mut *mut Node)| !segment.is_null();
+        let Some((at, segment)) = self.0.iter_mut().enumerate().find(there_is) else {
+            return false;
+        };
+        free_segment(at, std::mem::replace(segment, ptr::null_mut()));
+        true
     }
 }
 
 impl Drop for Segments {
     /// Where the registry goes while its table shrinks.
     fn drop(&mut self) {
-        self.free();
+        while self.free_one() {}
     }
 }
 
