@@ -57,6 +57,12 @@ pub(crate) trait SlotPolicy: Send {
     /// Takes the next victim out of the order.
     fn pop(&mut self) -> Option<u32>;
 
+    /// The level of the next victim; where there is none, that of no block or 0. Of
+    /// orders by level, 0 where there are no levels.
+    fn next_level(&self) -> u8 {
+        0
+    }
+
     /// The same order with the same blocks, as a policy that knows priorities: what
     /// there is before the first of them need not look for any.
     fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy>;
