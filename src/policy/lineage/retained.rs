@@ -47,13 +47,17 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
     }
 
     fn add(&mut self, slot: u32) {
-        if !self.bands.wait(slot) {
+        if self.bands.wait(slot) {
+            self.leaves.set_waiting(slot, true);
+        } else {
             self.leaves.add(slot);
         }
     }
 
     fn demote(&mut self, slot: u32) {
-        if !self.bands.unwait(slot) {
+        if self.bands.unwait(slot) {
+            self.leaves.set_waiting(slot, false);
+        } else {
             self.leaves.demote(slot);
         }
     }
@@ -62,6 +66,10 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         let low = self.bands.first_of_low();
         let first = low.or_else(|| self.leaves.first());
         first.or_else(|| self.bands.first())
+    }
+
+    fn evicted(&mut self, slot: u32) {
+        self.leaves.evicted(slot);
     }
 
     fn with_priorities(self) -> Self {
