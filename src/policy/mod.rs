@@ -57,8 +57,8 @@ pub(crate) trait SlotPolicy: Send {
     /// Takes the next victim out of the order.
     fn pop(&mut self) -> Option<u32>;
 
-    /// The level of the next victim; where there is none, that of no block or 0. Of
-    /// orders by level, 0 where there are no levels.
+    /// The level of the next victim: 0 in an order without levels. If there is none, no
+    /// matter which.
     fn next_level(&self) -> u8 {
         0
     }
@@ -68,7 +68,9 @@ pub(crate) trait SlotPolicy: Send {
     fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy>;
 
     /// Sets the priority of the listed `slot`: the default, unless this says otherwise,
-    /// from when it is listed until it is taken out. Only asked
+    /// from when it is listed until it is taken out. If that is another one than before and
+    /// not the default, the slot comes last of those that have it; if it is the default,
+    /// where the order without priorities would have it. Only asked
     /// [with priorities](Self::with_priorities).
     fn set_priority(&mut self, _slot: u32, _priority: Priority) {
         unreachable!("a policy without priorities");

@@ -2,7 +2,8 @@
 //!
 //! A leaf that has a [band](crate::policy::bands) waits there, and not among the other
 //! leaves: to their order it is listed, but no leaf. So the graph need not know of
-//! priorities, and no block goes before its inactive children, whatever theirs are.
+//! priorities, and no block goes before its inactive children, whatever theirs are. When
+//! its priority ends it is a leaf again: in an order of [becoming one](super::fifo), the last.
 
 use super::Leaves;
 use crate::SequenceHash;
