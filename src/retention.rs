@@ -47,10 +47,19 @@
 //!
 //! Free blocks come first, as always. Of inactive blocks those with a priority below the
 //! default go next, the lowest first; then those with the default, in the order of the
-//! policy; then the others, the lowest first. Blocks with the same priority, other
-//! than the default, go in the order in which they were released last, or were given the
-//! directive if that was later. A directive keeps no block from being evicted when nothing else is left, and
-//! refuses no allocation.
+//! policy; then the others, the lowest first. A directive keeps no block from being evicted
+//! when nothing else is left, and refuses no allocation.
+//!
+//! Blocks with the same priority, other than the default, go in the order of their last
+//! releases. If the priority of a block changes while it is inactive, the block goes behind
+//! those that have that priority by then. A directive with the priority that the block has
+//! anyway changes no place.
+//!
+//! What counts is when the policy learns of these. It does so when it next looks for victims,
+//! if not before: first of the releases in their order, each with the priority that the block
+//! has by then, and then of the directives in theirs. So a directive that is given between a
+//! release and the next look counts as given before the release. And of several that are given
+//! to an inactive block between two looks only the last counts, in the place of the first.
 //!
 //! Policies that evict leaves first go on doing so: no block goes before its inactive
 //! children. So a block of high priority keeps its ancestors, and one of
@@ -70,8 +79,13 @@
 //! again, until it is replaced, its time is up, or the content is evicted or freed. The
 //! time begins when the directive is given, and ends to the millisecond; more than thirty
 //! years are for ever. Afterwards the block has the default priority, and the place in the
-//! order that its last release gave it. There is no thread and no timer: whoever looks for
-//! victims looks at the clock first, if there are inactive blocks with a duration.
+//! order that its last release gave it; with levels, the place within its level.
+//! [Lineage by FIFO](crate::manager::LineageEviction::Fifo) is the exception: its order is that
+//! in which blocks became leaves, and one whose priority has ended becomes a leaf then, so it
+//! goes to the end.
+//!
+//! There is no thread and no timer: whoever looks for victims looks at the clock first, if
+//! there are inactive blocks with a duration.
 //!
 //! # Cost
 //!

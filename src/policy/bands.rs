@@ -2,7 +2,8 @@
 //!
 //! A block whose priority is not the default has a *band*, and *waits* in it while it
 //! could be evicted. The order of the bands, and within one that of the blocks, is kept
-//! here; what has the default is the policy's.
+//! here: the last place is that of the block whose priority was set last. What has the
+//! default is the policy's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,17 +35,14 @@ impl Bands {
             .map_or(Priority::DEFAULT, |band| band.priority)
     }
 
-    /// Gives a slot a band, with the last place; or another one, with the place it has if
-    /// it waits, as it does then.
+    /// Gives a slot a band, or another one, and the last place in it. It waits if it did.
     pub(super) fn set(&mut self, slot: u32, priority: Priority) {
-        let place = match self.of.get(&slot) {
-            Some(band) if band.waits => band.place,
-            _ => self.last_place(),
-        };
+        debug_assert_ne!(priority, Priority::DEFAULT);
         let waits = self.unwait(slot);
+        self.places += 1;
         let band = Band {
             priority,
-            place,
+            place: self.places,
             waits: false,
         };
         self.of.insert(slot, band);
@@ -53,18 +51,13 @@ impl Bands {
         }
     }
 
-    fn last_place(&mut self) -> u64 {
-        self.places += 1;
-        self.places
-    }
-
     /// Takes a slot's band away, if it has one.
     pub(super) fn forget(&mut self, slot: u32) {
         self.unwait(slot);
         self.of.remove(&slot);
     }
 
-    /// Lets a slot wait. Returns whether it has a band.
+    /// Lets a slot wait, at its place. Returns whether it has a band.
     pub(super) fn wait(&mut self, slot: u32) -> bool {
         let Some(band) = self.of.get_mut(&slot) else {
             return false;
@@ -72,16 +65,6 @@ impl Bands {
         band.waits = true;
         self.waiting.insert((band.priority, band.place, slot));
         true
-    }
-
-    /// Lets a slot that did not wait do so at the last place. Returns whether it has a
-    /// band.
-    pub(super) fn wait_last(&mut self, slot: u32) -> bool {
-        let place = self.last_place();
-        if let Some(band) = self.of.get_mut(&slot) {
-            band.place = place;
-        }
-        self.wait(slot)
     }
 
     /// Lets a slot wait no longer. Returns whether it did.
@@ -105,10 +88,10 @@ impl Bands {
         self.waiting.first().map(|&(_, _, slot)| slot)
     }
 
-    /// The first that waits, if its priority is no higher than the default.
+    /// The first that waits, if its priority is lower than the default.
     pub(super) fn first_of_low(&self) -> Option<u32> {
         let &(priority, _, slot) = self.waiting.first()?;
-        (priority <= Priority::DEFAULT).then_some(slot)
+        (priority < Priority::DEFAULT).then_some(slot)
     }
 
     /// Those that wait.

@@ -16,7 +16,8 @@ use super::{SlotPolicy, ensure};
 /// See the module documentation.
 pub(crate) struct Custom {
     order: Order,
-    listed: Box<[bool]>,
+    /// Of the listed blocks, their priorities.
+    listed: Box<[Option<Priority>]>,
     len: usize,
 }
 
@@ -30,7 +31,7 @@ impl Custom {
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, block_count: usize) -> Self {
         Self {
             order: Order::Users(policy),
-            listed: vec![false; block_count].into_boxed_slice(),
+            listed: vec![None; block_count].into_boxed_slice(),
             len: 0,
         }
     }
@@ -50,7 +51,8 @@ impl Custom {
         }
     }
 
-    /// Goes on without the user's policy: what is listed in the order of the slots.
+    /// Goes on without the user's policy: what is listed in the order of the slots, with
+    /// the priorities.
     #[cold]
     fn give_up(&mut self, why: &str) -> &mut Retained<Lru> {
         // With the plane held: a subscriber's panic must not go on either.
@@ -61,8 +63,11 @@ impl Custom {
             );
         });
         let mut lru = Retained::new(Lru::new(self.listed.len()));
-        for (slot, _) in self.listed.iter().enumerate().filter(|&(_, &is)| is) {
-            lru.insert(slot as u32, SequenceHash::default(), 0);
+        for (slot, listed) in (0..).zip(&self.listed) {
+            if let Some(priority) = *listed {
+                lru.insert(slot, SequenceHash::default(), 0);
+                lru.set_priority(slot, priority);
+            }
         }
         let failed = std::mem::replace(&mut self.order, Order::Fallback(lru));
         drop_order(failed);
@@ -72,14 +77,16 @@ impl Custom {
         }
     }
 
-    /// Notes whether a slot is listed.
-    fn set(&mut self, slot: u32, is_listed: bool) {
-        self.listed[slot as usize] = is_listed;
-        if is_listed {
-            self.len += 1;
-        } else {
-            self.len -= 1;
-        }
+    /// Notes that a slot that was not listed is.
+    fn note_listed(&mut self, slot: u32) {
+        self.listed[slot as usize] = Some(Priority::DEFAULT);
+        self.len += 1;
+    }
+
+    /// Notes that a slot that was listed is not.
+    fn note_taken_out(&mut self, slot: u32) {
+        self.listed[slot as usize] = None;
+        self.len -= 1;
     }
 
     /// The victim, if that is what the policy's answer means.
@@ -87,8 +94,10 @@ impl Custom {
         match answer {
             None if self.len == 0 => Ok(None),
             None => Err(format!("it had no victim, with {} blocks", self.len)),
-            Some(block) if self.listed.get(block) == Some(&true) => Ok(Some(block as u32)),
-            Some(block) => Err(format!("its victim, block {block}, was not in the order")),
+            Some(block) => match self.listed.get(block) {
+                Some(Some(_)) => Ok(Some(block as u32)),
+                _ => Err(format!("its victim, block {block}, was not in the order")),
+            },
         }
     }
 }
@@ -107,7 +116,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = inserted {
             self.give_up(&why).insert(slot, hash, level);
         }
-        self.set(slot, true);
+        self.note_listed(slot);
     }
 
     fn remove(&mut self, slot: u32) {
@@ -121,7 +130,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = removed {
             self.give_up(&why).remove(slot);
         }
-        self.set(slot, false);
+        self.note_taken_out(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
@@ -134,7 +143,7 @@ impl SlotPolicy for Custom {
             Err(why) => self.give_up(&why).pop(),
         };
         if let Some(slot) = victim {
-            self.set(slot, false);
+            self.note_taken_out(slot);
         }
         victim
     }
@@ -144,20 +153,21 @@ impl SlotPolicy for Custom {
     }
 
     fn set_priority(&mut self, slot: u32, priority: Priority) {
-        if !self.contains(slot) {
+        let Some(noted) = &mut self.listed[slot as usize] else {
             return;
-        }
+        };
+        *noted = priority;
         let set = self.ask(
             |policy| policy.set_priority(slot as usize, priority),
             |lru| lru.set_priority(slot, priority),
         );
         if let Err(why) = set {
-            self.give_up(&why).set_priority(slot, priority);
+            self.give_up(&why);
         }
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.listed[slot as usize]
+        self.listed[slot as usize].is_some()
     }
 
     fn len(&self) -> usize {
@@ -170,7 +180,7 @@ impl SlotPolicy for Custom {
     }
 
     fn check(&self) -> Result<(), String> {
-        let listed = self.listed.iter().filter(|&&is| is).count();
+        let listed = self.listed.iter().flatten().count();
         ensure(listed == self.len, || {
             format!("{listed} listed, counted {}", self.len)
         })?;
@@ -238,6 +248,10 @@ mod tests {
             self.order.retain(|&other| other != block_id);
         }
 
+        fn set_priority(&mut self, _block_id: usize, _priority: Priority) {
+            self.call();
+        }
+
         fn pop(&mut self) -> Option<usize> {
             self.call();
             let victim = self.order.pop();
@@ -277,6 +291,34 @@ mod tests {
         assert_eq!(custom.len(), 5);
         assert_eq!(rest(&mut custom), [2, 5, 3, 1, 0]);
         assert_eq!(custom.len(), 0);
+    }
+
+    #[test]
+    fn a_fault_loses_no_priority() {
+        for fault in [Fault::Panic, Fault::Nothing] {
+            // The first call that is no insertion and no priority.
+            let mut custom = custom(9, fault);
+            custom.set_priority(0, Priority::HIGHEST);
+            custom.set_priority(3, Priority::LOWEST);
+            assert_eq!(rest(&mut custom), [3, 1, 2, 4, 5, 0]);
+        }
+    }
+
+    #[test]
+    fn the_priority_of_the_call_that_fails_counts() {
+        let mut custom = custom(7, Fault::Panic);
+        custom.set_priority(4, Priority::LOWEST);
+        assert_eq!(rest(&mut custom), [4, 0, 1, 2, 3, 5]);
+    }
+
+    #[test]
+    fn a_priority_ends_with_the_listing() {
+        let mut custom = custom(11, Fault::Panic);
+        custom.set_priority(0, Priority::HIGHEST);
+        custom.set_priority(1, Priority::HIGHEST);
+        custom.insert(0, any_hash(), 0);
+        custom.set_priority(1, Priority::DEFAULT);
+        assert_eq!(rest(&mut custom), [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -57,12 +57,20 @@ pub(crate) trait SlotPolicy: Send {
     /// Takes the next victim out of the order.
     fn pop(&mut self) -> Option<u32>;
 
+    /// The level of the next victim: 0 in an order without levels. If there is none, no
+    /// matter which.
+    fn next_level(&self) -> u8 {
+        0
+    }
+
     /// The same order with the same blocks, as a policy that knows priorities: what
     /// there is before the first of them need not look for any.
     fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy>;
 
     /// Sets the priority of the listed `slot`: the default, unless this says otherwise,
-    /// from when it is listed until it is taken out. Only asked
+    /// from when it is listed until it is taken out. If that is another one than before and
+    /// not the default, the slot comes last of those that have it; if it is the default,
+    /// where the order without priorities would have it. Only asked
     /// [with priorities](Self::with_priorities).
     fn set_priority(&mut self, _slot: u32, _priority: Priority) {
         unreachable!("a policy without priorities");

@@ -55,6 +55,12 @@ impl SlotPolicy for MultiLru {
         Some(slot)
     }
 
+    fn next_level(&self) -> u8 {
+        let mut levels = 0..LEVELS;
+        let next = levels.find(|&level| self.levels.first(level).is_some());
+        next.unwrap_or(LEVELS) as u8
+    }
+
     fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
         Box::new(Retained::new(*self))
     }

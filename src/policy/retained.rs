@@ -2,8 +2,14 @@
 //!
 //! A block of low priority stays in the order and waits in its [band](super::bands)
 //! as well. One of high priority stays in the order until it comes up as a victim, and
-//! is then set aside: there it waits. If its priority ends while it is aside, it goes
-//! before all that is still in the order, as it would have.
+//! is then *set aside*: there it waits.
+//!
+//! If its priority ends while it is aside, it goes where its release would have it by
+//! now. That is before all blocks of its level that are still in the order, since it
+//! came up before them, and after those of lower levels. Among blocks that are aside
+//! it is known by when they were set aside.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bands::Bands;
 use super::{SlotPolicy, ensure};
@@ -14,6 +20,83 @@ use crate::retention::Priority;
 pub(super) struct Retained<P> {
     order: P,
     bands: Bands,
+    aside: Aside,
+}
+
+/// Blocks that have been taken out of the order, and are listed still.
+#[derive(Default)]
+struct Aside {
+    of: BTreeMap<u32, Place>,
+    /// Those that have the default priority.
+    ended: BTreeSet<(Place, u32)>,
+    were_set_aside: u64,
+    were_put_back: u64,
+}
+
+/// Where a block stood that is aside.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    level: u8,
+    /// What was handed out ahead of need was before all that has been set aside.
+    was_set_aside: bool,
+    number: u64,
+}
+
+impl Aside {
+    /// Adds a block that has a band, and came up as a victim of this level.
+    fn set_aside(&mut self, slot: u32, level: u8) {
+        self.were_set_aside += 1;
+        let place = Place {
+            level,
+            was_set_aside: true,
+            number: self.were_set_aside,
+        };
+        self.of.insert(slot, place);
+    }
+
+    /// Adds a block that has no band, and was handed out ahead of need.
+    fn put_back(&mut self, slot: u32) {
+        self.were_put_back += 1;
+        let place = Place {
+            level: 0,
+            was_set_aside: false,
+            number: self.were_put_back,
+        };
+        self.of.insert(slot, place);
+        self.end(slot);
+    }
+
+    /// Notes that a block has the default priority. Does nothing if it is not here.
+    fn end(&mut self, slot: u32) {
+        if let Some(&place) = self.of.get(&slot) {
+            self.ended.insert((place, slot));
+        }
+    }
+
+    /// Notes that a block has another priority. Returns whether it is here.
+    fn begin(&mut self, slot: u32) -> bool {
+        let place = self.of.get(&slot);
+        if let Some(&place) = place {
+            self.ended.remove(&(place, slot));
+        }
+        place.is_some()
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if let Some(place) = self.of.remove(&slot) {
+            self.ended.remove(&(place, slot));
+        }
+    }
+
+    /// The first that has the default priority, and its level.
+    fn first(&self) -> Option<(u8, u32)> {
+        let &(place, slot) = self.ended.first()?;
+        Some((place.level, slot))
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.of.contains_key(&slot)
+    }
 }
 
 impl<P: SlotPolicy> Retained<P> {
@@ -21,20 +104,27 @@ impl<P: SlotPolicy> Retained<P> {
         Self {
             order,
             bands: Bands::default(),
+            aside: Aside::default(),
         }
     }
 
-    fn is_aside(&self, slot: u32) -> bool {
-        !self.order.contains(slot) && self.bands.waits(slot)
-    }
-
-    /// Sets aside what comes up in the order and has a band, up to a victim that has none.
-    fn pop_of_order(&mut self) -> Option<u32> {
+    /// The first victim of default priority. Sets aside what comes up before it.
+    fn pop_default(&mut self) -> Option<u32> {
         loop {
-            let slot = self.order.pop()?;
-            if !self.bands.wait_last(slot) {
+            let ended = self.aside.first();
+            let level = self.order.next_level();
+            if let Some((of_ended, slot)) = ended
+                && of_ended <= level
+            {
                 return Some(slot);
             }
+            let Some(slot) = self.order.pop() else {
+                return ended.map(|(_, slot)| slot);
+            };
+            if !self.bands.wait(slot) {
+                return Some(slot);
+            }
+            self.aside.set_aside(slot, level);
         }
     }
 }
@@ -42,17 +132,19 @@ impl<P: SlotPolicy> Retained<P> {
 impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
     fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8) {
         self.bands.forget(slot);
+        self.aside.remove(slot);
         self.order.insert(slot, hash, level);
     }
 
     fn remove(&mut self, slot: u32) {
         self.bands.forget(slot);
+        self.aside.remove(slot);
         self.order.remove(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
         let low = self.bands.first_of_low();
-        let victim = low.or_else(|| self.pop_of_order());
+        let victim = low.or_else(|| self.pop_default());
         let victim = victim.or_else(|| self.bands.first())?;
         self.remove(victim);
         Some(victim)
@@ -66,12 +158,12 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
         if priority == self.bands.priority(slot) {
             return;
         }
-        let is_aside = self.is_aside(slot);
-        if priority == Priority::DEFAULT && !is_aside {
-            return self.bands.forget(slot);
+        if priority == Priority::DEFAULT {
+            self.bands.forget(slot);
+            return self.aside.end(slot);
         }
         self.bands.set(slot, priority);
-        if priority < Priority::DEFAULT || is_aside {
+        if self.aside.begin(slot) || priority < Priority::DEFAULT {
             self.bands.wait(slot);
         } else {
             self.bands.unwait(slot);
@@ -80,19 +172,16 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
 
     fn put_back(&mut self, slot: u32) {
         if !self.contains(slot) {
-            self.bands.set(slot, Priority::DEFAULT);
-            self.bands.wait(slot);
+            self.aside.put_back(slot);
         }
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.order.contains(slot) || self.bands.waits(slot)
+        self.order.contains(slot) || self.aside.contains(slot)
     }
 
     fn len(&self) -> usize {
-        let waiting = self.bands.waiting();
-        let aside = waiting.filter(|&(_, slot)| !self.order.contains(slot));
-        self.order.len() + aside.count()
+        self.order.len() + self.aside.of.len()
     }
 
     fn observes_resurrection(&self) -> bool {
@@ -104,25 +193,40 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
     }
 
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
-        !self.bands.waits(slot) && self.order.leaves_no_trace(slot, hash)
+        !self.aside.contains(slot) && self.order.leaves_no_trace(slot, hash)
     }
 
     fn check(&self) -> Result<(), String> {
         self.order.check()?;
         self.bands.check()?;
         for (priority, slot) in self.bands.waiting() {
-            let is_listed = self.order.contains(slot);
-            ensure(!is_listed || priority < Priority::DEFAULT, || {
-                format!("slot {slot} of priority {priority} is both aside and in the order")
+            let is_aside = self.aside.contains(slot);
+            let is_low = priority < Priority::DEFAULT && self.order.contains(slot);
+            ensure(is_aside || is_low, || {
+                format!("slot {slot} waits with priority {priority}, and is not aside")
             })?;
         }
-        Ok(())
+        for (&slot, &place) in &self.aside.of {
+            ensure(!self.order.contains(slot), || {
+                format!("slot {slot} is both aside and in the order")
+            })?;
+            let has_ended = self.aside.ended.contains(&(place, slot));
+            ensure(has_ended != self.bands.waits(slot), || {
+                format!("slot {slot} is aside, its priority has ended: {has_ended}")
+            })?;
+        }
+        let ended = self.aside.ended.iter();
+        let stray = ended.filter(|(_, slot)| !self.aside.contains(*slot));
+        ensure(stray.count() == 0, || {
+            "the priority of a block that is not aside has ended there".into()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::lru::Lru;
+    use super::super::multi_lru::MultiLru;
     use super::super::testing::{Random, any_hash};
     use super::*;
 
@@ -138,7 +242,7 @@ mod tests {
         policy
     }
 
-    fn drain(policy: &mut Retained<Lru>) -> Vec<u32> {
+    fn drain<P: SlotPolicy + 'static>(policy: &mut Retained<P>) -> Vec<u32> {
         std::iter::from_fn(|| {
             policy.check().unwrap();
             policy.pop()
@@ -182,55 +286,169 @@ mod tests {
         assert_eq!(drain(&mut policy), [2, 0, 3, 1]);
     }
 
-    /// The rule, stated: low ones by priority, then the default by release, then high ones by
-    /// priority and release.
     #[test]
-    fn agrees_with_the_rule() {
-        const SLOTS: u64 = 12;
-        let mut random = Random::new(7);
-        let mut policy = Retained::new(Lru::new(SLOTS as usize));
-        // In order of release.
-        let mut queue: Vec<(u32, Priority)> = Vec::new();
-        let mut victims = [0; 3];
-        for step in 0..40_000 {
-            let slot = random.below(SLOTS) as u32;
-            let at = queue.iter().position(|&(listed, _)| listed == slot);
-            match (random.below(6), at) {
-                (0 | 1, _) => {
-                    queue.retain(|&(listed, _)| listed != slot);
-                    queue.push((slot, Priority::DEFAULT));
-                    policy.insert(slot, any_hash(), 0);
+    fn what_is_put_back_keeps_its_place_whatever_its_priority_was() {
+        let mut policy = retained(5);
+        let ahead = [policy.pop().unwrap(), policy.pop().unwrap()];
+        policy.set_priority(2, Priority::HIGHEST);
+        assert_eq!(policy.pop(), Some(3));
+        for slot in ahead {
+            policy.put_back(slot);
+            policy.set_priority(slot, Priority::HIGHEST);
+        }
+        for slot in [2, 1, 0] {
+            policy.set_priority(slot, Priority::DEFAULT);
+        }
+        assert_eq!(drain(&mut policy), [0, 1, 2, 4]);
+    }
+
+    #[test]
+    fn among_equals_the_last_release_or_change_decides() {
+        let mut policy = retained(4);
+        policy.set_priority(0, priority(5));
+        policy.set_priority(1, priority(10));
+        policy.set_priority(2, priority(50));
+        policy.set_priority(3, priority(80));
+        policy.set_priority(0, priority(10));
+        policy.set_priority(2, priority(80));
+        // It has that priority.
+        policy.set_priority(1, priority(10));
+        policy.set_priority(3, priority(80));
+        assert_eq!(drain(&mut policy), [1, 0, 3, 2]);
+    }
+
+    #[test]
+    fn among_those_aside_the_last_change_decides() {
+        let mut policy = retained(5);
+        for (slot, of) in [(2, 80), (0, 50), (1, 80), (3, 80)] {
+            policy.set_priority(slot, priority(of));
+        }
+        assert_eq!(policy.pop(), Some(4));
+        policy.set_priority(0, priority(80));
+        policy.set_priority(3, priority(80));
+        assert_eq!(drain(&mut policy), [2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn priorities_that_end_in_any_order_leave_the_order_of_release() {
+        let mut policy = retained(4);
+        for slot in [1, 0, 2] {
+            policy.set_priority(slot, Priority::HIGHEST);
+        }
+        assert_eq!(policy.pop(), Some(3));
+        for slot in [2, 0, 1] {
+            policy.set_priority(slot, Priority::DEFAULT);
+        }
+        // It waits once more, and no longer.
+        policy.set_priority(1, Priority::LOWEST);
+        policy.set_priority(1, Priority::DEFAULT);
+        assert_eq!(drain(&mut policy), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_priority_that_ends_aside_does_not_jump_the_levels() {
+        let mut policy = Retained::new(MultiLru::new(7));
+        for (slot, level) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
+            policy.insert(slot, any_hash(), level);
+        }
+        policy.set_priority(0, priority(80));
+        assert_eq!([policy.pop(), policy.pop()], [Some(2), Some(3)]);
+        assert_eq!(policy.pop(), Some(1));
+        for (slot, level) in [(4, 1), (5, 0), (6, 0)] {
+            policy.insert(slot, any_hash(), level);
+        }
+        policy.set_priority(0, Priority::DEFAULT);
+        assert_eq!(drain(&mut policy), [5, 6, 0, 4]);
+    }
+
+    #[derive(Clone, Copy)]
+    struct Listed {
+        slot: u32,
+        level: u8,
+        priority: Priority,
+        /// The steps of the last release, and of the last change of the priority.
+        released: u64,
+        changed: u64,
+    }
+
+    /// The rule, stated: by priority; those with the default by level and release, and
+    /// others of the same by release or change of priority, whichever was later.
+    fn agrees<P: SlotPolicy + 'static>(order: P, levels: u64, slots: u64, seed: u64) -> [u32; 4] {
+        let mut random = Random::new(seed);
+        let mut policy = Retained::new(order);
+        let mut model: Vec<Listed> = Vec::new();
+        let mut victims = [0; 4];
+        for step in 0..20_000 {
+            let slot = random.below(slots) as u32;
+            let listed = model.iter_mut().find(|listed| listed.slot == slot);
+            // The pool fills, and is emptied.
+            let choices = if step / 100 % 4 < 3 { 16 } else { 48 };
+            match (random.below(choices), listed) {
+                (0..=5, _) => {
+                    let level = random.below(levels) as u8;
+                    model.retain(|listed| listed.slot != slot);
+                    model.push(Listed {
+                        slot,
+                        level,
+                        priority: Priority::DEFAULT,
+                        released: step,
+                        changed: 0,
+                    });
+                    policy.insert(slot, any_hash(), level);
                 }
-                (2, _) => {
-                    queue.retain(|&(listed, _)| listed != slot);
+                (6, _) => {
+                    model.retain(|listed| listed.slot != slot);
                     policy.remove(slot);
                 }
-                (3 | 4, Some(at)) => {
-                    let new = [0, 10, 35, 35, 60, 100][random.below(6) as usize];
-                    queue[at].1 = priority(new);
-                    policy.set_priority(slot, priority(new));
+                (7..=14, listed) => {
+                    let Some(listed) = listed else { continue };
+                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
+                    if listed.priority != new {
+                        listed.priority = new;
+                        listed.changed = step;
+                    }
+                    policy.set_priority(slot, new);
                 }
                 _ => {
-                    let victim = policy.pop();
-                    let first = queue.iter().min_by_key(|&&(_, of)| of).copied();
-                    assert_eq!(victim.is_some(), first.is_some());
-                    let (Some(victim), Some((first, lowest))) = (victim, first) else {
-                        continue;
-                    };
-                    let at = queue.iter().position(|&(listed, _)| listed == victim);
-                    let (_, of) = queue.remove(at.expect("the victim is listed"));
-                    assert_eq!(of, lowest, "step {step}");
-                    // Among low ones the directive has a say.
-                    assert!(victim == first || of < Priority::DEFAULT, "step {step}");
-                    victims
-                        [(of >= Priority::DEFAULT) as usize + (of > Priority::DEFAULT) as usize] +=
-                        1;
+                    let first = model.iter().copied().min_by_key(|listed| {
+                        let place = match listed.priority {
+                            Priority::DEFAULT => (listed.level, listed.released),
+                            _ => (0, listed.released.max(listed.changed)),
+                        };
+                        (listed.priority, place)
+                    });
+                    if let Some(first) = first {
+                        model.retain(|listed| listed.slot != first.slot);
+                        let was_other = first.changed > 0;
+                        let kind = match first.priority {
+                            Priority::DEFAULT => 1 + usize::from(was_other),
+                            other => 3 * usize::from(other > Priority::DEFAULT),
+                        };
+                        victims[kind] += 1;
+                    }
+                    let victim = first.map(|first| first.slot);
+                    assert_eq!(policy.pop(), victim, "step {step}");
                 }
             }
             policy.check().unwrap();
-            assert_eq!(policy.len(), queue.len());
+            assert_eq!(policy.len(), model.len());
+            let is_listed = model.iter().any(|listed| listed.slot == slot);
+            assert_eq!(policy.contains(slot), is_listed);
         }
-        assert!(victims.iter().all(|&count| count > 100), "{victims:?}");
+        victims
+    }
+
+    #[test]
+    fn agrees_with_the_rule() {
+        let mut victims = [0; 4];
+        for (seed, slots) in [(7, 3), (8, 12), (9, 40)] {
+            let of_lru = agrees(Lru::new(slots as usize), 1, slots, seed);
+            let of_multi_lru = agrees(MultiLru::new(slots as usize), 4, slots, seed);
+            for (at, all) in victims.iter_mut().enumerate() {
+                *all += of_lru[at] + of_multi_lru[at];
+            }
+        }
+        assert!(victims.iter().all(|&count| count > 400), "{victims:?}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ type Builder = BlockManagerConfigBuilder<()>;
 type Policy = fn(Builder) -> Builder;
 
 /// Every policy that this crate brings.
-const POLICIES: [(&str, Policy); 6] = [
+const POLICIES: [(&str, Policy); 7] = [
     ("lru", Builder::with_lru_backend),
     ("multi-lru", Builder::with_multi_lru_backend),
     ("hashmap", Builder::with_hashmap_backend),
@@ -30,6 +30,7 @@ const POLICIES: [(&str, Policy); 6] = [
         builder.with_lineage_backend_eviction(kvbm_lockfree::manager::LineageEviction::Fifo)
     }),
     ("lrfu", Builder::with_lrfu_backend),
+    ("w-tinylfu", Builder::with_tinylfu_backend),
 ];
 
 fn builder(block_count: usize) -> Builder {

@@ -163,3 +163,45 @@ fn a_policy_of_ones_own_is_told() {
     assert_eq!(evicted, [hash(1), hash(2)]);
     assert!(take().contains(&(ids[2], 35)));
 }
+
+/// As [`Told`], until it has no victim any more.
+struct Failing {
+    told: Told,
+    victims: u32,
+}
+
+impl EvictionPolicy for Failing {
+    fn insert(&mut self, block: InactiveBlock) {
+        self.told.insert(block);
+    }
+
+    fn remove(&mut self, block_id: BlockId) {
+        self.told.remove(block_id);
+    }
+
+    fn pop(&mut self) -> Option<BlockId> {
+        self.victims = self.victims.checked_sub(1)?;
+        self.told.pop()
+    }
+}
+
+#[test]
+fn a_policy_that_fails_leaves_the_priorities() {
+    let told = Told {
+        order: VecDeque::new(),
+        said: Arc::default(),
+    };
+    let policy = Failing { told, victims: 1 };
+    let manager: BlockManager<()> = builder(5).with_eviction_policy(policy).build().unwrap();
+    let hashes: Vec<_> = (0..5).map(hash).collect();
+    cache(&manager, &hashes);
+    manager.set_retention(&hashes[1..2], .., priority(80));
+    manager.set_retention(&hashes[3..4], .., priority(10).for_duration(HOUR));
+    let (_block, evicted) = evict(&manager, 1);
+    assert_eq!(evicted, [hash(0)]);
+    let (_blocks, mut evicted) = evict(&manager, 4);
+    // In the order of the slots, where the priority is the same.
+    evicted[1..3].sort_unstable_by_key(|&other| hashes.iter().position(|&hash| hash == other));
+    assert_eq!(evicted, [3, 2, 4, 1].map(hash));
+    manager.audit().unwrap();
+}

@@ -3,7 +3,8 @@
 //! A list: a block that becomes a leaf, for the first time or again, is
 //! appended. Every operation is O(1). Against [ticks](super::tick) this evicts
 //! several chains in turns, one block of each, rather than one whole chain
-//! after another.
+//! after another. A leaf with a [priority](super::retained) is none of these, and is appended
+//! when that ends.
 
 use super::Leaves;
 use super::retained::RetainedLeaves;

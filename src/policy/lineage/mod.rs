@@ -103,8 +103,14 @@ pub(crate) trait Leaves: Send + 'static {
     fn add(&mut self, slot: u32);
     /// The leaf `slot` is listed still, but no longer a leaf.
     fn demote(&mut self, slot: u32);
+    /// The listed `slot`, which is no leaf of this order, is one of another in front of it,
+    /// where it waits; or it waits no longer.
+    fn set_waiting(&mut self, _slot: u32, _waits: bool) {}
     /// The leaf to evict next.
     fn first(&mut self) -> Option<u32>;
+    /// The leaf `slot` was evicted, and has been taken out: its content is not cached any
+    /// more.
+    fn evicted(&mut self, _slot: u32) {}
     /// See [`SlotPolicy::with_priorities`].
     fn with_priorities(self) -> Self::WithPriorities;
     /// Sets the priority of the listed `slot`. Only asked with priorities.
@@ -347,6 +353,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
     fn pop(&mut self) -> Option<u32> {
         let slot = self.leaves.first()?;
         self.take_out(slot);
+        self.leaves.evicted(slot);
         Some(slot)
     }
 

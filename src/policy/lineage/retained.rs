@@ -2,7 +2,8 @@
 //!
 //! A leaf that has a [band](crate::policy::bands) waits there, and not among the other
 //! leaves: to their order it is listed, but no leaf. So the graph need not know of
-//! priorities, and no block goes before its inactive children, whatever theirs are.
+//! priorities, and no block goes before its inactive children, whatever theirs are. When
+//! its priority ends it is a leaf again: in an order of [becoming one](super::fifo), the last.
 
 use super::Leaves;
 use crate::SequenceHash;
@@ -47,13 +48,17 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
     }
 
     fn add(&mut self, slot: u32) {
-        if !self.bands.wait(slot) {
+        if self.bands.wait(slot) {
+            self.leaves.set_waiting(slot, true);
+        } else {
             self.leaves.add(slot);
         }
     }
 
     fn demote(&mut self, slot: u32) {
-        if !self.bands.unwait(slot) {
+        if self.bands.unwait(slot) {
+            self.leaves.set_waiting(slot, false);
+        } else {
             self.leaves.demote(slot);
         }
     }
@@ -62,6 +67,10 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         let low = self.bands.first_of_low();
         let first = low.or_else(|| self.leaves.first());
         first.or_else(|| self.bands.first())
+    }
+
+    fn evicted(&mut self, slot: u32) {
+        self.leaves.evicted(slot);
     }
 
     fn with_priorities(self) -> Self {

@@ -11,7 +11,8 @@
 //!
 //! Four things are this crate's. Only leaves are candidates for eviction; to the main region
 //! a block moves whether it is a leaf or not, lest the window be drained of leaves, and
-//! those released after it with it, up to a leaf. A cache of the paper's decides
+//! those released after it with it, up to a leaf (also one that waits elsewhere, for its
+//! priority). A cache of the paper's decides
 //! at each miss who is admitted; here every content has its block already, and the
 //! decision falls when a victim is wanted, for all that was released since: moving a block
 //! to the main region compares it with all others there. And a block that was used in the
@@ -30,7 +31,8 @@ use super::sketch::Sketch;
 use crate::SequenceHash;
 use crate::policy::ensure;
 
-/// Bits of a key in the main region that say when the block was released.
+/// Bits of a key in the main region that say when the block was released. With those of
+/// the rank there are fifty: exact.
 const RELEASE_BITS: u32 = 45;
 
 /// Uses of cached contents after which the main region ages, for each block of the pool.
@@ -44,10 +46,12 @@ enum Region {
 
 #[derive(Clone, Copy)]
 struct Block {
-    /// The content, or the last one.
+    /// The content, or the last one. None if that was evicted.
     tag: Tag,
     region: Region,
     is_listed: bool,
+    /// Whether it is a leaf that waits elsewhere.
+    waits: bool,
     /// Whether it was used while in the main region.
     is_established: bool,
     /// The frequency that the main region has it under.
@@ -56,12 +60,11 @@ struct Block {
 }
 
 impl Block {
-    fn key(&self) -> f64 {
+    fn key(&self, release_bits: u32) -> f64 {
         let rank = u64::from(self.frequency) << 1 | u64::from(self.is_established);
-        // Fifty bits: exact.
         match self.region {
             Region::Window => self.release as f64,
-            Region::Main => (rank << RELEASE_BITS | self.release) as f64,
+            Region::Main => (rank << release_bits | self.release) as f64,
         }
     }
 }
@@ -76,7 +79,10 @@ pub(crate) struct TinyLfuLeaves {
     oldest: SlotHeap,
     /// Listed blocks, leaves or not.
     listed: usize,
+    /// The number of the last release.
     releases: u64,
+    /// [`RELEASE_BITS`], but for tests. The block count takes fewer.
+    release_bits: u32,
     /// Releases of contents that were cached, since frequencies were halved.
     hits: usize,
     sketch: Sketch,
@@ -101,6 +107,7 @@ impl TinyLfuLeaves {
             tag: Tag::NONE,
             region: Region::Window,
             is_listed: false,
+            waits: false,
             is_established: false,
             frequency: 0,
             release: 0,
@@ -112,6 +119,7 @@ impl TinyLfuLeaves {
             oldest: SlotHeap::new(block_count),
             listed: 0,
             releases: 0,
+            release_bits: RELEASE_BITS,
             hits: 0,
             sketch: Sketch::new(block_count),
             share,
@@ -128,8 +136,9 @@ impl TinyLfuLeaves {
     /// Gives a slot the key that its block has now, and makes it a leaf or not.
     fn put(&mut self, slot: u32, leaf: bool) {
         let block = self.blocks[slot as usize];
+        let key = block.key(self.release_bits);
         let leaves = self.leaves(block.region);
-        leaves.set_key(slot, block.key());
+        leaves.set_key(slot, key);
         if leaf {
             leaves.push(slot);
         }
@@ -144,7 +153,8 @@ impl TinyLfuLeaves {
         self.oldest.len() as f64 > share * self.listed as f64
     }
 
-    /// Moves a block from the window to the main region. Returns whether it is a leaf.
+    /// Moves a block from the window to the main region. Returns whether it is a leaf, here
+    /// or elsewhere.
     fn move_to_main(&mut self, slot: u32) -> bool {
         let leaf = self.window.contains(slot);
         self.window.remove(slot);
@@ -153,8 +163,34 @@ impl TinyLfuLeaves {
         block.region = Region::Main;
         block.is_established = false;
         block.frequency = self.sketch.frequency(block.tag);
+        let is_end = leaf || block.waits;
         self.put(slot, leaf);
-        leaf
+        is_end
+    }
+
+    /// Numbers the releases of the listed blocks anew, in the same order, so that numbers
+    /// keep to their bits.
+    #[cold]
+    fn renumber(&mut self) {
+        let slots = 0..self.blocks.len() as u32;
+        let mut listed: Vec<u32> = slots
+            .filter(|&slot| self.blocks[slot as usize].is_listed)
+            .collect();
+        listed.sort_unstable_by_key(|&slot| self.blocks[slot as usize].release);
+        self.releases = 0;
+        for slot in listed {
+            self.releases += 1;
+            self.blocks[slot as usize].release = self.releases;
+            let leaf = self.contains(slot);
+            let region = self.blocks[slot as usize].region;
+            self.leaves(region).remove(slot);
+            self.put(slot, leaf);
+            if region == Region::Window {
+                self.oldest.remove(slot);
+                self.oldest.set_key(slot, self.releases as f64);
+                self.oldest.push(slot);
+            }
+        }
     }
 
     /// Halves the frequencies of the main region.
@@ -187,6 +223,9 @@ impl Leaves for TinyLfuLeaves {
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
         let tag = Tag::of(hash);
         self.sketch.count(tag);
+        if self.releases + 1 == 1 << self.release_bits {
+            self.renumber();
+        }
         self.releases += 1;
         let block = &mut self.blocks[slot as usize];
         // It has been in use in between, and nothing else has had its place.
@@ -200,6 +239,7 @@ impl Leaves for TinyLfuLeaves {
                 Region::Window
             },
             is_listed: true,
+            waits: false,
             is_established: is_main,
             frequency: self.sketch.frequency(tag),
             release: self.releases,
@@ -239,6 +279,10 @@ impl Leaves for TinyLfuLeaves {
         self.leaves(region).remove(slot);
     }
 
+    fn set_waiting(&mut self, slot: u32, waits: bool) {
+        self.blocks[slot as usize].waits = waits;
+    }
+
     fn first(&mut self) -> Option<u32> {
         // To the end of a chain, which is mostly released in one go: the main region is not
         // to have more of it than its leaf.
@@ -249,6 +293,12 @@ impl Leaves for TinyLfuLeaves {
             is_torn = !self.move_to_main(slot);
         }
         self.main.first().or_else(|| self.window.first())
+    }
+
+    /// What comes next in this place is new, even if it is the same. (So is a block that
+    /// came into use, on another thread, at the very moment at which it was to be evicted.)
+    fn evicted(&mut self, slot: u32) {
+        self.blocks[slot as usize].tag = Tag::NONE;
     }
 
     fn with_priorities(self) -> RetainedLeaves<Self> {
@@ -279,6 +329,9 @@ impl Leaves for TinyLfuLeaves {
             ensure(!elsewhere.contains(slot), || {
                 format!("slot {slot} is a leaf of the region in which it is not")
             })?;
+            ensure(!(block.waits && self.contains(slot)), || {
+                format!("leaf {slot} is here, and waits elsewhere")
+            })?;
             let in_window = block.is_listed && block.region == Region::Window;
             ensure(self.oldest.contains(slot) == in_window, || {
                 format!("slot {slot} is in the window: {in_window}, by release it is not")
@@ -290,8 +343,11 @@ impl Leaves for TinyLfuLeaves {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Lineage;
     use super::*;
+    use crate::policy::SlotPolicy;
     use crate::policy::testing::Random;
+    use crate::retention::Priority;
 
     fn hash(n: u64) -> SequenceHash {
         SequenceHash::new(n, None, 0)
@@ -384,6 +440,56 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_evicted_and_comes_again_is_new() {
+        let leaves = TinyLfuLeaves::with_window(2, 0);
+        let mut lineage = Lineage::with_leaves(2, leaves);
+        lineage.insert(0, hash(0), 0);
+        assert_eq!(lineage.pop(), Some(0));
+        lineage.insert(0, hash(0), 0);
+        lineage.insert(1, hash(1), 0);
+        lineage.remove(1);
+        lineage.insert(1, hash(1), 0);
+        // Either twice, and neither in the main region.
+        assert_eq!(lineage.pop(), Some(0));
+        lineage.check().unwrap();
+    }
+
+    #[test]
+    fn a_leaf_with_a_priority_ends_its_chain() {
+        let mut leaves = TinyLfuLeaves::with_window(6, 50).with_priorities();
+        for _ in 0..2 {
+            leaves.list(0, hash(0), true);
+            leaves.unlist(0);
+        }
+        for slot in 0..6 {
+            leaves.list(slot, hash(u64::from(slot)), true);
+            if (1..5).contains(&slot) {
+                leaves.set_priority(slot, Priority::HIGHEST);
+            }
+        }
+        // The window has room for the last three, so only this one has been compared.
+        assert_eq!(leaves.first(), Some(0));
+        leaves.check().unwrap();
+    }
+
+    #[test]
+    fn releases_keep_to_their_bits() {
+        let mut leaves = TinyLfuLeaves::with_window(100, 0);
+        leaves.release_bits = 4;
+        leaves.list(0, hash(0), true);
+        use_again(&mut leaves, 0, 0);
+        assert_eq!(leaves.first(), Some(0));
+        for n in 0..100 {
+            leaves.list(1, hash(100 + n), true);
+            leaves.unlist(1);
+        }
+        // Used less often, and a hundred releases later.
+        leaves.list(2, hash(2), true);
+        assert_eq!(pop(&mut leaves), Some(2));
+        assert_eq!(pop(&mut leaves), Some(0));
+    }
+
     struct Listed {
         tag: Tag,
         in_window: bool,
@@ -396,7 +502,10 @@ mod tests {
     struct Model {
         blocks: Vec<Option<Listed>>,
         leaves: Vec<bool>,
-        /// The content that each slot had last, and whether that was in the main region.
+        /// Leaves that wait elsewhere.
+        waiting: Vec<bool>,
+        /// The content that each slot had last, unless that was evicted, and whether that was
+        /// in the main region.
         before: Vec<(Tag, bool)>,
         sketch: Sketch,
         climber: Climber,
@@ -409,6 +518,7 @@ mod tests {
             Self {
                 blocks: (0..slots).map(|_| None).collect(),
                 leaves: vec![false; slots],
+                waiting: vec![false; slots],
                 before: vec![(Tag::NONE, false); slots],
                 sketch: Sketch::new(slots),
                 climber: Climber::new(slots),
@@ -432,6 +542,7 @@ mod tests {
             });
             self.before[slot] = (tag, is_main);
             self.leaves[slot] = leaf;
+            self.waiting[slot] = false;
             self.hits += usize::from(before == tag);
             if self.hits == AGING * self.blocks.len() {
                 self.hits = 0;
@@ -444,6 +555,11 @@ mod tests {
         fn unlist(&mut self, slot: usize) {
             self.blocks[slot] = None;
             self.leaves[slot] = false;
+        }
+
+        fn evict(&mut self, slot: usize) {
+            self.unlist(slot);
+            self.before[slot] = (Tag::NONE, false);
         }
 
         fn first(&mut self) -> Option<u32> {
@@ -462,7 +578,7 @@ mod tests {
                 else {
                     break;
                 };
-                is_torn = !self.leaves[oldest];
+                is_torn = !self.leaves[oldest] && !self.waiting[oldest];
                 let block = self.blocks[oldest].as_mut().expect("it is listed");
                 block.in_window = false;
                 block.frequency = self.sketch.frequency(block.tag);
@@ -487,6 +603,10 @@ mod tests {
             let slots = [6, 20, 64][seed as usize % 3];
             let mut random = Random::new(seed);
             let mut leaves = TinyLfuLeaves::new(slots as usize);
+            // Releases are numbered anew all the time.
+            if seed >= 4 {
+                leaves.release_bits = 7;
+            }
             let mut model = Model::new(slots as usize);
             let mut shares = std::collections::BTreeSet::new();
             for step in 0..12_000_u64 {
@@ -500,19 +620,22 @@ mod tests {
                         let own =
                             (0..slots as u32).find(|&slot| model.before[slot as usize].0 == tag);
                         let slot = match own {
-                            Some(slot) => slot,
+                            Some(slot) => {
+                                leaves.unlist(slot);
+                                model.unlist(slot as usize);
+                                slot
+                            }
                             None if is_listed => {
                                 let victim = model.first();
                                 assert_eq!(leaves.first(), victim, "step {step}");
                                 let Some(victim) = victim else { continue };
+                                leaves.unlist(victim);
+                                leaves.evicted(victim);
+                                model.evict(victim as usize);
                                 victim
                             }
                             None => slot,
                         };
-                        if model.blocks[slot as usize].is_some() {
-                            leaves.unlist(slot);
-                            model.unlist(slot as usize);
-                        }
                         let leaf = random.below(4) > 0;
                         leaves.list(slot, hash(content), leaf);
                         model.list(slot as usize, tag, leaf);
@@ -521,6 +644,13 @@ mod tests {
                         leaves.unlist(slot);
                         model.unlist(slot as usize);
                     }
+                    // It waits elsewhere, or does so no longer.
+                    6 if is_listed && random.below(3) == 0 && !model.leaves[slot as usize] => {
+                        let waits = &mut model.waiting[slot as usize];
+                        *waits = !*waits;
+                        leaves.set_waiting(slot, *waits);
+                    }
+                    6 if is_listed && model.waiting[slot as usize] => {}
                     6 if is_listed => {
                         let leaf = &mut model.leaves[slot as usize];
                         if *leaf {
