@@ -195,13 +195,15 @@ impl Store {
     #[cold]
     fn go_round<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut taken = 0;
+        let mut is_noted = false;
         let mut hand = self.clearing.hand();
         while taken < max && (hand.at() as usize) < self.slots.len() {
             let mut at = hand.at();
             let end = (at + STRETCH).min(self.slots.len() as u32);
             while at < end && taken < max {
                 let slot = &self.slots[at as usize];
-                if self.vacate_cleared(slot) {
+                if let Some(before) = self.vacate_cleared(slot) {
+                    is_noted |= before.is_noted();
                     victims.push_cleared(slot);
                     taken += 1;
                 }
@@ -219,12 +221,17 @@ impl Store {
                 self.clearing.set_cleared(taken as u64, counted);
             }
         }
+        if is_noted && self.plane.observes_resurrection() {
+            // Their releases have not been applied, and are not to be taken for releases of
+            // what the blocks hold next.
+            self.try_drain();
+        }
         taken
     }
 
     /// Vacates a block if it is cleared: it is the caller's then, who has a credit
-    /// for it.
-    fn vacate_cleared(&self, slot: &Slot) -> bool {
+    /// for it. Returns its word before.
+    fn vacate_cleared(&self, slot: &Slot) -> Option<Word> {
         let mut seen = slot.word();
         while self.is_cleared(slot, seen) {
             match slot.vacate(seen, self.reset_on_release) {
@@ -233,12 +240,12 @@ impl Store {
                         // The policy is to take it out of the order.
                         self.released[self.home()].push(slot);
                     }
-                    return true;
+                    return Some(seen);
                 }
                 Err(now) => seen = now,
             }
         }
-        false
+        None
     }
 
     /// Ends the registrations of all cleared blocks, and leaves the blocks where they are:

@@ -139,14 +139,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same, block by
     /// block.
     ///
-    /// With the registration of a forgotten hash end its attachments. That happens
+    /// With the registration of a cleared hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
     /// events manager soon, on a background thread: with the `Remove` of each.
     ///
     /// Lock-free. Every 16,384th call also goes through all blocks. Driven by one thread
-    /// the order of eviction stays exact, but for lineage by
-    /// [`Fifo`](LineageEviction::Fifo): a block that was in use during this becomes
-    /// a leaf only when the blocks of its forgotten children are handed out.
+    /// the order of eviction stays exact under the policies that know no leaves. Those that
+    /// evict leaves first remember cleared blocks for as long as these have not been handed
+    /// out, or have children: until then a block may pass for one with inactive children, and
+    /// others be evicted before it.
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         self.registry.core().will_clear();

@@ -15,10 +15,12 @@ fn audit<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>) {
 }
 
 fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, policy: Policy) {
-    if policy == Policy::LineageFifo {
-        // Becoming a leaf waits for the forgotten children: the one order that differs.
-        let _ = manager.reset_inactive_pool();
-    } else {
-        manager.clear_inactive_pool();
+    match policy {
+        // What was cleared is in the graph until it is handed out, and its place there for as
+        // long as it has children: who is a leaf may differ until then.
+        Policy::Unset | Policy::LineageTick | Policy::LineageFifo => {
+            let _ = manager.reset_inactive_pool();
+        }
+        _ => manager.clear_inactive_pool(),
     }
 }
