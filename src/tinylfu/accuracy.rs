@@ -84,6 +84,26 @@ fn errors_are_those_of_a_count_min_sketch_at_every_built_in_size() {
 }
 
 #[test]
+fn few_of_the_keys_that_were_never_touched_have_a_count() {
+    const CAPACITY: usize = 65_536;
+    const UNTOUCHED: u64 = 100_000;
+    let settings = || TinyLFUSettings::builder().capacity(CAPACITY);
+    let wrong = |settings: TinyLFUSettingsBuilder| {
+        let mut sketch = settings.build().unwrap().into_sketch();
+        let touched = CAPACITY as u64 / 2;
+        (0..touched).for_each(|key| sketch.increment(hash(key)));
+        let untouched = touched..touched + UNTOUCHED;
+        untouched
+            .filter(|&key| sketch.estimate(hash(key)) > 0)
+            .count()
+    };
+    let (ours, reference) = (wrong(settings()), wrong(settings().reference_layout()));
+    println!("{ours} of {UNTOUCHED}, in the reference's layout {reference}");
+    assert!((2_000..2_800).contains(&ours), "{ours}");
+    assert!(reference > 99_000, "{reference}");
+}
+
+#[test]
 fn neighbours_do_not_count_for_each_other() {
     // Their four hashes are the same in another order, as are the secrets they are made with.
     let mut sketch = TinyLFUSketch::<u64>::new(1 << 16);

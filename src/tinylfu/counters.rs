@@ -102,7 +102,10 @@ impl Counters {
     #[inline(always)]
     pub(super) fn increment(&self, hashes: Hashes) -> bool {
         let words = self.words_of(hashes);
-        let shifts = self.shifts_of(hashes);
+        let shifts: [u32; DEPTH] = match self.layout {
+            Layout::Spread => array::from_fn(|row| spread(row, hashes.0[row])),
+            Layout::Reference => array::from_fn(|row| reference(row, hashes.0[row])),
+        };
         let mut counted = false;
         // One after the other, each on what the one before has left: rows may
         // meet in a word, and in the reference's layout in a counter.
@@ -138,12 +141,19 @@ impl Counters {
     /// The smallest of the four counters.
     #[inline]
     pub(super) fn estimate(&self, hashes: Hashes) -> u32 {
+        match self.layout {
+            Layout::Spread => self.estimate_at(hashes, spread),
+            Layout::Reference => self.estimate_at(hashes, reference),
+        }
+    }
+
+    #[inline(always)]
+    fn estimate_at(&self, hashes: Hashes, shift: impl Fn(usize, u64) -> u32) -> u32 {
         let words = self.words_of(hashes);
-        let shifts = self.shifts_of(hashes);
         let mut least = SATURATED;
-        for (index, shift) in words.into_iter().zip(shifts) {
+        for (row, index) in words.into_iter().enumerate() {
             let value = self.words[index].load(Relaxed);
-            least = least.min((value >> shift) & SATURATED);
+            least = least.min((value >> shift(row, hashes.0[row])) & SATURATED);
         }
         least as u32
     }
@@ -169,17 +179,18 @@ impl Counters {
             array::from_fn(|row| hashes.0[row] as usize % len)
         }
     }
+}
 
-    /// Where in its word each of the four counters starts.
-    #[inline(always)]
-    fn shifts_of(&self, hashes: Hashes) -> [u32; DEPTH] {
-        match self.layout {
-            Layout::Spread => {
-                array::from_fn(|row| (hashes.0[row] >> 62) as u32 * 4 + row as u32 * 16)
-            }
-            Layout::Reference => array::from_fn(|row| (hashes.0[row] as u32 & 15) * 4),
-        }
-    }
+/// Where in its word the counter of a row starts: [`Layout::Spread`].
+#[inline(always)]
+fn spread(row: usize, hash: u64) -> u32 {
+    (hash >> 62) as u32 * 4 + row as u32 * 16
+}
+
+/// Where in its word the counter of a row starts: [`Layout::Reference`].
+#[inline(always)]
+fn reference(_row: usize, hash: u64) -> u32 {
+    (hash as u32 & 15) * 4
 }
 
 #[cfg(test)]
@@ -205,10 +216,8 @@ mod tests {
     fn rows_have_counters_of_their_own() {
         let counters = Counters::new(4, Layout::Spread);
         let mut named = 0;
-        for highest in 0..4 {
-            for shift in counters.shifts_of(Hashes([highest << 62; DEPTH])) {
-                named |= SATURATED << shift;
-            }
+        for (row, highest) in (0..DEPTH).flat_map(|row| (0..4).map(move |bits| (row, bits))) {
+            named |= SATURATED << spread(row, highest << 62);
         }
         assert_eq!(named, u64::MAX, "sixteen counters, each named once");
         let one = counter(0, 1);
