@@ -1,7 +1,7 @@
 //! Export to Prometheus.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -12,6 +12,9 @@ use super::families::{COUNTERS, Family, GAUGES, OWN_COUNTERS, OWN_GAUGES};
 /// The label that names the pool.
 const POOL: &str = "pool";
 
+/// The label that tells pools of one name apart, from the second on.
+const POOL_NUMBER: &str = "pool_number";
+
 /// A Prometheus collector over the metrics of any number of managers.
 ///
 /// Metrics are read when they are collected; counting never waits for that.
@@ -19,21 +22,52 @@ const POOL: &str = "pool";
 /// [type label](BlockPoolMetrics::type_label) of its source, and with the
 /// external labels. Clones share sources and labels.
 ///
+/// # Sources of one name
+///
+/// Managers of one metadata type have the same type label. Of the sources with one
+/// label, all but one get another label, `pool_number`, since Prometheus rejects a
+/// scrape that has a series twice: the lowest number from 2 that no other source of the
+/// name has when it is registered. A source keeps its number for as long as it is
+/// registered, so that its series go on.
+///
+/// # The end of a source
+///
+/// A source whose manager is gone stays, with the last values, until it is
+/// [removed](Self::remove_source), or until another source of the same name is
+/// registered after everybody else has let go of it: that one then takes its place, and
+/// its series begin anew as after a restart.
+///
+/// # What is collected
+///
 /// The metrics of the reference come first, under its names. Three are this
 /// crate's own: `kvbm_plane_fallbacks_total`, `kvbm_steals_total` and
 /// `kvbm_pending_garbage`.
 ///
-/// Collecting reads every block's state, O(blocks), and writes nothing that the
-/// managers use.
+/// Collecting reads a few words of each source, and writes nothing that the managers
+/// use.
 #[derive(Clone)]
 pub struct MetricsAggregator {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    sources: RwLock<Vec<Arc<BlockPoolMetrics>>>,
+    sources: RwLock<Vec<Arc<Source>>>,
     external_labels: RwLock<Vec<(String, String)>>,
     descs: Vec<Desc>,
+}
+
+struct Source {
+    /// Cloned for nobody, so that its count tells who else has it.
+    metrics: Arc<BlockPoolMetrics>,
+    /// From 1; no two sources of one name have the same.
+    number: usize,
+}
+
+impl Source {
+    /// Whether only the aggregator still has it, so that its values stay as they are.
+    fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.metrics) == 1
+    }
 }
 
 impl MetricsAggregator {
@@ -57,21 +91,44 @@ impl MetricsAggregator {
     }
 
     /// Collects from `source` too. A manager that was built with this
-    /// aggregator does it by itself.
+    /// aggregator does it by itself. Does nothing if it is a source already.
     ///
-    /// The source stays for as long as the aggregator. Two sources with one
-    /// type label give two values with the same labels, which Prometheus
-    /// rejects.
+    /// See [above](Self#sources-of-one-name) for sources of one name.
     pub fn register_source(&self, source: Arc<BlockPoolMetrics>) {
-        self.shared
-            .sources
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(source);
+        let mut sources = self.sources_mut();
+        if position(&sources, &source).is_some() {
+            return;
+        }
+        let label = source.type_label();
+        sources.retain(|other| !(other.metrics.type_label() == label && other.is_abandoned()));
+        let namesakes = sources
+            .iter()
+            .filter(|other| other.metrics.type_label() == label);
+        let taken: Vec<usize> = namesakes.map(|other| other.number).collect();
+        // One of so many numbers is not among those taken.
+        let number = (1..=taken.len())
+            .find(|number| !taken.contains(number))
+            .unwrap_or(taken.len() + 1);
+        sources.push(Arc::new(Source {
+            metrics: source,
+            number,
+        }));
+    }
+
+    /// Collects from `source` no longer; whether it was a source.
+    ///
+    /// For a manager that has ended, keep its
+    /// [`metrics`](crate::BlockManager::metrics) and remove them when its last values
+    /// have been collected.
+    pub fn remove_source(&self, source: &Arc<BlockPoolMetrics>) -> bool {
+        let mut sources = self.sources_mut();
+        let position = position(&sources, source);
+        position.map(|at| sources.remove(at)).is_some()
     }
 
     /// Replaces the labels that every value gets besides `pool`, such as the
-    /// instance or worker.
+    /// instance or worker. They must have other names than `pool` and `pool_number`:
+    /// Prometheus rejects a label that a series has twice.
     pub fn set_external_labels(&self, labels: Vec<(String, String)>) {
         *self
             .shared
@@ -90,18 +147,35 @@ impl MetricsAggregator {
         registry.register(Box::new(self.clone()))
     }
 
-    /// The labels of `source`: its pool, then the external ones.
-    fn labels(&self, source: &BlockPoolMetrics) -> Vec<proto::LabelPair> {
+    /// The labels of `source`: its pool, then its number if that is needed, then the
+    /// external ones.
+    fn labels(&self, source: &Source) -> Vec<proto::LabelPair> {
         let external = self
             .shared
             .external_labels
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let external = external.iter().map(|(name, value)| label(name, value));
-        std::iter::once(label(POOL, source.type_label()))
+        let number = (source.number > 1).then(|| label(POOL_NUMBER, &source.number.to_string()));
+        std::iter::once(label(POOL, source.metrics.type_label()))
+            .chain(number)
             .chain(external)
             .collect()
     }
+
+    fn sources_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Source>>> {
+        self.shared
+            .sources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where `metrics` is among the sources.
+fn position(sources: &[Arc<Source>], metrics: &Arc<BlockPoolMetrics>) -> Option<usize> {
+    sources
+        .iter()
+        .position(|source| Arc::ptr_eq(&source.metrics, metrics))
 }
 
 impl Default for MetricsAggregator {
@@ -128,11 +202,14 @@ impl Collector for MetricsAggregator {
             return Vec::new();
         }
         let labels: Vec<_> = sources.iter().map(|source| self.labels(source)).collect();
-        let snapshots: Vec<_> = sources.iter().map(|source| source.snapshot()).collect();
+        let snapshots: Vec<_> = sources
+            .iter()
+            .map(|source| source.metrics.snapshot())
+            .collect();
         let snapshots: Vec<_> = labels.iter().zip(&snapshots).collect();
         let pools: Vec<_> = labels
             .iter()
-            .zip(sources.iter().map(|pool| &**pool))
+            .zip(sources.iter().map(|source| &*source.metrics))
             .collect();
 
         let families = COUNTERS.iter().map(|family| counters(family, &snapshots));
@@ -323,6 +400,104 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
+    }
+
+    /// What is shown of the allocations: a line for each source.
+    fn allocations(aggregator: &MetricsAggregator) -> Vec<String> {
+        let registry = Registry::new();
+        aggregator.register_with(&registry).unwrap();
+        let text = text(&registry);
+        let lines = text.lines();
+        let lines = lines.filter(|line| line.starts_with("kvbm_allocations_total"));
+        lines.map(str::to_owned).collect()
+    }
+
+    fn pool(name: &str, allocations: u64) -> Arc<BlockPoolMetrics> {
+        let pool = Arc::new(BlockPoolMetrics::new(name.to_owned()));
+        pool.inc_allocations(allocations);
+        pool
+    }
+
+    #[test]
+    fn managers_of_one_type_have_series_of_their_own() {
+        #[derive(Clone)]
+        struct G1;
+        let aggregator = MetricsAggregator::new();
+        let build = || {
+            crate::BlockManager::<G1>::builder()
+                .block_count(8)
+                .registry(crate::BlockRegistry::new())
+                .aggregator(aggregator.clone())
+                .build()
+                .unwrap()
+        };
+        let (one, two) = (build(), build());
+        let held = (one.allocate_blocks(1), two.allocate_blocks(2));
+        let first = "kvbm_allocations_total{pool=\"G1\"} 1";
+        let second = "kvbm_allocations_total{pool=\"G1\",pool_number=\"2\"} 2";
+        assert_eq!(allocations(&aggregator), [first, second]);
+
+        let metrics = Arc::clone(one.metrics());
+        drop((held, one));
+        assert_eq!(
+            allocations(&aggregator),
+            [first, second],
+            "the last values stay"
+        );
+        assert!(aggregator.remove_source(&metrics));
+        assert_eq!(allocations(&aggregator), [second], "and keep their labels");
+        assert!(!aggregator.remove_source(&metrics));
+        let three = build();
+        let held = three.allocate_blocks(3);
+        let third = "kvbm_allocations_total{pool=\"G1\"} 3";
+        assert_eq!(allocations(&aggregator), [third, second]);
+
+        drop((held, three));
+        assert_eq!(allocations(&aggregator), [third, second]);
+        let _four = build();
+        let fourth = "kvbm_allocations_total{pool=\"G1\"} 0";
+        assert_eq!(
+            allocations(&aggregator),
+            [fourth, second],
+            "as after a restart"
+        );
+    }
+
+    #[test]
+    fn no_series_comes_twice() {
+        let aggregator = MetricsAggregator::new();
+        let pools = [pool("G1", 1), pool("G2", 2), pool("G1", 3), pool("G1", 4)];
+        for pool in &pools {
+            aggregator.register_source(Arc::clone(pool));
+        }
+        aggregator.register_source(Arc::clone(&pools[2]));
+        for family in aggregator.collect() {
+            let mut series: Vec<String> = family
+                .get_metric()
+                .iter()
+                .map(|metric| format!("{:?}", metric.get_label()))
+                .collect();
+            assert_eq!(series.len(), 4);
+            series.sort();
+            series.dedup();
+            assert_eq!(series.len(), 4, "{}", family.name());
+        }
+    }
+
+    #[test]
+    fn a_source_that_everybody_let_go_of_makes_room_for_its_successor() {
+        let aggregator = MetricsAggregator::new();
+        aggregator.register_source(pool("G1", 1));
+        let alive = pool("G2", 2);
+        aggregator.register_source(Arc::clone(&alive));
+        let (first, second) = (
+            "kvbm_allocations_total{pool=\"G1\"} 1",
+            "kvbm_allocations_total{pool=\"G2\"} 2",
+        );
+        assert_eq!(allocations(&aggregator), [first, second]);
+        aggregator.register_source(pool("G1", 5));
+        let successor = "kvbm_allocations_total{pool=\"G1\"} 5";
+        assert_eq!(allocations(&aggregator), [successor, second]);
     }
 
     #[test]

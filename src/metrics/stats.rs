@@ -11,11 +11,22 @@ use super::{BlockPoolMetrics, MetricsSnapshot};
 #[derive(Debug, Clone)]
 pub struct StatsConfig {
     /// How many samples are kept. 60 by default.
+    ///
+    /// With 0 none is kept, so that there is never anything to read. Memory is taken as
+    /// samples come, so that a large window costs nothing in advance.
     pub window_size: usize,
     /// The time between two samples of [`StatsCollector::spawn`]'s task. A second
     /// by default.
+    ///
+    /// A millisecond at least, which is as fine as the runtime's timer: a shorter
+    /// interval, 0 included, is taken for that. With one that the clock does not reach,
+    /// such as [`Duration::MAX`], the task takes its first sample and no other.
     pub sample_interval: Duration,
 }
+
+/// The shortest [`StatsConfig::sample_interval`].
+#[cfg(feature = "stats")]
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Default for StatsConfig {
     fn default() -> Self {
@@ -158,8 +169,7 @@ impl StatsCollector {
         self.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Takes a sample, if switched on. O(blocks), as
-    /// [`BlockPoolMetrics::snapshot`].
+    /// Takes a sample, if switched on. As cheap as [`BlockPoolMetrics::snapshot`].
     pub fn sample(&self) {
         if !self.is_enabled() {
             return;
@@ -195,13 +205,13 @@ impl StatsCollector {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime. The task panics if the interval is zero, or the
-    /// runtime has no timer.
+    /// Outside a tokio runtime. The task panics if the runtime has no timer.
     #[cfg(feature = "stats")]
     pub fn spawn(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let stats = Arc::clone(self);
         tokio::spawn(async move {
-            let mut interval = tokio::time::interval(stats.config.sample_interval);
+            let period = stats.config.sample_interval.max(SHORTEST_INTERVAL);
+            let mut interval = tokio::time::interval(period);
             loop {
                 interval.tick().await;
                 stats.sample();
@@ -289,5 +299,35 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(3500)).await;
         assert_eq!(stats.window(100).len(), 4);
         task.abort();
+    }
+
+    #[cfg(feature = "stats")]
+    #[tokio::test(start_paused = true)]
+    async fn a_task_takes_any_interval_and_any_window() {
+        let far = [Duration::from_secs(u64::MAX), Duration::MAX];
+        let near = [Duration::ZERO, Duration::from_nanos(1)];
+        for (sample_interval, expected) in far
+            .map(|interval| (interval, 1))
+            .into_iter()
+            .chain(near.map(|interval| (interval, 11)))
+        {
+            for window_size in [0, 1, 5, usize::MAX] {
+                let metrics = Arc::new(BlockPoolMetrics::new("G1".to_owned()));
+                let config = StatsConfig {
+                    window_size,
+                    sample_interval,
+                };
+                let stats = Arc::new(StatsCollector::new(metrics, config));
+                stats.set_enabled(true);
+                let task = stats.spawn();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::task::yield_now().await;
+                assert!(!task.is_finished(), "{sample_interval:?}");
+                let kept = stats.window(usize::MAX).len();
+                assert_eq!(kept, expected.min(window_size), "{sample_interval:?}");
+                assert_eq!(stats.latest().is_some(), window_size > 0);
+                task.abort();
+            }
+        }
     }
 }

@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64_with_secret;
 /// The sketch hashes a key four times with four fixed secrets. An
 /// implementation must give equal keys equal hashes, and should depend on
 /// every byte of the secret it uses: two hashes that agree more often than by
-/// chance make the estimates of the sketch worse.
+/// chance make the estimates of the sketch worse. So do hashes in which some bits
+/// are always the same: both the highest and the lowest choose counters.
 pub trait SketchKey: Copy + Send + Sync + 'static {
     /// Hashes this key under `secret`.
     fn hash_with_secret(&self, secret: &[u8; 192]) -> u64;

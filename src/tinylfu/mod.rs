@@ -23,6 +23,8 @@
 //! assert_eq!(tracker.count(8), 0);
 //! ```
 
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod accuracy;
 mod counters;
 mod decay;
 mod key;

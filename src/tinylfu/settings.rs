@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use super::counters::Layout;
 use super::{DecayPolicy, FixedDecayPolicy, SketchKey, TinyLFUSketch, TinyLFUTracker};
 
 /// The settings of a [`TinyLFUSketch`] or [`TinyLFUTracker`].
@@ -23,6 +24,7 @@ use super::{DecayPolicy, FixedDecayPolicy, SketchKey, TinyLFUSketch, TinyLFUTrac
 pub struct TinyLFUSettings {
     capacity: usize,
     decay_policy: Box<dyn DecayPolicy>,
+    layout: Layout,
 }
 
 impl TinyLFUSettings {
@@ -33,7 +35,7 @@ impl TinyLFUSettings {
 
     /// Makes a sketch for one owner.
     pub fn into_sketch<K: SketchKey>(self) -> TinyLFUSketch<K> {
-        TinyLFUSketch::with_policy(self.capacity, self.decay_policy)
+        TinyLFUSketch::with_policy(self.capacity, self.decay_policy, self.layout)
     }
 
     /// Makes a tracker that threads share.
@@ -47,6 +49,7 @@ impl TinyLFUSettings {
 pub struct TinyLFUSettingsBuilder {
     capacity: Option<usize>,
     decay_policy: Option<Box<dyn DecayPolicy>>,
+    layout: Layout,
 }
 
 impl TinyLFUSettingsBuilder {
@@ -67,6 +70,21 @@ impl TinyLFUSettingsBuilder {
         }
     }
 
+    /// Places counters where `kvbm-logical` 1.6.1 does, so that every estimate is the
+    /// same as that crate's. For comparisons only.
+    ///
+    /// That layout chooses a word and the counter in it by the same bits of a hash.
+    /// Wherever the number of words, a quarter of the capacity, is a multiple of 16, only
+    /// one of the sixteen counters of each word is ever used, and estimates are as wrong
+    /// as those of a sketch for a sixteenth of the capacity: of a sketch for 65,536 keys
+    /// that counted half as many, almost every key appears to have been used.
+    pub fn reference_layout(self) -> Self {
+        Self {
+            layout: Layout::Reference,
+            ..self
+        }
+    }
+
     /// Completes the settings.
     ///
     /// # Errors
@@ -82,6 +100,7 @@ impl TinyLFUSettingsBuilder {
         Ok(TinyLFUSettings {
             capacity,
             decay_policy,
+            layout: self.layout,
         })
     }
 }

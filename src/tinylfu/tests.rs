@@ -10,10 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A capacity at which the keys of a test share no four counters. Its number
-/// of words is odd: where that is a power of two, the place of a word decides
-/// which of its counters is used, and fifteen of sixteen stay idle.
-const ROOMY: usize = 4 * 300_007;
+/// A capacity at which the keys of a test share no four counters.
+const ROOMY: usize = 1 << 20;
 
 /// Records every size it is asked about, and decays when the size is a
 /// multiple of `every` (never if 0).
@@ -53,13 +51,22 @@ impl reference::DecayPolicy for Recorder {
     }
 }
 
-/// Ours: a tracker and the sizes its policy was asked about.
-fn recorded(capacity: usize, every: u32) -> (TinyLFUTracker<u64>, Recorder) {
+/// A tracker and the sizes its policy was asked about.
+fn recorded(settings: TinyLFUSettingsBuilder, every: u32) -> (TinyLFUTracker<u64>, Recorder) {
     let recorder = Recorder::new(every);
-    let settings = TinyLFUSettings::builder()
-        .capacity(capacity)
-        .decay_policy(recorder.clone());
+    let settings = settings.decay_policy(recorder.clone());
     (settings.build().unwrap().into_tracker(), recorder)
+}
+
+fn roomy() -> TinyLFUSettingsBuilder {
+    TinyLFUSettings::builder().capacity(ROOMY)
+}
+
+/// Settings under which every count is the reference's.
+fn as_the_reference(capacity: usize) -> TinyLFUSettingsBuilder {
+    TinyLFUSettings::builder()
+        .capacity(capacity)
+        .reference_layout()
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +103,8 @@ fn wide(key: u8) -> u128 {
 proptest! {
     #[test]
     fn a_sketch_counts_as_the_reference_does(capacity in capacity(), ops in ops()) {
-        let mut ours = TinyLFUSketch::<u128>::new(capacity);
+        let settings = as_the_reference(capacity).build().unwrap();
+        let mut ours = settings.into_sketch::<u128>();
         let mut theirs = reference::TinyLFUSketch::<u128>::new(capacity);
         for op in ops {
             match op {
@@ -124,7 +132,7 @@ proptest! {
         every in prop_oneof![Just(0), 1..40u32, 40..2000u32],
         ops in ops(),
     ) {
-        let (ours, asked) = recorded(capacity, every);
+        let (ours, asked) = recorded(as_the_reference(capacity), every);
         let recorder = Recorder::new(every);
         let theirs = reference::TinyLFUSettings::builder()
             .capacity(capacity)
@@ -175,7 +183,7 @@ fn hashes_are_those_of_the_reference() {
 
 #[test]
 fn threads_one_after_the_other_lose_nothing() {
-    let (tracker, recorder) = recorded(ROOMY, 0);
+    let (tracker, recorder) = recorded(roomy(), 0);
     // More threads have a number at once than there are stripes, so that some
     // use the shared one; passing the turn round makes them touch one after
     // the other.
@@ -226,7 +234,7 @@ fn spread(owner: u64, i: u64) -> u64 {
 fn threads_at_once_are_never_counted_twice() {
     let touches = 500;
     let threads = 40u64;
-    let (tracker, recorder) = recorded(ROOMY, 0);
+    let (tracker, recorder) = recorded(roomy(), 0);
     let start = Barrier::new(threads as usize);
     thread::scope(|scope| {
         for owner in 0..threads {
@@ -255,7 +263,7 @@ fn threads_at_once_are_never_counted_twice() {
 
 #[test]
 fn the_shared_stripe_has_one_writer_at_a_time() {
-    let (tracker, _) = recorded(ROOMY, 0);
+    let (tracker, _) = recorded(roomy(), 0);
     let threads = 40;
     let numbered = Barrier::new(threads);
     let touch = &|owner| {
@@ -296,8 +304,7 @@ fn a_held_table_stops_nobody_and_costs_what_the_stripe_cannot_hold() {
     }
     let (parked, is_parked) = mpsc::sync_channel(1);
     let (release, released) = mpsc::sync_channel(1);
-    let tracker = TinyLFUSettings::builder()
-        .capacity(ROOMY)
+    let tracker = roomy()
         .decay_policy(Park(parked, released.into()))
         .build()
         .unwrap()
@@ -329,8 +336,7 @@ fn a_panicking_policy_loses_only_its_answer() {
             false
         }
     }
-    let tracker = TinyLFUSettings::builder()
-        .capacity(ROOMY)
+    let tracker = roomy()
         .decay_policy(Once(AtomicBool::new(false)))
         .build()
         .unwrap()
@@ -362,8 +368,7 @@ fn a_policy_may_use_its_own_tracker() {
         }
     }
     let policy = Reentrant::default();
-    let tracker = TinyLFUSettings::builder()
-        .capacity(ROOMY)
+    let tracker = roomy()
         .decay_policy(policy.clone())
         .build()
         .unwrap()

@@ -13,7 +13,8 @@
 //!
 //! Block ids are not compared: implementations may hand out different ones. Nor
 //! do cases hold two hashes with the same position and fragment, on which the
-//! published crate panics.
+//! published crate panics. Frequency trackers place their counters as the published
+//! crate does, which is not the default here.
 //!
 //! `PROPTEST_CASES` sets the number of cases (default 256). The fuzz target
 //! `differential` drives the same pair from bytes.

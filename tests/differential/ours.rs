@@ -24,3 +24,10 @@ fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, policy: Policy
         _ => manager.clear_inactive_pool(),
     }
 }
+
+/// Counters placed as the published crate's, so that the counts are.
+fn layout(
+    settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
+) -> kvbm::tinylfu::TinyLFUSettingsBuilder {
+    settings.reference_layout()
+}

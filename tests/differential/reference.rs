@@ -17,3 +17,10 @@ fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, _policy: Polic
     // An error says that blocks are held.
     let _ = manager.reset_inactive_pool();
 }
+
+/// As they are.
+fn layout(
+    settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
+) -> kvbm::tinylfu::TinyLFUSettingsBuilder {
+    settings
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use dynamo_tokens::PositionalLineageHash;
 
-use super::{audit, clear, kvbm};
+use super::{audit, clear, kvbm, layout};
 use crate::forest::Forest;
 use crate::ops::{
     AttachmentType, Config, Device, Host, Op, RegistryOp, SecondTier, Shelf, TierOp, Tracker,
@@ -19,7 +19,8 @@ use crate::shelf::{remove, with};
 use kvbm::BlockRegistry;
 use kvbm::blocks::BlockRegistrationHandle;
 use kvbm::tinylfu::{
-    FixedDecayPolicy, FrequencyTracker, NoOpTracker, TinyLFUSettings, TinyLFUTracker,
+    FixedDecayPolicy, FrequencyTracker, NoOpTracker, TinyLFUSettings, TinyLFUSettingsBuilder,
+    TinyLFUTracker,
 };
 use tier::Tier;
 
@@ -274,20 +275,27 @@ fn tracker(
     match config {
         Tracker::Absent => None,
         Tracker::NoOp => Some(Arc::new(NoOpTracker::new())),
-        Tracker::TinyLfu { capacity } => Some(Arc::new(TinyLFUTracker::new(capacity))),
+        Tracker::TinyLfu { capacity } => Some(Arc::new(counts(settings(capacity)))),
         Tracker::Decaying { capacity, sample } => {
-            let settings = TinyLFUSettings::builder()
-                .capacity(capacity)
-                .decay_policy(FixedDecayPolicy::new(sample))
-                .build()
-                .expect("the capacity is set");
-            Some(Arc::new(settings.into_tracker::<u128>()))
+            let policy = FixedDecayPolicy::new(sample);
+            Some(Arc::new(counts(settings(capacity).decay_policy(policy))))
         }
         Tracker::Recording { capacity } => Some(Arc::new(RecordingTracker {
-            counts: TinyLFUTracker::new(capacity),
+            counts: counts(settings(capacity)),
             touches: Arc::clone(touches),
         })),
     }
+}
+
+fn settings(capacity: usize) -> TinyLFUSettingsBuilder {
+    layout(TinyLFUSettings::builder().capacity(capacity))
+}
+
+fn counts(settings: TinyLFUSettingsBuilder) -> TinyLFUTracker<u128> {
+    settings
+        .build()
+        .expect("the capacity is set")
+        .into_tracker()
 }
 
 fn tier_types() -> [TypeId; 2] {

@@ -23,3 +23,10 @@ pub mod sequence;
 pub mod testing;
 #[path = "tinylfu.rs"]
 pub mod tinylfu;
+
+/// As they are.
+fn layout(
+    settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
+) -> kvbm::tinylfu::TinyLFUSettingsBuilder {
+    settings
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::kvbm;
+use super::{kvbm, layout};
 use kvbm::tinylfu::{
     DecayPolicy, FixedDecayPolicy, FrequencyTracker, NoOpTracker, SketchKey, TinyLFUSettings,
     TinyLFUSettingsBuilder, TinyLFUSketch, TinyLFUTracker,
@@ -49,12 +49,17 @@ pub fn run() -> Vec<String> {
     say!(said, FixedDecayPolicy::from_capacity(8).should_decay(80));
 
     let mut sketch = TinyLFUSketch::<u64>::new(64);
+    (0..5_u64).for_each(|_| sketch.increment(37));
+    say!(said, sketch.estimate(37));
+    let settings = layout(TinyLFUSettings::builder().capacity(64_usize));
+    let mut sketch = settings.build().unwrap().into_sketch::<u64>();
     (0..500_u64).for_each(|key| sketch.increment(key % 37));
     say!(
         said,
         (0..40).map(|key| sketch.estimate(key)).collect::<Vec<_>>()
     );
-    let tracker = TinyLFUTracker::<Name>::new(64);
+    let settings = layout(TinyLFUSettings::builder().capacity(64_usize));
+    let tracker = settings.build().unwrap().into_tracker::<Name>();
     (0..100).for_each(|key| tracker.touch(Name(key % 7)));
     say!(
         said,
@@ -70,6 +75,9 @@ pub fn run() -> Vec<String> {
         .unwrap();
     let tracker: TinyLFUTracker<u64> = settings.into_tracker();
     (0..300_u64).for_each(|key| tracker.touch(key % 3));
+    say!(said, tracker.count(1));
+    let tracker = TinyLFUTracker::<u128>::new(64);
+    tracker.touch(1);
     say!(said, tracker.count(1));
     let settings = TinyLFUSettingsBuilder::default()
         .capacity(32_usize)

@@ -1,6 +1,7 @@
 //! Replaying an hour of conversations, this crate hits and evicts exactly what
 //! the published `kvbm-logical` does, under every policy, with pools of 1,000,
-//! 10,000 and 50,000 blocks.
+//! 10,000 and 50,000 blocks. For multi-level LRU, the frequency tracker places its
+//! counters as the published crate does, which is not the default here.
 //!
 //! The trace (12,031 requests, one id per 512-token block) is no part of the
 //! project. It is read from the folder that `KVBM_TRACES` names, or else from a

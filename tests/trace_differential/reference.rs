@@ -6,3 +6,10 @@ use kvbm_logical as kvbm;
 mod replay;
 
 pub use replay::replay;
+
+/// As they are.
+fn layout(
+    settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
+) -> kvbm::tinylfu::TinyLFUSettingsBuilder {
+    settings
+}

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use dynamo_tokens::PositionalLineageHash;
 
-use super::kvbm;
+use super::{kvbm, layout};
 use crate::policy::{Policy, with_policy};
 use crate::trace::Request;
 use crate::{BLOCK_SIZE, IN_FLIGHT, Replayed, Step};
-use kvbm::tinylfu::TinyLFUTracker;
+use kvbm::tinylfu::TinyLFUSettings;
 use kvbm::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock};
 
 /// Serves every request in order and reports what each met.
@@ -34,7 +34,10 @@ pub fn replay(requests: &[Request], policy: Policy, block_count: usize) -> Repla
 fn manager(policy: Policy, block_count: usize) -> BlockManager<()> {
     let mut registry = BlockRegistry::builder();
     if policy.needs_tracker() {
-        registry = registry.frequency_tracker(Arc::new(TinyLFUTracker::new(block_count)));
+        let settings = layout(TinyLFUSettings::builder().capacity(block_count))
+            .build()
+            .expect("the capacity is set");
+        registry = registry.frequency_tracker(Arc::new(settings.into_tracker::<u128>()));
     }
     let builder = BlockManager::builder()
         .block_count(block_count)

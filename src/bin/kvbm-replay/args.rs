@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 
 use crate::policy::Policy;
 use crate::synthetic::Service;
@@ -63,8 +64,8 @@ pub struct Args {
     #[arg(long)]
     optimum: bool,
 
-    /// Write a page with curves and figures to this file, with the optimum; implies --curve unless
-    /// there are --blocks
+    /// Write a page with curves and figures to this file, with the optimum, or with `-` to standard
+    /// output in place of the table; implies --curve unless there are --blocks
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -109,6 +110,29 @@ pub enum Pools {
 }
 
 impl Args {
+    /// Reads the command line of this process.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::from_words(std::env::args_os())
+    }
+
+    fn from_words<W: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        let args = Self::try_parse_from(words)?;
+        if args.json && args.prints_page() {
+            return Err(Self::command().error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "'--report -' and '--json' both write to standard output",
+            ));
+        }
+        Ok(args)
+    }
+
+    /// Whether the page is what goes to standard output.
+    pub fn prints_page(&self) -> bool {
+        self.report.as_deref() == Some(Path::new("-"))
+    }
+
     /// The policies to run: those asked for, each once, or all.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
@@ -206,7 +230,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<Args, String> {
         let words = std::iter::once("kvbm-replay").chain(line.split_whitespace());
-        Args::try_parse_from(words).map_err(|error| one_line(&error))
+        Args::from_words(words).map_err(|error| one_line(&error))
     }
 
     #[test]
@@ -239,6 +263,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dash_is_standard_output() {
+        assert!(parse("--report -").unwrap().prints_page());
+        assert!(!parse("--report ./- --json").unwrap().prints_page());
+        assert!(!parse("").unwrap().prints_page());
+    }
+
+    #[test]
     fn nonsense_is_rejected_in_one_line() {
         for line in [
             "--blocks 0",
@@ -259,6 +290,7 @@ mod tests {
             "--workload agent --trace t.jsonl",
             "--curve --blocks 10",
             "--report",
+            "--report - --json",
             "--colour",
             "extra",
         ] {

@@ -1,9 +1,9 @@
 //! `kvbm-replay`: what a block manager does with a stream of LLM requests.
 //!
 //! The program replays one list of requests over every combination of eviction policy and pool
-//! size and prints one row for each: hit rate, evictions, refusals, throughput, and latency; or
-//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake format (`--trace FILE`) or from a synthetic
-//! service.
+//! size and prints one row for each: hit rate, refusals, evictions, throughput, and latency; or
+//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake
+//! format (`--trace FILE`) or from a synthetic service.
 //!
 //! The stages follow each other, and each is a module:
 //!
@@ -11,11 +11,10 @@
 //! 2. [`trace`] parses a trace file, or [`synthetic`] invents a service; both end up as a
 //!    [`workload::Workload`], the list of requests with their sequence hashes.
 //! 3. [`replay`] drives one pool of one [`policy`] through the workload. Its documentation defines
-//!    what a hit, an eviction, and a refusal are.
 //!    what a hit, an eviction, and a refusal are. [`optimum`] says how many hits there could be.
 //! 4. [`report`] turns the outcomes into a table, a JSON document, or a page. Nothing reaches
-//!    standard output or a file before every run has ended, so that a failure never leaves half a
-//!    result behind.
+//!    standard output or a [`report_file`] before every run has ended, so that a run that fails
+//!    leaves no half of a result behind.
 
 mod args;
 mod optimum;
@@ -23,27 +22,26 @@ mod policy;
 mod progress;
 mod replay;
 mod report;
+mod report_file;
 mod synthetic;
 mod trace;
-mod whole_file;
 mod workload;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 use crate::args::{Args, Pools};
 use crate::optimum::Future;
 use crate::progress::Progress;
 use crate::replay::Setup;
 use crate::report::{Config, Hits, Report, Row, Source};
-use crate::whole_file::WholeFile;
+use crate::report_file::ReportFile;
 use crate::workload::Workload;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return args::reject(&error),
     };
@@ -58,14 +56,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let page = match &args.report {
-        Some(path) => {
-            let name = || format!("{}: cannot be written", path.display());
-            Some((WholeFile::at(path).with_context(name)?, name))
-        }
-        None => None,
-    };
     let (source, workload) = load(args)?;
+    // Before the runs, and after a trace has been found where the same path might make one.
+    let page = match &args.report {
+        Some(path) if !args.prints_page() => Some(ReportFile::open(path, args.trace.as_deref())?),
+        _ => None,
+    };
     let policies = args.policies();
     let pools = match args.pools() {
         Pools::Few => workload.default_pool_sizes(),
@@ -115,13 +111,15 @@ fn run(args: &Args) -> anyhow::Result<()> {
         rows,
         optimum,
     };
-    let text = if args.json {
+    let text = if args.prints_page() {
+        report::page(&report)
+    } else if args.json {
         report::json(&report)?
     } else {
         report::table(&report, io::stdout().is_terminal())
     };
-    if let Some((file, name)) = page {
-        file.write(&report::page(&report)).with_context(name)?;
+    if let Some(file) = page {
+        file.write(&report::page(&report))?;
     }
     print(&text).context("cannot write the result")
 }

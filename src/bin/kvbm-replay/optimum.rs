@@ -21,7 +21,10 @@
 //! finds room. Then it bounds every policy that caches what it serves and nothing before it is
 //! asked for.
 //!
-//! Two things are outside of the argument, and both need a pool that is hardly larger than what
+//! It is about requests in the order of the list. Several threads serve them in another one, in
+//! which there may be more hits.
+//!
+//! Two more things are outside of the argument, and both need a pool that is hardly larger than what
 //! is in flight. A refused request may hit blocks but fills none, so that a bound would have to
 //! choose which chains of uses to give up; and a policy that evicts blocks in front of cached ones
 //! caches some contents twice, and may have to drop held requests earlier, whose blocks it may

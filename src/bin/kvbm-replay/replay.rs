@@ -2,30 +2,45 @@
 //!
 //! # A request
 //!
-//! A thread takes the next request from the list and handles it in these steps. `W` is the number
-//! of requests the thread may hold at once, and *the oldest* is the one among those it holds that
-//! it handled first.
+//! The requests *in flight* are those that are being handled and those whose blocks are held; *the
+//! oldest* is the one among the latter that was handled first, by whichever thread. A thread takes
+//! the next request from the list and handles it in these steps, where `N` is the number of
+//! requests that may be in flight:
 //!
-//! 1. While it holds `W` or more requests, drop the oldest.
+//! 1. While there are `N` or more in flight, drop the oldest, if there is one.
 //! 2. Match: `match_blocks` with all hashes of the request. The blocks it returns are *hits*, and
 //!    all blocks of the request count as *requested*.
 //! 3. Allocate: `allocate_blocks_with_evictions` for the blocks that did not match. Each sequence
 //!    hash it reports is an *eviction*. If it refuses, drop the oldest and try again. If there is
-//!    nothing left to drop, the request is a *refusal*: drop the matched blocks and end here. Its
-//!    hits and its requested blocks still count, and it does not enter the window.
+//!    nothing left to drop, other threads may still have blocks: see below. If there are none, the
+//!    request is a *refusal*: drop the matched blocks and end here. Its requested blocks still
+//!    count, and it is in flight no longer.
 //! 4. Stage the allocated blocks with the hashes that did not match, in order, and register them
 //!    with one `register_blocks`.
-//! 5. Hold the matched and then the registered blocks, as the thread's youngest request.
+//! 5. Hold the matched and then the registered blocks, as the youngest request.
 //!
 //! A request that matches in full skips the steps 3 and 4, and one without blocks skips the step 2
 //! as well. Dropping a request drops the guards of its blocks in block order.
 //!
-//! `W` is `max(1, in_flight / threads)`. From one thread, everything but the times is a function
-//! of workload, policy, pool size, and window.
+//! From one thread, everything but the times is a function of workload, policy, pool size, and the
+//! number of requests in flight.
+//!
+//! # Waiting for room
+//!
+//! With several threads, a request may find no room because of those that are being handled, whose
+//! blocks nobody can take away. It then does as a scheduler would: it drops what it has matched,
+//! waits until the others have been handled and none is begun, and starts over at step 1. What it
+//! matched before does not count. Now everything else can be dropped, so that it is refused only if
+//! it is larger than the pool. Requests that wait do not wait for each other's blocks, as they have
+//! none. The time is part of its latency.
+//!
+//! A request that is refused in the end was not served. From several threads its hits do not count.
+//! From one thread they do, as they always have: such counts can be compared with earlier ones.
 //!
 //! # Measurement
 //!
-//! The latency of a request covers all its steps, with the drops they cause. The wall time of a run
+//! The latency of a request covers all its steps, with the drops they cause and the wait for room,
+//! and from several threads also for the lock around the list of what is held. The wall time of a run
 //! reaches from the start of the first thread to the end of the last request, and leaves out
 //! building the pool and releasing what is held in the end. Sequence hashes are computed before.
 
@@ -33,12 +48,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use kvbm_lockfree::manager::{BlockManager, BlockManagerBuilderError};
-use kvbm_lockfree::{ImmutableBlock, SequenceHash};
+use kvbm_lockfree::{ImmutableBlock, MutableBlock, SequenceHash};
 use thiserror::Error;
 
 use crate::policy::{Policy, Replayed};
@@ -118,7 +134,7 @@ pub fn replay(
             blocks: setup.blocks,
             source,
         })?;
-    let window = (setup.in_flight / setup.threads).max(1);
+    let service = Service::new(&pool, workload.block_size(), setup);
     let requests = workload.requests();
     let cursor = AtomicUsize::new(0);
     let mut outcome = Outcome {
@@ -132,7 +148,7 @@ pub fn replay(
         let start = Instant::now();
         for _ in 0..setup.threads {
             let ended = ended.clone();
-            let mut worker = Worker::new(&pool, workload.block_size(), window);
+            let mut worker = Worker::new(&service);
             let cursor = &cursor;
             let work = move || {
                 worker.run(workload, cursor);
@@ -180,24 +196,149 @@ fn latency_histogram() -> Histogram<u64> {
 /// The blocks of one request in flight.
 type Held = Vec<ImmutableBlock<Replayed>>;
 
-/// One thread's side of a run.
-struct Worker<'a> {
+/// The pool and the requests in flight, which the threads share.
+struct Service<'a> {
     pool: &'a BlockManager<Replayed>,
     block_size: usize,
-    window: usize,
-    /// The requests in flight, the oldest first.
+    in_flight: usize,
+    is_shared: bool,
+    window: Mutex<Window>,
+    /// Read while a request is handled. Who writes is the only one that handles any.
+    turn: RwLock<()>,
+}
+
+/// The requests in flight.
+#[derive(Default)]
+struct Window {
+    /// Those whose blocks are held, the oldest first.
     held: VecDeque<Held>,
+    /// Those that are being handled.
+    handled: usize,
+}
+
+/// What a request that was served met.
+struct Served {
+    hits: u64,
+    evictions: u64,
+}
+
+/// There was no room for a request, of which some blocks matched.
+struct Refused {
+    hits: u64,
+}
+
+impl<'a> Service<'a> {
+    fn new(pool: &'a BlockManager<Replayed>, block_size: usize, setup: &Setup) -> Self {
+        Self {
+            pool,
+            block_size,
+            in_flight: setup.in_flight,
+            is_shared: setup.threads > 1,
+            window: Mutex::default(),
+            turn: RwLock::default(),
+        }
+    }
+
+    /// Serves a request, waiting for room if it has to.
+    fn serve(&self, hashes: &[SequenceHash]) -> Result<Served, Refused> {
+        const NO_PANIC: &str = "no thread panics while it handles a request";
+        if self.is_shared {
+            let turn = self.turn.read().expect(NO_PANIC);
+            let served = self.attempt(hashes);
+            drop(turn);
+            if served.is_ok() {
+                return served;
+            }
+        }
+        let _alone = self.turn.write().expect(NO_PANIC);
+        self.attempt(hashes)
+    }
+
+    fn attempt(&self, hashes: &[SequenceHash]) -> Result<Served, Refused> {
+        self.enter();
+        let mut blocks = if hashes.is_empty() {
+            Held::new()
+        } else {
+            self.pool.match_blocks(hashes)
+        };
+        let mut served = Served {
+            hits: blocks.len() as u64,
+            evictions: 0,
+        };
+        let missing = &hashes[blocks.len()..];
+        if !missing.is_empty() {
+            let Some(allocation) = self.allocate(missing.len()) else {
+                drop(blocks);
+                self.window().handled -= 1;
+                return Err(Refused { hits: served.hits });
+            };
+            let (allocated, evicted) = allocation;
+            served.evictions = evicted.len() as u64;
+            blocks.extend(self.register(allocated, missing));
+        }
+        let mut window = self.window();
+        window.handled -= 1;
+        window.held.push_back(blocks);
+        Ok(served)
+    }
+
+    /// Makes a request one of those in flight, and room for it among them.
+    fn enter(&self) {
+        loop {
+            let mut window = self.window();
+            if window.held.len() + window.handled >= self.in_flight
+                && let Some(oldest) = window.held.pop_front()
+            {
+                drop(window);
+                drop(oldest);
+            } else {
+                window.handled += 1;
+                return;
+            }
+        }
+    }
+
+    /// Allocates so many blocks, or nothing if there is no room for them even with nothing held.
+    fn allocate(&self, count: usize) -> Option<(Vec<MutableBlock<Replayed>>, Vec<SequenceHash>)> {
+        loop {
+            if let Some(allocation) = self.pool.allocate_blocks_with_evictions(count) {
+                return Some(allocation);
+            }
+            let oldest = self.window().held.pop_front();
+            drop(oldest?);
+        }
+    }
+
+    /// Stages and registers blocks with these hashes.
+    fn register(&self, blocks: Vec<MutableBlock<Replayed>>, hashes: &[SequenceHash]) -> Held {
+        let staged = blocks
+            .into_iter()
+            .zip(hashes)
+            .map(|(block, &hash)| {
+                block
+                    .stage(hash, self.block_size)
+                    .expect("the pool was built with this block size")
+            })
+            .collect();
+        self.pool.register_blocks(staged)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().expect("nothing panics under this lock")
+    }
+}
+
+/// One thread's side of a run.
+struct Worker<'a> {
+    service: &'a Service<'a>,
     counts: Counts,
     latency: Histogram<u64>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(pool: &'a BlockManager<Replayed>, block_size: usize, window: usize) -> Self {
+    fn new(service: &'a Service<'a>) -> Self {
         Self {
-            pool,
-            block_size,
-            window,
-            held: VecDeque::new(),
+            service,
             counts: Counts::default(),
             latency: latency_histogram(),
         }
@@ -220,48 +361,19 @@ impl<'a> Worker<'a> {
     }
 
     fn handle(&mut self, hashes: &[SequenceHash]) {
-        while self.held.len() >= self.window {
-            self.held.pop_front();
-        }
-        let mut blocks = if hashes.is_empty() {
-            Held::new()
-        } else {
-            self.pool.match_blocks(hashes)
-        };
         self.counts.requested += hashes.len() as u64;
-        self.counts.hits += blocks.len() as u64;
-
-        let missing = &hashes[blocks.len()..];
-        if !missing.is_empty() {
-            let Some(registered) = self.fill(missing) else {
-                self.counts.refusals += 1;
-                return;
-            };
-            blocks.extend(registered);
-        }
-        self.held.push_back(blocks);
-    }
-
-    /// Allocates, stages, and registers blocks with these hashes, or returns `None` if there is no
-    /// room for them even with nothing held.
-    fn fill(&mut self, hashes: &[SequenceHash]) -> Option<Held> {
-        let (allocated, evicted) = loop {
-            match self.pool.allocate_blocks_with_evictions(hashes.len()) {
-                Some(allocation) => break allocation,
-                None => drop(self.held.pop_front()?),
+        match self.service.serve(hashes) {
+            Ok(served) => {
+                self.counts.hits += served.hits;
+                self.counts.evictions += served.evictions;
             }
-        };
-        self.counts.evictions += evicted.len() as u64;
-        let staged = allocated
-            .into_iter()
-            .zip(hashes)
-            .map(|(block, &hash)| {
-                block
-                    .stage(hash, self.block_size)
-                    .expect("the pool was built with this block size")
-            })
-            .collect();
-        Some(self.pool.register_blocks(staged))
+            Err(refused) => {
+                self.counts.refusals += 1;
+                if !self.service.is_shared {
+                    self.counts.hits += refused.hits;
+                }
+            }
+        }
     }
 }
 
@@ -270,6 +382,7 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+    use crate::synthetic;
     use crate::workload::{Builder, block_hash};
 
     /// A workload whose requests have the blocks `(owner, 0)` to `(owner, blocks - 1)`.
@@ -342,9 +455,9 @@ mod tests {
     fn a_request_without_blocks_takes_a_place_in_the_window() {
         let requests = workload(&[(1, 4), (2, 4), (9, 0)]);
         let pool = Policy::Lru.build(8, 16).unwrap();
-        let mut worker = Worker::new(&pool, 16, 2);
-        worker.run(&requests, &AtomicUsize::new(0));
-        let held: Vec<usize> = worker.held.iter().map(Vec::len).collect();
+        let service = Service::new(&pool, 16, &one_thread(Policy::Lru, 8, 2));
+        Worker::new(&service).run(&requests, &AtomicUsize::new(0));
+        let held: Vec<usize> = service.window().held.iter().map(Vec::len).collect();
         assert_eq!(held, [4, 0]);
         assert_eq!(pool.available_blocks(), 4);
     }
@@ -362,5 +475,78 @@ mod tests {
         assert_eq!(outcome.counts.requested, 2000);
         assert_eq!(outcome.counts.refusals, 0);
         assert_eq!(outcome.latency.len(), 400);
+    }
+
+    #[test]
+    fn threads_do_not_refuse_what_one_thread_serves() {
+        let workload = synthetic::Service::Chat.generate(42, 1_500, 16).unwrap();
+        for blocks in workload.curve_pool_sizes().into_iter().step_by(3) {
+            let rates = [1, 4].map(|threads| {
+                let setup = Setup {
+                    threads,
+                    ..one_thread(Policy::Lru, blocks, 16)
+                };
+                let counts = replay(&workload, &setup, &mut |_| ()).unwrap().counts;
+                assert_eq!(counts.refusals, 0, "{blocks} blocks, {threads} threads");
+                counts.hits as f64 / counts.requested as f64
+            });
+            assert!(
+                (rates[0] - rates[1]).abs() < 0.05,
+                "{blocks} blocks: {rates:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_thread_counts_what_it_always_has() {
+        let workload = synthetic::Service::Chat.generate(42, 300, 16).unwrap();
+        for (policy, blocks, hits, evictions, refusals) in [
+            (Policy::Lru, 20, 37, 32, 295),
+            (Policy::Lru, 90, 603, 10_494, 88),
+            (Policy::Lru, 300, 1_244, 20_671, 0),
+            (Policy::LineageTick, 90, 788, 10_383, 88),
+            (Policy::LineageFifo, 300, 1_407, 20_508, 0),
+            (Policy::Lrfu, 1_000, 4_885, 16_330, 0),
+            (Policy::Tinylfu, 90, 870, 10_275, 88),
+        ] {
+            let setup = one_thread(policy, blocks, 4);
+            let expected = Counts {
+                requested: 22_215,
+                hits,
+                evictions,
+                refusals,
+            };
+            let outcome = replay(&workload, &setup, &mut |_| ()).unwrap();
+            assert_eq!(outcome.counts, expected, "{policy}, {blocks} blocks");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_larger_than_the_pool_is_refused_by_threads_and_hits_nothing() {
+        let requests: Vec<(u64, u64)> = (0..300)
+            .map(|index| if index % 10 == 9 { (1, 9) } else { (1, 5) })
+            .collect();
+        let setup = Setup {
+            threads: 4,
+            ..one_thread(Policy::Lru, 8, 16)
+        };
+        let outcome = run(&requests, setup);
+        assert_eq!(outcome.counts.refusals, 30);
+        // The first of the others to be handled misses, and any that are handled meanwhile.
+        assert!(outcome.counts.hits <= 269 * 5);
+        assert_eq!(outcome.counts.requested, 270 * 5 + 30 * 9);
+        assert_eq!(outcome.latency.len(), 300);
+    }
+
+    #[test]
+    fn threads_that_want_the_whole_pool_take_turns() {
+        let requests: Vec<(u64, u64)> = (0..200).map(|index| (index % 7, 6)).collect();
+        for in_flight in [1, 2, 16] {
+            let setup = Setup {
+                threads: 8,
+                ..one_thread(Policy::LineageTick, 8, in_flight)
+            };
+            assert_eq!(run(&requests, setup).counts.refusals, 0);
+        }
     }
 }

@@ -24,8 +24,18 @@ pub use table::table;
 /// What every printed hit rate means.
 const HIT_RATE: &str = "contiguous-prefix hits ÷ blocks requested";
 
+/// What the number of requests in flight is, which is assumed and not part of a workload.
+const IN_FLIGHT: &str = "requests that hold their blocks at once; another number may rank the \
+                         policies otherwise";
+
+/// What a refusal is.
+const REFUSAL: &str = "a request larger than the pool; its blocks count as requested";
+
 /// What the optimum is.
 const OPTIMUM: &str = "the next use known, the farthest evicted (Belady's MIN)";
+
+/// What the optimum is not, if there are several threads.
+const OPTIMUM_OF_ONE: &str = "of one thread: several serve in another order, which may have more";
 
 /// Where the requests come from.
 #[derive(Clone, Debug, Serialize)]
@@ -110,14 +120,14 @@ pub struct Hits {
     pub blocks: usize,
     /// Hits per block requested, from 0 to 1.
     pub hit_rate: f64,
+    /// Requests for which there was no room. The hit rate is that of all requests, these included.
+    pub refusals: u64,
     /// Blocks that matched.
     pub hits: u64,
     /// Blocks of all requests.
     pub blocks_requested: u64,
     /// Blocks evicted to make room.
     pub evictions: u64,
-    /// Requests for which there was no room.
-    pub refusals: u64,
 }
 
 impl Hits {
@@ -127,10 +137,10 @@ impl Hits {
             blocks,
             // A workload has at least one block.
             hit_rate: counts.hits as f64 / counts.requested as f64,
+            refusals: counts.refusals,
             hits: counts.hits,
             blocks_requested: counts.requested,
             evictions: counts.evictions,
-            refusals: counts.refusals,
         }
     }
 }
@@ -199,6 +209,12 @@ impl Report {
         rows.iter().map(|row| row.hits.hit_rate).fold(0.0, f64::max)
     }
 
+    /// Whether any request was refused in any run.
+    fn has_refusals(&self) -> bool {
+        let rows = self.rows.iter().map(|row| &row.hits);
+        rows.chain(&self.optimum).any(|hits| hits.refusals > 0)
+    }
+
     fn optimum_at(&self, blocks: usize) -> Option<&Hits> {
         let has_size = |optimum: &&Hits| optimum.blocks == blocks;
         self.optimum.iter().find(has_size)
@@ -210,11 +226,15 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Document<'a> {
         hit_rate_definition: &'static str,
+        in_flight_definition: &'static str,
+        refusal_definition: &'static str,
         #[serde(flatten)]
         report: &'a Report,
     }
     let document = Document {
         hit_rate_definition: HIT_RATE,
+        in_flight_definition: IN_FLIGHT,
+        refusal_definition: REFUSAL,
         report,
     };
     let mut text = serde_json::to_string_pretty(&document)?;
@@ -231,10 +251,10 @@ mod tests {
         let hits = |blocks, hit_rate| Hits {
             blocks,
             hit_rate,
+            refusals: 99_999_999,
             hits: 123,
             blocks_requested: 999_999_999,
             evictions: 999_999_999,
-            refusals: 99_999_999,
         };
         let row = |policy, blocks, hit_rate| Row {
             policy,
@@ -285,6 +305,9 @@ mod tests {
         assert_eq!(document["optimum"][0]["hit_rate"], 0.5);
         assert_eq!(document["optimum"][1]["blocks"], 999_999);
         assert_eq!(document["hit_rate_definition"], HIT_RATE);
+        assert_eq!(document["in_flight_definition"], IN_FLIGHT);
+        assert_eq!(document["config"]["in_flight"], 16);
+        assert_eq!(document["rows"][0]["refusals"], 99_999_999);
     }
 
     #[test]

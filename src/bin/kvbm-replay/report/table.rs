@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Table, TableComponent};
 
 use super::numbers::{grouped, percent, three_digits};
-use super::{HIT_RATE, Hits, OPTIMUM, Report, Row};
+use super::{HIT_RATE, Hits, IN_FLIGHT, OPTIMUM, OPTIMUM_OF_ONE, REFUSAL, Report, Row};
 
 /// The report as a table, which fits 80 columns.
 ///
@@ -18,8 +18,8 @@ pub fn table(report: &Report, styled: bool) -> String {
             "policy",
             "blocks",
             "hit\nrate",
-            "evictions",
             "refusals",
+            "evictions",
             "million\nblocks/s",
             "p50\nµs",
             "p99\nµs",
@@ -50,11 +50,19 @@ pub fn table(report: &Report, styled: bool) -> String {
     // Without borders, the rows would end in spaces.
     let rows = table.trim_fmt();
     let mut text = format!(
-        "{}\n\n{rows}\n\nhit rate = {HIT_RATE}\np50, p99, p99.9 = latency of a request\n",
-        heading(report)
+        "{}\n\n{rows}\n\nhit rate = {HIT_RATE}\np50, p99, p99.9 = latency of a request\n\
+         in flight = {}\n",
+        heading(report),
+        IN_FLIGHT.replace("; ", ";\n            "),
     );
+    if report.has_refusals() {
+        text.push_str(&format!("refusal = {REFUSAL}\n"));
+    }
     if !report.optimum.is_empty() {
         text.push_str(&format!("optimum = {OPTIMUM}\n"));
+        if report.config.threads > 1 {
+            text.push_str(&format!("          {OPTIMUM_OF_ONE}\n"));
+        }
     }
     text
 }
@@ -83,8 +91,8 @@ fn counts(name: Cell, hits: &Hits, best: bool) -> Vec<Cell> {
         } else {
             hit_rate
         },
-        Cell::new(hits.evictions),
         Cell::new(hits.refusals),
+        Cell::new(hits.evictions),
     ]
 }
 
@@ -111,7 +119,9 @@ mod tests {
 
     #[test]
     fn it_fits_80_columns() {
-        let text = table(&report(), false);
+        let mut report = report();
+        report.config.threads = 256;
+        let text = table(&report, false);
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
@@ -120,6 +130,29 @@ mod tests {
         assert_eq!(rows("optimum  ").count(), 2);
         assert!(text.contains(HIT_RATE) && text.contains(OPTIMUM));
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn refusals_are_next_to_the_hit_rate_and_explained() {
+        let mut report = report();
+        let text = table(&report, false);
+        assert!(text.contains("25.00%  99999999"), "{text}");
+        assert!(text.contains(REFUSAL));
+        report.rows.iter_mut().for_each(|row| row.hits.refusals = 0);
+        assert!(table(&report, false).contains(REFUSAL), "of the optimum");
+        report.optimum.clear();
+        assert!(!table(&report, false).contains(REFUSAL));
+    }
+
+    #[test]
+    fn it_says_what_was_assumed() {
+        let text = table(&report(), false);
+        assert!(text.contains("1 thread, 16 requests in flight"));
+        assert!(text.contains("another number may rank the policies otherwise"));
+        assert!(!text.contains(OPTIMUM_OF_ONE));
+        let mut report = report();
+        report.config.threads = 2;
+        assert!(table(&report, false).contains(OPTIMUM_OF_ONE));
     }
 
     #[test]

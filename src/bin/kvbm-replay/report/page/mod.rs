@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::chart::{Chart, Curve, Point, Size, sample, sample_optimum};
 use self::scale::Scale;
 use super::numbers::{grouped, percent, three_digits, without_zeros};
-use super::{HIT_RATE, OPTIMUM, Report, Row};
+use super::{HIT_RATE, Hits, IN_FLIGHT, OPTIMUM, OPTIMUM_OF_ONE, REFUSAL, Report, Row};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -34,6 +34,7 @@ pub fn page(report: &Report) -> String {
                     h1 { "Eviction policies of a KV cache" }
                     p.source { (title) }
                     p { (config.source.extent(report.workload.requests)) ", " (config.concurrency()) }
+                    p { "In flight: " (IN_FLIGHT) "." }
                 }
                 (facts(report))
                 (legend(report))
@@ -140,7 +141,10 @@ fn hit_rates(report: &Report) -> Markup {
         figure.first {
             figcaption {
                 h2 { "Hit rate" }
-                p { (HIT_RATE) }
+                p {
+                    (HIT_RATE)
+                    @if report.has_refusals() { "; requests were refused, see the table" }
+                }
             }
             div.wide { (chart.draw(Size::WIDE)) }
             div.tall { (chart.draw(Size::TALL)) }
@@ -261,11 +265,16 @@ fn microseconds(value: f64) -> String {
 
 /// Hit rates, a row for each pool size and a column for each policy.
 fn rates(report: &Report) -> Markup {
+    let config = &report.config;
     let share = |blocks: usize| blocks as f64 / report.workload.distinct_blocks as f64;
     html! {
         section {
             h2 { "Hit rates" }
-            p { "Bold: the best policy." @if !report.optimum.is_empty() { " Optimum: " (OPTIMUM) "." } }
+            p {
+                "Bold: the best policy."
+                @if report.has_refusals() { " Refused: " (REFUSAL) "." }
+                @if !report.optimum.is_empty() { " Optimum: " (OPTIMUM) @if config.threads > 1 { ", " (OPTIMUM_OF_ONE) } "." }
+            }
             div.scroll {
                 table {
                     thead {
@@ -287,11 +296,10 @@ fn rates(report: &Report) -> Markup {
                                 th { (grouped(blocks)) }
                                 td { (percent(share(blocks))) }
                                 @for row in group {
-                                    @let rate = row.hits.hit_rate;
-                                    td.best[rate == best] { (percent(rate)) }
+                                    td.best[row.hits.hit_rate == best] { (rate(&row.hits)) }
                                 }
                                 @if let Some(optimum) = report.optimum_at(blocks) {
-                                    td { (percent(optimum.hit_rate)) }
+                                    td { (rate(optimum)) }
                                 }
                             }
                         }
@@ -302,15 +310,23 @@ fn rates(report: &Report) -> Markup {
     }
 }
 
+/// A hit rate, and how many requests were refused if any were.
+fn rate(hits: &Hits) -> Markup {
+    html! {
+        (percent(hits.hit_rate))
+        @if hits.refusals > 0 { " (" (grouped(hits.refusals)) " refused)" }
+    }
+}
+
 /// Everything about each run.
 fn runs(report: &Report) -> Markup {
     let names = [
         "policy",
         "blocks",
         "hit rate",
+        "refusals",
         "hits",
         "evictions",
-        "refusals",
         "million blocks/s",
         "p50 µs",
         "p99 µs",
@@ -336,9 +352,9 @@ fn runs(report: &Report) -> Markup {
                                         th { (row.policy) }
                                         td { (grouped(blocks)) }
                                         td { (percent(row.hits.hit_rate)) }
+                                        td { (grouped(row.hits.refusals)) }
                                         td { (grouped(row.hits.hits)) }
                                         td { (grouped(row.hits.evictions)) }
-                                        td { (grouped(row.hits.refusals)) }
                                         td { (three_digits(row.million_blocks_per_second)) }
                                         td { (three_digits(row.p50_us)) }
                                         td { (three_digits(row.p99_us)) }
@@ -350,9 +366,9 @@ fn runs(report: &Report) -> Markup {
                                         th { "optimum" }
                                         td { (grouped(blocks)) }
                                         td { (percent(hits.hit_rate)) }
+                                        td { (grouped(hits.refusals)) }
                                         td { (grouped(hits.hits)) }
                                         td { (grouped(hits.evictions)) }
-                                        td { (grouped(hits.refusals)) }
                                         td colspan="4" {}
                                     }
                                 }
@@ -400,6 +416,25 @@ mod tests {
         // A chart has a curve of each policy; the first one is drawn in two sizes.
         assert_eq!(page.matches("<g class=\"lineage-tick\">").count(), 2 + 6);
         assert_eq!(page.matches("class=\"band\"").count(), 1 + 2);
+    }
+
+    #[test]
+    fn refusals_are_next_to_the_hit_rate() {
+        let mut report = report();
+        let refused = page(&report);
+        assert!(refused.contains("25.00% (99,999,999 refused)"));
+        assert!(refused.contains(REFUSAL));
+        report.rows.iter_mut().for_each(|row| row.hits.refusals = 0);
+        report.optimum.clear();
+        let served = page(&report);
+        assert!(!served.contains(" refused"));
+    }
+
+    #[test]
+    fn it_says_what_was_assumed() {
+        let page = page(&report());
+        assert!(page.contains("16 requests in flight") && page.contains(IN_FLIGHT));
+        assert!(!page.contains(OPTIMUM_OF_ONE));
     }
 
     #[test]
