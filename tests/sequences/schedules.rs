@@ -64,7 +64,7 @@ fn prompt() -> impl Strategy<Value = Prompt> {
 }
 
 #[derive(Clone)]
-struct Tier;
+pub struct Tier;
 
 macro_rules! side {
     ($name:ident, $krate:ident) => {
