@@ -3,6 +3,8 @@
 //!
 //! *Matchable* is what another request would find.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use kvbm_lockfree::{
     ApplyError, BlockManager, BlockRegistry, BlockSequence, DecodeOutcome, RequestSequence,
     SchedulableSequence, ScheduleError, SequenceHash, SequenceState,
@@ -216,10 +218,10 @@ fn a_decode_without_blocks_says_what_is_missing() {
         refused,
         Err(ScheduleError::WrongDanglingCount {
             expected: 1,
-            actual: 29
+            actual: 30
         })
     ));
-    prefill(&mut request, 28, None, &manager);
+    prefill(&mut request, 29, None, &manager);
     assert_eq!(matchable_of(&request, &manager), 5);
     decode(&mut request, 130, &manager);
 }
@@ -488,16 +490,54 @@ fn a_request_registers_nothing_that_it_has_just_allocated() {
 
 // ---- managers ----
 
+/// What a call panics with.
+fn panic_of<R>(call: impl FnOnce() -> R) -> String {
+    let unwound = catch_unwind(AssertUnwindSafe(call));
+    let payload = unwound.err().expect("the call panics");
+    payload.downcast_ref::<String>().unwrap().clone()
+}
+
+#[test]
+fn a_manager_with_blocks_of_another_size_is_named() {
+    let other = manager(8, 8);
+    let mut request = request();
+    let mismatch = request.check_block_size(&other).unwrap_err();
+    assert_eq!((mismatch.expected, mismatch.actual), (16, 8));
+    assert_eq!(
+        mismatch.to_string(),
+        "a sequence with blocks of 16 tokens cannot use a manager with blocks of 8"
+    );
+
+    let before = format!("{request:?}");
+    let said = mismatch.to_string();
+    assert_eq!(panic_of(|| request.schedule_prefill(48, &other)), said);
+    assert_eq!(panic_of(|| request.match_and_add_prefix(&other)), said);
+    assert_eq!(panic_of(|| request.reacquire(&other)), said);
+    assert_eq!(format!("{request:?}"), before);
+
+    let manager = pool();
+    assert!(request.check_block_size(&manager).is_ok());
+    prefill(&mut request, PROMPT, Some(100), &manager);
+    let before = format!("{request:?}");
+    assert_eq!(panic_of(|| request.schedule_decode(&other)), said);
+    assert_eq!(panic_of(|| request.schedule_speculative(2, &other)), said);
+    assert_eq!(format!("{request:?}"), before);
+
+    let mut request = RequestSequence::new(prompt(), 4, SIZE as u32);
+    assert!(request.check_block_size(&other).is_err());
+    assert_eq!(panic_of(|| request.allocate_blocks(2, &other)), said);
+    assert_eq!(panic_of(|| request.match_and_add_prefix(&other)), said);
+    assert_eq!(panic_of(|| request.reacquire(&other)), said);
+    assert_eq!(other.available_blocks(), 8);
+}
+
 #[test]
 fn blocks_of_another_manager_release_the_request() {
     let (manager, other) = (pool(), pool());
     let mut request = request();
     prefill(&mut request, 32, None, &manager);
     request.schedule_prefill(32, &manager).unwrap();
-    let applied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        request.apply_prefill(Some(100), &other)
-    }));
-    assert!(applied.is_err());
+    panic_of(|| request.apply_prefill(Some(100), &other));
     assert_eq!(request.state(), SequenceState::Idle);
     assert_eq!(positions(&request), (0, 0));
     assert_eq!(manager.available_blocks(), 16);

@@ -209,8 +209,7 @@ proptest! {
 
 mod refusals {
     use kvbm_lockfree::{
-        ApplyError, BlockManager, BlockRegistry, RequestSequence, SchedulableSequence,
-        ScheduleError,
+        ApplyError, BlockManager, BlockRegistry, SchedulableSequence, ScheduleError,
     };
 
     use super::Tier;
@@ -222,24 +221,6 @@ mod refusals {
             .registry(BlockRegistry::new())
             .build()
             .unwrap()
-    }
-
-    #[test]
-    fn a_manager_with_other_blocks_gives_none() {
-        let other = manager(8);
-        let mut request = RequestSequence::new((0..8).collect(), 4, 4);
-        assert!(!request.allocate_blocks(2, &other));
-        assert!(!request.reacquire(&other));
-        assert_eq!(other.available_blocks(), 8);
-
-        let mut request = SchedulableSequence::new((0..8).collect(), 4, 4, None);
-        let before = format!("{request:?}");
-        let refused = request.schedule_prefill(8, &other);
-        assert!(matches!(
-            refused,
-            Err(ScheduleError::AllocationFailed { needed: 2 })
-        ));
-        assert_eq!(format!("{request:?}"), before);
     }
 
     #[test]
