@@ -7,5 +7,6 @@
 mod computed;
 mod external;
 mod logical;
+mod model;
 mod schedules;
 mod tokens;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 /// Requests at a time.
-const REQUESTS: usize = 3;
+pub const REQUESTS: usize = 3;
 
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     Match,
     Prefill(usize),
     /// All that is left of the prompt.
@@ -28,7 +28,7 @@ enum Step {
     Reacquire,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     let token = 0..3u32;
     prop_oneof![
         2 => Just(Step::Match),
@@ -49,13 +49,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 #[derive(Debug, Clone)]
-struct Prompt {
-    tokens: Vec<u32>,
-    max_output: usize,
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    pub max_output: usize,
 }
 
 /// Prompts of few different tokens share prefixes.
-fn prompt() -> impl Strategy<Value = Prompt> {
+pub fn prompt() -> impl Strategy<Value = Prompt> {
     let tokens = (0..2u32, 0..100usize, prop::collection::vec(0..3u32, 0..20));
     (tokens, 1..40usize).prop_map(|((first, shared, own), max_output)| Prompt {
         tokens: std::iter::repeat_n(first, shared).chain(own).collect(),
