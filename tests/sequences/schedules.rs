@@ -54,10 +54,14 @@ pub struct Prompt {
     pub max_output: usize,
 }
 
-/// Prompts of few different tokens share prefixes.
+/// Prompts of few different tokens share prefixes, and some are the same blocks.
 pub fn prompt() -> impl Strategy<Value = Prompt> {
-    let tokens = (0..2u32, 0..100usize, prop::collection::vec(0..3u32, 0..20));
-    (tokens, 1..40usize).prop_map(|((first, shared, own), max_output)| Prompt {
+    let shared = prop_oneof![0..100usize, (0..3usize).prop_map(|blocks| blocks * 32)];
+    let own = prop_oneof![
+        3 => prop::collection::vec(0..3u32, 0..20),
+        1 => Just(Vec::new()),
+    ];
+    (0..2u32, shared, own, 1..40usize).prop_map(|(first, shared, own, max_output)| Prompt {
         tokens: std::iter::repeat_n(first, shared).chain(own).collect(),
         max_output,
     })
