@@ -20,7 +20,7 @@ use kvbm_lockfree::{
 };
 use proptest::prelude::*;
 
-use super::schedules::{Prompt, REQUESTS, Step, Tier, prompt, step};
+use super::schedules::{Prompt, REQUESTS, Step, Tier, prompt, steps};
 
 /// What a slot holds that nothing of use was written to.
 const GARBAGE: u64 = 0;
@@ -427,7 +427,7 @@ proptest! {
         blocks in 1..40usize,
         rejects in any::<bool>(),
         prompts in prop::collection::vec(prompt(), REQUESTS),
-        steps in prop::collection::vec((0..REQUESTS, step()), 1..80),
+        steps in steps(),
     ) {
         let policy = match rejects {
             true => BlockDuplicationPolicy::Reject,
