@@ -95,7 +95,8 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ) -> Result<(), ScheduleError> {
         self.require_generating()?;
         let num_tokens = num_draft_tokens.min(self.remaining_tokens());
-        let end = self.total_tokens() + num_tokens;
+        // Saturating: whatever reaches so far needs more blocks than there are.
+        let end = self.total_tokens().saturating_add(num_tokens);
         let blocks_allocated = self.hold(end.div_ceil(self.block_size()), manager)?;
         self.state = SequenceState::SpeculativeScheduled {
             num_tokens,

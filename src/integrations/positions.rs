@@ -20,9 +20,9 @@
 //!   up a block, in whatever way, takes *computed* back to the end of those before it.
 //! * **P3.** *registered* = *computed* / `block_size`, rounded down. A block is registered
 //!   when the last of its tokens is computed, neither before nor after.
-//! * **P4.** *computed* < *known* while tokens are to be generated: the next token is
-//!   sampled from the logits of the last known one, which a step has to compute. A
-//!   cached block that would leave nothing to compute is therefore not taken.
+//! * **P4.** While tokens are to be generated, the last known token is not computed: the
+//!   next one is sampled from its logits, which a step has to yield. A cached block that
+//!   would leave nothing to compute is therefore not taken.
 //!
 //! *prefill* is no number of its own: it is *computed*, up to the end of the prompt.
 //!

@@ -545,3 +545,56 @@ fn blocks_of_another_manager_release_the_request() {
     assert!(request.reacquire(&manager).unwrap());
     prefill(&mut request, 32, Some(100), &manager);
 }
+
+/// User code that panics when the block it is attached to is evicted.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("{}", "evicted".to_owned());
+    }
+}
+
+/// Caches a block with a bomb.
+fn plant(manager: &BlockManager<Tier>) {
+    let tokens: Vec<_> = (500..517).collect();
+    let mut other = SchedulableSequence::new(tokens.clone(), 1, SIZE as u32, None);
+    prefill(&mut other, 16, None, manager);
+    let block = manager.match_blocks(&hashes(tokens)).remove(0);
+    block.registration_handle().attach_unique(Bomb).unwrap();
+}
+
+#[test]
+fn a_panic_while_blocks_are_allocated_changes_nothing() {
+    let manager = manager(4, SIZE);
+    let mut request = request();
+    prefill(&mut request, 16, None, &manager);
+    plant(&manager);
+    let before = format!("{request:?}");
+    assert_eq!(
+        panic_of(|| request.schedule_prefill(48, &manager)),
+        "evicted"
+    );
+    assert_eq!(format!("{request:?}"), before);
+    assert_eq!(manager.available_blocks(), 3);
+
+    request.release().unwrap();
+    plant(&manager);
+    let before = format!("{request:?}");
+    assert_eq!(panic_of(|| request.reacquire(&manager)), "evicted");
+    assert_eq!(format!("{request:?}"), before);
+    assert_eq!(manager.available_blocks(), 4);
+    assert!(request.reacquire(&manager).unwrap());
+}
+
+#[test]
+fn a_draft_of_any_length_is_refused_for_want_of_blocks() {
+    let manager = pool();
+    let mut request = SchedulableSequence::new(prompt(), usize::MAX, SIZE as u32, None);
+    prefill(&mut request, PROMPT, Some(100), &manager);
+    let refused = request.schedule_speculative(usize::MAX, &manager);
+    assert!(matches!(
+        refused,
+        Err(ScheduleError::AllocationFailed { .. })
+    ));
+}
