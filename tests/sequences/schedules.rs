@@ -22,7 +22,8 @@
 //! 6. matching all known tokens (the reference cannot go on);
 //! 7. prefill of tokens that were appended, and appending before the prompt is computed
 //!    (the reference cannot go on);
-//! 8. a token for a chunk where none is to be generated (the reference panics).
+//! 8. a token for a chunk where none is to be generated (the reference panics), and what
+//!    panics in both: matching or reacquiring with blocks, dropping them during a step.
 //!
 //! What happens there is in [`computed`](super::computed) and [`model`](super::model).
 
