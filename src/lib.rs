@@ -126,8 +126,9 @@ pub use blocks::{
 pub use engine::{AuditError, AuditReport};
 pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
 pub use integrations::{
-    ApplyError, DecodeOutcome, NoopDelegate, RequestSequence, SchedulableSequence,
-    SchedulableSequenceBuilder, ScheduleError, SequenceDelegate, SequenceEvent, SequenceState,
+    ApplyError, BlockSizeMismatch, DecodeOutcome, NoopDelegate, RequestSequence,
+    SchedulableSequence, SchedulableSequenceBuilder, ScheduleError, SequenceDelegate,
+    SequenceEvent, SequenceState,
 };
 pub use manager::BlockManager;
 pub use registry::BlockRegistry;

@@ -1,73 +1,75 @@
-//! Why a step was not taken. Nothing has changed then.
+//! Errors of steps. A step that returns one has changed nothing.
 
 use super::SequenceState;
 
 /// Why a step was not scheduled.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    /// Another step is scheduled.
+    /// A step is scheduled already.
     #[error("expected Idle state, got {state:?}")]
     NotIdle {
-        /// The step that is.
+        /// The step that is scheduled.
         state: SequenceState,
     },
-    /// The chunk reaches beyond the input.
+    /// The chunk reaches beyond the known tokens.
     #[error("prefill overrun: position {position} + {num_tokens} > {num_input_tokens}")]
     PrefillOverrun {
-        /// Input tokens that are done.
+        /// Tokens that are computed: where the chunk would begin.
         position: usize,
-        /// Tokens of the chunk.
+        /// Tokens in the chunk.
         num_tokens: usize,
-        /// All input tokens.
+        /// Tokens that are known: the prompt and, when a request is resumed, what was
+        /// generated before.
         num_input_tokens: usize,
     },
-    /// All input tokens are done.
+    /// The prompt is computed, and no more than the last token is left.
     #[error("prefill already complete")]
     PrefillComplete,
-    /// Not all input tokens are done.
+    /// Tokens of the prompt are to be computed first.
     #[error("prefill not yet complete (position {position} < {num_input_tokens})")]
     PrefillNotComplete {
-        /// Input tokens that are done.
+        /// Tokens of the prompt that are computed, in blocks that are held.
         position: usize,
-        /// All input tokens.
+        /// Tokens of the prompt.
         num_input_tokens: usize,
     },
-    /// The manager has too few blocks, or blocks of another size.
+    /// The manager has too few blocks.
     #[error("allocation failed: needed {needed} blocks")]
     AllocationFailed {
-        /// Blocks that the step needs besides those the sequence has.
+        /// Blocks that the step needs and the sequence does not hold.
         needed: usize,
     },
-    /// All output tokens are generated.
+    /// All output tokens have been generated.
     #[error("generation complete: {generated} >= {max_output}")]
     GenerationComplete {
         /// Tokens generated.
         generated: usize,
-        /// Tokens that were to be generated at most.
+        /// The maximum number of tokens to generate.
         max_output: usize,
     },
-    /// A decode goes on from exactly one token whose KV is not computed.
+    /// The tail is not what a decode computes: tokens after the prompt are to be computed
+    /// first, or there is none to go on from.
     #[error("expected {expected} dangling token(s), got {actual}")]
     WrongDanglingCount {
-        /// One.
+        /// Always 1.
         expected: usize,
-        /// How many there are.
+        /// Tokens that are not computed.
         actual: usize,
     },
 }
 
-/// Why a step was not applied or reverted, or blocks not released or got back.
+/// Why a step was not applied or reverted, or blocks were not released or reacquired.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Another step is scheduled, or none.
     #[error("expected {expected}, got {actual:?}")]
     WrongState {
-        /// The state the call is for.
+        /// The state that the call is for.
         expected: &'static str,
-        /// The state there is.
+        /// The state of the sequence.
         actual: SequenceState,
     },
-    /// Only the last chunk of a prefill yields a token.
+    /// There is a token, but known tokens remain to be computed after this chunk.
     #[error("token provided but prefill not completing this chunk")]
     TokenOnNonFinalChunk,
     /// More tokens are accepted than were drafted.
@@ -78,10 +80,10 @@ pub enum ApplyError {
         /// Tokens drafted.
         scheduled: usize,
     },
-    /// The last chunk of a prefill yields a token.
+    /// The chunk reaches the last known token, so it yields the next one.
     #[error("final prefill chunk requires a generated token")]
     MissingTokenOnFinalChunk,
-    /// More tokens than may still be generated.
+    /// There are more tokens than may still be generated.
     #[error("append requested {requested} tokens but only {remaining} remain")]
     AppendExceedsRemaining {
         /// Tokens to be appended.
@@ -89,4 +91,14 @@ pub enum ApplyError {
         /// Tokens that may still be generated.
         remaining: usize,
     },
+}
+
+/// A manager's blocks are of another size than those of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sequence with blocks of {expected} tokens cannot use a manager with blocks of {actual}")]
+pub struct BlockSizeMismatch {
+    /// The sequence's block size, in tokens.
+    pub expected: usize,
+    /// The manager's block size, in tokens.
+    pub actual: usize,
 }

@@ -1,34 +1,34 @@
-//! What happens to a sequence, told to whoever wants to know.
+//! Events in the life of a sequence, and their receiver.
 
 use dynamo_tokens::Token;
 
 /// A step in the life of a [`SchedulableSequence`](super::SchedulableSequence).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SequenceEvent {
-    /// It was made.
+    /// The sequence was created.
     Created {
         /// Tokens of the prompt.
         num_input_tokens: usize,
-        /// Tokens that may be generated.
+        /// The maximum number of tokens to generate.
         max_output_tokens: usize,
-        /// Tokens a block.
+        /// Tokens per block.
         block_size: usize,
     },
-    /// Cached blocks were looked for.
+    /// Cached blocks were matched.
     PrefixMatched {
-        /// How many were found.
+        /// Blocks found.
         blocks_matched: usize,
     },
-    /// A chunk of the prompt was scheduled.
+    /// A prefill chunk was scheduled.
     PrefillScheduled {
-        /// Tokens of the chunk.
+        /// Tokens in the chunk.
         num_tokens: usize,
-        /// Blocks got for it.
+        /// Blocks allocated for it.
         blocks_allocated: usize,
     },
-    /// A chunk of the prompt was done.
+    /// A prefill chunk was applied.
     PrefillApplied {
-        /// Tokens of the chunk.
+        /// Tokens in the chunk.
         num_tokens: usize,
         /// Blocks registered.
         blocks_registered: usize,
@@ -37,61 +37,61 @@ pub enum SequenceEvent {
     },
     /// A decode was scheduled.
     DecodeScheduled {
-        /// Blocks got for it.
+        /// Blocks allocated for it.
         blocks_allocated: usize,
     },
     /// A token was decoded.
     DecodeApplied {
         /// The token.
         token: Token,
-        /// Whether it completed a block.
+        /// Whether it completed a block of tokens, which the next step registers.
         block_completed: bool,
     },
     /// A draft was scheduled.
     SpeculativeScheduled {
-        /// Tokens of the draft.
+        /// Tokens in the draft.
         num_tokens: usize,
-        /// Blocks got for it.
+        /// Blocks allocated for it.
         blocks_allocated: usize,
     },
-    /// Tokens of a draft were accepted.
+    /// A draft was applied.
     SpeculativeApplied {
-        /// How many.
+        /// Tokens accepted.
         accepted: usize,
-        /// Of how many.
+        /// Tokens drafted.
         scheduled: usize,
-        /// Blocks that are not needed for them.
+        /// Blocks dropped because the tokens that they were for were rejected.
         blocks_released: usize,
     },
-    /// A step was taken back.
+    /// A scheduled step was reverted.
     ScheduleReverted {
-        /// Blocks given back.
+        /// Blocks dropped.
         blocks_released: usize,
     },
-    /// Blocks that were not used were dropped.
+    /// Blocks that were not registered were dropped.
     UnassignedDropped {
-        /// How many.
+        /// Blocks dropped.
         count: usize,
     },
     /// All blocks were released.
     Released,
-    /// Blocks were to be got back.
+    /// Blocks were reacquired, or there were too few.
     Reacquired {
         /// Blocks that were still cached.
         prefix_matched: usize,
-        /// Whether all are there again.
+        /// Whether the sequence has blocks again. They are computed as far as they were
+        /// cached.
         success: bool,
     },
 }
 
-/// Is told what happens to a sequence, when it has happened and on the thread that
-/// did it.
+/// Receives the events of a sequence, after the fact and on the thread that caused them.
 pub trait SequenceDelegate: Send + Sync {
-    /// Called once for each event.
+    /// Called once per event.
     fn on_event(&self, event: &SequenceEvent);
 }
 
-/// Does not want to know.
+/// Discards all events.
 pub struct NoopDelegate;
 
 impl SequenceDelegate for NoopDelegate {

@@ -4,7 +4,9 @@
 //! Blocks are allocated up front, from pools that have never been used, so that their
 //! ids are the same in both crates.
 
+mod computed;
 mod external;
 mod logical;
+mod model;
 mod schedules;
 mod tokens;

@@ -1,15 +1,41 @@
 //! Requests that share a small pool, step by step, with steps that are not theirs to
-//! take now.
+//! take now, beside the same requests of `kvbm-logical`.
+//!
+//! The reference registers blocks that are not computed, and keeps positions when blocks
+//! are gone. Its requests are compared up to where that begins, and again from where it
+//! makes no difference any more. Left out are, and nothing else:
+//!
+//! 1. a chunk that ends within a block all of whose tokens are known (the reference
+//!    registers the block);
+//! 2. standing still after a decode that completed a block: the next decode follows at
+//!    once, and if there can be none, the decode is left out. So with blocks of one token
+//!    there is no decode. A draft that would complete a block with its last token is
+//!    accepted to the token before; one of which nothing is accepted, while the last known
+//!    token completes a block, is left out (the reference registers the block early);
+//! 3. a draft that ends the generation (the reference drops the last block, and still
+//!    counts its tokens as computed);
+//! 4. the positions of a request without blocks, and every step of a request that was
+//!    released when tokens were computed, until it has got all of them back: a
+//!    reacquisition is left out unless all complete blocks are cached and exactly they
+//!    were computed (the reference keeps its positions, and registers what it allocates);
+//! 5. dropping a block that is partly computed (the reference keeps its positions);
+//! 6. matching all known tokens (the reference cannot go on);
+//! 7. prefill of tokens that were appended, and appending before the prompt is computed
+//!    (the reference cannot go on);
+//! 8. a token for a chunk where none is to be generated (the reference panics), and what
+//!    panics in both: matching or reacquiring with blocks, dropping them during a step.
+//!
+//! What happens there is in [`computed`](super::computed) and [`model`](super::model).
 
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
 /// Requests at a time.
-const REQUESTS: usize = 3;
+pub const REQUESTS: usize = 3;
 
 #[derive(Debug, Clone)]
-enum Step {
+pub enum Step {
     Match,
     Prefill(usize),
     /// All that is left of the prompt.
@@ -48,23 +74,64 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[derive(Debug, Clone)]
-struct Prompt {
-    tokens: Vec<u32>,
-    max_output: usize,
+/// Steps of one request, mostly such as follow each other.
+fn turn() -> impl Strategy<Value = Vec<Step>> {
+    let token = || 0..3u32;
+    let chunk = (1..40usize, token())
+        .prop_map(|(count, token)| vec![Step::Prefill(count), Step::ApplyChunk(token)]);
+    let rest = token().prop_map(|token| vec![Step::PrefillRest, Step::ApplyChunk(token)]);
+    let tokens = prop::collection::vec(token(), 1..20).prop_map(|tokens| {
+        let steps = tokens
+            .into_iter()
+            .map(|token| [Step::Decode, Step::ApplyDecode(token)]);
+        steps.flatten().collect()
+    });
+    let draft = (1..20usize, prop::collection::vec(token(), 0..20)).prop_map(|(count, tokens)| {
+        let accepted = tokens.into_iter().take(count).collect();
+        vec![Step::Speculate(count), Step::Accept(accepted)]
+    });
+    prop_oneof![
+        8 => step().prop_map(|step| vec![step]),
+        2 => chunk,
+        6 => rest,
+        6 => tokens,
+        4 => draft,
+        2 => Just(vec![Step::Release, Step::Reacquire]),
+        1 => Just(vec![Step::Release, Step::Match]),
+    ]
 }
 
-/// Prompts of few different tokens share prefixes.
-fn prompt() -> impl Strategy<Value = Prompt> {
-    let tokens = (0..2u32, 0..100usize, prop::collection::vec(0..3u32, 0..20));
-    (tokens, 1..40usize).prop_map(|((first, shared, own), max_output)| Prompt {
+/// Steps, each with the number of a request.
+pub fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    prop::collection::vec((0..REQUESTS, turn()), 1..60).prop_map(|turns| {
+        let steps = turns
+            .into_iter()
+            .map(|(at, steps)| steps.into_iter().map(move |step| (at, step)));
+        steps.flatten().collect()
+    })
+}
+
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    pub max_output: usize,
+}
+
+/// Prompts of few different tokens share prefixes, and some are the same blocks.
+pub fn prompt() -> impl Strategy<Value = Prompt> {
+    let shared = prop_oneof![0..100usize, (0..3usize).prop_map(|blocks| blocks * 32)];
+    let own = prop_oneof![
+        3 => prop::collection::vec(0..3u32, 0..20),
+        1 => Just(Vec::new()),
+    ];
+    (0..2u32, shared, own, 1..40usize).prop_map(|(first, shared, own, max_output)| Prompt {
         tokens: std::iter::repeat_n(first, shared).chain(own).collect(),
         max_output,
     })
 }
 
 #[derive(Clone)]
-struct Tier;
+pub struct Tier;
 
 macro_rules! side {
     ($name:ident, $krate:ident) => {
@@ -84,54 +151,174 @@ macro_rules! side {
                 }
             }
 
-            fn take(
-                request: &mut SchedulableSequence<Tier>,
-                manager: &BlockManager<Tier>,
-                step: &Step,
-            ) -> String {
-                let is_idle = request.state() == SequenceState::Idle;
-                let inner = request.inner();
-                let has_blocks = !inner.assignments().is_empty();
-                let rest = inner.num_input_tokens().saturating_sub(request.prefill_position());
-                match step.clone() {
-                    // A panic, documented in both.
-                    Step::Match | Step::Reacquire if is_idle && has_blocks => String::new(),
-                    Step::DropUnassigned(_) if !is_idle => String::new(),
-                    // A panic in the reference, an error in this crate: see `refusals`.
-                    Step::ApplyPrefill(Some(_)) | Step::ApplyChunk(_) if request.is_complete() => {
-                        String::new()
-                    }
+            /// A request, and what the reference's positions say of blocks that are gone.
+            struct Request {
+                sequence: SchedulableSequence<Tier>,
+                /// `kv_position` when the request was released, until it is back.
+                released_at: Option<usize>,
+            }
 
-                    Step::Match => format!("{:?}", request.match_and_add_prefix(manager)),
-                    Step::Prefill(count) => {
-                        format!("{:?}", request.schedule_prefill(count, manager))
+            impl Request {
+                fn is_idle(&self) -> bool {
+                    self.sequence.state() == SequenceState::Idle
+                }
+
+                fn is_empty(&self) -> bool {
+                    self.sequence.inner().assignments().is_empty()
+                }
+
+                /// Prompt tokens to be computed.
+                fn rest(&self) -> usize {
+                    let sequence = &self.sequence;
+                    sequence.num_input_tokens().saturating_sub(sequence.prefill_position())
+                }
+
+                /// Blocks of all known tokens that are cached.
+                fn cached(&self, manager: &BlockManager<Tier>) -> usize {
+                    let hashes = self.sequence.inner().sequence().all_sequence_hashes();
+                    manager.match_blocks(&hashes).len()
+                }
+
+                /// Whether a step is left out: see the list above.
+                fn is_left_out(&self, manager: &BlockManager<Tier>, step: &Step) -> bool {
+                    let sequence = &self.sequence;
+                    let size = sequence.block_size();
+                    let (known, computed) = (sequence.total_tokens(), sequence.kv_position());
+                    let blocks = sequence.num_blocks();
+                    let was_computed = self.released_at.is_some_and(|at| at > 0);
+                    match step {
+                        Step::Release | Step::Revert => false,
+                        Step::Reacquire => {
+                            let at = self.released_at.unwrap_or(computed);
+                            let is_all = at == blocks * size
+                                && (known - usize::from(known > 0)) / size == blocks
+                                && self.cached(manager) == blocks;
+                            self.is_idle() && (!self.is_empty() || !is_all)
+                        }
+                        _ if was_computed => true,
+                        Step::Match => {
+                            let is_whole = || {
+                                let cached = self.cached(manager);
+                                cached > 0 && cached * size == known
+                            };
+                            self.is_idle() && (!self.is_empty() || is_whole())
+                        }
+                        Step::Prefill(_) | Step::PrefillRest => {
+                            let count = match step {
+                                Step::Prefill(count) => *count,
+                                _ => self.rest(),
+                            };
+                            let end = computed + count;
+                            self.is_idle()
+                                && (end % size != 0 && end / size < blocks
+                                    || sequence.is_prefill_complete() && known > computed + 1)
+                        }
+                        Step::ApplyPrefill(token) => token.is_some() && sequence.is_complete(),
+                        Step::ApplyChunk(_) => sequence.is_complete(),
+                        Step::Decode | Step::Speculate(_) => size == 1,
+                        Step::ApplyDecode(_) => {
+                            self.completes(1)
+                                && (sequence.remaining_tokens() < 2
+                                    || manager.available_blocks() == 0)
+                        }
+                        Step::Accept(tokens) => {
+                            let accepted = self.accepted(tokens).len();
+                            matches!(sequence.state(), SequenceState::SpeculativeScheduled { .. })
+                                && (accepted == sequence.remaining_tokens()
+                                    || accepted == 0 && self.completes(0))
+                        }
+                        Step::Append(tokens) => {
+                            !tokens.is_empty() && !sequence.is_prefill_complete()
+                        }
+                        Step::DropUnassigned(count) => {
+                            let dropped = sequence.unassigned_blocks().min(*count);
+                            let held = sequence.assigned_blocks() + sequence.unassigned_blocks();
+                            !self.is_idle() || (held - dropped) * size < computed
+                        }
                     }
-                    Step::PrefillRest => format!("{:?}", request.schedule_prefill(rest, manager)),
-                    Step::ApplyPrefill(token) => {
-                        format!("{:?}", request.apply_prefill(token, manager))
+                }
+
+                /// Whether so many tokens more end with a complete block.
+                fn completes(&self, count: usize) -> bool {
+                    let sequence = &self.sequence;
+                    (sequence.total_tokens() + count) % sequence.block_size() == 0
+                }
+
+                /// The tokens, without the last one if it would complete a block.
+                fn accepted<'a>(&self, tokens: &'a [u32]) -> &'a [u32] {
+                    match tokens.split_last() {
+                        Some((_, others)) if self.completes(tokens.len()) => others,
+                        _ => tokens,
                     }
-                    Step::ApplyChunk(token) => {
-                        let is_last = matches!(
-                            request.state(),
-                            SequenceState::PrefillScheduled { num_tokens, .. } if num_tokens == rest
-                        );
-                        format!("{:?}", request.apply_prefill(is_last.then_some(token), manager))
+                }
+
+                fn take(&mut self, manager: &BlockManager<Tier>, step: &Step) -> String {
+                    if self.is_left_out(manager, step) {
+                        return "left out".to_owned();
                     }
-                    Step::Decode => format!("{:?}", request.schedule_decode(manager)),
-                    Step::ApplyDecode(token) => {
-                        format!("{:?}", request.apply_decode(token, manager))
+                    let (rest, completes) = (self.rest(), self.completes(1));
+                    let accepted = match step {
+                        Step::Accept(tokens) => self.accepted(tokens).to_vec(),
+                        _ => Vec::new(),
+                    };
+                    let (is_idle, is_empty) = (self.is_idle(), self.is_empty());
+                    let computed = self.sequence.kv_position();
+                    let sequence = &mut self.sequence;
+                    match step.clone() {
+                        Step::Match => {
+                            self.released_at = None;
+                            format!("{:?}", sequence.match_and_add_prefix(manager))
+                        }
+                        Step::Prefill(count) => {
+                            format!("{:?}", sequence.schedule_prefill(count, manager))
+                        }
+                        Step::PrefillRest => {
+                            format!("{:?}", sequence.schedule_prefill(rest, manager))
+                        }
+                        Step::ApplyPrefill(token) => {
+                            format!("{:?}", sequence.apply_prefill(token, manager))
+                        }
+                        Step::ApplyChunk(token) => {
+                            let is_last = matches!(
+                                sequence.state(),
+                                SequenceState::PrefillScheduled { num_tokens, .. }
+                                    if num_tokens == rest
+                            );
+                            let token = is_last.then_some(token);
+                            format!("{:?}", sequence.apply_prefill(token, manager))
+                        }
+                        Step::Decode => format!("{:?}", sequence.schedule_decode(manager)),
+                        Step::ApplyDecode(token) => {
+                            let mut said = format!("{:?}", sequence.apply_decode(token, manager));
+                            if completes && !is_idle && sequence.state() == SequenceState::Idle {
+                                said += &format!(
+                                    " {:?} {:?}",
+                                    sequence.schedule_decode(manager),
+                                    sequence.apply_decode(token, manager)
+                                );
+                            }
+                            said
+                        }
+                        Step::Speculate(count) => {
+                            format!("{:?}", sequence.schedule_speculative(count, manager))
+                        }
+                        Step::Accept(_) => {
+                            format!("{:?}", sequence.apply_speculative(&accepted, manager))
+                        }
+                        Step::Revert => format!("{:?}", sequence.revert_schedule()),
+                        Step::Append(tokens) => format!("{:?}", sequence.append_tokens(&tokens)),
+                        Step::DropUnassigned(count) => sequence.drop_unassigned(count).to_string(),
+                        Step::Release => {
+                            if is_idle && !is_empty {
+                                self.released_at = Some(computed);
+                            }
+                            format!("{:?}", sequence.release())
+                        }
+                        Step::Reacquire => {
+                            self.released_at = None;
+                            format!("{:?}", sequence.reacquire(manager))
+                        }
                     }
-                    Step::Speculate(count) => {
-                        format!("{:?}", request.schedule_speculative(count, manager))
-                    }
-                    Step::Accept(tokens) => {
-                        format!("{:?}", request.apply_speculative(&tokens, manager))
-                    }
-                    Step::Revert => format!("{:?}", request.revert_schedule()),
-                    Step::Append(tokens) => format!("{:?}", request.append_tokens(&tokens)),
-                    Step::DropUnassigned(count) => request.drop_unassigned(count).to_string(),
-                    Step::Release => format!("{:?}", request.release()),
-                    Step::Reacquire => format!("{:?}", request.reacquire(manager)),
                 }
             }
 
@@ -152,27 +339,42 @@ macro_rules! side {
                 let mut requests: Vec<_> = prompts
                     .iter()
                     .map(|prompt| {
-                        SchedulableSequence::<Tier>::builder()
+                        let sequence = SchedulableSequence::<Tier>::builder()
                             .tokens(prompt.tokens.clone())
                             .max_output_tokens(prompt.max_output)
                             .block_size(size as u32)
                             .delegate(log.clone())
                             .build()
-                            .unwrap()
+                            .unwrap();
+                        Request {
+                            sequence,
+                            released_at: None,
+                        }
                     })
                     .collect();
                 let mut seen = Vec::new();
                 for (at, step) in steps {
                     let request = &mut requests[*at];
-                    let answer = take(request, &manager, step);
+                    let answer = request.take(&manager, step);
+                    let is_empty = request.is_empty();
+                    let request = &request.sequence;
                     let inner = request.inner();
                     let hashes: Vec<_> = (inner.assignments().assigned_iter())
                         .map(|(_, block)| block.sequence_hash().as_u128())
                         .collect();
+                    let positions = (!is_empty).then(|| {
+                        (
+                            request.prefill_position(),
+                            request.kv_position(),
+                            request.is_prefill_complete(),
+                            request.tail_tokens(),
+                        )
+                    });
                     let metrics = manager.metrics().snapshot();
                     seen.push(format!(
-                        "{at} {step:?}: {answer}\n{request:?}\n{} {} {} {} {} {}\n{hashes:?}\n{} {} {} {}",
-                        request.tail_tokens(),
+                        "{at} {step:?}: {answer}\n{:?} {inner:?} {positions:?}\n\
+                         {} {} {} {} {}\n{hashes:?}\n{} {} {} {}",
+                        request.state(),
                         request.remaining_tokens(),
                         request.is_complete(),
                         inner.new_tokens_for_prefill(),
@@ -200,7 +402,7 @@ proptest! {
         size in (0..=6u32).prop_map(|log| 1_usize << log),
         blocks in 1..40usize,
         prompts in prop::collection::vec(prompt(), REQUESTS),
-        steps in prop::collection::vec((0..REQUESTS, step()), 1..80),
+        steps in steps(),
     ) {
         let expected = reference::run(size, blocks, &prompts, &steps);
         prop_assert_eq!(ours::run(size, blocks, &prompts, &steps), expected);
@@ -209,8 +411,7 @@ proptest! {
 
 mod refusals {
     use kvbm_lockfree::{
-        ApplyError, BlockManager, BlockRegistry, RequestSequence, SchedulableSequence,
-        ScheduleError,
+        ApplyError, BlockManager, BlockRegistry, SchedulableSequence, ScheduleError,
     };
 
     use super::Tier;
@@ -222,24 +423,6 @@ mod refusals {
             .registry(BlockRegistry::new())
             .build()
             .unwrap()
-    }
-
-    #[test]
-    fn a_manager_with_other_blocks_gives_none() {
-        let other = manager(8);
-        let mut request = RequestSequence::new((0..8).collect(), 4, 4);
-        assert!(!request.allocate_blocks(2, &other));
-        assert!(!request.reacquire(&other));
-        assert_eq!(other.available_blocks(), 8);
-
-        let mut request = SchedulableSequence::new((0..8).collect(), 4, 4, None);
-        let before = format!("{request:?}");
-        let refused = request.schedule_prefill(8, &other);
-        assert!(matches!(
-            refused,
-            Err(ScheduleError::AllocationFailed { needed: 2 })
-        ));
-        assert_eq!(format!("{request:?}"), before);
     }
 
     #[test]

@@ -1,0 +1,206 @@
+//! Generating tokens: one at a time, or several from a draft.
+
+use dynamo_tokens::Token;
+
+use super::{
+    ApplyError, DecodeOutcome, SchedulableSequence, ScheduleError, SequenceEvent, SequenceState,
+};
+use crate::BlockManager;
+use crate::blocks::BlockMetadata;
+
+impl<T: BlockMetadata> SchedulableSequence<T> {
+    // ---- one token ----
+
+    /// Schedules a step that generates one token. Allocates blocks so that there is one
+    /// for the tokens of the tail and one for the next token.
+    ///
+    /// The step computes the tail: all [`tail_tokens`](Self::tail_tokens) tokens from
+    /// [`kv_position`](Self::kv_position) on. That is the token sampled last and, after a
+    /// resumption, those before it in the same block, which was not complete when the
+    /// request was released and is lost.
+    ///
+    /// # Errors
+    ///
+    /// * [`NotIdle`](ScheduleError::NotIdle) if a step is scheduled.
+    /// * [`PrefillNotComplete`](ScheduleError::PrefillNotComplete) if tokens of the
+    ///   prompt are missing: blocks of it are not computed, or no longer held.
+    /// * [`GenerationComplete`](ScheduleError::GenerationComplete) if all output tokens
+    ///   are generated.
+    /// * [`WrongDanglingCount`](ScheduleError::WrongDanglingCount) if a number of tokens
+    ///   other than one has never been computed, or if complete blocks of generated
+    ///   tokens are no longer held. `actual` counts the tail;
+    ///   [`schedule_prefill`](Self::schedule_prefill) computes it.
+    /// * [`AllocationFailed`](ScheduleError::AllocationFailed) if the manager has too few
+    ///   blocks.
+    ///
+    /// # Panics
+    ///
+    /// If the manager's blocks are of [another size](Self::check_block_size).
+    pub fn schedule_decode(&mut self, manager: &BlockManager<T>) -> Result<(), ScheduleError> {
+        self.require_generating()?;
+        let blocks_allocated = self.hold(self.num_blocks() + 1, manager)?;
+        self.state = SequenceState::DecodeScheduled { blocks_allocated };
+        self.tell(SequenceEvent::DecodeScheduled { blocks_allocated });
+        Ok(())
+    }
+
+    /// Applies the scheduled step: the tail is computed, the blocks that it fills are
+    /// registered, and `token` is the one that was sampled.
+    ///
+    /// The KV of `token` itself is computed by the next step. A block that it completes
+    /// is registered then.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongState`](ApplyError::WrongState) if no decode is scheduled.
+    ///
+    /// # Panics
+    ///
+    /// If the blocks are another manager's. The sequence is then
+    /// [released](Self::release); it keeps the token.
+    pub fn apply_decode(
+        &mut self,
+        token: Token,
+        manager: &BlockManager<T>,
+    ) -> Result<DecodeOutcome, ApplyError> {
+        let SequenceState::DecodeScheduled { .. } = self.state else {
+            return Err(self.wrong_state("DecodeScheduled"));
+        };
+        let block_completed = self.commit_sampled(&[token], manager);
+        self.tell(SequenceEvent::DecodeApplied {
+            token,
+            block_completed,
+        });
+        Ok(self.outcome(block_completed))
+    }
+
+    // ---- a draft ----
+
+    /// Schedules a step that verifies a draft of `num_draft_tokens` tokens, and allocates
+    /// blocks for all of them. A draft longer than what may still be generated is cut.
+    ///
+    /// Like a decode, the step computes the tail first.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`schedule_decode`](Self::schedule_decode).
+    ///
+    /// # Panics
+    ///
+    /// If the manager's blocks are of [another size](Self::check_block_size).
+    pub fn schedule_speculative(
+        &mut self,
+        num_draft_tokens: usize,
+        manager: &BlockManager<T>,
+    ) -> Result<(), ScheduleError> {
+        self.require_generating()?;
+        let num_tokens = num_draft_tokens.min(self.remaining_tokens());
+        // Saturating: whatever reaches so far needs more blocks than there are.
+        let end = self.total_tokens().saturating_add(num_tokens);
+        let blocks_allocated = self.hold(end.div_ceil(self.block_size()), manager)?;
+        self.state = SequenceState::SpeculativeScheduled {
+            num_tokens,
+            blocks_allocated,
+        };
+        self.tell(SequenceEvent::SpeculativeScheduled {
+            num_tokens,
+            blocks_allocated,
+        });
+        Ok(())
+    }
+
+    /// Applies the scheduled draft: `accepted` are the tokens that were sampled. Registers
+    /// the blocks that are computed, and drops those allocated for tokens that were
+    /// rejected, last first.
+    ///
+    /// The last accepted token was sampled and never fed to the model: the next step
+    /// computes its KV. If none is accepted, that is still the token that was last before.
+    ///
+    /// # Errors
+    ///
+    /// [`WrongState`](ApplyError::WrongState) if no draft is scheduled, or
+    /// [`AcceptedExceedsScheduled`](ApplyError::AcceptedExceedsScheduled).
+    ///
+    /// # Panics
+    ///
+    /// If the blocks are another manager's. The sequence is then
+    /// [released](Self::release); it keeps the tokens.
+    pub fn apply_speculative(
+        &mut self,
+        accepted: &[Token],
+        manager: &BlockManager<T>,
+    ) -> Result<DecodeOutcome, ApplyError> {
+        let SequenceState::SpeculativeScheduled { num_tokens, .. } = self.state else {
+            return Err(self.wrong_state("SpeculativeScheduled"));
+        };
+        if accepted.len() > num_tokens {
+            return Err(ApplyError::AcceptedExceedsScheduled {
+                accepted: accepted.len(),
+                scheduled: num_tokens,
+            });
+        }
+        let block_completed = self.commit_sampled(accepted, manager);
+        // One block for the next token, if there is to be one.
+        let needed = self.num_blocks() + usize::from(!self.is_complete());
+        let blocks_released = self.give_up(self.inner.held_blocks().saturating_sub(needed));
+        self.tell(SequenceEvent::SpeculativeApplied {
+            accepted: accepted.len(),
+            scheduled: num_tokens,
+            blocks_released,
+        });
+        Ok(self.outcome(block_completed))
+    }
+
+    // ---- parts of steps ----
+
+    /// Appends the tokens that a step sampled. All known tokens but the last are computed
+    /// then. Returns whether they completed a block.
+    fn commit_sampled(&mut self, tokens: &[Token], manager: &BlockManager<T>) -> bool {
+        let before = self.num_blocks();
+        for &token in tokens {
+            self.inner.append_token(token);
+        }
+        self.commit(self.total_tokens() - 1, manager);
+        self.num_blocks() > before
+    }
+
+    fn outcome(&self, block_completed: bool) -> DecodeOutcome {
+        match (block_completed, self.is_complete()) {
+            (false, false) => DecodeOutcome::Continue,
+            (true, false) => DecodeOutcome::BlockCompleted,
+            (false, true) => DecodeOutcome::MaxLength,
+            (true, true) => DecodeOutcome::BlockCompletedAndMaxLength,
+        }
+    }
+
+    /// Succeeds if the sequence is idle and a step can sample the next token: tokens are
+    /// to be generated, the only dangling one is not of the prompt, and whatever else the
+    /// tail has is in the block of that token.
+    fn require_generating(&self) -> Result<(), ScheduleError> {
+        self.require_idle()?;
+        let ever_computed = self.positions.ever_computed();
+        let last = self.total_tokens().saturating_sub(1);
+        let is_ready = ever_computed >= self.num_input_tokens()
+            && ever_computed + 1 == self.total_tokens()
+            && self.kv_position() >= last - last % self.block_size();
+        if !self.is_prefill_complete() && !is_ready {
+            return Err(ScheduleError::PrefillNotComplete {
+                position: self.prefill_position(),
+                num_input_tokens: self.num_input_tokens(),
+            });
+        }
+        if self.is_complete() {
+            return Err(ScheduleError::GenerationComplete {
+                generated: self.generated_tokens(),
+                max_output: self.max_output_tokens(),
+            });
+        }
+        if !is_ready {
+            return Err(ScheduleError::WrongDanglingCount {
+                expected: 1,
+                actual: self.tail_tokens(),
+            });
+        }
+        Ok(())
+    }
+}
