@@ -19,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
 /// What a panic carries.
-type Payload = Box<dyn Any + Send>;
+pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// The panics of one operation: the first goes on to the caller when it is
 /// [resumed](Self::resume), the others are reported.
@@ -52,7 +52,8 @@ impl Panics {
         self.catch(|| drop(value));
     }
 
-    fn add(&mut self, payload: Payload) {
+    /// Keeps a panic, or reports it if there is one already.
+    pub(crate) fn add(&mut self, payload: Payload) {
         if self.first.is_none() {
             self.first = Some(payload);
         } else {

@@ -132,7 +132,7 @@ impl Store {
     #[inline]
     fn count_free(&self, count: u64) {
         let both = [Counter::Allocations, Counter::AllocationsFromReset];
-        self.metrics.add_each(both.map(|counter| (counter, count)));
+        self.count_each(both.map(|counter| (counter, count)));
     }
 
     /// The rest of an allocation that has reserved `count` blocks and found
@@ -183,7 +183,7 @@ impl Store {
         }
         let mut leftovers = Leftovers::new();
         let Taken { cleared, evicted } = victims.finish(&mut sink, &mut evicted, &mut leftovers);
-        self.metrics.add_each([
+        self.count_each([
             (Counter::ClearedTaken, cleared as u64),
             (Counter::Allocations, count as u64),
             (Counter::AllocationsFromReset, (count - evicted) as u64),

@@ -53,22 +53,31 @@ impl Store {
     ///
     /// As [`unpin`](Self::unpin).
     #[inline]
-    unsafe fn unpin_shared(slot: NonNull<Slot>, mut seen: Word) {
+    unsafe fn unpin_shared(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinning);
-        // SAFETY: the caller's pin keeps the store.
-        let store = unsafe { store_of(slot) };
-        // Counted before, while the store is surely there.
-        store.count(Counter::SharedUnpins, 1);
-        while seen.count() > 1 {
-            // SAFETY: the caller's pin, which is gone if this succeeds.
-            match unsafe { Slot::unpin_shared(slot, seen) } {
-                Ok(()) => return,
-                Err(now) => seen = now,
+        // SAFETY: the caller's pin keeps the store until it is taken off.
+        unsafe {
+            // Counted before, while the store is surely there.
+            store_of(slot).count(Counter::SharedUnpins, 1);
+            if Slot::unpin_shared(slot, seen).is_err() {
+                Self::unpin_contended(slot);
             }
         }
-        store.count(Counter::SharedUnpins, 1_u64.wrapping_neg());
+    }
+
+    /// Takes off a pin that has been counted as one of several already, and that others have
+    /// kept from being taken off.
+    ///
+    /// # Safety
+    ///
+    /// As [`unpin`](Self::unpin).
+    #[cold]
+    unsafe fn unpin_contended(slot: NonNull<Slot>) {
         // SAFETY: the pin is still there.
-        unsafe { Self::unpin_last(slot, seen) }
+        unsafe {
+            store_of(slot).count(Counter::SharedUnpins, 1_u64.wrapping_neg());
+            Self::unpin_asking(slot);
+        }
     }
 
     /// Takes off a pin that is likely the last, when the word is `seen`.

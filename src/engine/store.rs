@@ -26,7 +26,7 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource};
+use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
 use crate::policy::{SlotPolicy, level};
 use crate::registry::{Core, Leftovers, Tier};
 use crate::{ManagerId, SequenceHash};
@@ -86,6 +86,8 @@ pub(crate) struct Store {
     pub(super) reset_on_release: bool,
     thresholds: Option<[u8; 3]>,
     pub(super) metrics: Arc<BlockPoolMetrics>,
+    /// Those of the metrics.
+    counters: Stripes,
     pub(crate) block_size: usize,
     pub(crate) id: ManagerId,
     /// The [`StoreRef`]s.
@@ -115,6 +117,7 @@ impl Store {
             registry: config.registry,
             reset_on_release: config.reset_on_release,
             thresholds: config.thresholds,
+            counters: config.metrics.counters(),
             metrics: config.metrics,
             block_size: config.block_size,
             id: ManagerId::next(),
@@ -148,7 +151,12 @@ impl Store {
 
     #[inline]
     pub(crate) fn count(&self, counter: Counter, n: u64) {
-        self.metrics.add(counter, n);
+        self.counters.add(counter, n);
+    }
+
+    #[inline]
+    pub(crate) fn count_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
+        self.counters.add_each(additions);
     }
 
     /// Blocks free or inactive; see `Credits::available`.

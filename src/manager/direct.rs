@@ -135,7 +135,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         });
         let count = registered.len() - before;
         // Callers read this count as a watermark: not before all can be matched.
-        self.metrics.add(Counter::Registrations, count as u64);
+        self.store.count(Counter::Registrations, count as u64);
         self.tell_if_low();
         leftovers.catch(|| panics.resume());
         leftovers.settle();

@@ -186,7 +186,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
         let mut leftovers = Leftovers::new();
         let block = self.register(block, &mut leftovers);
-        self.metrics.add(Counter::Registrations, 1);
+        self.store.count(Counter::Registrations, 1);
         self.tell_if_low();
         leftovers.settle();
         block
@@ -255,7 +255,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 .filter(|(_, block)| block.is_some())
         };
         let hits = found().count();
-        self.metrics.add_each([
+        self.store.count_each([
             (Counter::MatchHashesRequested, seq_hash.len() as u64),
             (Counter::MatchBlocksReturned, hits as u64),
         ]);
@@ -299,7 +299,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 self.registry.core().touch(hash, &mut leftovers);
             }
         }
-        self.metrics.add_each([
+        self.store.count_each([
             (Counter::ScanHashesRequested, seq_hashes.len() as u64),
             (Counter::ScanBlocksReturned, found.len() as u64),
         ]);
@@ -356,10 +356,18 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// The end of a match that found `matched`.
     #[inline]
     fn finish_match(&self, requested: usize, matched: &[SequenceHash]) {
-        self.metrics.add_each([
+        self.store.count_each([
             (Counter::MatchHashesRequested, requested as u64),
             (Counter::MatchBlocksReturned, matched.len() as u64),
         ]);
+        if self.registry.core().tracker().is_some() {
+            self.touch_matched(matched);
+        } else {
+            self.tell_if_low();
+        }
+    }
+
+    fn touch_matched(&self, matched: &[SequenceHash]) {
         let mut leftovers = Leftovers::new();
         self.registry.core().touch_all(matched, &mut leftovers);
         self.tell_if_low();

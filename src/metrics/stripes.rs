@@ -7,6 +7,7 @@
 //! what is shown and not what the engine knows.
 
 use std::array;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -98,8 +99,10 @@ const SHARED: usize = ROWS - 2;
 type Row = CachePadded<[AtomicU64; COUNTERS]>;
 
 /// All counters of a manager, a row for each of the first threads.
+#[derive(Clone)]
 pub(crate) struct Stripes {
-    rows: Box<[Row; ROWS]>,
+    /// Shared by all who count.
+    rows: Arc<[Row; ROWS]>,
 }
 
 /// All counters, read once.
@@ -126,7 +129,7 @@ impl Stripes {
     pub(crate) fn new() -> Self {
         let row = || CachePadded::new(array::from_fn(|_| AtomicU64::new(0)));
         Self {
-            rows: Box::new(array::from_fn(|_| row())),
+            rows: Arc::new(array::from_fn(|_| row())),
         }
     }
 
@@ -147,18 +150,25 @@ impl Stripes {
     /// what happened before. Pairs with the Acquire of [`counts`](Self::counts).
     #[inline]
     pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
+        let index = thread::known_index();
+        for (c, n) in additions {
+            if index < SHARED {
+                add_to(&self.rows[index], c, n);
+            } else {
+                // One by one, so that nothing need be in memory for it.
+                self.add_slowly(c, n);
+            }
+        }
+    }
+
+    /// For a thread without a row of its own, or without a number yet.
+    #[cold]
+    fn add_slowly(&self, c: Counter, n: u64) {
         let index = thread::index();
         if index < SHARED {
-            let row = &self.rows[index];
-            for (c, n) in additions {
-                let count = &row[c as usize];
-                let sum = count.load(Ordering::Relaxed).wrapping_add(n);
-                count.store(sum, Ordering::Release);
-            }
+            add_to(&self.rows[index], c, n);
         } else {
-            for (c, n) in additions {
-                self.rows[SHARED][c as usize].fetch_add(n, Ordering::Release);
-            }
+            self.rows[SHARED][c as usize].fetch_add(n, Ordering::Release);
         }
     }
 
@@ -199,6 +209,14 @@ impl Stripes {
             manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
         }
     }
+}
+
+/// Adds to a row that is this thread's.
+#[inline]
+fn add_to(row: &Row, c: Counter, n: u64) {
+    let count = &row[c as usize];
+    let sum = count.load(Ordering::Relaxed).wrapping_add(n);
+    count.store(sum, Ordering::Release);
 }
 
 #[cfg(test)]

@@ -488,9 +488,10 @@ impl Core {
         if let Some(extras) = entry.take_extras() {
             leftovers.leave(extras);
         }
-        self.upkeep.retire(entry);
         let left = self.entries.fetch_sub(1, Ordering::Relaxed) - 1;
-        self.keep_up(left, guard);
+        if self.upkeep.retire(entry) {
+            self.keep_up(left, guard);
+        }
     }
 
     /// Takes a step of the upkeep, in passing.

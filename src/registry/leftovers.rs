@@ -1,5 +1,7 @@
 //! What an operation owes to user code, until it is complete.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::user_code::Panics;
 
 use super::extras::Extras;
@@ -11,9 +13,14 @@ use super::extras::Extras;
 /// nothing is held and nothing is left to be done: then user code may take its time, use
 /// the manager and the registry, or panic. If it is dropped instead, since the operation
 /// unwinds, the same is done, but no panic goes on.
+///
+/// One word, and nothing on the heap, for as long as there are none.
 #[derive(Default)]
 #[must_use = "user code is to be run when the operation is complete"]
-pub(crate) struct Leftovers {
+pub(crate) struct Leftovers(Option<Box<Owed>>);
+
+#[derive(Default)]
+struct Owed {
     /// The newest: each leads to the one before.
     extras: Option<Box<Extras>>,
     panics: Panics,
@@ -22,22 +29,32 @@ pub(crate) struct Leftovers {
 impl Leftovers {
     #[inline]
     pub(crate) const fn new() -> Self {
-        Self {
-            extras: None,
-            panics: Panics::new(),
-        }
+        Self(None)
     }
 
     /// Runs user code that has to be asked for an answer now. A panic is kept.
     #[inline]
     pub(crate) fn catch<R>(&mut self, code: impl FnOnce() -> R) -> Option<R> {
-        self.panics.catch(code)
+        // Unwind safety: what the code has left half done is the user's own.
+        match catch_unwind(AssertUnwindSafe(code)) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                self.owed().panics.add(payload);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn owed(&mut self) -> &mut Owed {
+        self.0.get_or_insert_default()
     }
 
     /// Leaves the attachments and callbacks of an entry that has ended.
     pub(super) fn leave(&mut self, mut extras: Box<Extras>) {
-        extras.before = self.extras.take();
-        self.extras = Some(extras);
+        let owed = self.owed();
+        extras.before = owed.extras.take();
+        owed.extras = Some(extras);
     }
 
     /// Runs what is left, in the order in which it was left. For the end of an operation.
@@ -47,10 +64,26 @@ impl Leftovers {
     /// With the first panic of user code, unless the thread unwinds already.
     #[inline]
     pub(crate) fn settle(mut self) {
-        if self.extras.is_some() {
-            self.drop_extras();
+        if let Some(owed) = self.0.take() {
+            owed.settle();
         }
-        std::mem::take(&mut self.panics).resume();
+    }
+}
+
+impl Drop for Leftovers {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(mut owed) = self.0.take() {
+            owed.drop_extras();
+        }
+    }
+}
+
+impl Owed {
+    #[cold]
+    fn settle(mut self: Box<Self>) {
+        self.drop_extras();
+        self.panics.resume();
     }
 
     #[cold]
@@ -65,15 +98,6 @@ impl Leftovers {
         while let Some(mut extras) = in_order {
             in_order = extras.before.take();
             extras.drop_each(&mut self.panics);
-        }
-    }
-}
-
-impl Drop for Leftovers {
-    #[inline]
-    fn drop(&mut self) {
-        if self.extras.is_some() {
-            self.drop_extras();
         }
     }
 }

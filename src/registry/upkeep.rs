@@ -1,9 +1,9 @@
 //! Upkeep: freeing entries that have ended, and shrinking the table.
 //!
 //! Both wait for [grace periods](super::grace), and both are done in small steps by the
-//! operations that make the work: an operation that ends an entry frees up to
-//! [`Effort::PASSING`] entries of those that have passed their grace period, and takes the
-//! table's shrinking as many markers further. One thread does so at a time, by a try-lock;
+//! operations that make the work: every eighth operation that ends an entry takes a step of
+//! at most [`Effort::PASSING`], which frees entries that have passed their grace period, and
+//! takes the table's shrinking further. One thread does so at a time, by a try-lock;
 //! who finds it taken goes on without.
 //!
 //! ```text
@@ -27,6 +27,9 @@ use super::table::{Shrinking, Table};
 
 const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
 
+/// Entries retired before somebody takes a step.
+const STEP_EVERY: u64 = 8;
+
 /// Entries retired before the epochs are made to advance, which they otherwise do now and
 /// then.
 const FLUSH_EVERY: u64 = if IS_MODEL { 1 } else { 32 };
@@ -47,8 +50,8 @@ impl Effort {
         Self::FLUSH
     } else {
         Self {
-            entries: 4,
-            markers: 32,
+            entries: 4 * STEP_EVERY as usize,
+            markers: 128,
         }
     };
 
@@ -108,8 +111,10 @@ impl Upkeep {
 
     /// Retires an entry that has ended, is out of the table, and has no extras any more. By
     /// whoever has ended it.
-    pub(super) fn retire(&self, entry: &Entry) {
-        self.garbage.fetch_add(1, Ordering::Relaxed);
+    ///
+    /// Returns whether it is time for a step.
+    pub(super) fn retire(&self, entry: &Entry) -> bool {
+        let garbage = self.garbage.fetch_add(1, Ordering::Relaxed) + 1;
         let address = address_of(entry);
         let mut head = self.retired.load(Ordering::Relaxed);
         loop {
@@ -121,7 +126,7 @@ impl Upkeep {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return IS_MODEL || garbage.is_multiple_of(STEP_EVERY),
                 Err(now) => head = now,
             }
         }

@@ -57,6 +57,13 @@ pub(crate) fn index() -> usize {
     if index == UNASSIGNED { assign() } else { index }
 }
 
+/// The calling thread's number, if it has asked for it before; else one that is larger than
+/// any. One load.
+#[inline]
+pub(crate) fn known_index() -> usize {
+    INDEX.get()
+}
+
 #[cold]
 fn assign() -> usize {
     let index = LEASE.try_with(|lease| lease.0).unwrap_or(EXHAUSTED);
