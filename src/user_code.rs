@@ -124,14 +124,12 @@ pub(crate) fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option
 
 /// A value whose drop is user code, and whose panic is reported and goes no further: see
 /// [`contain`].
-#[cfg(feature = "events")]
 pub(crate) struct Contained<T> {
     /// `None` while it is dropped.
     value: Option<T>,
     what: &'static str,
 }
 
-#[cfg(feature = "events")]
 impl<T> Contained<T> {
     /// Wraps a value. If its drop panics, the report says that `what` has.
     pub(crate) const fn new(what: &'static str, value: T) -> Self {
@@ -140,9 +138,13 @@ impl<T> Contained<T> {
             what,
         }
     }
+
+    /// Hands the value over.
+    pub(crate) fn into_inner(mut self) -> T {
+        self.value.take().expect("there until it is dropped")
+    }
 }
 
-#[cfg(feature = "events")]
 impl<T> std::ops::Deref for Contained<T> {
     type Target = T;
 
@@ -151,17 +153,17 @@ impl<T> std::ops::Deref for Contained<T> {
     }
 }
 
-#[cfg(feature = "events")]
 impl<T> std::ops::DerefMut for Contained<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.value.as_mut().expect("there until it is dropped")
     }
 }
 
-#[cfg(feature = "events")]
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
-        contain(self.what, || drop(self.value.take()));
+        if let Some(value) = self.value.take() {
+            contain(self.what, || drop(value));
+        }
     }
 }
 
@@ -276,7 +278,6 @@ mod tests {
         assert_eq!(contain("a text", || -> u32 { panic!("{}", 8) }), None);
     }
 
-    #[cfg(feature = "events")]
     #[test]
     fn the_drop_of_what_is_contained_goes_no_further() {
         let mut bomb = Contained::new("a bomb", Bomb(4));

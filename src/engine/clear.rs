@@ -253,9 +253,14 @@ impl Store {
     ///
     /// A hash that is registered anew meanwhile stays registered: it is looked for in every
     /// tier, where it is not found as long as it is cleared.
+    #[cfg(feature = "events")]
     pub(crate) fn end_cleared(&self) -> Leftovers {
         let mut leftovers = Leftovers::new();
         for slot in &self.slots {
+            if !self.is_in_service() {
+                // Its end is the end of all registrations, and is not to be held up.
+                break;
+            }
             let seen = slot.word();
             if seen.is_inactive() && self.is_of_earlier_era(slot) {
                 let key = slot.key();

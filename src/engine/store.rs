@@ -97,45 +97,6 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(config: Config) -> StoreRef {
-        let block_count = config.block_count;
-        let shards = shard_count(block_count as usize);
-        let directives = Arc::new(Directives::new(block_count));
-        let store = Arc::new(Self {
-            slots: (0..block_count)
-                .map(|id| Slot::new(id, config.reset_on_release))
-                .collect(),
-            index: Index::new(block_count),
-            credits: Credits::new(block_count, shards),
-            free: FreeList::new(block_count, shards),
-            released: (0..shards).map(|_| ReleasedStack::new()).collect(),
-            stashes: (0..shards).map(Stash::new).collect(),
-            plane: Plane::new(config.policy, Arc::clone(&directives)),
-            directives,
-            clearing: Clearing::new(block_count),
-            sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),
-            registry: config.registry,
-            reset_on_release: config.reset_on_release,
-            thresholds: config.thresholds,
-            counters: config.metrics.counters(),
-            metrics: config.metrics,
-            block_size: config.block_size,
-            id: ManagerId::next(),
-            references: AtomicU64::new(1),
-            has_ended: AtomicBool::new(false),
-        });
-        for slot in &store.slots {
-            slot.adopt(Arc::as_ptr(&store));
-        }
-        store.metrics.attach(Arc::downgrade(&store) as _);
-        let tier: Weak<Self> = Arc::downgrade(&store);
-        store.registry.attach(config.type_id, tier);
-        let store = StoreRef(store);
-        // The pool's reference; `Released::Last` says who drops it.
-        std::mem::forget(store.clone());
-        store
-    }
-
     #[inline]
     pub(crate) fn block_count(&self) -> usize {
         self.slots.len()
@@ -232,7 +193,8 @@ impl Store {
         leftovers.settle();
     }
 
-    fn is_in_service(&self) -> bool {
+    #[inline]
+    pub(super) fn is_in_service(&self) -> bool {
         !self.has_ended.load(Ordering::Acquire)
     }
 }
@@ -241,6 +203,46 @@ impl Store {
 pub(crate) struct StoreRef(Arc<Store>);
 
 impl StoreRef {
+    /// Builds a store.
+    pub(crate) fn new(config: Config) -> Self {
+        let block_count = config.block_count;
+        let shards = shard_count(block_count as usize);
+        let directives = Arc::new(Directives::new(block_count));
+        let store = Arc::new(Store {
+            slots: (0..block_count)
+                .map(|id| Slot::new(id, config.reset_on_release))
+                .collect(),
+            index: Index::new(block_count),
+            credits: Credits::new(block_count, shards),
+            free: FreeList::new(block_count, shards),
+            released: (0..shards).map(|_| ReleasedStack::new()).collect(),
+            stashes: (0..shards).map(Stash::new).collect(),
+            plane: Plane::new(config.policy, Arc::clone(&directives)),
+            directives,
+            clearing: Clearing::new(block_count),
+            sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),
+            registry: config.registry,
+            reset_on_release: config.reset_on_release,
+            thresholds: config.thresholds,
+            counters: config.metrics.counters(),
+            metrics: config.metrics,
+            block_size: config.block_size,
+            id: ManagerId::next(),
+            references: AtomicU64::new(1),
+            has_ended: AtomicBool::new(false),
+        });
+        for slot in &store.slots {
+            slot.adopt(Arc::as_ptr(&store));
+        }
+        store.metrics.attach(Arc::downgrade(&store) as _);
+        let tier: Weak<Store> = Arc::downgrade(&store);
+        store.registry.attach(config.type_id, tier);
+        let store = Self(store);
+        // The pool's reference; `Released::Last` says who drops it.
+        std::mem::forget(store.clone());
+        store
+    }
+
     /// For those who only look.
     pub(crate) fn downgrade(&self) -> Weak<Store> {
         Arc::downgrade(&self.0)

@@ -10,6 +10,8 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use crate::SequenceHash;
 use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
+use crate::user_code::Panics;
+
 use super::hub::{Emitter, Note};
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 use super::protocol::{EventReleaseHandle, KvCacheEvent};
@@ -186,7 +188,13 @@ impl EventsManager {
     /// If the policy panics. The registration has no events then.
     pub fn on_block_registered(&self, handle: &BlockRegistrationHandle) -> Result<()> {
         let seq_hash = handle.seq_hash();
-        if handle.is_observed_by(self) || !self.policy.should_emit(seq_hash) {
+        if handle.is_observed_by(self) {
+            return Ok(());
+        }
+        let mut panics = Panics::new();
+        let emits = panics.catch(|| self.policy.should_emit(seq_hash));
+        panics.resume();
+        if emits != Some(true) {
             return Ok(());
         }
         let release = EventReleaseHandle::begin(seq_hash, Arc::clone(&self.emitter));

@@ -21,11 +21,14 @@ use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
 /// The subject of messages unless the builder sets another.
 const DEFAULT_SUBJECT: &str = "kvbm.events";
 
+const STREAM_DROPPED: &str = "a stream of events panicked when it was dropped";
+const PUBLISHER_DROPPED: &str = "a publisher panicked when it was dropped";
+
 /// Builds a [`KvbmCacheEventsPublisher`].
 pub struct KvbmCacheEventsPublisherBuilder<S, P> {
     instance_id: Option<InstanceId>,
-    event_stream: Option<S>,
-    publisher: Option<Arc<P>>,
+    event_stream: Option<Contained<S>>,
+    publisher: Option<Contained<Arc<P>>>,
     batching_config: BatchingConfig,
     subject: String,
 }
@@ -61,13 +64,13 @@ where
     /// Sets the stream of events, usually from
     /// [`EventsManager::subscribe`](super::EventsManager::subscribe). Required.
     pub fn event_stream(mut self, stream: S) -> Self {
-        self.event_stream = Some(stream);
+        self.event_stream = Some(Contained::new(STREAM_DROPPED, stream));
         self
     }
 
     /// Sets the publisher that sends the messages. Required.
     pub fn publisher(mut self, publisher: Arc<P>) -> Self {
-        self.publisher = Some(publisher);
+        self.publisher = Some(Contained::new(PUBLISHER_DROPPED, publisher));
         self
     }
 
@@ -96,11 +99,7 @@ where
         let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
 
         // An aborted task drops these wherever it is.
-        let publisher = Contained::new("a publisher panicked when it was dropped", publisher);
-        let stream = Contained::new(
-            "a stream of events panicked when it was dropped",
-            Box::pin(events),
-        );
+        let stream = Contained::new(STREAM_DROPPED, Box::pin(events.into_inner()));
         let panics = Arc::new(Mutex::new(Panics::new()));
         let events = UntilPanic {
             stream,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
-use crate::engine::{Config, MAX_BLOCKS, Store};
+use crate::engine::{Config, MAX_BLOCKS, StoreRef};
 use crate::eviction::EvictionPolicy;
 use crate::leases::Table;
 #[cfg(feature = "metrics")]
@@ -15,6 +15,7 @@ use crate::metrics::{BlockPoolMetrics, short_type_name};
 use crate::policy::{Custom, LeafOrder, MAX_HALF_LIFE, PolicyKind, SlotPolicy};
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
+use crate::user_code::Contained;
 
 use super::BlockManager;
 use super::watermark::{LowWatermark, OnLow};
@@ -127,7 +128,7 @@ enum Backend {
     Provided(InactiveBackendConfig),
     Lrfu { half_life: Option<u32> },
     TinyLfu { window: Option<u8> },
-    Custom(Box<dyn EvictionPolicy>),
+    Custom(Contained<Box<dyn EvictionPolicy>>),
 }
 
 /// A [`Backend`] that has been set up.
@@ -143,7 +144,7 @@ impl Backend {
             Self::Custom(policy) => {
                 return Order {
                     is_leaf_first: policy.is_leaf_first(),
-                    policy: Box::new(Custom::new(policy, block_count)),
+                    policy: Box::new(Custom::new(policy.into_inner(), block_count)),
                     name: "custom",
                 };
             }
@@ -193,7 +194,7 @@ pub struct BlockManagerConfigBuilder<T: BlockMetadata> {
     #[cfg(feature = "metrics")]
     aggregator: Option<MetricsAggregator>,
     reset_on_release: bool,
-    low_watermark: Option<(usize, OnLow)>,
+    low_watermark: Option<(usize, Contained<OnLow>)>,
     tier: PhantomData<fn() -> T>,
 }
 
@@ -386,7 +387,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts in the order of your own policy.
     pub fn with_eviction_policy(mut self, policy: impl EvictionPolicy + 'static) -> Self {
-        self.backend = Backend::Custom(Box::new(policy));
+        let what = "an eviction policy panicked when it was dropped";
+        self.backend = Backend::Custom(Contained::new(what, Box::new(policy)));
         self
     }
 
@@ -466,7 +468,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         level: usize,
         callback: impl Fn(LowWatermark) + Send + Sync + 'static,
     ) -> Self {
-        self.low_watermark = Some((level, Box::new(callback)));
+        let what = "the callback of the low watermark panicked when it was dropped";
+        self.low_watermark = Some((level, Contained::new(what, Box::new(callback))));
         self
     }
 
@@ -538,7 +541,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         } = self.backend.order(block_count);
 
         let metrics = Arc::new(BlockPoolMetrics::new(short_type_name::<T>()));
-        let store = Store::new(Config {
+        let store = StoreRef::new(Config {
             block_count: block_count as u32,
             block_size: self.block_size,
             policy,
@@ -551,7 +554,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         });
         let on_low = self.low_watermark.map(|(level, on_low)| {
             store.set_low_watermark(level as u32);
-            on_low
+            on_low.into_inner()
         });
         #[cfg(feature = "metrics")]
         if let Some(aggregator) = &self.aggregator {

@@ -70,7 +70,9 @@ impl Custom {
             }
         }
         let failed = std::mem::replace(&mut self.order, Order::Fallback(lru));
-        drop_order(failed);
+        contain("an eviction policy panicked when it was dropped", || {
+            drop(failed);
+        });
         match &mut self.order {
             Order::Fallback(lru) => lru,
             Order::Users(_) => unreachable!("just replaced"),
@@ -188,20 +190,6 @@ impl SlotPolicy for Custom {
             Order::Users(_) => Ok(()),
             Order::Fallback(lru) => lru.check(),
         }
-    }
-}
-
-/// Drops an order: the user's with the user's code.
-fn drop_order(order: Order) {
-    contain("an eviction policy panicked when it was dropped", || {
-        drop(order);
-    });
-}
-
-impl Drop for Custom {
-    fn drop(&mut self) {
-        let nothing = Order::Fallback(Retained::new(Lru::new(0)));
-        drop_order(std::mem::replace(&mut self.order, nothing));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::SequenceHash;
 use crate::blocks::BlockMetadata;
+use crate::user_code::Panics;
 
 use super::BlockRegistry;
 use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
@@ -116,14 +117,24 @@ impl BlockRegistrationHandle {
     ///
     /// If values of the type have been attached with [`attach`](Self::attach).
     pub fn attach_unique<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
-        let replaced = self
+        let set = self
             .entry()
             .extras()
-            .with_attachments(|attachments| attachments.set_unique(value))
-            .map_err(|(error, _refused)| error)?;
+            .with_attachments(|attachments| attachments.set_unique(value));
         // The user's drop runs with no lock held.
-        drop(replaced);
-        Ok(())
+        let mut panics = Panics::new();
+        let result = match set {
+            Ok(replaced) => {
+                panics.drop(replaced);
+                Ok(())
+            }
+            Err((error, refused)) => {
+                panics.drop(refused);
+                Err(error)
+            }
+        };
+        panics.resume();
+        result
     }
 
     /// Attaches a further value of type `T`.
@@ -133,10 +144,16 @@ impl BlockRegistrationHandle {
     /// If a value of the type has been attached with
     /// [`attach_unique`](Self::attach_unique).
     pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
-        self.entry()
+        let added = self
+            .entry()
             .extras()
-            .with_attachments(|attachments| attachments.add(value))
-            .map_err(|(error, _refused)| error)
+            .with_attachments(|attachments| attachments.add(value));
+        added.map_err(|(error, refused)| {
+            let mut panics = Panics::new();
+            panics.drop(refused);
+            panics.resume();
+            error
+        })
     }
 
     /// Runs `f` with the attachments locked, or with `None` if there have never

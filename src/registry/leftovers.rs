@@ -81,7 +81,7 @@ impl Drop for Leftovers {
 
 impl Owed {
     #[cold]
-    fn settle(mut self: Box<Self>) {
+    fn settle(mut self) {
         self.drop_extras();
         self.panics.resume();
     }

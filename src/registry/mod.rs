@@ -44,7 +44,7 @@ use std::sync::Arc;
 use crate::SequenceHash;
 use crate::blocks::BlockMetadata;
 use crate::tinylfu::FrequencyTracker;
-use crate::user_code::Panics;
+use crate::user_code::{Contained, Panics};
 
 pub use attachments::{AttachmentError, TypedAttachments};
 pub use handle::BlockRegistrationHandle;
@@ -66,8 +66,8 @@ pub(crate) use observer::Observer;
 /// ```
 #[derive(Default)]
 pub struct BlockRegistryBuilder {
-    frequency_tracker: Option<Arc<dyn FrequencyTracker<u128>>>,
-    observer: Option<Arc<dyn Observer>>,
+    frequency_tracker: Option<Contained<Arc<dyn FrequencyTracker<u128>>>>,
+    observer: Option<Contained<Arc<dyn Observer>>>,
 }
 
 impl BlockRegistryBuilder {
@@ -78,7 +78,8 @@ impl BlockRegistryBuilder {
 
     /// Has every hit and every new registration counted by `tracker`.
     pub fn frequency_tracker(mut self, tracker: Arc<dyn FrequencyTracker<u128>>) -> Self {
-        self.frequency_tracker = Some(tracker);
+        let what = "a frequency tracker panicked when it was dropped";
+        self.frequency_tracker = Some(Contained::new(what, tracker));
         self
     }
 
@@ -93,14 +94,18 @@ impl BlockRegistryBuilder {
 
     #[cfg(any(feature = "events", all(test, kvbm_loom)))]
     pub(crate) fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        let what = "an events manager panicked when it was dropped";
+        self.observer = Some(Contained::new(what, observer));
         self
     }
 
     /// The registry, empty.
     pub fn build(self) -> BlockRegistry {
         BlockRegistry {
-            core: Arc::new(Core::new(self.frequency_tracker, self.observer)),
+            core: Arc::new(Core::new(
+                self.frequency_tracker.map(Contained::into_inner),
+                self.observer.map(Contained::into_inner),
+            )),
         }
     }
 }
@@ -145,9 +150,11 @@ impl BlockRegistry {
     /// How often a hash was accessed, as the frequency tracker estimates it;
     /// 0 without one.
     pub fn count(&self, seq_hash: SequenceHash) -> u32 {
-        self.core
-            .tracker()
-            .map_or(0, |tracker| tracker.count(seq_hash.as_u128()))
+        let mut panics = Panics::new();
+        let tracker = self.core.tracker();
+        let count = tracker.and_then(|it| panics.catch(|| it.count(seq_hash.as_u128())));
+        panics.resume();
+        count.unwrap_or(0)
     }
 
     /// Whether each hash has a block of metadata type `T`, active or inactive,

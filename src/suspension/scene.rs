@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// The shards of the manager, as `Store::new` counts them.
+    /// The shards of the manager, as `StoreRef::new` counts them.
     pub(super) fn shards(&self) -> usize {
         if self.setting.blocks < 128 {
             return 1;

@@ -14,6 +14,7 @@ use super::decay::Age;
 use super::stripe::Stripe;
 use super::{SketchKey, TinyLFUSketch};
 use crate::sync::thread;
+use crate::user_code::Panics;
 
 /// Counts how often keys are used.
 ///
@@ -25,10 +26,16 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
     /// Takes note of one use of each of `keys`, in this order: as
     /// [`touch`](Self::touch) for each of them, which is what it does unless a
     /// tracker knows better.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of `touch`, when all keys have been touched.
     fn touch_all(&self, keys: &[K]) {
+        let mut panics = Panics::new();
         for &key in keys {
-            self.touch(key);
+            panics.catch(|| self.touch(key));
         }
+        panics.resume();
     }
 
     /// How often `key` was used lately.

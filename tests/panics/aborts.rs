@@ -241,6 +241,41 @@ fn a_clearing_and_registrations_over_it() {
     powder.fuse.put_out();
 }
 
+/// A builder with a policy and a callback whose drops panic, in a process of its own.
+fn builders() {
+    let all: Vec<u32> = (0..1000).collect();
+    let fuse = Fuse::new(&all, 2);
+    let ledger = Arc::new(Ledger::default());
+    let builder = || {
+        let bomb = |owner| Value::new(owner, &ledger, Some(&fuse));
+        let captured = bomb(Owner::Low);
+        BlockManager::<Gpu>::builder()
+            .with_eviction_policy(Lru {
+                wired: Wired {
+                    place: Place::TouchCallback,
+                    fuse: Arc::clone(&fuse),
+                },
+                order: BTreeMap::new(),
+                releases: HashMap::new(),
+                last: 0,
+                _life: bomb(Owner::Policy),
+            })
+            .with_low_watermark(1, move |_low| {
+                let _captured = &captured;
+            })
+    };
+    fuse.light();
+    drop(builder());
+    unwind_through(builder());
+    assert!(builder().build().is_err(), "it has no registry");
+    drop(
+        builder()
+            .with_lru_backend()
+            .with_low_watermark(0, |_low| {}),
+    );
+    assert_all_dropped(&ledger);
+}
+
 /// The cases, each with a test.
 macro_rules! cases {
     ($($case:ident: $run:expr,)*) => {
@@ -285,6 +320,7 @@ cases! {
     the_last_guard_goes_while_unwinding: the_last_guard_of_everything_while_unwinding(),
     guards_free_their_blocks: guards_that_free_their_blocks(),
     guards_free_their_blocks_while_unwinding: guards_that_free_their_blocks_while_unwinding(),
+    builders_are_dropped: builders(),
     an_allocation_evicts: an_allocation(),
     registrations_follow_a_clearing: a_clearing_and_registrations_over_it(),
     a_subscription_is_dropped_while_unwinding: wakers::drop_of_a_subscription(true),

@@ -1,5 +1,6 @@
 //! What can be done, and what that calls.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use kvbm_lockfree::blocks::BlockDuplicationPolicy;
@@ -144,7 +145,7 @@ const ALLOCATIONS: &[Operation] = &[
     },
     Operation {
         name: "allocate_into after clear_inactive_pool",
-        causes: &[End, Low],
+        causes: &[End, Insert, Low],
         keeps: true,
         clears: true,
         prepare: full,
@@ -985,9 +986,13 @@ const RETENTION: &[Operation] = &[
             for block in &world.immutable {
                 block.set_retention(LOWEST);
             }
-            manager.release_from(&mut world.immutable);
+            let guards = &mut world.immutable;
+            let released = catch_unwind(AssertUnwindSafe(|| manager.release_from(guards)));
             let is_made = manager.allocate_into(30, &mut world.mutable);
             world.say(is_made);
+            if let Err(panic) = released {
+                resume_unwind(panic);
+            }
         },
         ..DEFAULT
     },

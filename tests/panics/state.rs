@@ -108,10 +108,6 @@ impl World {
             }
         }
         match self.manager.as_ref().map(|manager| manager.audit()) {
-            Some(Ok(report)) if report.forgotten > 0 => {
-                return Some(format!("{} blocks stay forgotten", report.forgotten));
-            }
-            // One in the hand of the thread of the events looks like one that is held.
             Some(Ok(report)) if report.exclusive != self.mutable.len() + self.complete.len() => {
                 return Some(format!("{} blocks are held exclusively", report.exclusive));
             }
