@@ -1,14 +1,17 @@
-//! What the reference has nothing like: clearing, leases, and retention directives.
+//! What the reference has nothing like: clearing, leases, and retention directives; and what
+//! must not grow with the pool.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group};
 use kvbm_lockfree::retention::{Priority, Retention};
+use kvbm_lockfree::{BlockManager, BlockRegistry};
 
 use crate::limit_own as limit;
 use crate::own::{Buffered, admit, steady_beyond};
 use crate::workload::{BATCH, chain};
+use crate::{POOL, Tier};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -36,6 +39,43 @@ fn held(policy: &str) -> Buffered {
     lease.expect("of this manager").release().expect("it holds");
     at.held[0].set_retention(Retention::default());
     at
+}
+
+/// A pool of so many times as many blocks, full.
+fn many_blocks(times: usize) -> BlockManager<Tier> {
+    let manager = BlockManager::builder()
+        .block_count(times * POOL)
+        .block_size(16)
+        .registry(BlockRegistry::new())
+        .with_lru_backend()
+        .build()
+        .expect("a valid configuration");
+    for number in 0..(times * POOL / BATCH) as u64 {
+        let blocks = manager.allocate_blocks(BATCH).expect("as many are free");
+        let staged = blocks.into_iter().zip(chain(number));
+        let staged = staged.map(|(block, hash)| block.stage(hash, 16).expect("of this size"));
+        drop(manager.register_blocks(staged.collect()));
+    }
+    manager
+}
+
+// The limit is that of a pool of 4,096.
+#[library_benchmark]
+#[bench::large(args = (32), setup = many_blocks, config = limit("snapshot.large"))]
+fn snapshot(manager: BlockManager<Tier>) -> BlockManager<Tier> {
+    for _ in 0..10 {
+        black_box(manager.metrics().snapshot());
+    }
+    manager
+}
+
+#[library_benchmark]
+#[bench::large(args = (32), setup = many_blocks, config = limit("registered_count.large"))]
+fn registered_count(manager: BlockManager<Tier>) -> BlockManager<Tier> {
+    for _ in 0..10 {
+        black_box(manager.block_registry().registered_count());
+    }
+    manager
 }
 
 // Every other request is to go first.
@@ -106,4 +146,6 @@ library_benchmark_group!(
         take_forgotten,
         lease,
         set_retention,
+        snapshot,
+        registered_count,
 );

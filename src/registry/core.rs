@@ -412,7 +412,7 @@ impl Core {
     }
 
     /// A further handle to a hash that has one.
-    #[inline]
+    #[inline(always)]
     fn existing_handle(self: &Arc<Self>, key: Key) -> Option<BlockRegistrationHandle> {
         let guard = &epoch::pin();
         let entry = self.find(key, guard).filter(|entry| entry.try_share())?;
@@ -475,6 +475,7 @@ impl Core {
 
     /// Ends an entry that was seen without handles, unless someone else does or it
     /// has got one since.
+    #[inline(never)]
     fn end(&self, entry: &Entry, lone: Lone, guard: &Guard, leftovers: &mut Leftovers) {
         if !entry.die(lone) {
             return;
@@ -495,6 +496,7 @@ impl Core {
     }
 
     /// Takes a step of the upkeep, in passing.
+    #[inline(never)]
     fn keep_up(&self, entries: u64, guard: &Guard) {
         self.upkeep
             .step(&self.table, entries, Effort::PASSING, guard);

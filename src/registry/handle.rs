@@ -180,6 +180,7 @@ impl Clone for BlockRegistrationHandle {
 }
 
 impl Drop for BlockRegistrationHandle {
+    #[inline]
     fn drop(&mut self) {
         let mut leftovers = Leftovers::new();
         // SAFETY: this is the handle that is given up, to an entry of this core.
