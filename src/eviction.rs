@@ -87,8 +87,9 @@ pub struct InactiveBlock {
 ///
 /// What must not happen: a [`pop`](Self::pop) of a block that is not in the order, or of
 /// none while there are some, or a panic. Where it does, the manager logs an error,
-/// drops the policy, and evicts the least recently released block from then on. No block
-/// is lost.
+/// drops the policy, and goes on without it: blocks released from then on are evicted least
+/// recently released first, after those that were listed by then, whose order is lost. Priorities
+/// and pinned prefixes still hold. No block is lost.
 pub trait EvictionPolicy: Send {
     /// Puts a block into the order: it has been released. It is not in the order.
     fn insert(&mut self, block: InactiveBlock);

@@ -44,10 +44,10 @@
 //! # What it replaces
 //!
 //! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
-//! and driven by one thread it does the same: it finds the same blocks and evicts
-//! the same content in the same order. [`migration`] says what differs. Where
-//! that crate puts every transition of every block behind one mutex, this one has
-//! none.
+//! and driven by one thread it does the same: it finds the same blocks and, but for
+//! multi-level LRU, whose frequency counts are better ones, evicts the same content in
+//! the same order. [`migration`] says what differs. Where that crate puts every
+//! transition of every block behind one mutex, this one has none.
 //!
 //! # How it works
 //!

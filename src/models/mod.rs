@@ -74,7 +74,7 @@
 //! | a block listed without a look at its directive | `plane::a_directive_a_release_and_a_drain` |
 //! | a match without a credit | `lifecycle::match_against_eviction_lru` |
 //! | a credit returned before its block | `lifecycle::match_against_eviction_lru` |
-//! | a last unpin that comes late and leaves no note | `lifecycle::release_against_release` |
+//! | a last unpin that leaves no note | `lifecycle::release_against_release` |
 //! | a look-up for presence that does not check the tenancy | `lifecycle::a_look_for_blocks_meets_a_block_that_is_only_staged` |
 //! | lineage that drains only the stack of its shard | `lifecycle::leaves_first` |
 //!

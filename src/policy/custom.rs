@@ -51,8 +51,8 @@ impl Custom {
         }
     }
 
-    /// Goes on without the user's policy: what is listed in the order of the slots, with
-    /// the priorities.
+    /// Goes on without the user's policy. What is listed is put in the order of the slots,
+    /// with its priorities.
     #[cold]
     fn give_up(&mut self, why: &str) -> &mut Retained<Lru> {
         // With the plane held: a subscriber's panic must not go on either.
