@@ -18,8 +18,6 @@
 //! 8. The policy's own structure is sound. For leaf-first policies this includes
 //!    that no block is listed as a leaf while it has listed children.
 //! 9. What the counters come to is what there is: the blocks in each state, and their pins.
-//! 10. A policy that is told when blocks come into use again lists no other blocks, but for
-//!     those that are noted.
 
 use std::collections::HashMap;
 
@@ -108,12 +106,7 @@ impl Store {
         };
         for (slot, (&is_free, &is_noted)) in self.slots.iter().zip(free.iter().zip(&noted)) {
             let word = slot.word();
-            let is_in_order = plane.policy().contains(slot.id());
-            let is_known = word.is_unheld() || is_noted || !self.plane.observes_resurrection();
-            require(10, !is_in_order || is_known, || {
-                format!("still in the order: {}", describe(slot))
-            })?;
-            let listed = is_in_order || stashed[slot.id() as usize];
+            let listed = plane.policy().contains(slot.id()) || stashed[slot.id() as usize];
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,

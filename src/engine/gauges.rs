@@ -113,7 +113,9 @@ impl GaugeSource for Store {
         let of = |counter| counts.of(counter);
         let blocks = self.counts_of(counts);
         let mutable = (of(Counter::Allocations) + of(Counter::Unstaged))
-            .saturating_sub(of(Counter::Stagings) + of(Counter::MutableReleased));
+            .saturating_sub(of(Counter::Stagings) + of(Counter::MutableReleased))
+            // One that was read late must not come to more than there are.
+            .min(self.slots.len() as u64);
         // A duplicate pins its primary, and a lifecycle pin is no guard.
         let lifecycle_pins = of(Counter::PinsTaken).saturating_sub(of(Counter::PinsReleased));
         let others = duplicates(counts) + lifecycle_pins;

@@ -96,6 +96,11 @@ const MANUAL: usize = ROWS - 1;
 /// The row of threads that have none of their own.
 const SHARED: usize = ROWS - 2;
 
+/// How often the counters are read anew at most, until they are of about one moment.
+const READINGS: usize = 4;
+/// How far a counter may go on while all are read.
+const DRIFT: u64 = 64;
+
 type Row = CachePadded<[AtomicU64; COUNTERS]>;
 
 /// All counters of a manager, a row for each of the first threads.
@@ -197,17 +202,39 @@ impl Stripes {
     }
 
     /// All counters, one after the other, in the order in which they are listed.
+    ///
+    /// A reader that was held up in between, so that the last are of a much later moment
+    /// than the first, reads them again, up to [`READINGS`] times.
     pub(crate) fn counts(&self) -> Counts {
-        let rows = self.rows();
+        let mut counts = self.read();
+        for _ in 1..READINGS {
+            let drift = [
+                Counter::MutableReleased,
+                Counter::Registrations,
+                Counter::SharedUnpins,
+            ]
+            .map(|c| self.engine(c as usize).wrapping_sub(counts.of(c)));
+            if drift.iter().all(|&drift| drift <= DRIFT) {
+                break;
+            }
+            counts = self.read();
+        }
+        counts
+    }
+
+    fn read(&self) -> Counts {
         Counts {
-            engine: array::from_fn(|c| {
-                rows.clone().fold(0_u64, |sum, row| {
-                    // Acquire: pairs with the stores of `add_each`.
-                    sum.wrapping_add(row[c].load(Ordering::Acquire))
-                })
-            }),
+            engine: array::from_fn(|c| self.engine(c)),
             manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
         }
+    }
+
+    /// What the engine has counted.
+    fn engine(&self, c: usize) -> u64 {
+        self.rows().fold(0, |sum, row| {
+            // Acquire: pairs with the stores of `add_each`.
+            sum.wrapping_add(row[c].load(Ordering::Acquire))
+        })
     }
 }
 

@@ -160,28 +160,41 @@ fn gauges_make_sense_at_every_moment() {
                 }
             });
         }
-        let start = Instant::now();
-        let mut before = manager.metrics().snapshot();
-        while start.elapsed() < TIME {
-            let now = manager.metrics().snapshot();
-            for gauge in [
-                now.inflight_mutable,
-                now.inflight_immutable,
-                now.reset_pool_size,
-                now.inactive_pool_size,
-            ] {
-                assert!((0..=2 * BLOCKS as i64).contains(&gauge), "{now:?}");
+        // The others are to end also where an assertion fails.
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let start = Instant::now();
+            let mut before = manager.metrics().snapshot();
+            while start.elapsed() < TIME {
+                let now = manager.metrics().snapshot();
+                for gauge in [
+                    now.inflight_mutable,
+                    now.reset_pool_size,
+                    now.inactive_pool_size,
+                ] {
+                    assert!((0..=BLOCKS as i64).contains(&gauge), "{now:?}");
+                }
+                assert!(now.inflight_immutable >= 0, "{now:?}");
+                let available = now.reset_pool_size + now.inactive_pool_size;
+                assert!(available <= BLOCKS as i64, "{now:?}");
+                assert!(
+                    now.match_blocks_returned <= now.match_hashes_requested,
+                    "{now:?}"
+                );
+                assert!(
+                    now.scan_blocks_returned <= now.scan_hashes_requested,
+                    "{now:?}"
+                );
+                assert!(now.evictions <= now.allocations, "{now:?}");
+                assert!(now.allocations_from_reset <= now.allocations, "{now:?}");
+                assert!(now.registrations <= now.stagings, "{now:?}");
+                assert!(before.allocations <= now.allocations, "{now:?}");
+                before = now;
             }
-            assert!(now.reset_pool_size + now.inactive_pool_size <= BLOCKS as i64);
-            assert!(now.match_blocks_returned <= now.match_hashes_requested);
-            assert!(now.scan_blocks_returned <= now.scan_hashes_requested);
-            assert!(now.evictions <= now.allocations);
-            assert!(now.allocations_from_reset <= now.allocations);
-            assert!(now.registrations <= now.stagings);
-            assert!(before.allocations <= now.allocations);
-            before = now;
-        }
+        }));
         is_over.store(true, Ordering::Relaxed);
+        if let Err(panic) = looked {
+            std::panic::resume_unwind(panic);
+        }
     });
     let snapshot = manager.metrics().snapshot();
     assert_eq!(snapshot.inflight_mutable, 0);
