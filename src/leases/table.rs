@@ -285,8 +285,8 @@ impl<T: BlockMetadata> Table<T> {
         self.is_quiet()
     }
 
-    /// Whether no expiry is under way.
-    fn is_quiet(&self) -> bool {
+    /// Whether no expiry is under way: all blocks of those that have begun were let go of.
+    pub(crate) fn is_quiet(&self) -> bool {
         self.begun.load(Ordering::Acquire) == self.expiries()
     }
 

@@ -101,7 +101,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     /// Reserves again, when what has expired has been let go of. While another thread is at
     /// that it is given some time to finish. Where leases have expired, a refusal may wait for
-    /// the mutex of the leases.
+    /// the mutex of the leases, and until their blocks have been let go of; not for user code.
     #[cold]
     #[inline(never)]
     fn is_reserved_after_expiry(&self, count: usize) -> bool {
@@ -120,8 +120,17 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 std::thread::yield_now();
             }
         }
-        // Whoever has the table does not get on: what has expired is waited for all the same.
-        self.leases.expire(Instant::now());
-        self.store.reserve(count).map(Reserved::keep).is_some()
+        // Whoever is at it does not get on: what has expired is waited for all the same.
+        loop {
+            self.leases.expire(Instant::now());
+            let is_done = self.leases.is_quiet();
+            if self.store.reserve(count).map(Reserved::keep).is_some() {
+                return true;
+            }
+            if is_done {
+                return false;
+            }
+            std::thread::yield_now();
+        }
     }
 }
