@@ -206,36 +206,48 @@ impl Stripes {
     /// A reader that was held up in between, so that the last are of a much later moment
     /// than the first, reads them again, up to [`READINGS`] times.
     pub(crate) fn counts(&self) -> Counts {
-        let mut counts = self.read();
-        for _ in 1..READINGS {
-            let drift = [
-                Counter::MutableReleased,
-                Counter::Registrations,
-                Counter::SharedUnpins,
-            ]
-            .map(|c| self.engine(c as usize).wrapping_sub(counts.of(c)));
-            if drift.iter().all(|&drift| drift <= DRIFT) {
-                break;
+        let mut readings = 0;
+        loop {
+            let counts = self.read();
+            readings += 1;
+            if readings == READINGS || !self.have_gone_on(&counts) {
+                return counts;
             }
-            counts = self.read();
         }
-        counts
     }
 
+    #[inline]
     fn read(&self) -> Counts {
+        let rows = self.rows();
         Counts {
-            engine: array::from_fn(|c| self.engine(c)),
+            engine: array::from_fn(|c| sum_of(rows.clone(), c)),
             manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
         }
     }
 
-    /// What the engine has counted.
-    fn engine(&self, c: usize) -> u64 {
-        self.rows().fold(0, |sum, row| {
-            // Acquire: pairs with the stores of `add_each`.
-            sum.wrapping_add(row[c].load(Ordering::Acquire))
+    /// Whether those read first are not any more what they were.
+    #[inline]
+    fn have_gone_on(&self, counts: &Counts) -> bool {
+        let first = [
+            Counter::MutableReleased,
+            Counter::Registrations,
+            Counter::SharedUnpins,
+        ];
+        let rows = self.rows();
+        first.iter().any(|&c| {
+            let now = sum_of(rows.clone(), c as usize);
+            now.wrapping_sub(counts.of(c)) > DRIFT
         })
     }
+}
+
+/// What the engine has counted.
+#[inline]
+fn sum_of<'r>(rows: impl Iterator<Item = &'r Row>, c: usize) -> u64 {
+    rows.fold(0, |sum, row| {
+        // Acquire: pairs with the stores of `add_each`.
+        sum.wrapping_add(row[c].load(Ordering::Acquire))
+    })
 }
 
 /// Adds to a row that is this thread's.
