@@ -47,6 +47,8 @@ pub struct MetricsSnapshot {
     pub inflight_immutable: i64,
     /// Free blocks.
     pub reset_pool_size: i64,
-    /// Registered blocks that nobody holds.
+    /// Registered blocks that nobody holds. Where other threads were at work during a clearing,
+    /// a few of them may count as free ones, or free ones as these, until the cleared blocks
+    /// have been used again; the sum with `reset_pool_size` is exact.
     pub inactive_pool_size: i64,
 }
