@@ -15,6 +15,10 @@
 //! another pin. From one thread all of that is exact at every moment. While other threads
 //! are at work it is of no one moment: what is taken away is read before what it is taken
 //! from (see [`Counter`]), and what would be negative all the same is zero.
+//!
+//! How many blocks a clearing has cleared is taken from the counts of that moment. Where other
+//! threads were at work during it, a few blocks are then taken for cleared that are inactive,
+//! or the other way round, until the cleared blocks have been used again.
 
 use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
 
