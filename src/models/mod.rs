@@ -38,6 +38,7 @@
 //! | `promote` without the check of the generation | `index::a_late_helper_leaves_the_next_registration_alone` |
 //! | `begin` and `promote` relaxed | `slot::a_pin_or_a_claim_wins` |
 //! | a drain without the check of the tenancy | `plane::a_drain_lists_what_it_saw` |
+//! | a drain that passes over what has been discarded since its note | `plane::a_discard_and_a_drain` |
 //! | push or drain relaxed, a drain by load and store | `released::two_pushes_and_a_drain` |
 //! | a push that fails and does not link anew | `released::two_pushes_and_a_drain` |
 //! | a drain that reads the link after the visit | `released::a_slot_is_noted_again_while_it_is_drained` |

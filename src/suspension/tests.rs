@@ -195,3 +195,35 @@ fn a_cleared_hash_begins_anew_without_a_credit() {
         .expect("all threads are gone")
         .close();
 }
+
+/// The content of a block is given up while a suspended thread has taken its note and not yet
+/// listed it: the block stays in reach.
+#[test]
+fn a_block_is_discarded_while_its_note_is_applied() {
+    for policy in [PolicyKind::Lru, PolicyKind::Lineage(LeafOrder::Fifo)] {
+        let world = Arc::new(World::new(Setting {
+            policy,
+            blocks: FEW,
+            duplicates: Reject,
+        }));
+        let hash = *world.fill().last().expect("a block is inactive");
+        let block = world.complete(hash);
+        // The only note there is.
+        drop(world.find(hash));
+        let most = world.manager.available_blocks() - CHAIN;
+        let (allocates, scenery) = Suspended::new(&world, move |world| {
+            let world = Arc::clone(world);
+            Plan::new([Step::NoteTaken].as_slice(), move || world.take(most))
+        });
+        world.manager.clear_inactive_pool();
+        let registered = world.manager.register_block(block);
+        assert_eq!(registered.sequence_hash(), hash);
+        drop(registered);
+        allocates.finish();
+        drop(scenery);
+        world.manager.audit().expect("every block is in reach");
+        Arc::into_inner(world)
+            .expect("all threads are gone")
+            .close();
+    }
+}

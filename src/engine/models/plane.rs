@@ -1,9 +1,10 @@
 //! Notes: last unpins, pins and drains of one slot.
 //!
 //! Covers Primary(1) against a match and a drain, Primary(2) whose two holders
-//! both take the way of shared pins, and a note that is so late that it falls on
-//! the next tenancy; and directives that are given meanwhile. Once all is quiet and drained, a slot is in the order exactly
-//! if it is inactive, under its hash, and is not noted.
+//! both take the way of shared pins, a note that is so late that it falls on the
+//! next tenancy, content that is given up meanwhile, and directives that are given
+//! meanwhile. Once all is quiet and drained, a slot is in the order exactly if it is
+//! inactive or discarded, under its hash, and is not noted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -198,10 +199,21 @@ impl Notes {
         self.listed.lock().unwrap().clone()
     }
 
+    /// Gives up the content of a block if it is inactive, as `Store::discard` does.
+    fn discard(&self, slot: &Slot) {
+        let mut seen = slot.word();
+        while seen.is_inactive() {
+            match slot.discard(seen) {
+                Ok(()) => break,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     fn assert_exact(&self) {
         let listed = self.finish();
         for slot in &self.slots {
-            let expected = slot.word().is_inactive().then(|| slot.hash());
+            let expected = slot.word().is_unheld().then(|| slot.hash());
             assert_eq!(listed.get(&slot.id()).copied(), expected);
         }
     }
@@ -257,6 +269,53 @@ fn an_undone_release_and_a_drain() {
             matcher.join().unwrap();
             notes.assert_exact();
             assert!(notes.slots[0].word().is_inactive());
+        });
+    }
+}
+
+/// A block whose content is given up stays in the order, whenever a drain takes its note.
+#[test]
+fn a_discard_and_a_drain() {
+    for traceless in [None, Some(true), Some(false)] {
+        explore(move || {
+            let notes = Notes::of(1, traceless);
+            make_primary(&notes.slots[0], key(1, 0));
+            notes.unpin(&notes.slots[0]);
+            let notes = Arc::new(notes);
+            let other = spawn(&notes, |notes| notes.discard(&notes.slots[0]));
+            notes.drain();
+            other.join().unwrap();
+            assert!(notes.slots[0].word().is_discarded());
+            notes.assert_exact();
+        });
+    }
+}
+
+/// As above, where the block is in use meanwhile, or taken and registered anew.
+#[test]
+fn a_discard_a_next_tenancy_and_a_drain() {
+    for traceless in [None, Some(true), Some(false)] {
+        explore(move || {
+            let notes = Notes::of(1, traceless);
+            make_primary(&notes.slots[0], key(1, 0));
+            notes.unpin(&notes.slots[0]);
+            let notes = Arc::new(notes);
+            let other = spawn(&notes, |notes| {
+                let slot = &notes.slots[0];
+                if notes.pin(slot) {
+                    notes.unpin(slot);
+                }
+                notes.discard(slot);
+                if vacate_unheld(slot, false).is_some() {
+                    make_primary(slot, key(2, 0));
+                    notes.unpin(slot);
+                }
+                notes.discard(slot);
+            });
+            notes.drain();
+            other.join().unwrap();
+            assert!(notes.slots[0].word().is_discarded());
+            notes.assert_exact();
         });
     }
 }
