@@ -98,6 +98,7 @@ pub mod events;
 pub mod eviction;
 mod ids;
 pub mod integrations;
+mod key;
 pub mod leases;
 pub mod manager;
 pub mod metrics;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::SequenceHash;
-use crate::engine::index::Key;
 use crate::engine::{Complete, Exclusive, Store};
+use crate::key::Key;
 
 use super::{BlockId, BlockMetadata, MutableBlock};
 

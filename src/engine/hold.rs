@@ -9,12 +9,10 @@
 //! safe code no block is freed twice and no pin is taken off twice. Guards are holds with a
 //! metadata type, and contain no `unsafe` of their own.
 //!
-//! This is also the only place where a slot leads to its store.
-//!
 //! # How long the store lives
 //!
 //! A held block is a credit that is missing, and the store lives until the last credit is
-//! back (see [`credit`](super::credit)). So a hold may refer to its slot and its store,
+//! back (see [`credit`](crate::engine::parts::credits)). So a hold may refer to its slot and its store,
 //! and whoever ends a hold may do so until the exchange that returns the credit: from there
 //! on another thread may free the store. A *reference* that is an argument of a function
 //! promises to be valid until that function returns. Therefore whatever returns a
@@ -27,21 +25,8 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::metrics::Counter;
 
-use super::slot::Slot;
-use super::store::Store;
-
-/// The store of a slot.
-///
-/// # Safety
-///
-/// The store is alive for as long as the result is used: the caller holds the block, or
-/// has a reference to the store.
-#[inline]
-pub(super) unsafe fn store_of<'a>(slot: NonNull<Slot>) -> &'a Store {
-    // SAFETY: slots are adopted when their store is built, which has not moved since;
-    // the caller's contract is that it is alive.
-    unsafe { &*slot.as_ref().store() }
-}
+use crate::engine::parts::slot::Slot;
+use crate::engine::store::{Store, store_of};
 
 /// What is done with an exclusive block.
 pub(crate) trait Stage {
@@ -84,7 +69,7 @@ impl<S: Stage> Exclusive<S> {
     /// The slot is part of a store, its word is exclusive, it is on no freelist, and
     /// nobody else has it. Its credit is reserved, and handed over.
     #[inline]
-    pub(super) unsafe fn of(slot: &Slot) -> Self {
+    pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self {
             slot: NonNull::from(slot),
             stage: PhantomData,
@@ -111,7 +96,7 @@ impl<S: Stage> Exclusive<S> {
 
     /// Gives up the hold, but neither the block nor its credit, which are the caller's now.
     #[inline]
-    pub(super) fn into_slot(self) -> NonNull<Slot> {
+    pub(in crate::engine) fn into_slot(self) -> NonNull<Slot> {
         let slot = self.slot;
         mem::forget(self);
         slot
@@ -170,7 +155,7 @@ impl Pinned {
     /// The slot is part of a store, and a pin of it is the caller's to hand over. If it is
     /// the only one, so is the block's credit.
     #[inline]
-    pub(super) unsafe fn of(slot: &Slot) -> Self {
+    pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self(NonNull::from(slot))
     }
 
@@ -194,7 +179,7 @@ impl Pinned {
 
     /// Gives up the hold but not the pin, which is the caller's now.
     #[inline]
-    pub(super) fn into_slot(self) -> NonNull<Slot> {
+    pub(in crate::engine) fn into_slot(self) -> NonNull<Slot> {
         let slot = self.0;
         mem::forget(self);
         slot

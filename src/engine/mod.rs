@@ -51,34 +51,14 @@
 //!   an epoch guard;
 //! * the audit, which is for a store at rest and says that it is busy.
 
-mod acquire;
-mod allocate;
-mod audit;
-mod batch;
-mod clear;
-mod credit;
-mod deadlines;
-mod directives;
-mod freelist;
-mod gauges;
 mod hold;
-pub(crate) mod index;
 #[cfg(all(test, kvbm_loom))]
 mod models;
-mod plane;
-mod prefetch;
-mod register;
-mod release;
-mod released;
-mod slot;
-mod stash;
+mod ops;
+mod parts;
 mod store;
-mod sweep;
-mod watermark;
-mod word;
 
-pub(crate) use allocate::Reserved;
-pub use audit::{AuditError, AuditReport};
 pub(crate) use hold::{Complete, Exclusive, Mutable, Pinned};
-pub(crate) use register::Registered;
+pub use ops::{AuditError, AuditReport};
+pub(crate) use ops::{Registered, Reserved};
 pub(crate) use store::{Config, MAX_BLOCKS, Store, StoreRef};

@@ -1,10 +1,10 @@
 //! One manager's blocks: the parts of the engine put together.
 //!
 //! What a store does stands in the files beside this one, an operation a file:
-//! [`allocate`](super::allocate), [`acquire`](super::acquire),
-//! [`register`](super::register), [`release`](super::release), [`batch`](super::batch),
-//! [`clear`](super::clear), [`directives`](super::directives), [`gauges`](super::gauges)
-//! and [`audit`](super::audit).
+//! [`allocate`](crate::engine::ops::allocate), [`acquire`](crate::engine::ops::matching),
+//! [`register`](crate::engine::ops::register), [`release`](crate::engine::ops::release), [`batch`](crate::engine::ops::release_batch),
+//! [`clear`](crate::engine::parts::era), [`directives`](crate::engine::parts::directives), [`gauges`](crate::engine::ops::gauges)
+//! and [`audit`](crate::engine::ops::audit).
 //!
 //! # Lifetime
 //!
@@ -13,7 +13,7 @@
 //! counted: a held
 //! block is a credit that is missing, and the credits say when the last one is
 //! back (see [`credit`]). A guard may therefore use its store
-//! until it has returned its credit, and not a moment longer: see [`hold`](super::hold).
+//! until it has returned its credit, and not a moment longer: see [`hold`](crate::engine::hold).
 //!
 //! Whoever drops the last of these *ends* the store: its registrations end, and with them
 //! attachments of the user's, and the policy, which may be the user's too. Those who only
@@ -22,6 +22,7 @@
 
 use std::any::TypeId;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
@@ -31,16 +32,17 @@ use crate::policy::{SlotPolicy, level};
 use crate::registry::{Core, Leftovers, Tier};
 use crate::{ManagerId, SequenceHash};
 
-use super::clear::Clearing;
-use super::credit::{self, Credits, Released};
-use super::directives::Directives;
-use super::freelist::FreeList;
-use super::index::{Index, Key};
-use super::plane::Plane;
-use super::released::ReleasedStack;
-use super::slot::Slot;
-use super::stash::Stash;
-use super::sweep::Sweep;
+use crate::engine::parts::credits::{Credits, MAX_SHARDS, Released};
+use crate::engine::parts::directives::Directives;
+use crate::engine::parts::era::Clearing;
+use crate::engine::parts::freelist::FreeList;
+use crate::engine::parts::index::Index;
+use crate::engine::parts::plane::Plane;
+use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::sweep::Sweep;
+use crate::engine::parts::victim_cache::Stash;
+use crate::key::Key;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
@@ -70,22 +72,22 @@ pub(crate) struct Config {
 
 /// See the module documentation.
 pub(crate) struct Store {
-    pub(super) slots: Box<[Slot]>,
-    pub(super) index: Index,
-    pub(super) credits: Credits,
-    pub(super) free: FreeList,
+    pub(in crate::engine) slots: Box<[Slot]>,
+    pub(in crate::engine) index: Index,
+    pub(in crate::engine) credits: Credits,
+    pub(in crate::engine) free: FreeList,
     /// One for each shard.
-    pub(super) released: Box<[ReleasedStack]>,
-    pub(super) plane: Plane,
-    pub(super) directives: Arc<Directives>,
-    pub(super) clearing: Clearing,
+    pub(in crate::engine) released: Box<[ReleasedStack]>,
+    pub(in crate::engine) plane: Plane,
+    pub(in crate::engine) directives: Arc<Directives>,
+    pub(in crate::engine) clearing: Clearing,
     /// One for each shard.
-    pub(super) stashes: Box<[Stash]>,
-    pub(super) sweep: CachePadded<Sweep>,
-    pub(super) registry: Arc<Core>,
-    pub(super) reset_on_release: bool,
+    pub(in crate::engine) stashes: Box<[Stash]>,
+    pub(in crate::engine) sweep: CachePadded<Sweep>,
+    pub(in crate::engine) registry: Arc<Core>,
+    pub(in crate::engine) reset_on_release: bool,
     thresholds: Option<[u8; 3]>,
-    pub(super) metrics: Arc<BlockPoolMetrics>,
+    pub(in crate::engine) metrics: Arc<BlockPoolMetrics>,
     /// Those of the metrics.
     counters: Stripes,
     pub(crate) block_size: usize,
@@ -104,7 +106,7 @@ impl Store {
 
     /// The calling thread's shard.
     #[inline]
-    pub(super) fn home(&self) -> usize {
+    pub(in crate::engine) fn home(&self) -> usize {
         // A thread without a number of its own goes where any other may. The
         // number of shards is a power of two.
         thread::index() & (self.released.len() - 1)
@@ -127,20 +129,20 @@ impl Store {
 
     /// Whether the policy has frequency levels.
     #[inline]
-    pub(super) fn has_levels(&self) -> bool {
+    pub(in crate::engine) fn has_levels(&self) -> bool {
         self.thresholds.is_some()
     }
 
     /// The frequency level of a slot's hash, where the policy has levels.
-    pub(super) fn level_of(&self, slot: &Slot) -> Option<u8> {
+    pub(in crate::engine) fn level_of(&self, slot: &Slot) -> Option<u8> {
         let thresholds = self.thresholds?;
         let tracker = self.registry.tracker()?;
         Some(level(tracker.count(slot.hash_bits()), thresholds))
     }
 
     /// The pointer of the `Arc` the store is in.
-    pub(super) fn as_ptr(&self) -> *const Self {
-        self.slots[0].store()
+    pub(in crate::engine) fn as_ptr(&self) -> *const Self {
+        pointer(&self.slots[0])
     }
 
     /// A reference to the store. The caller holds one of its blocks, or has a
@@ -168,7 +170,7 @@ impl Store {
     ///
     /// The caller was told by the credits to drop the pool's reference, and does
     /// not use the store afterwards unless it has a reference of its own.
-    pub(super) unsafe fn drop_pool_reference(store: *const Self) {
+    pub(in crate::engine) unsafe fn drop_pool_reference(store: *const Self) {
         // SAFETY: `new` forgot one reference for the pool, and a reservation that
         // revived the pool took another; each is dropped once.
         drop(StoreRef(unsafe { Arc::from_raw(store) }));
@@ -194,9 +196,28 @@ impl Store {
     }
 
     #[inline]
-    pub(super) fn is_in_service(&self) -> bool {
+    pub(in crate::engine) fn is_in_service(&self) -> bool {
         !self.has_ended.load(Ordering::Acquire)
     }
+}
+
+/// The store that a slot belongs to. This is the only place where a slot becomes its store.
+#[inline]
+fn pointer(slot: &Slot) -> *const Store {
+    slot.owner().cast()
+}
+
+/// The store of a slot.
+///
+/// # Safety
+///
+/// The store is alive for as long as the result is used: the caller holds the block, or
+/// has a reference to the store.
+#[inline]
+pub(in crate::engine) unsafe fn store_of<'a>(slot: NonNull<Slot>) -> &'a Store {
+    // SAFETY: slots are adopted when their store is built, which has not moved since;
+    // the caller's contract is that it is alive.
+    unsafe { &*pointer(slot.as_ref()) }
 }
 
 /// Keeps a store in service: see [`store`](self).
@@ -232,7 +253,7 @@ impl StoreRef {
             has_ended: AtomicBool::new(false),
         });
         for slot in &store.slots {
-            slot.adopt(Arc::as_ptr(&store));
+            slot.set_owner(Arc::as_ptr(&store).cast());
         }
         store.metrics.attach(Arc::downgrade(&store) as _);
         let tier: Weak<Store> = Arc::downgrade(&store);
@@ -286,7 +307,7 @@ fn shard_count(block_count: usize) -> usize {
     } else {
         std::thread::available_parallelism().map_or(1, usize::from)
     };
-    cores.next_power_of_two().min(credit::MAX_SHARDS)
+    cores.next_power_of_two().min(MAX_SHARDS)
 }
 
 impl Tier for Store {

@@ -71,7 +71,7 @@ pub(super) fn clean(tier: &Weak<dyn Tier>) {
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 pub(super) mod testing {
     use crate::SequenceHash;
-    use crate::engine::index::Key;
+    use crate::key::Key;
     use crate::registry::{Leftovers, Tier};
 
     /// A tier that does something when it is cleaned.

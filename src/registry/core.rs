@@ -39,9 +39,9 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 
 use crate::SequenceHash;
-use crate::engine::index::Key;
-use crate::suspension::step;
+use crate::key::Key;
 use crate::sync::epoch::{self, Guard};
+use crate::sync::step;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::tinylfu::FrequencyTracker;
 
@@ -660,9 +660,9 @@ fn hasher() -> RandomState {
 #[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
 mod tests {
     use super::*;
-    use crate::engine::index::testing::meeting_hashes;
+    use crate::key::testing::meeting_hashes;
 
-    /// See `engine::index::testing` for what the hashes have in common.
+    /// See `key::testing` for what the hashes have in common.
     #[test]
     fn hashes_chosen_to_meet_do_not() {
         const HASHES: usize = 100_000;

@@ -7,7 +7,7 @@
 use std::ptr;
 
 use crate::SequenceHash;
-use crate::engine::index::Key;
+use crate::key::Key;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::extras::Extras;

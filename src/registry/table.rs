@@ -31,10 +31,10 @@
 use std::ptr;
 
 use crate::SequenceHash;
-use crate::engine::index::Key;
-use crate::suspension::step;
+use crate::key::Key;
 use crate::sync::canary::{self, Canary};
 use crate::sync::epoch::Guard;
+use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;

@@ -66,12 +66,3 @@ mod tests;
 
 #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 pub(crate) use {gate::reach, steps::Step};
-
-/// Names a step, where a unit test may suspend the thread.
-macro_rules! step {
-    ($step:ident) => {
-        #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
-        $crate::suspension::reach($crate::suspension::Step::$step);
-    };
-}
-pub(crate) use step;

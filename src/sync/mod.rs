@@ -15,9 +15,12 @@ pub(crate) mod canary;
 #[cfg(any(kvbm_loom, kvbm_shuttle))]
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;
+mod probe;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod try_lock;
+
+pub(crate) use probe::step;
 
 #[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
 pub(crate) use crossbeam_epoch as epoch;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::credit::{Credits, Released};
+use crate::engine::parts::credits::{Credits, Released};
 use crate::models::{explore, spawn};
 
 /// Enough for two shards to have a share each, and the pot the rest.

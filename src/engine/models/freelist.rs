@@ -7,8 +7,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::super::freelist::FreeList;
 use super::{Contents, explore, join, spawn};
+use crate::engine::parts::freelist::FreeList;
 
 struct Blocks {
     list: FreeList,

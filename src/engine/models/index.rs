@@ -12,10 +12,10 @@
 
 use std::sync::Arc;
 
-use super::super::index::Index;
-use super::super::slot::Slot;
-use super::super::word::State;
 use super::{Contents, explore, hash, key, spawn};
+use crate::engine::parts::index::Index;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::State;
 
 struct Chains {
     index: Index,
@@ -246,7 +246,7 @@ fn what_is_found_can_be_pinned() {
         slot.unpin_last(slot.word()).unwrap();
         let evictor = spawn(&chains, |chains| {
             let slot = &chains.slots[1];
-            let is_vacated = super::super::plane::vacate_unheld(slot, false).is_some();
+            let is_vacated = slot.vacate_unheld(false).is_some();
             if is_vacated {
                 chains.index.unlink(&chains.slots, 0, slot);
                 assert!(chains.register(1, 3, 0));

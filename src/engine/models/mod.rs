@@ -26,9 +26,9 @@ use crate::SequenceHash;
 use crate::models::explore;
 use crate::sync::UnsafeCell;
 
-use super::index::Key;
-use super::slot::Slot;
-use super::word::Word;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::Word;
+use crate::key::Key;
 
 /// Starts a thread of the model.
 fn spawn<S: 'static, T: 'static>(

@@ -13,12 +13,12 @@ use crate::SequenceHash;
 use crate::policy::SlotPolicy;
 use crate::retention::{Priority, Retention};
 
-use super::super::directives::Directives;
-use super::super::plane::{Plane, vacate_unheld};
-use super::super::released::ReleasedStack;
-use super::super::slot::Slot;
-use super::super::word::Word;
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
+use crate::engine::parts::directives::Directives;
+use crate::engine::parts::plane::Plane;
+use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::Word;
 
 type Priorities = Arc<Mutex<BTreeMap<u32, Priority>>>;
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
@@ -306,7 +306,7 @@ fn a_discard_a_next_tenancy_and_a_drain() {
                     notes.unpin(slot);
                 }
                 notes.discard(slot);
-                if vacate_unheld(slot, false).is_some() {
+                if slot.vacate_unheld(false).is_some() {
                     make_primary(slot, key(2, 0));
                     notes.unpin(slot);
                 }
@@ -367,7 +367,7 @@ fn a_note_is_pushed_in_the_next_tenancy() {
         let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
         let evictor = spawn(&notes, |notes| {
             let slot = &notes.slots[0];
-            if vacate_unheld(slot, false).is_some() {
+            if slot.vacate_unheld(false).is_some() {
                 make_primary(slot, key(2, 0));
                 notes.unpin(slot);
             }
@@ -388,7 +388,7 @@ fn a_drain_lists_what_it_saw() {
         notes.unpin(&notes.slots[0]);
         let notes = Arc::new(notes);
         let evictor = spawn(&notes, |notes| {
-            assert!(vacate_unheld(&notes.slots[0], false).is_some());
+            assert!(notes.slots[0].vacate_unheld(false).is_some());
             make_primary(&notes.slots[0], key(2, 0));
         });
         notes.drain();
@@ -407,7 +407,7 @@ fn a_drain_and_the_next_tenancy() {
         assert!(!notes.slots[0].note().is_noted());
         notes.stack.push(&notes.slots[0]);
         let evictor = spawn(&notes, |notes| {
-            assert!(vacate_unheld(&notes.slots[0], false).is_some());
+            assert!(notes.slots[0].vacate_unheld(false).is_some());
             make_primary(&notes.slots[0], key(2, 0));
             notes.unpin(&notes.slots[0]);
         });
@@ -465,7 +465,7 @@ fn a_late_directive_and_the_next_tenancy() {
         let before = notes.slots[0].word();
         let speaker = spawn(&notes, move |notes| notes.give(&notes.slots[0], before, 70));
         let slot = &notes.slots[0];
-        assert!(vacate_unheld(slot, false).is_some());
+        assert!(slot.vacate_unheld(false).is_some());
         make_primary(slot, key(2, 0));
         assert!(notes.give(slot, slot.word(), 80));
         notes.unpin(slot);
@@ -483,12 +483,12 @@ fn a_drain_and_what_is_said_of_the_next_tenancy() {
         assert!(notes.give(slot, slot.word(), 70));
         notes.drain();
         make_inactive(slot);
-        assert!(vacate_unheld(slot, false).is_some());
+        assert!(slot.vacate_unheld(false).is_some());
         make_primary(slot, key(2, 0));
         notes.unpin(slot);
         let evictor = spawn(&notes, |notes| {
             let slot = &notes.slots[0];
-            assert!(vacate_unheld(slot, false).is_some());
+            assert!(slot.vacate_unheld(false).is_some());
             make_primary(slot, key(3, 0));
             assert!(notes.give(slot, slot.word(), 80));
             notes.unpin(slot);

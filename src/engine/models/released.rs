@@ -7,9 +7,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::super::released::{ReleasedStack, Run};
-use super::super::slot::Slot;
 use super::{Contents, explore, join, key, make_inactive, make_primary, spawn};
+use crate::engine::parts::release_log::{ReleasedStack, Run};
+use crate::engine::parts::slot::Slot;
 
 struct Notes {
     slots: Vec<Slot>,

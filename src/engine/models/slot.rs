@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use super::super::plane::vacate_unheld;
-use super::super::slot::Slot;
-use super::super::word::{State, Word};
 use super::{Contents, explore, hash, key, make_inactive, make_primary, spawn, unpin_shared};
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::{State, Word};
 
 struct Block {
     slot: Slot,
@@ -79,7 +78,7 @@ impl Block {
 
     /// Claims the block, if it is inactive, and registers it anew.
     fn reuse(&self) -> bool {
-        let claimed = vacate_unheld(&self.slot, false).is_some();
+        let claimed = self.slot.vacate_unheld(false).is_some();
         if claimed {
             self.content.write(0, 2);
             make_primary(&self.slot, key(2, 0));

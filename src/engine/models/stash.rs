@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 
-use super::super::plane::vacate_unheld;
-use super::super::stash::Stash;
 use super::plane::Notes;
 use super::{explore, key, make_inactive, make_primary, spawn};
+use crate::engine::parts::victim_cache::Stash;
 
 struct Shard {
     notes: Notes,
@@ -46,7 +45,7 @@ impl Shard {
             return 0;
         };
         while let Some(slot) = queue.pop(&self.notes.slots) {
-            if vacate_unheld(slot, false).is_some() {
+            if slot.vacate_unheld(false).is_some() {
                 return 1;
             }
         }

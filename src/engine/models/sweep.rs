@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use super::super::slot::Slot;
-use super::super::sweep::Sweep;
-use super::super::word::State;
 use super::{Contents, explore, key, make_inactive, make_primary, spawn};
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::sweep::Sweep;
+use crate::engine::parts::word::State;
 
 struct Swept {
     slots: Vec<Slot>,
@@ -112,7 +112,7 @@ fn two_leaf_first_sweeps() {
         .enumerate()
         {
             let slot = Slot::new(id as u32, false);
-            make_primary(&slot, super::super::index::Key { hash, keyed: 0 });
+            make_primary(&slot, crate::key::Key { hash, keyed: 0 });
             make_inactive(&slot);
             swept.slots.push(slot);
         }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::credit::{Credits, Released};
+use crate::engine::parts::credits::{Credits, Released};
 use crate::models::{explore, spawn};
 
 const COUNT: u32 = 16;

@@ -56,7 +56,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::sync::atomic::{AtomicBool, Ordering};
 
 use crate::SequenceHash;
-use crate::engine::index::Key;
+use crate::key::Key;
 use crate::registry::{BlockRegistrationHandle, BlockRegistry, Leftovers, Tier};
 
 /// Explores a model of a registry.

@@ -2,7 +2,7 @@
 //!
 //! Whatever a release does, returning the credit comes last: from then on an
 //! allocation may count on the block, and if the manager is gone the store may
-//! be gone too. See [`hold`](super::hold) for what that means for references.
+//! be gone too. See [`hold`](crate::engine::hold) for what that means for references.
 //!
 //! What is to be said of the content that is released (its era, its level) is said
 //! while the pin is there. Pins are taken off by exchanges, so whoever takes the last one
@@ -15,14 +15,14 @@ use std::ptr::NonNull;
 
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
-use crate::suspension::step;
+use crate::sync::step;
 
-use super::credit::{Credits, Released};
-use super::hold::store_of;
-use super::prefetch::prefetch_to_write;
-use super::slot::Slot;
-use super::store::Store;
-use super::word::{State, Word};
+use crate::engine::parts::credits::{Credits, Released};
+use crate::engine::parts::prefetch::prefetch_to_write;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::{State, Word};
+use crate::engine::store::Store;
+use crate::engine::store::store_of;
 
 impl Store {
     /// Takes a pin off a registered block.
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// A pin of the slot is the caller's, who gives it up.
     #[inline]
-    pub(super) unsafe fn unpin(slot: NonNull<Slot>) {
+    pub(in crate::engine) unsafe fn unpin(slot: NonNull<Slot>) {
         // SAFETY: the caller's pin keeps the slot; nothing is taken off here yet.
         let seen = unsafe {
             // The look at the word is not to cost a round trip of its own.
@@ -120,7 +120,7 @@ impl Store {
     /// # Safety
     ///
     /// As [`unpin`](Self::unpin).
-    pub(super) unsafe fn unpin_leaving(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
+    pub(in crate::engine) unsafe fn unpin_leaving(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
         // SAFETY: the pin is the caller's until one of the exchanges below takes it off,
         // and if it was the last its credit is out until it is returned.
         unsafe {
@@ -226,7 +226,12 @@ impl Store {
     /// registry has entries, ends that of its hash where this was its last
     /// block.
     #[inline]
-    pub(super) fn end_tenancy(&self, slot: &Slot, has_entries: bool, leftovers: &mut Leftovers) {
+    pub(in crate::engine) fn end_tenancy(
+        &self,
+        slot: &Slot,
+        has_entries: bool,
+        leftovers: &mut Leftovers,
+    ) {
         self.unlink(slot);
         step!(Unlinked);
         if has_entries {
@@ -237,7 +242,7 @@ impl Store {
     /// Takes a primary that the caller has vacated out of the index, with what has been
     /// said of its content.
     #[inline]
-    pub(super) fn unlink(&self, slot: &Slot) {
+    pub(in crate::engine) fn unlink(&self, slot: &Slot) {
         self.directives.end(slot);
         self.index.unlink(&self.slots, slot.key().keyed, slot);
     }
@@ -248,7 +253,7 @@ impl Store {
     ///
     /// The block is the caller's alone, with its credit.
     #[inline]
-    pub(super) unsafe fn free(slot: NonNull<Slot>) {
+    pub(in crate::engine) unsafe fn free(slot: NonNull<Slot>) {
         // SAFETY: the credit keeps the store until it is returned here.
         unsafe {
             let store = store_of(slot);
@@ -266,7 +271,7 @@ impl Store {
     /// The credits are the caller's to return. Afterwards the store may be gone, unless
     /// the caller has more of them, or a reference.
     #[inline]
-    pub(super) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
+    pub(in crate::engine) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
         // SAFETY: the caller's credits keep the store until they are returned. Where they
         // were the last of a store whose manager is gone, the pool's reference keeps it,
         // and nothing uses it after.

@@ -1,20 +1,20 @@
 //! Letting go of many blocks at once: one return of credits, and one push of notes,
 //! for all of them.
 //!
-//! As in [`release`](super::release) the credits come last, after every block is
+//! As in [`release`](crate::engine::ops::release) the credits come last, after every block is
 //! where others find it, and user code after that.
 
 use std::ptr::NonNull;
 
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
-use crate::suspension::step;
+use crate::sync::step;
 
-use super::freelist::Puts;
-use super::hold::{Exclusive, Mutable, Pinned};
-use super::released::Run;
-use super::slot::Slot;
-use super::store::Store;
+use crate::engine::hold::{Exclusive, Mutable, Pinned};
+use crate::engine::parts::freelist::Puts;
+use crate::engine::parts::release_log::Run;
+use crate::engine::parts::slot::Slot;
+use crate::engine::store::Store;
 
 impl Store {
     /// Drops holds in their order, and leaves user code to the caller, who has a reference to

@@ -67,17 +67,19 @@
 //! last guard's release, which is how the store knows that nobody needs it any
 //! more without counting guards.
 
+pub(crate) mod watermark;
+
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering};
 
-use super::watermark::Watermark;
+use crate::engine::parts::credits::watermark::Watermark;
 
 /// Shards a pot has folded bits for.
-pub(super) const MAX_SHARDS: usize = 8;
+pub(crate) const MAX_SHARDS: usize = 8;
 
 /// `0..29` balance, `29..37` folded bits, `37` retired, `38..64` version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,7 +185,7 @@ impl Share {
 /// What a release found out, see "Retirement".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub(super) enum Released {
+pub(crate) enum Released {
     /// There is more to come.
     Live,
     /// This was the last credit of a retired store.
@@ -195,7 +197,7 @@ pub(super) enum Released {
 struct Snapshot([u64; MAX_SHARDS + 1]);
 
 /// See the module documentation.
-pub(super) struct Credits {
+pub(crate) struct Credits {
     pot: CachePadded<AtomicU64>,
     shards: Box<[CachePadded<AtomicU64>]>,
     block_count: u32,
@@ -204,7 +206,7 @@ pub(super) struct Credits {
 
 impl Credits {
     /// One credit for each of `block_count` blocks, all of them in the pot.
-    pub(super) fn new(block_count: u32, shards: usize) -> Self {
+    pub(crate) fn new(block_count: u32, shards: usize) -> Self {
         assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= 1 << 28);
         let pot = (0..shards).fold(Pot(u64::from(block_count)), |pot, shard| {
             pot.with_folded(shard, true)
@@ -242,7 +244,7 @@ impl Credits {
     /// Reserves `count` credits or none. If none, then at some instant of the call
     /// fewer than `count` were left.
     #[inline]
-    pub(super) fn reserve(&self, home: usize, count: u32) -> Reservation {
+    pub(crate) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
         // Where that much is left, the low watermark is not passed.
         if self.reserve_at_home(home, count, self.watermark.level()) {
@@ -325,7 +327,7 @@ impl Credits {
     /// that returns them, and no longer: so the balances come by their address, and
     /// nothing but the exchanged word is referred to in that exchange.
     #[inline]
-    pub(super) unsafe fn release(credits: NonNull<Self>, home: usize, count: u32) -> Released {
+    pub(crate) unsafe fn release(credits: NonNull<Self>, home: usize, count: u32) -> Released {
         let count = u64::from(count);
         // SAFETY: the caller's credits keep the store.
         let word = unsafe { &*Self::word(credits, home) };
@@ -343,7 +345,7 @@ impl Credits {
 
     /// As [`release`](Self::release), of credits that are in no store.
     #[cfg(test)]
-    pub(super) fn give_back(&self, home: usize, count: u32) -> Released {
+    pub(crate) fn give_back(&self, home: usize, count: u32) -> Released {
         // SAFETY: the tests borrow them for the whole call.
         unsafe { Self::release(NonNull::from(self), home, count) }
     }
@@ -426,7 +428,7 @@ impl Credits {
 
     /// Folds all shards for good. Returns [`Released::Last`] if every credit is
     /// back; if not, the release of the last one will return it.
-    pub(super) fn retire(&self) -> Released {
+    pub(crate) fn retire(&self) -> Released {
         loop {
             let pot = self.pot();
             let new = Pot(pot.with_balance(pot.balance()).0 | Pot::RETIRED);
@@ -521,24 +523,24 @@ impl Credits {
         }
     }
 
-    pub(super) fn watermark(&self) -> &Watermark {
+    pub(crate) fn watermark(&self) -> &Watermark {
         &self.watermark
     }
 
     /// The credits in the pot: no more than there are.
-    pub(super) fn in_pot(&self) -> u64 {
+    pub(crate) fn in_pot(&self) -> u64 {
         self.pot().balance()
     }
 
     /// Whether a shard has a share of its own to work with.
     #[cfg(all(test, kvbm_loom))]
-    pub(super) fn is_open(&self, shard: usize) -> bool {
+    pub(crate) fn is_open(&self, shard: usize) -> bool {
         self.share(shard).phase() == Phase::Open
     }
 
     /// The number of credits: exact while nobody reserves or returns any, and
     /// always between zero and the block count.
-    pub(super) fn available(&self) -> u32 {
+    pub(crate) fn available(&self) -> u32 {
         let mut before = self.snapshot();
         // A snapshot that was the same twice was so at an instant in between.
         for _ in 0..8 {
@@ -582,13 +584,13 @@ fn change_pot(word: &AtomicU64, seen: Pot, new: Pot) -> bool {
 /// What came of a reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     /// Whether the credits are the caller's.
-    pub(super) is_made: bool,
+    pub(crate) is_made: bool,
     /// References to the store that the caller must take (or, if negative, drop)
     /// on behalf of the pool: 1 if a retired store had every credit back and now
     /// has a guard again. Zero unless the store is retired.
-    pub(super) references: i32,
+    pub(crate) references: i32,
 }
 
 const MADE_AT_HOME: Reservation = Reservation {

@@ -17,16 +17,16 @@
 
 use crate::sync::try_lock::{Held, TryLock};
 
-use super::slot::{NIL, Slot};
+use crate::engine::parts::slot::{NIL, Slot};
 
 /// Blocks a stash holds.
-pub(super) const STASHED: usize = 64;
+pub(crate) const STASHED: usize = 64;
 
 /// See the module documentation.
-pub(super) struct Stash(TryLock<Queue>);
+pub(crate) struct Stash(TryLock<Queue>);
 
 impl Stash {
-    pub(super) fn new(shard: usize) -> Self {
+    pub(crate) fn new(shard: usize) -> Self {
         Self(TryLock::new(Queue {
             shard,
             blocks: [NIL; STASHED],
@@ -36,13 +36,13 @@ impl Stash {
     }
 
     /// Takes the stash, unless someone has it.
-    pub(super) fn try_hold(&self) -> Option<Held<'_, Queue>> {
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, Queue>> {
         self.0.try_hold()
     }
 }
 
 /// The blocks of one stash, the next victim at `next`.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     shard: usize,
     blocks: [u32; STASHED],
     next: usize,
@@ -51,7 +51,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Puts blocks in an empty stash.
-    pub(super) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
+    pub(crate) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
         for &slot in blocks {
             slots[slot as usize].set_stash(self.shard);
         }
@@ -61,7 +61,7 @@ impl Queue {
     }
 
     /// Takes the next block that has not been released since it was stashed.
-    pub(super) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
+    pub(crate) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
         while self.next < self.end {
             let slot = &slots[self.blocks[self.next] as usize];
             self.next += 1;
@@ -74,7 +74,7 @@ impl Queue {
 
     /// Calls `visit` with the number of every block in the stash that has not been released
     /// since it was stashed.
-    pub(super) fn for_each(&self, slots: &[Slot], visit: impl FnMut(u32)) {
+    pub(crate) fn for_each(&self, slots: &[Slot], visit: impl FnMut(u32)) {
         self.blocks[self.next..self.end]
             .iter()
             .copied()

@@ -7,14 +7,14 @@ use crate::SequenceHash;
 use crate::blocks::BlockDuplicationPolicy;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
-use crate::suspension::step;
+use crate::sync::step;
 
-use super::acquire::{Pin, Pins};
-use super::hold::{Complete, Exclusive, Pinned};
-use super::index::Key;
-use super::slot::Slot;
-use super::store::Store;
-use super::word::{State, Word};
+use crate::engine::hold::{Complete, Exclusive, Pinned};
+use crate::engine::ops::matching::{Pin, Pins};
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::{State, Word};
+use crate::engine::store::Store;
+use crate::key::Key;
 
 /// What became of a registration.
 pub(crate) enum Registered {
@@ -33,7 +33,7 @@ impl Store {
     /// fetched on the occasion: blocks are mostly staged and then registered by
     /// the batch.
     #[inline]
-    pub(super) fn stage(&self, slot: &Slot, hash: SequenceHash) {
+    pub(in crate::engine) fn stage(&self, slot: &Slot, hash: SequenceHash) {
         let key = self.registry.key(hash);
         slot.set_key(key);
         self.index.prefetch_to_write(key.keyed);
@@ -113,7 +113,12 @@ impl Store {
     /// Takes no credit, so nobody is refused on its account, and takes the block from nobody
     /// who has one.
     #[cold]
-    pub(super) fn discard(&self, primary: &Slot, mut seen: Word, leftovers: &mut Leftovers) {
+    pub(in crate::engine) fn discard(
+        &self,
+        primary: &Slot,
+        mut seen: Word,
+        leftovers: &mut Leftovers,
+    ) {
         let key = primary.key();
         let generation = seen.generation();
         while seen.is_inactive() && seen.generation() == generation {

@@ -7,7 +7,7 @@
 //!
 //! # When a reserved block cannot be found
 //!
-//! It exists: see "Reserve before you take" in [`credit`](super::credit). But
+//! It exists: see "Reserve before you take" in [`credit`](crate::engine::parts::credits). But
 //! between two lines of another thread it can be in nobody's list: not yet
 //! announced by a summary, drained and not yet in the order, popped from it and
 //! not yet vacated. Those moments pass; if their thread is suspended, an
@@ -20,16 +20,16 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
-use super::hold::{Exclusive, Mutable};
-use super::plane::{Order, vacate_unheld};
-use super::prefetch::prefetch_to_write;
-use super::slot::{NIL, Slot};
-use super::stash::{self, STASHED, Stash};
-use super::store::Store;
-use super::word::Word;
+use crate::engine::hold::{Exclusive, Mutable};
+use crate::engine::parts::plane::Order;
+use crate::engine::parts::prefetch::prefetch_to_write;
+use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::victim_cache::{Queue, STASHED, Stash};
+use crate::engine::parts::word::Word;
+use crate::engine::store::Store;
 
 /// Tries to find a reserved block before the thread lets others run.
 const SPINS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
@@ -244,7 +244,7 @@ impl Store {
 
     fn evict_stashed<'a>(
         &'a self,
-        stash: &mut stash::Queue,
+        stash: &mut Queue,
         max: usize,
         victims: &mut Victims<'a>,
     ) -> usize {
@@ -267,7 +267,7 @@ impl Store {
         if slot.word().is_noted() {
             return false;
         }
-        let vacated = vacate_unheld(slot, self.reset_on_release);
+        let vacated = slot.vacate_unheld(self.reset_on_release);
         if let Some(before) = vacated {
             self.index.prefetch_to_write(slot.key().keyed);
             victims.push(slot, before);
@@ -379,7 +379,7 @@ impl Store {
 /// Vacated slots whose tenancies are still to be ended: those that had been cleared,
 /// and those that are evicted, each in the order they were vacated. A credit is reserved
 /// for each.
-pub(super) struct Victims<'a> {
+pub(in crate::engine) struct Victims<'a> {
     store: &'a Store,
     cleared: Chain,
     evicted: Chain,
@@ -392,7 +392,7 @@ struct Taken {
 }
 
 impl<'a> Victims<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
+    pub(in crate::engine) fn new(store: &'a Store) -> Self {
         Self {
             store,
             cleared: Chain::EMPTY,
@@ -409,7 +409,7 @@ impl<'a> Victims<'a> {
         }
     }
 
-    pub(super) fn push_cleared(&mut self, slot: &Slot) {
+    pub(in crate::engine) fn push_cleared(&mut self, slot: &Slot) {
         self.cleared.push(&self.store.slots, slot);
     }
 

@@ -16,9 +16,9 @@ use std::ptr::{self, NonNull};
 
 use crate::SequenceHash;
 
-use super::index::Key;
-use super::store::Store;
-use super::word::{State, Word};
+use crate::engine::parts::word::{State, Word};
+use crate::key::Key;
+use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// "No slot", where a slot number is expected.
@@ -32,11 +32,11 @@ pub(crate) struct Slot {
     /// The keyed hash, so that eviction need not compute it again.
     keyed: AtomicU64,
     /// The next slot of the same index bucket: owned by `index`.
-    pub(super) chain: AtomicU64,
-    /// The store the slot belongs to: set once, when the store is built.
-    store: AtomicPtr<Store>,
+    pub(crate) chain: AtomicU64,
+    /// What the slot belongs to, which only its owner knows the type of: set once.
+    owner: AtomicPtr<()>,
     /// The next note of a released stack: owned by `released`.
-    pub(super) next_note: AtomicU32,
+    pub(crate) next_note: AtomicU32,
     /// The primary a duplicate keeps alive.
     primary: AtomicU32,
     id: u32,
@@ -49,13 +49,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(id: u32, reset: bool) -> Self {
+    pub(crate) fn new(id: u32, reset: bool) -> Self {
         Self {
             word: AtomicU64::new(Word::new(reset).bits()),
             hash: [AtomicU64::new(0), AtomicU64::new(0)],
             keyed: AtomicU64::new(0),
-            chain: AtomicU64::new(super::index::UNLINKED),
-            store: AtomicPtr::new(ptr::null_mut()),
+            chain: AtomicU64::new(crate::engine::parts::index::UNLINKED),
+            owner: AtomicPtr::new(ptr::null_mut()),
             next_note: AtomicU32::new(NIL),
             primary: AtomicU32::new(NIL),
             id,
@@ -67,7 +67,7 @@ impl Slot {
 
     /// A slot that has had this many tenancies.
     #[cfg(all(test, kvbm_loom))]
-    pub(super) fn of_generation(id: u32, generation: u32) -> Self {
+    pub(crate) fn of_generation(id: u32, generation: u32) -> Self {
         let slot = Self::new(id, false);
         let word = Word::from_bits(u64::from(generation) << 32);
         debug_assert_eq!(word.generation(), generation);
@@ -77,15 +77,15 @@ impl Slot {
         }
     }
 
-    /// Names the store the slot is part of.
-    pub(super) fn adopt(&self, store: *const Store) {
-        self.store.store(store.cast_mut(), Ordering::Relaxed);
+    /// Names the owner of the slot.
+    pub(crate) fn set_owner(&self, owner: *const ()) {
+        self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// The store the slot is part of; null until it has been adopted.
+    /// The owner of the slot; null until it has been named.
     #[inline]
-    pub(super) fn store(&self) -> *const Store {
-        self.store.load(Ordering::Relaxed)
+    pub(crate) fn owner(&self) -> *const () {
+        self.owner.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -116,14 +116,14 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn hash_bits(&self) -> u128 {
+    pub(crate) fn hash_bits(&self) -> u128 {
         u128::from(self.hash[0].load(Ordering::Relaxed))
             | u128::from(self.hash[1].load(Ordering::Relaxed)) << 64
     }
 
     /// Names the content. For the slot's exclusive owner.
     #[inline]
-    pub(super) fn set_key(&self, key: Key) {
+    pub(crate) fn set_key(&self, key: Key) {
         let bits = key.hash.as_u128();
         self.keyed.store(key.keyed, Ordering::Relaxed);
         // Release: who reads one of these and then finds the word as it was
@@ -141,28 +141,28 @@ impl Slot {
     }
 
     #[inline]
-    pub(super) fn primary(&self) -> u32 {
+    pub(crate) fn primary(&self) -> u32 {
         self.primary.load(Ordering::Relaxed)
     }
 
     #[inline]
-    pub(super) fn set_primary(&self, primary: u32) {
+    pub(crate) fn set_primary(&self, primary: u32) {
         self.primary.store(primary, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(super) fn level(&self) -> u8 {
+    pub(crate) fn level(&self) -> u8 {
         self.level.load(Ordering::Relaxed)
     }
 
     #[inline]
-    pub(super) fn set_level(&self, level: u8) {
+    pub(crate) fn set_level(&self, level: u8) {
         self.level.store(level, Ordering::Relaxed);
     }
 
     /// The stash the block has been put in since its last release, if any.
     #[inline]
-    pub(super) fn stash(&self) -> Option<usize> {
+    pub(crate) fn stash(&self) -> Option<usize> {
         self.stash
             .load(Ordering::Relaxed)
             .checked_sub(1)
@@ -171,26 +171,26 @@ impl Slot {
 
     /// Names the stash the block is in.
     #[inline]
-    pub(super) fn set_stash(&self, stash: usize) {
+    pub(crate) fn set_stash(&self, stash: usize) {
         self.stash.store(stash as u8 + 1, Ordering::Relaxed);
     }
 
     /// The era of the last release, or of the registration if there was none.
     #[inline]
-    pub(super) fn era(&self) -> u16 {
+    pub(crate) fn era(&self) -> u16 {
         self.era.load(Ordering::Relaxed)
     }
 
     /// Notes the era of a registration.
     #[inline]
-    pub(super) fn set_era(&self, era: u16) {
+    pub(crate) fn set_era(&self, era: u16) {
         self.era.store(era, Ordering::Relaxed);
     }
 
     /// Notes a release in this era, for whoever takes off the last pin: the block is
     /// in no stash.
     #[inline]
-    pub(super) fn begin_release(&self, era: u16) {
+    pub(crate) fn begin_release(&self, era: u16) {
         self.stash.store(0, Ordering::Relaxed);
         self.set_era(era);
     }
@@ -203,7 +203,7 @@ impl Slot {
     /// the unpins of earlier holders. A pin that ends an inactive period may
     /// take a note with it.
     #[inline]
-    pub(super) fn pin(&self, seen: Word, note: bool) -> Result<(), Word> {
+    pub(crate) fn pin(&self, seen: Word, note: bool) -> Result<(), Word> {
         if seen.is_saturated() {
             too_many_pins();
         }
@@ -239,7 +239,7 @@ impl Slot {
     /// The caller has one of the pins. Afterwards the slot may be gone, since the other
     /// holders may let go of it, which is why it comes by its address.
     #[inline]
-    pub(super) unsafe fn unpin_shared(slot: NonNull<Self>, seen: Word) -> Result<(), Word> {
+    pub(crate) unsafe fn unpin_shared(slot: NonNull<Self>, seen: Word) -> Result<(), Word> {
         debug_assert!(seen.count() > 1);
         // SAFETY: the caller's pin keeps the slot until the exchange.
         let word = unsafe { &(*slot.as_ptr()).word };
@@ -255,7 +255,7 @@ impl Slot {
 
     /// Takes the last pin off and notes the slot, if the word is still `seen`.
     #[inline]
-    pub(super) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
+    pub(crate) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
         self.exchange(seen, seen.unpinned().noted(), Ordering::AcqRel)
     }
 
@@ -266,7 +266,7 @@ impl Slot {
     /// Release: the drainer that clears the mark sees what led to it. Acquire, as
     /// in [`unpin_last`](Self::unpin_last): whoever marks the slot may write its
     /// link, after the drainer that cleared the mark before has read it.
-    pub(super) fn note(&self) -> Word {
+    pub(crate) fn note(&self) -> Word {
         Word::from_bits(
             self.word
                 .fetch_or(Word::new(false).noted().bits(), Ordering::AcqRel),
@@ -280,7 +280,7 @@ impl Slot {
     /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
     /// [`note`](Self::note) and of the registration. Release: pairs with the
     /// acquires of the next note, which overwrites the link read before.
-    pub(super) fn unnote(&self) -> Word {
+    pub(crate) fn unnote(&self) -> Word {
         let mark = Word::new(false).noted().bits();
         Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unnoted()
     }
@@ -288,14 +288,14 @@ impl Slot {
     // ---- registration and eviction ----
 
     /// Exclusive to pending with one pin. For the slot's exclusive owner.
-    pub(super) fn begin(&self) -> Word {
+    pub(crate) fn begin(&self) -> Word {
         self.own(|word| word.with(State::Pending, 1))
     }
 
     /// Pending back to exclusive, or to a duplicate with one pin.
     ///
     /// Only before the slot was linked. For the owner of the registration.
-    pub(super) fn settle(&self, state: State) {
+    pub(crate) fn settle(&self, state: State) {
         debug_assert!(matches!(state, State::Exclusive | State::Duplicate));
         let count = u64::from(state == State::Duplicate);
         self.own(|word| word.with(state, count));
@@ -320,7 +320,7 @@ impl Slot {
     ///
     /// Release: whoever pins the block sees its fields. Does nothing if the
     /// word has left the tenancy or the pending state that `seen` was read in.
-    pub(super) fn promote(&self, mut seen: Word) {
+    pub(crate) fn promote(&self, mut seen: Word) {
         let generation = seen.generation();
         while seen.state() == State::Pending && seen.generation() == generation {
             let new = seen.with(State::Primary, seen.count());
@@ -336,13 +336,28 @@ impl Slot {
     ///
     /// Acquire: pairs with the unpins, so that no holder's reads of the content
     /// are overtaken by what the next owner writes.
-    pub(super) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
+    pub(crate) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
         self.exchange(seen, seen.vacated(reset), Ordering::AcqRel)
     }
 
+    /// Vacates the block if nobody holds it. Returns its word before.
+    pub(crate) fn vacate_unheld(&self, reset: bool) -> Option<Word> {
+        let mut seen = self.word();
+        while seen.is_unheld() {
+            match self.vacate(seen, reset) {
+                Ok(()) => {
+                    step!(VictimVacated);
+                    return Some(seen);
+                }
+                Err(now) => seen = now,
+            }
+        }
+        None
+    }
+
     /// Gives up the content of an inactive block if the word is still `seen`. Nobody gets
-    /// hold of the block by that: see "Discarded" in [`word`](super::word).
-    pub(super) fn discard(&self, seen: Word) -> Result<(), Word> {
+    /// hold of the block by that: see "Discarded" in [`word`](crate::engine::parts::word).
+    pub(crate) fn discard(&self, seen: Word) -> Result<(), Word> {
         debug_assert!(seen.is_inactive());
         self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
@@ -359,7 +374,7 @@ impl Slot {
 
     /// Whether the slot is still in the tenancy `seen` was read in: then the
     /// fields read since belong to it.
-    pub(super) fn is_tenancy(&self, seen: Word) -> bool {
+    pub(crate) fn is_tenancy(&self, seen: Word) -> bool {
         // Orders the reads of the fields before the read of the word. Pairs
         // with the releases in `set_key`: who has read a later tenancy's hash
         // sees that its word has moved on.

@@ -31,14 +31,12 @@
 //! then exchanges the head *as it was when the walk began*. Every linking changes
 //! the head, so nobody has linked that hash in between.
 
-use ahash::RandomState;
+use crate::key::Key;
 
-use crate::SequenceHash;
-
-use super::prefetch::{prefetch, prefetch_to_write};
-use super::slot::{NIL, Slot};
-use super::word::{State, Word};
-use crate::suspension::step;
+use crate::engine::parts::prefetch::{prefetch, prefetch_to_write};
+use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::word::{State, Word};
+use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// `0..31` next slot, `31` dead, `32..64` version.
@@ -74,35 +72,7 @@ impl Link {
 }
 
 /// The link of a slot that has never been linked, and of an empty bucket.
-pub(super) const UNLINKED: u64 = Link::SLOT;
-
-/// A sequence hash with its keyed hash, which is computed once an operation and
-/// serves every table the operation consults.
-#[derive(Clone, Copy)]
-pub(crate) struct Key {
-    pub(crate) hash: SequenceHash,
-    pub(crate) keyed: u64,
-}
-
-/// The bits of a keyed hash that are used: all of them, except where chance is
-/// to make hashes meet that keyed hashing keeps apart.
-const KEYED_BITS: u64 = if cfg!(any(fuzzing, kvbm_loom, kvbm_shuttle)) {
-    0b11
-} else {
-    u64::MAX
-};
-
-impl Key {
-    /// Keyed: sequence hashes are made from user input, and chosen ones must
-    /// not all meet in one bucket.
-    #[inline]
-    pub(crate) fn new(hasher: &RandomState, hash: SequenceHash) -> Self {
-        Self {
-            hash,
-            keyed: hasher.hash_one(hash.as_u128()) & KEYED_BITS,
-        }
-    }
-}
+pub(crate) const UNLINKED: u64 = Link::SLOT;
 
 /// What a walk found.
 enum Found<'a> {
@@ -114,13 +84,13 @@ enum Found<'a> {
 }
 
 /// See the module documentation.
-pub(super) struct Index {
+pub(crate) struct Index {
     buckets: Box<[AtomicU64]>,
     mask: u64,
 }
 
 impl Index {
-    pub(super) fn new(block_count: u32) -> Self {
+    pub(crate) fn new(block_count: u32) -> Self {
         // Two to four buckets a block: a chain's other slots are mostly on
         // lines that another core has written.
         let buckets = (block_count as usize * 2).next_power_of_two();
@@ -137,19 +107,19 @@ impl Index {
 
     /// Has the bucket of a hash fetched, to be looked at soon.
     #[inline]
-    pub(super) fn prefetch(&self, keyed: u64) {
+    pub(crate) fn prefetch(&self, keyed: u64) {
         prefetch(self.bucket(keyed));
     }
 
     /// Has the bucket of a hash fetched, to be linked or unlinked in soon.
     #[inline]
-    pub(super) fn prefetch_to_write(&self, keyed: u64) {
+    pub(crate) fn prefetch_to_write(&self, keyed: u64) {
         prefetch_to_write(self.bucket(keyed));
     }
 
     /// The slot most likely to be the primary of a hash, as a hint.
     #[inline]
-    pub(super) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
+    pub(crate) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
         let head = Link(self.bucket(key.keyed).load(Ordering::Relaxed));
         head.slot().map(|slot| &slots[slot as usize])
     }
@@ -157,7 +127,7 @@ impl Index {
     /// The primary of a hash, and its word when it was read: to be pinned by an
     /// exchange from that word.
     #[inline]
-    pub(super) fn find<'a>(&self, slots: &'a [Slot], key: Key) -> Option<(&'a Slot, Word)> {
+    pub(crate) fn find<'a>(&self, slots: &'a [Slot], key: Key) -> Option<(&'a Slot, Word)> {
         let bucket = self.bucket(key.keyed);
         loop {
             let head = Link(bucket.load(Ordering::Acquire));
@@ -173,7 +143,7 @@ impl Index {
     /// returns that, with its word when it was read.
     ///
     /// For the owner of the registration; the slot is pending.
-    pub(super) fn link<'a>(
+    pub(crate) fn link<'a>(
         &self,
         slots: &'a [Slot],
         key: Key,
@@ -206,7 +176,7 @@ impl Index {
 
     /// Unlinks a slot that the caller has vacated and nobody can reach by its
     /// hash any more. When this returns no walker can get to it either.
-    pub(super) fn unlink(&self, slots: &[Slot], keyed: u64, slot: &Slot) {
+    pub(crate) fn unlink(&self, slots: &[Slot], keyed: u64, slot: &Slot) {
         let mut own = Link(slot.chain.load(Ordering::Relaxed));
         // Others may still change where the link leads. It may be dead already, if the slot
         // was discarded before.
@@ -221,7 +191,7 @@ impl Index {
     /// Unlinks a slot that the caller has discarded. It is not the caller's: anybody may take
     /// it meanwhile, unlink it, and link it elsewhere; `is_discarded` tells whether that has
     /// not happened.
-    pub(super) fn unlink_discarded(
+    pub(crate) fn unlink_discarded(
         &self,
         slots: &[Slot],
         keyed: u64,
@@ -309,7 +279,7 @@ impl Index {
 
     /// Calls `visit` with the slots of every chain. Only while nobody changes
     /// the index.
-    pub(super) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(u64, &Slot)) {
+    pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(u64, &Slot)) {
         for (at, bucket) in self.buckets.iter().enumerate() {
             let mut link = Link(bucket.load(Ordering::Acquire));
             while let Some(next) = link.slot() {
@@ -321,7 +291,7 @@ impl Index {
     }
 
     /// Whether a key belongs in a bucket that `for_each` named.
-    pub(super) fn is_home(&self, bucket: u64, key: Key) -> bool {
+    pub(crate) fn is_home(&self, bucket: u64, key: Key) -> bool {
         key.keyed & self.mask == bucket
     }
 }
@@ -349,35 +319,13 @@ fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
 const _: () = assert!(NIL > Link::NONE);
 
 #[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
-pub(crate) mod testing {
-    use crate::SequenceHash;
-
-    /// Different hashes that a table which folds them with one XOR puts into the
-    /// same bucket, whatever its size: the fold that `kvbm-logical` has in
-    /// `pools::IdHasher`, for its maps.
-    pub(crate) fn meeting_hashes(count: usize) -> impl Iterator<Item = SequenceHash> {
-        // The parent's 54 bits lie where the fold puts the hash's upper 54.
-        (0..count as u64).map(|n| SequenceHash::new(n << 10, Some(n), 1))
-    }
-}
-
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
 mod tests {
-    use std::collections::HashSet;
+    use ahash::RandomState;
 
-    use super::testing::meeting_hashes;
     use super::*;
+    use crate::key::testing::meeting_hashes;
 
     const HASHES: u32 = 100_000;
-
-    #[test]
-    fn the_meeting_hashes_meet_where_they_are_folded() {
-        let all: HashSet<u128> = meeting_hashes(HASHES as usize)
-            .map(|hash| hash.as_u128())
-            .collect();
-        let folded: HashSet<u64> = all.iter().map(|v| *v as u64 ^ (v >> 64) as u64).collect();
-        assert_eq!((all.len(), folded.len()), (HASHES as usize, 1));
-    }
 
     #[test]
     fn hashes_chosen_to_meet_do_not() {

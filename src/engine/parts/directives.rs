@@ -36,17 +36,14 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::SequenceHash;
 use crate::retention::{Priority, Retention};
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-use super::slot::{NIL, Slot};
-use super::store::Store;
-use super::word::State;
+use crate::engine::parts::slot::{NIL, Slot};
 
 /// See the module documentation.
-pub(super) struct Directives {
+pub(crate) struct Directives {
     block_count: u32,
     table: OnceLock<Table>,
 }
@@ -59,10 +56,10 @@ struct Table {
 
 /// What the order is to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Directive {
-    pub(super) priority: Priority,
+pub(crate) struct Directive {
+    pub(crate) priority: Priority,
     /// In [`Directives::now`]'s time.
-    pub(super) deadline: Option<u64>,
+    pub(crate) deadline: Option<u64>,
 }
 
 impl Directive {
@@ -182,7 +179,7 @@ impl Table {
 }
 
 impl Directives {
-    pub(super) fn new(block_count: u32) -> Self {
+    pub(crate) fn new(block_count: u32) -> Self {
         Self {
             block_count,
             table: OnceLock::new(),
@@ -191,7 +188,7 @@ impl Directives {
 
     /// Makes the table, of which loom does not know that its making comes first.
     #[cfg(all(test, kvbm_loom))]
-    pub(super) fn prepare(&self) {
+    pub(crate) fn prepare(&self) {
         self.table();
     }
 
@@ -201,17 +198,17 @@ impl Directives {
 
     /// Whether there has been a directive.
     #[inline]
-    pub(super) fn are_used(&self) -> bool {
+    pub(crate) fn are_used(&self) -> bool {
         self.table.get().is_some()
     }
 
     /// Milliseconds since there was a directive first.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.table.get().map_or(0, Table::now)
     }
 
     /// Gives a block a directive, if it is still of this generation: returns whether.
-    pub(super) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> bool {
+    pub(crate) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> bool {
         let table = self.table();
         let word = DirectiveWord::new(generation, table.directive(retention));
         let at = &table.words[slot.id() as usize];
@@ -235,7 +232,7 @@ impl Directives {
     }
 
     /// The directive for a block of this generation, if there is one.
-    pub(super) fn of(&self, slot: &Slot, generation: u32) -> Option<Directive> {
+    pub(crate) fn of(&self, slot: &Slot, generation: u32) -> Option<Directive> {
         let table = self.table.get()?;
         // Acquire: for `give`, see there.
         let word = table.words[slot.id() as usize].load(Ordering::Acquire);
@@ -244,7 +241,7 @@ impl Directives {
 
     /// As [`of`](Self::of), for the holder of the plane, at the time `now`. Takes out a
     /// directive whose time is up.
-    pub(super) fn in_force(
+    pub(crate) fn in_force(
         &self,
         slot: &Slot,
         generation: u32,
@@ -266,7 +263,7 @@ impl Directives {
     /// Takes out what was said of the tenancy that has just ended. For the owner of the
     /// slot, which has been vacated.
     #[inline]
-    pub(super) fn end(&self, slot: &Slot) {
+    pub(crate) fn end(&self, slot: &Slot) {
         // If the first directive comes at this moment, its word may stay, for a tenancy that
         // is no more. It goes with the next.
         if let Some(table) = self.table.get() {
@@ -276,7 +273,7 @@ impl Directives {
 
     /// Takes the announced slots, in the order in which they were announced, and calls
     /// `visit` with each. For the holder of the plane.
-    pub(super) fn take_announced(&self, mut visit: impl FnMut(u32)) {
+    pub(crate) fn take_announced(&self, mut visit: impl FnMut(u32)) {
         let Some(table) = self.table.get() else {
             return;
         };
@@ -331,55 +328,6 @@ impl Announced {
             }
         }
         slots.into_iter().rev()
-    }
-}
-
-impl Store {
-    /// Gives the content of a block that the caller holds a directive.
-    pub(crate) fn retain(&self, slot: &Slot, retention: Retention) {
-        let slot = self.primary_of(slot);
-        self.directives
-            .give(slot, slot.word().generation(), retention);
-    }
-
-    /// What holds for the content of a block that the caller holds.
-    pub(crate) fn retention(&self, slot: &Slot) -> Retention {
-        let slot = self.primary_of(slot);
-        let Some(Directive { priority, deadline }) =
-            self.directives.of(slot, slot.word().generation())
-        else {
-            return Retention::default();
-        };
-        let now = self.directives.now();
-        match deadline {
-            Some(deadline) if deadline <= now => Retention::default(),
-            deadline => Retention {
-                priority,
-                duration: deadline.map(|deadline| Duration::from_millis(deadline - now)),
-            },
-        }
-    }
-
-    /// Gives the content of a hash a directive. Returns whether it is registered here.
-    pub(crate) fn retain_hash(&self, hash: SequenceHash, retention: Retention) -> bool {
-        let key = self.registry.key(hash);
-        while let Some((slot, seen)) = self.index.find(&self.slots, key) {
-            if self.is_cleared(slot, seen) {
-                return false;
-            }
-            if slot.is_tenancy(seen) && self.directives.give(slot, seen.generation(), retention) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// The block that is matched for the content of a block that the caller holds.
-    fn primary_of<'a>(&'a self, slot: &'a Slot) -> &'a Slot {
-        match slot.word().state() {
-            State::Duplicate => &self.slots[slot.primary() as usize],
-            _ => slot,
-        }
     }
 }
 

@@ -10,20 +10,19 @@ use std::collections::HashSet;
 
 use crate::policy::Keys;
 
-use super::plane::vacate_unheld;
-use super::slot::Slot;
-use super::word::Word;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::Word;
 use crate::sync::{AtomicU32, Ordering};
 
 /// See the module documentation.
-pub(super) struct Sweep {
+pub(crate) struct Sweep {
     /// Where the next sweep begins, so that sweeps take turns around the slots.
     hand: AtomicU32,
     leaf_first: bool,
 }
 
 impl Sweep {
-    pub(super) fn new(leaf_first: bool) -> Self {
+    pub(crate) fn new(leaf_first: bool) -> Self {
         Self {
             hand: AtomicU32::new(0),
             leaf_first,
@@ -36,7 +35,7 @@ impl Sweep {
     /// Fewer than `max` means that the slots were gone around once without
     /// passing over an inactive block. One that is released behind the hand is
     /// missed.
-    pub(super) fn evict<'s>(
+    pub(crate) fn evict<'s>(
         &self,
         max: usize,
         slots: &'s [Slot],
@@ -87,7 +86,7 @@ impl Sweep {
             }
             if self.leaf_first && parents.contains(&keys(slot).own) {
                 round.parents += 1;
-            } else if let Some(before) = vacate_unheld(slot, reset) {
+            } else if let Some(before) = slot.vacate_unheld(reset) {
                 sink(slot, before);
                 round.evicted += 1;
             }

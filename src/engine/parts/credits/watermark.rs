@@ -1,7 +1,7 @@
 //! The low watermark: noticing that the available blocks have fallen below a level,
 //! without polling, and without a word that all reservations would write.
 //!
-//! The number of available blocks is the sum of the [credits](super::credit)' balances.
+//! The number of available blocks is the sum of the [credits](crate::engine::parts::credits)' balances.
 //! A reservation that leaves at least the level in its own shard has not made the sum
 //! fall below it, so it need not look further, and that is one comparison which it makes
 //! anyway. The others, on their cold path,
@@ -41,11 +41,10 @@ use std::sync::atomic::AtomicU64;
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-use super::credit::Credits;
-use super::store::Store;
+use crate::engine::parts::credits::Credits;
 
 /// The level, and what is known of falls below it.
-pub(super) struct Watermark {
+pub(crate) struct Watermark {
     /// Set before the store is shared, and so none of the model's atomics.
     level: AtomicU64,
     /// A fall has been told of, and nobody has seen the number at the level since.
@@ -56,7 +55,7 @@ pub(super) struct Watermark {
 
 impl Watermark {
     /// None: nothing is below zero.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             level: AtomicU64::new(0),
             told: AtomicBool::new(false),
@@ -65,18 +64,18 @@ impl Watermark {
     }
 
     #[inline]
-    pub(super) fn level(&self) -> u64 {
+    pub(crate) fn level(&self) -> u64 {
         // Relaxed: it does not change once there are threads.
         self.level.load(Ordering::Relaxed)
     }
 
     /// To be called before there are threads.
-    pub(super) fn set_level(&self, level: u64) {
+    pub(crate) fn set_level(&self, level: u64) {
         self.level.store(level, Ordering::Relaxed);
     }
 
     /// Before a reservation that may make the number fall.
-    pub(super) fn rearm(&self, credits: &Credits) {
+    pub(crate) fn rearm(&self, credits: &Credits) {
         // Relaxed: the reservation that follows publishes it.
         if self.told.load(Ordering::Relaxed) && self.below(credits).is_none() {
             self.told.store(false, Ordering::Relaxed);
@@ -84,7 +83,7 @@ impl Watermark {
     }
 
     /// After it.
-    pub(super) fn mark(&self, credits: &Credits) {
+    pub(crate) fn mark(&self, credits: &Credits) {
         // SeqCst: pairs with itself, in another thread that has reserved, and with the
         // fence in `take`.
         fence(Ordering::SeqCst);
@@ -94,7 +93,7 @@ impl Watermark {
     }
 
     #[inline]
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         // A model without a watermark is not to explore looks at it.
         if cfg!(kvbm_loom) && self.level() == 0 {
             return false;
@@ -105,7 +104,7 @@ impl Watermark {
 
     /// Takes the mark off. Returns the number of credits if a fall is to be told of, by
     /// the caller.
-    pub(super) fn take(&self, credits: &Credits) -> Option<u64> {
+    pub(crate) fn take(&self, credits: &Credits) -> Option<u64> {
         self.due.store(false, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `mark`: a mark that was taken off here belongs
         // to a reservation that is seen here.
@@ -122,30 +121,5 @@ impl Watermark {
         }
         let available = u64::from(credits.available());
         (available < self.level()).then_some(available)
-    }
-}
-
-impl Store {
-    /// Sets the level of the low watermark. To be called before the store is shared.
-    pub(crate) fn set_low_watermark(&self, level: u32) {
-        self.credits.watermark().set_level(u64::from(level));
-    }
-
-    /// The level of the low watermark; zero if there is none.
-    pub(crate) fn low_watermark(&self) -> usize {
-        self.credits.watermark().level() as usize
-    }
-
-    /// Whether it may be that a fall below the low watermark is to be told of.
-    #[inline]
-    pub(crate) fn fall_is_due(&self) -> bool {
-        self.credits.watermark().is_due()
-    }
-
-    /// How many blocks are available, if a fall below the low watermark is to be told
-    /// of, by the caller.
-    pub(crate) fn take_fall(&self) -> Option<usize> {
-        let available = self.credits.watermark().take(&self.credits)?;
-        Some(available as usize)
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module documentation. Times are those of
-/// [`Directives`](super::directives::Directives).
+/// [`Directives`](crate::engine::parts::directives::Directives).
 #[derive(Default)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     order: BTreeSet<(u64, u32)>,
     of: BTreeMap<u32, u64>,
 }
 
 impl Deadlines {
     /// Sets a slot's deadline, in place of the one it has.
-    pub(super) fn set(&mut self, slot: u32, deadline: Option<u64>) {
+    pub(crate) fn set(&mut self, slot: u32, deadline: Option<u64>) {
         self.forget(slot);
         if let Some(deadline) = deadline {
             self.of.insert(slot, deadline);
@@ -22,7 +22,7 @@ impl Deadlines {
 
     /// Forgets a slot's deadline, if it has one.
     #[inline]
-    pub(super) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32) {
         if !self.of.is_empty()
             && let Some(deadline) = self.of.remove(&slot)
         {
@@ -31,12 +31,12 @@ impl Deadlines {
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
 
     /// Takes out the first slot whose time is up.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<u32> {
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<u32> {
         let &(deadline, slot) = self.order.first()?;
         (deadline <= now).then(|| {
             self.forget(slot);

@@ -13,14 +13,14 @@ mod machine {
     use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
 
     #[inline(always)]
-    pub(in super::super) fn prefetch<T>(target: &T) {
+    pub(crate) fn prefetch<T>(target: &T) {
         // SAFETY: a prefetch has no effect on memory, and SSE, which it belongs
         // to, is part of every x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
     }
 
     #[inline(always)]
-    pub(in super::super) fn prefetch_to_write<T>(target: &T) {
+    pub(crate) fn prefetch_to_write<T>(target: &T) {
         // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(target).cast()) };
     }
@@ -29,10 +29,10 @@ mod machine {
 #[cfg(not(all(target_arch = "x86_64", not(any(kvbm_loom, kvbm_shuttle)))))]
 mod machine {
     #[inline(always)]
-    pub(in super::super) fn prefetch<T>(_target: &T) {}
+    pub(crate) fn prefetch<T>(_target: &T) {}
 
     #[inline(always)]
-    pub(in super::super) fn prefetch_to_write<T>(_target: &T) {}
+    pub(crate) fn prefetch_to_write<T>(_target: &T) {}
 }
 
-pub(super) use machine::{prefetch, prefetch_to_write};
+pub(crate) use machine::{prefetch, prefetch_to_write};

@@ -7,16 +7,16 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::metrics::Counter;
 use crate::registry::{BlockRegistrationHandle, Leftovers};
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
-use super::hold::Pinned;
-use super::index::Key;
-use super::prefetch::prefetch_to_write;
-use super::released::Run;
-use super::slot::Slot;
-use super::store::Store;
-use super::word::{State, Word};
+use crate::engine::hold::Pinned;
+use crate::engine::parts::prefetch::prefetch_to_write;
+use crate::engine::parts::release_log::Run;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::{State, Word};
+use crate::engine::store::Store;
+use crate::key::Key;
 
 /// Looks at a block that is inactive, while there is no credit for it, before the
 /// thread lets others run: the credit may be with another match of that very block,
@@ -31,9 +31,9 @@ const WINDOW: usize = 16;
 /// The pins of one operation.
 ///
 /// An inactive block is pinned with a credit that has been reserved before, see
-/// [`credit`](super::credit). Credits left over are returned, and the policy is
+/// [`credit`](crate::engine::parts::credits). Credits left over are returned, and the policy is
 /// told of the pins, once for the operation: when this is dropped.
-pub(super) struct Pins<'a> {
+pub(in crate::engine) struct Pins<'a> {
     store: &'a Store,
     /// The shard of the calling thread.
     home: usize,
@@ -48,7 +48,7 @@ pub(super) struct Pins<'a> {
 }
 
 /// What came of a try to pin a block.
-pub(super) enum Pin {
+pub(in crate::engine) enum Pin {
     /// It is pinned.
     Made(Pinned),
     /// It has left the tenancy in which it was seen.
@@ -61,7 +61,7 @@ pub(super) enum Pin {
 }
 
 impl<'a> Pins<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
+    pub(in crate::engine) fn new(store: &'a Store) -> Self {
         Self {
             store,
             home: store.home(),
@@ -89,7 +89,7 @@ impl<'a> Pins<'a> {
     /// Pins a primary of `hash` whose word was `seen`. The primaries of `next` are
     /// likely to be pinned next.
     #[inline]
-    pub(super) fn pin_seen(
+    pub(in crate::engine) fn pin_seen(
         &mut self,
         slot: &'a Slot,
         mut seen: Word,
@@ -295,7 +295,7 @@ impl Store {
 
     /// Whether a hash is registered here.
     #[inline]
-    pub(super) fn finds(&self, key: Key) -> bool {
+    pub(in crate::engine) fn finds(&self, key: Key) -> bool {
         // Nobody is going to exchange the word that was seen, so it is for this to
         // see that the hash is that of the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
@@ -307,7 +307,7 @@ impl Store {
     }
 
     /// Sets the flag of each hash that is registered here.
-    pub(super) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
+    pub(in crate::engine) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
         for window in hashes.chunks_mut(WINDOW) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
             let keys = self.keys(window, |&(hash, _)| hash, &mut keys);
@@ -368,7 +368,7 @@ impl Store {
     }
 
     /// Applies the notes, if the plane is free.
-    pub(super) fn try_drain(&self) {
+    pub(in crate::engine) fn try_drain(&self) {
         if let Some(mut plane) = self.plane.try_hold() {
             step!(PlaneHeld);
             plane.drain(&self.slots, &self.released);
@@ -377,7 +377,7 @@ impl Store {
 
     /// Reserves credits, also if the manager is gone. The caller has a reference.
     #[inline]
-    pub(super) fn reserve_credits(&self, home: usize, count: u32) -> bool {
+    pub(in crate::engine) fn reserve_credits(&self, home: usize, count: u32) -> bool {
         let reservation = self.credits.reserve(home, count);
         if reservation.references != 0 {
             self.adjust_pool_references(reservation.references);

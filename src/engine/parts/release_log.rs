@@ -26,11 +26,11 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::slot::{NIL, Slot};
+use crate::engine::parts::slot::{NIL, Slot};
 use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// One shard's stack.
-pub(super) struct ReleasedStack(CachePadded<Stack>);
+pub(crate) struct ReleasedStack(CachePadded<Stack>);
 
 struct Stack {
     head: AtomicU32,
@@ -40,7 +40,7 @@ struct Stack {
 }
 
 impl ReleasedStack {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(CachePadded::new(Stack {
             head: AtomicU32::new(NIL),
             undone: AtomicBool::new(false),
@@ -49,7 +49,7 @@ impl ReleasedStack {
 
     /// Marks the stack as one with undone releases.
     #[inline]
-    pub(super) fn mark_undone(&self) {
+    pub(crate) fn mark_undone(&self) {
         if !self.has_undone() {
             self.0.undone.store(true, Ordering::Relaxed);
         }
@@ -57,12 +57,12 @@ impl ReleasedStack {
 
     /// Whether the stack is marked as one with undone releases.
     #[inline]
-    pub(super) fn has_undone(&self) -> bool {
+    pub(crate) fn has_undone(&self) -> bool {
         self.0.undone.load(Ordering::Relaxed)
     }
 
     /// Takes the mark off. For the drainer. Returns whether the stack had it.
-    pub(super) fn take_undone(&self) -> bool {
+    pub(crate) fn take_undone(&self) -> bool {
         let undone = self.has_undone();
         if undone {
             self.0.undone.store(false, Ordering::Relaxed);
@@ -72,14 +72,14 @@ impl ReleasedStack {
 
     /// Pushes one slot that the caller has marked as noted.
     #[inline]
-    pub(super) fn push(&self, slot: &Slot) {
+    pub(crate) fn push(&self, slot: &Slot) {
         self.push_run(slot, slot);
     }
 
     /// Pushes a run of slots that the caller has marked as noted and linked
     /// through `next_note`, from `top`, the latest, down to `bottom`.
     #[inline]
-    pub(super) fn push_run(&self, top: &Slot, bottom: &Slot) {
+    pub(crate) fn push_run(&self, top: &Slot, bottom: &Slot) {
         let mut head = self.0.head.load(Ordering::Relaxed);
         loop {
             bottom.next_note.store(head, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl ReleasedStack {
 
     /// Takes all notes and calls `look` with each, in no order.
     #[inline]
-    pub(super) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Taken<'s> {
+    pub(crate) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Taken<'s> {
         let mut first = NIL;
         if self.0.head.load(Ordering::Relaxed) != NIL {
             // Acquire: pairs with the release of every push in the stack, each of
@@ -117,7 +117,7 @@ impl ReleasedStack {
     }
 
     /// Calls `visit` with every slot on the stack. Only while nobody uses it.
-    pub(super) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
+    pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
         let mut at = self.0.head.load(Ordering::Acquire);
         while at != NIL {
             let slot = &slots[at as usize];
@@ -129,7 +129,7 @@ impl ReleasedStack {
 
 /// The notes of a stack, in the hand of the drainer.
 #[must_use = "notes that are not visited are lost"]
-pub(super) struct Taken<'s> {
+pub(crate) struct Taken<'s> {
     slots: &'s [Slot],
     first: u32,
 }
@@ -139,7 +139,7 @@ impl Taken<'_> {
     ///
     /// `visit` clears the mark; the link may be used again from then on.
     #[inline]
-    pub(super) fn for_each(self, mut visit: impl FnMut(&Slot)) {
+    pub(crate) fn for_each(self, mut visit: impl FnMut(&Slot)) {
         let mut at = self.first;
         while at != NIL {
             let slot = &self.slots[at as usize];
@@ -150,18 +150,18 @@ impl Taken<'_> {
 }
 
 /// A run of slots to be noted in one push, in the order they were added.
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     ends: Option<(&'a Slot, &'a Slot)>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { ends: None }
     }
 
     /// Adds a slot that the caller has marked as noted.
     #[inline]
-    pub(super) fn add(&mut self, slot: &'a Slot) {
+    pub(crate) fn add(&mut self, slot: &'a Slot) {
         self.ends = match self.ends {
             None => Some((slot, slot)),
             Some((top, bottom)) => {
@@ -172,12 +172,12 @@ impl<'a> Run<'a> {
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_none()
     }
 
     #[inline]
-    pub(super) fn push_to(self, stack: &ReleasedStack) {
+    pub(crate) fn push_to(self, stack: &ReleasedStack) {
         if let Some((top, bottom)) = self.ends {
             stack.push_run(top, bottom);
         }

@@ -24,24 +24,24 @@ use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
 
 use crate::registry::Tier;
 
-use super::store::Store;
+use crate::engine::store::Store;
 
 /// Blocks by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct BlockCounts {
-    pub(super) free: u64,
+pub(in crate::engine) struct BlockCounts {
+    pub(in crate::engine) free: u64,
     /// Inactive when the store was cleared, and not taken since.
-    pub(super) cleared: u64,
-    pub(super) inactive: u64,
+    pub(in crate::engine) cleared: u64,
+    pub(in crate::engine) inactive: u64,
     /// With pins, duplicates included.
-    pub(super) active: u64,
+    pub(in crate::engine) active: u64,
     /// Blocks that were cleared and have been taken, less those discarded without having been
     /// cleared, ever.
-    pub(super) cleared_taken: i64,
+    pub(in crate::engine) cleared_taken: i64,
 }
 
 impl Store {
-    pub(super) fn counts(&self) -> BlockCounts {
+    pub(in crate::engine) fn counts(&self) -> BlockCounts {
         self.counts_of(&self.metrics.counts())
     }
 
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Pins of all blocks.
-    pub(super) fn pins(&self) -> u64 {
+    pub(in crate::engine) fn pins(&self) -> u64 {
         let counts = self.metrics.counts();
         pins(&counts, &self.counts_of(&counts))
     }
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// Where there has been a clearing they are counted slot by slot: the number of cleared
     /// blocks may be a little off.
-    pub(super) fn registered(&self) -> u64 {
+    pub(in crate::engine) fn registered(&self) -> u64 {
         if self.clearing.is_used() {
             let mut registered = 0;
             self.for_each(&mut |_| registered += 1);

@@ -26,7 +26,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bits used of a word; also the fan-out of the summary levels. Models have few
@@ -261,7 +261,7 @@ fn lowest(word: u64, max: usize) -> (u64, usize) {
 }
 
 /// See the module documentation.
-pub(super) struct FreeList {
+pub(crate) struct FreeList {
     shards: Box<[Bitmap]>,
     /// The lowest id that has never been handed out.
     unused: CachePadded<AtomicU32>,
@@ -270,7 +270,7 @@ pub(super) struct FreeList {
 
 impl FreeList {
     /// All of `block_count` blocks free.
-    pub(super) fn new(block_count: u32, shards: usize) -> Self {
+    pub(crate) fn new(block_count: u32, shards: usize) -> Self {
         Self {
             shards: (0..shards)
                 .map(|_| Bitmap::new(block_count as usize))
@@ -282,21 +282,21 @@ impl FreeList {
 
     /// Frees a block. For its exclusive owner.
     #[inline]
-    pub(super) fn put(&self, home: usize, id: u32) {
+    pub(crate) fn put(&self, home: usize, id: u32) {
         let id = id as usize;
         self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT));
     }
 
     /// Takes a block of the home shard, if one is at hand.
     #[inline]
-    pub(super) fn take_one(&self, home: usize) -> Option<u32> {
+    pub(crate) fn take_one(&self, home: usize) -> Option<u32> {
         self.shards[home].take_one()
     }
 
     /// Takes up to `max` blocks, from the home shard, the unused blocks, and
     /// the other shards, in this order. Returns how many it took.
     #[inline]
-    pub(super) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> Taken {
+    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> Taken {
         let mut count = self.shards[home].take(max, &mut sink);
         if count < max {
             count += self.take_unused(max - count, &mut sink);
@@ -341,7 +341,7 @@ impl FreeList {
     }
 
     /// Takes up to `max` blocks without trusting the summaries. O(block count).
-    pub(super) fn take_hidden(&self, max: usize, mut sink: impl FnMut(u32)) -> usize {
+    pub(crate) fn take_hidden(&self, max: usize, mut sink: impl FnMut(u32)) -> usize {
         let mut taken = 0;
         for shard in &self.shards {
             for (at, leaf) in shard.leaves().enumerate() {
@@ -360,7 +360,7 @@ impl FreeList {
     /// How many blocks are free. O(block count); exact while nobody takes or
     /// frees one.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let mut len = 0;
         self.for_each(|_| len += 1);
         len
@@ -368,7 +368,7 @@ impl FreeList {
 
     /// Calls `visit` with every free block. O(block count); exact while nobody
     /// takes or frees one.
-    pub(super) fn for_each(&self, mut visit: impl FnMut(u32)) {
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(u32)) {
         for shard in &self.shards {
             for (at, leaf) in shard.leaves().enumerate() {
                 let mut left = leaf.load(Ordering::Acquire);
@@ -384,14 +384,14 @@ impl FreeList {
 
 /// Blocks to be freed in one shard: neighbours together. The last of them when this
 /// is dropped.
-pub(super) struct Puts<'a> {
+pub(crate) struct Puts<'a> {
     bitmap: &'a Bitmap,
     leaf: usize,
     bits: u64,
 }
 
 impl<'a> Puts<'a> {
-    pub(super) fn new(list: &'a FreeList, home: usize) -> Self {
+    pub(crate) fn new(list: &'a FreeList, home: usize) -> Self {
         Self {
             bitmap: &list.shards[home],
             leaf: 0,
@@ -401,7 +401,7 @@ impl<'a> Puts<'a> {
 
     /// Frees a block, soon. For its exclusive owner.
     #[inline]
-    pub(super) fn add(&mut self, id: u32) {
+    pub(crate) fn add(&mut self, id: u32) {
         let id = id as usize;
         if self.leaf != id / FAN_OUT {
             self.flush();
@@ -426,11 +426,11 @@ impl Drop for Puts<'_> {
 
 /// What [`FreeList::take`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// Blocks taken.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// How many of them came from another thread's home shard.
-    pub(super) stolen: usize,
+    pub(crate) stolen: usize,
 }
 
 #[cfg(test)]

@@ -24,12 +24,12 @@
 //!
 //! Where it does not matter to the policy in which order blocks come into use
 //! again, a match of a block whose release is noted goes on without a drain; what
-//! becomes of such [undone releases](super::released) is for the next drain to find
+//! becomes of such [undone releases](crate::engine::parts::release_log) is for the next drain to find
 //! out. A block matched soon after it was released mostly never reaches the policy.
 //!
 //! # Priorities
 //!
-//! A block is listed with the priority that its [directive](super::directives) says.
+//! A block is listed with the priority that its [directive](crate::engine::parts::directives) says.
 //! Directives that came later are applied, and those whose time is up are ended, before
 //! victims are popped. Before there is any, the policy is one that knows nothing of
 //! priorities.
@@ -38,20 +38,20 @@ use std::sync::Arc;
 
 use crate::policy::{PolicyKind, SlotPolicy};
 use crate::retention::Priority;
-use crate::suspension::step;
+use crate::sync::step;
 use crate::sync::try_lock::{Held, TryLock};
 
-use super::deadlines::Deadlines;
-use super::directives::Directives;
-use super::released::ReleasedStack;
-use super::slot::Slot;
-use super::word::Word;
+use crate::engine::parts::deadlines::Deadlines;
+use crate::engine::parts::directives::Directives;
+use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::Word;
 
 /// How often all stacks are drained, and not only the holder's own.
 const DRAIN_ALL: u32 = 8;
 
 /// See the module documentation.
-pub(super) struct Plane {
+pub(crate) struct Plane {
     order: TryLock<Order>,
     observes_resurrection: bool,
     resurrections_commute: bool,
@@ -59,7 +59,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    pub(super) fn new(policy: Box<dyn SlotPolicy>, directives: Arc<Directives>) -> Self {
+    pub(crate) fn new(policy: Box<dyn SlotPolicy>, directives: Arc<Directives>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
@@ -78,37 +78,37 @@ impl Plane {
 
     /// Whether blocks that come into use again are to be noted.
     #[inline]
-    pub(super) fn observes_resurrection(&self) -> bool {
+    pub(crate) fn observes_resurrection(&self) -> bool {
         self.observes_resurrection
     }
 
     /// Whether a block can be matched before its release has been applied.
     #[inline]
-    pub(super) fn resurrections_commute(&self) -> bool {
+    pub(crate) fn resurrections_commute(&self) -> bool {
         self.resurrections_commute
     }
 
     /// Whether victims can be popped ahead of need.
     #[inline]
-    pub(super) fn hands_out_ahead(&self) -> bool {
+    pub(crate) fn hands_out_ahead(&self) -> bool {
         self.hands_out_ahead
     }
 
     /// Whether someone has the plane.
     #[inline]
-    pub(super) fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         self.order.is_taken()
     }
 
     /// Takes the plane, unless someone has it.
     #[inline]
-    pub(super) fn try_hold(&self) -> Option<Held<'_, Order>> {
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, Order>> {
         self.order.try_hold()
     }
 }
 
 /// What the holder of the plane has in hand.
-pub(super) struct Order {
+pub(crate) struct Order {
     policy: Box<dyn SlotPolicy>,
     observes_resurrection: bool,
     /// Blocks listed by a drain that are to be taken out at its end. As long as the
@@ -125,18 +125,18 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn policy(&mut self) -> &mut dyn SlotPolicy {
+    pub(crate) fn policy(&mut self) -> &mut dyn SlotPolicy {
         &mut *self.policy
     }
 
     /// Whether it is time to drain the stacks of all shards.
-    pub(super) fn is_turn_to_drain_all(&mut self) -> bool {
+    pub(crate) fn is_turn_to_drain_all(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(DRAIN_ALL)
     }
 
     /// Applies the notes of some shards.
-    pub(super) fn drain<'r>(
+    pub(crate) fn drain<'r>(
         &mut self,
         slots: &[Slot],
         stacks: impl IntoIterator<Item = &'r ReleasedStack>,
@@ -242,7 +242,7 @@ impl Order {
     }
 
     /// Gives the policy up, which may be the user's, with the store that is not used any more.
-    pub(super) fn end(&mut self) -> Box<dyn SlotPolicy> {
+    pub(crate) fn end(&mut self) -> Box<dyn SlotPolicy> {
         std::mem::replace(&mut self.policy, PolicyKind::Lru.build(0))
     }
 
@@ -284,7 +284,7 @@ impl Order {
 
     /// Takes a block back that was handed out ahead of need, with the priority that it has
     /// by now.
-    pub(super) fn put_back(&mut self, slot: &Slot) {
+    pub(crate) fn put_back(&mut self, slot: &Slot) {
         self.look_for_directives();
         self.policy.put_back(slot.id());
         self.apply_directive(slot, slot.word());
@@ -298,7 +298,7 @@ impl Order {
     /// has come into use unnoticed is no victim, and is noted again by its last
     /// unpin.
     #[inline]
-    pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
+    pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
         if self.has_directives {
             self.apply_directives(slots);
         }
@@ -326,19 +326,4 @@ impl Order {
 /// Whether a word is that of a primary with pins.
 fn is_in_use(word: Word) -> bool {
     word.is_primary() && !word.is_inactive()
-}
-
-/// Vacates a block if nobody holds it. Returns its word before.
-pub(super) fn vacate_unheld(slot: &Slot, reset: bool) -> Option<Word> {
-    let mut seen = slot.word();
-    while seen.is_unheld() {
-        match slot.vacate(seen, reset) {
-            Ok(()) => {
-                step!(VictimVacated);
-                return Some(seen);
-            }
-            Err(now) => seen = now,
-        }
-    }
-    None
 }

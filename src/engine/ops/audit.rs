@@ -21,9 +21,9 @@
 
 use std::collections::HashMap;
 
-use super::slot::Slot;
-use super::store::Store;
-use super::word::State;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::State;
+use crate::engine::store::Store;
 
 /// What [`BlockManager::audit`](crate::BlockManager::audit) counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
