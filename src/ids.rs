@@ -11,6 +11,12 @@ pub type BlockId = usize;
 /// What a block holds: its position, its content, and its parent's content.
 pub type SequenceHash = dynamo_tokens::PositionalLineageHash;
 
+/// The metadata type of a manager, which names its tier: any type that can be shared between
+/// threads. The engine keeps no value of it.
+pub trait BlockMetadata: Clone + Send + Sync + 'static {}
+
+impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
+
 /// A manager's number, unique in the process and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct ManagerId(pub u64);

@@ -92,6 +92,7 @@
 //! * `replay`: the program `kvbm-replay`.
 
 pub mod blocks;
+mod duplication;
 mod engine;
 #[cfg(feature = "events")]
 pub mod events;

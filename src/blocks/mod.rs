@@ -30,14 +30,9 @@ pub use mutable::MutableBlock;
 pub use pin::{LifecyclePin, LifecyclePinRef};
 pub use weak::WeakBlock;
 
+pub use crate::duplication::BlockDuplicationPolicy;
+pub use crate::ids::{BlockId, BlockMetadata, SequenceHash};
 pub use crate::registry::{BlockRegistrationHandle, BlockRegistry};
-pub use crate::{BlockId, SequenceHash};
-
-/// What can be the metadata type, the tier, of a manager: any type that can be
-/// shared between threads. The engine keeps no value of it.
-pub trait BlockMetadata: Clone + Send + Sync + 'static {}
-
-impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
 
 /// A block was refused a transition. It is handed back as it was.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +47,4 @@ pub enum BlockError<B> {
         /// The block.
         block: B,
     },
-}
-
-/// What a manager does when a block is registered under a hash that another of
-/// its blocks holds already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockDuplicationPolicy {
-    /// Keeps both. The second is a *duplicate*: it keeps the first, the
-    /// *primary*, from becoming inactive, is not found by matches, and is freed
-    /// when its last holder drops it.
-    Allow,
-    /// Keeps the first: the registration returns the primary, and the new block
-    /// is freed.
-    Reject,
 }

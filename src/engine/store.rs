@@ -43,15 +43,12 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
 use crate::engine::parts::victim_cache::Stash;
 use crate::key::Key;
+use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 
 /// Blocks a store can have: the index's links have 31 bits, the credits' balance
 /// 30 with a sign, and 2^28 slots are 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
-
-/// Below this many blocks one shard is enough: more only mean more places to
-/// look.
-const MIN_BLOCKS_TO_SHARD: usize = if cfg!(kvbm_loom) { 1 } else { 128 };
 
 /// What a store is built from.
 pub(crate) struct Config {
@@ -302,12 +299,7 @@ fn shard_count(block_count: usize) -> usize {
     if block_count < MIN_BLOCKS_TO_SHARD {
         return 1;
     }
-    let cores = if cfg!(kvbm_loom) {
-        2
-    } else {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    };
-    cores.next_power_of_two().min(MAX_SHARDS)
+    cores().next_power_of_two().min(MAX_SHARDS)
 }
 
 impl Tier for Store {

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::blocks::BlockMetadata;
+use crate::ids::BlockMetadata;
 use crate::user_code::Panics;
 
 use super::BlockRegistry;

@@ -42,7 +42,7 @@ use std::any::TypeId;
 use std::sync::Arc;
 
 use crate::SequenceHash;
-use crate::blocks::BlockMetadata;
+use crate::ids::BlockMetadata;
 use crate::tinylfu::FrequencyTracker;
 use crate::user_code::{Contained, Panics};
 

@@ -15,6 +15,7 @@ pub(crate) mod canary;
 #[cfg(any(kvbm_loom, kvbm_shuttle))]
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;
+pub(crate) mod limits;
 mod probe;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;

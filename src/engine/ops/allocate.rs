@@ -20,6 +20,7 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
+use crate::sync::limits::{FIND_ATTEMPTS, FIND_PAUSES, FIND_PAUSES_WHILE_HELD, FIND_SPINS};
 use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
@@ -30,16 +31,6 @@ use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::victim_cache::{Queue, STASHED, Stash};
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
-
-/// Tries to find a reserved block before the thread lets others run.
-const SPINS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
-/// Tries to find a reserved block before the thread searches everywhere.
-const PATIENCE: u32 = if cfg!(kvbm_loom) { 2 } else { SPINS + 256 };
-/// Pauses between two tries: few enough that a plane let go of is noticed before
-/// its last holder is back.
-const PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 8 };
-/// Pauses between two tries while the plane is seen to be taken.
-const LONG_PAUSES: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
 
 /// Blocks that have been reserved: an allocation that has been decided. What is not
 /// taken is given back when this is dropped.
@@ -164,16 +155,18 @@ impl Store {
                 break;
             }
             tries += 1;
-            if tries <= SPINS {
+            if tries <= FIND_SPINS {
                 let mut pauses = 0;
-                while pauses < PAUSES || self.plane.is_taken() && pauses < LONG_PAUSES {
+                while pauses < FIND_PAUSES
+                    || self.plane.is_taken() && pauses < FIND_PAUSES_WHILE_HELD
+                {
                     spin_loop();
                     pauses += 1;
                 }
             } else {
                 yield_now();
             }
-            if tries > PATIENCE {
+            if tries > FIND_ATTEMPTS {
                 let (swept, free) = self.search(missing, &mut victims, &mut sink);
                 missing -= swept + free;
                 if missing == 0 {

@@ -20,11 +20,12 @@
 //! few blocks off until the next round ends.
 
 use crate::engine::ops::allocate::Victims;
-use crate::engine::parts::era::{CLEARINGS, Hand, STRETCH};
+use crate::engine::parts::era::{Hand, STRETCH};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
 use crate::registry::Leftovers;
+use crate::sync::limits::CLEARINGS_PER_VISIT;
 use crate::sync::step;
 
 impl Store {
@@ -42,7 +43,7 @@ impl Store {
     }
 
     /// Gives up the content of all inactive blocks. Constant time, but for one
-    /// clearing in [`CLEARINGS`], and but for those who observe registrations: these
+    /// clearing in [`CLEARINGS_PER_VISIT`], and but for those who observe registrations: these
     /// end by [`end_cleared`](Self::end_cleared), which is the observer's to have done.
     pub(crate) fn clear(&self) -> Leftovers {
         let era = self.clearing.begin();
@@ -50,7 +51,7 @@ impl Store {
         self.clearing
             .set_cleared(counts.inactive + counts.cleared, counts.cleared_taken);
         let mut leftovers = Leftovers::new();
-        if era.is_multiple_of(CLEARINGS) {
+        if era.is_multiple_of(CLEARINGS_PER_VISIT) {
             for slot in &self.slots {
                 let seen = slot.word();
                 if seen.is_inactive() && self.is_of_earlier_era(slot) {

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::metrics::Counter;
 use crate::registry::{BlockRegistrationHandle, Leftovers};
+use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
 use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
@@ -17,13 +18,6 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::{State, Word};
 use crate::engine::store::Store;
 use crate::key::Key;
-
-/// Looks at a block that is inactive, while there is no credit for it, before the
-/// thread lets others run: the credit may be with another match of that very block,
-/// which is about to pin it, or with the release of it.
-const LOOKS: u32 = if cfg!(kvbm_loom) { 1 } else { 64 };
-/// Times an operation lets others run before it takes a block for promised.
-const YIELDS: u32 = if cfg!(kvbm_loom) { 1 } else { 16 };
 
 /// Hashes looked up together.
 const WINDOW: usize = 16;
@@ -105,10 +99,10 @@ impl<'a> Pins<'a> {
                 return Pin::Cleared;
             }
             if resurrects && self.reserved == 0 && !self.reserve(slot, next) {
-                if looks < LOOKS {
+                if looks < CREDIT_LOOKS {
                     looks += 1;
                     spin_loop();
-                } else if self.yields < YIELDS {
+                } else if self.yields < CREDIT_YIELDS {
                     self.yields += 1;
                     yield_now();
                 } else {

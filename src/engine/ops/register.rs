@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
-use crate::blocks::BlockDuplicationPolicy;
+use crate::duplication::BlockDuplicationPolicy;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
 use crate::sync::step;

@@ -29,10 +29,6 @@ use crossbeam_utils::CachePadded;
 use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Clearings between two that go round all slots: a quarter of the eras that a slot can tell
-/// apart, so that several rounds pass before one could be mistaken for another.
-pub(crate) const CLEARINGS: u32 = if cfg!(kvbm_loom) { 2 } else { 1 << 14 };
-
 /// Slots looked at before the hand is moved.
 pub(crate) const STRETCH: u32 = 64;
 

@@ -26,12 +26,9 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::sync::limits::FREELIST_FAN_OUT as FAN_OUT;
 use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-
-/// Bits used of a word; also the fan-out of the summary levels. Models have few
-/// blocks, and are to have summaries of summaries all the same.
-const FAN_OUT: usize = if cfg!(kvbm_loom) { 2 } else { 64 };
 
 /// Eight words in a cache line of their own, so that two shards share none.
 #[repr(align(64))]

@@ -34,8 +34,9 @@
 use crate::key::Key;
 
 use crate::engine::parts::prefetch::{prefetch, prefetch_to_write};
-use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::slot::{NIL, Slot, UNLINKED};
 use crate::engine::parts::word::{State, Word};
+use crate::sync::limits::LINK_VERSION_AT;
 use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -46,8 +47,7 @@ struct Link(u64);
 impl Link {
     const SLOT: u64 = (1 << 31) - 1;
     const DEAD: u64 = 1 << 31;
-    /// Models have so few versions that they wrap.
-    const VERSION: u64 = 1 << if cfg!(kvbm_loom) { 62 } else { 32 };
+    const VERSION: u64 = 1 << LINK_VERSION_AT;
     const NONE: u32 = Self::SLOT as u32;
 
     fn slot(self) -> Option<u32> {
@@ -71,8 +71,7 @@ impl Link {
     }
 }
 
-/// The link of a slot that has never been linked, and of an empty bucket.
-pub(crate) const UNLINKED: u64 = Link::SLOT;
+const _: () = assert!(UNLINKED == Link::SLOT, "leads nowhere, and is not dead");
 
 /// What a walk found.
 enum Found<'a> {

@@ -24,6 +24,9 @@ use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering
 /// "No slot", where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;
 
+/// The link of a slot that has never been in the index, and of an empty bucket.
+pub(crate) const UNLINKED: u64 = (1 << 31) - 1;
+
 /// See the module documentation.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
@@ -54,7 +57,7 @@ impl Slot {
             word: AtomicU64::new(Word::new(reset).bits()),
             hash: [AtomicU64::new(0), AtomicU64::new(0)],
             keyed: AtomicU64::new(0),
-            chain: AtomicU64::new(crate::engine::parts::index::UNLINKED),
+            chain: AtomicU64::new(UNLINKED),
             owner: AtomicPtr::new(ptr::null_mut()),
             next_note: AtomicU32::new(NIL),
             primary: AtomicU32::new(NIL),

@@ -39,6 +39,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use crate::sync::limits::IS_MODEL;
 use crate::sync::{AtomicBool, Ordering, fence};
 
 use crate::engine::parts::credits::Credits;
@@ -95,7 +96,7 @@ impl Watermark {
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
         // A model without a watermark is not to explore looks at it.
-        if cfg!(kvbm_loom) && self.level() == 0 {
+        if IS_MODEL && self.level() == 0 {
             return false;
         }
         // Relaxed: an operation sees its own mark, or that it was taken off.
