@@ -12,9 +12,10 @@ use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
 use crate::user_code::Panics;
 
-use super::hub::{Emitter, Note};
+use super::emit::hub::{Emitter, Note};
+use super::emit::release_handle::EventReleaseHandle;
+use super::event::KvCacheEvent;
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
-use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
 /// The largest capacity that a channel can have. Its memory is allocated at once, about
 /// 64 bytes for each event, and a process that asks for more than there is ends.

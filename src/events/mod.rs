@@ -84,24 +84,25 @@
 //! and subscriptions that found none are registered to be woken, so neither can miss the
 //! other. The reader takes the wakers along and calls them after unlocking.
 
-pub mod batcher;
-mod bell;
-mod cleaner;
-mod hub;
-mod lives;
+mod emit;
+mod event;
 pub mod manager;
-mod notes;
 pub mod policy;
-pub mod protocol;
-pub mod publisher;
-mod sleepers;
-mod subscription;
+mod wire;
 
-pub use batcher::{BatchingConfig, EventBatcher};
 pub use manager::{EventsManager, EventsManagerBuilder, EventsManagerSettings};
 pub use policy::{AllEventsPolicy, EventEmissionPolicy, PowerOfTwoPolicy};
 pub use protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
-pub use publisher::{KvbmCacheEventsPublisher, KvbmCacheEventsPublisherBuilder};
+pub use wire::batcher::{self, BatchingConfig, EventBatcher};
+pub use wire::publisher::{self, KvbmCacheEventsPublisher, KvbmCacheEventsPublisherBuilder};
+
+/// The event, the batches it is sent in, and the guard that announces the end of a
+/// registration.
+pub mod protocol {
+    pub use super::emit::release_handle::EventReleaseHandle;
+    pub use super::event::KvCacheEvent;
+    pub use super::wire::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
+}
 
 #[cfg(all(test, kvbm_loom))]
-pub(crate) use {bell::Bell, lives::Lives, notes::Notes};
+pub(crate) use emit::{doorbell::Bell, live_counts::Lives, queue::Notes};

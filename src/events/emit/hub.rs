@@ -14,13 +14,13 @@ use crate::registry::Tier;
 use crate::sync::{AtomicBool, Ordering};
 use crate::user_code::contain;
 
-use super::bell::Bell;
 use super::cleaner::{Cleared, clean};
-use super::lives::Lives;
-use super::notes::Notes;
-use super::protocol::KvCacheEvent;
-use super::sleepers::{Seat, Sleepers, Woken};
+use super::doorbell::Bell;
+use super::live_counts::Lives;
+use super::queue::Notes;
 use super::subscription::Subscription;
+use super::waiters::{Seat, Sleepers, Woken};
+use crate::events::event::KvCacheEvent;
 
 /// How long the reader rests between two looks for notes. While it rests, nobody needs
 /// to wake it.
@@ -30,7 +30,7 @@ const REST: Duration = Duration::from_micros(100);
 const LOOKS: u32 = 50;
 
 /// What registrations leave for the reader.
-pub(super) enum Note {
+pub(in crate::events) enum Note {
     /// To be broadcast.
     Event(KvCacheEvent),
     /// A tier has been cleared. Ending the registrations it leaves behind notes the end
@@ -80,11 +80,11 @@ enum Next {
 }
 
 /// The right to leave notes. The channel closes when the emitter of a hub is dropped.
-pub(super) struct Emitter(Arc<Hub>);
+pub(in crate::events) struct Emitter(Arc<Hub>);
 
 impl Emitter {
     /// Creates an emitter with its own hub, and the thread that reads the hub's notes.
-    pub(super) fn new(channel_capacity: usize) -> Arc<Self> {
+    pub(in crate::events) fn new(channel_capacity: usize) -> Arc<Self> {
         let hub = Arc::new(Hub::new(channel_capacity));
         let for_reader = Arc::clone(&hub);
         let reader = thread::Builder::new()
@@ -97,7 +97,7 @@ impl Emitter {
 
     /// Leaves a note. Lock-free: one allocation and one exchange, plus a system call if the
     /// reader has had nothing to do for a while.
-    pub(super) fn leave(&self, note: impl Into<Note>) {
+    pub(in crate::events) fn leave(&self, note: impl Into<Note>) {
         self.0.notes.push(note.into());
         if self.0.bell.ring() {
             self.0.wake_reader();
@@ -105,7 +105,7 @@ impl Emitter {
     }
 
     /// Subscribes to everything that is noted from now on.
-    pub(super) fn subscribe(&self) -> Subscription {
+    pub(in crate::events) fn subscribe(&self) -> Subscription {
         let (seat, events) = self.0.read(None, |desk, _| {
             let channel = desk.channel.as_ref();
             let channel = channel.expect("open while there is an emitter");
@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::SequenceHash;
-    use crate::events::cleaner::testing::FakeTier;
+    use crate::events::emit::cleaner::testing::FakeTier;
 
     /// Far longer than anything takes.
     const LONG: Duration = Duration::from_secs(60);

@@ -1,55 +1,20 @@
-//! Events, and batches of them as they are sent.
-//!
-//! The serialized forms are those of `kvbm-logical`, byte for byte: each crate can read
-//! what the other has written.
+//! The guard that announces the end of a registration.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::SequenceHash;
+use crate::events::event::KvCacheEvent;
 use crate::user_code::Panics;
 
 use super::hub::Emitter;
-
-/// Names an instance of a server among those that share a message bus.
-pub type InstanceId = u128;
-
-/// A registration has begun or ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KvCacheEvent {
-    /// The hash is registered now.
-    Create(SequenceHash),
-    /// The hash is no longer registered.
-    Remove(SequenceHash),
-}
-
-/// A batch of events of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KvCacheEvents {
-    /// These hashes are registered now; parents before children.
-    Create(Vec<SequenceHash>),
-    /// These hashes are no longer registered; children before parents.
-    Remove(Vec<SequenceHash>),
-    /// The instance publishes no more.
-    Shutdown,
-}
-
-/// A message: a batch of events of one instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KvbmCacheEvents {
-    /// The events.
-    pub events: KvCacheEvents,
-    /// Whose they are.
-    pub instance_id: InstanceId,
-}
 
 /// Announces the end of a registration when it is dropped.
 ///
 /// [`EventsManager::on_block_registered`] attaches one to a registration handle.
 ///
-/// [`EventsManager::on_block_registered`]: super::EventsManager::on_block_registered
+/// [`EventsManager::on_block_registered`]: crate::events::EventsManager::on_block_registered
 pub struct EventReleaseHandle {
     seq_hash: SequenceHash,
     /// `None` once the end has been announced.
@@ -77,7 +42,7 @@ impl EventReleaseHandle {
 
     /// Leaves the note of a registration, and returns a handle that leaves the note of
     /// its end when it is dropped.
-    pub(super) fn begin(seq_hash: SequenceHash, emitter: Arc<Emitter>) -> Self {
+    pub(in crate::events) fn begin(seq_hash: SequenceHash, emitter: Arc<Emitter>) -> Self {
         emitter.leave(KvCacheEvent::Create(seq_hash));
         Self {
             seq_hash,

@@ -10,7 +10,7 @@ use ahash::RandomState;
 
 use crate::SequenceHash;
 
-use super::protocol::KvCacheEvent;
+use crate::events::event::KvCacheEvent;
 
 /// Capacity that is kept for future hashes.
 const SPARE: usize = 1024;

@@ -75,7 +75,7 @@ pub(super) mod testing {
     use crate::registry::{Leftovers, Tier};
 
     /// A tier that does something when it is cleaned.
-    pub(in crate::events) struct FakeTier<F>(pub(in crate::events) F);
+    pub(super) struct FakeTier<F>(pub(in crate::events) F);
 
     impl<F: Fn() + Send + Sync> Tier for FakeTier<F> {
         fn holds(&self, _: Key) -> bool {

@@ -12,8 +12,8 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use crate::user_code::Panics;
 
 use super::hub::Hub;
-use super::protocol::KvCacheEvent;
-use super::sleepers::Seat;
+use super::waiters::Seat;
+use crate::events::event::KvCacheEvent;
 
 /// An event, or how many were lost.
 type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
@@ -22,7 +22,7 @@ type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
 ///
 /// It does not await tokio's receiver, which uses up the task's cooperative budget and
 /// after about a hundred events claims that there are no more.
-pub(super) struct Subscription {
+pub(in crate::events) struct Subscription {
     /// `None` once the stream has ended.
     place: Option<Place>,
 }
