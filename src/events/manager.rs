@@ -12,8 +12,7 @@ use crate::registry::{BlockRegistrationHandle, Observer, Tier};
 
 use crate::user_code::Panics;
 
-use super::emit::hub::{Emitter, Note};
-use super::emit::release_handle::EventReleaseHandle;
+use super::emit::{Emitter, EventReleaseHandle, Queued};
 use super::event::KvCacheEvent;
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
 
@@ -209,16 +208,16 @@ impl Observer for EventsManager {
         // First: a policy that panics leaves no event behind.
         let emits = self.policy.should_emit(seq_hash);
         if emits {
-            self.emitter.leave(KvCacheEvent::Create(seq_hash));
+            self.emitter.enqueue(KvCacheEvent::Create(seq_hash));
         }
         emits
     }
 
     fn removed(&self, seq_hash: SequenceHash) {
-        self.emitter.leave(KvCacheEvent::Remove(seq_hash));
+        self.emitter.enqueue(KvCacheEvent::Remove(seq_hash));
     }
 
     fn cleared(&self, tier: Weak<dyn Tier>) {
-        self.emitter.leave(Note::Cleared(tier));
+        self.emitter.enqueue(Queued::Cleared(tier));
     }
 }

@@ -99,10 +99,10 @@ pub use wire::publisher::{self, KvbmCacheEventsPublisher, KvbmCacheEventsPublish
 /// The event, the batches it is sent in, and the guard that announces the end of a
 /// registration.
 pub mod protocol {
-    pub use super::emit::release_handle::EventReleaseHandle;
+    pub use super::emit::EventReleaseHandle;
     pub use super::event::KvCacheEvent;
     pub use super::wire::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 }
 
 #[cfg(all(test, kvbm_loom))]
-pub(crate) use emit::{doorbell::Bell, live_counts::Lives, queue::Notes};
+pub(crate) use emit::{Doorbell, EventQueue, LiveCounts};

@@ -1,151 +1,59 @@
-//! Ends the registrations that a tier leaves behind when it is cleared.
+//! Who removes the registrations that a cleared tier leaves behind?
 //!
-//! Ending a registration drops its attachments, which is user code and may be slow. It is
-//! therefore not done by the thread that wakes subscribers, but by one that is started
-//! when there is a tier to clean, and exits when none is left.
+//! Ending a registration drops its attachments, which is user code and may be slow. The
+//! thread that wakes subscribers therefore does not do it. It starts another one, the
+//! *cleaner*, when a tier is queued; the cleaner exits when the queue is empty.
 
-use std::collections::VecDeque;
-use std::ptr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::thread;
 
 use crate::registry::Tier;
 use crate::user_code::contain;
 
-/// The queue of tiers to be cleaned, each at most once.
-#[derive(Default)]
-pub(super) struct Cleared {
-    tiers: VecDeque<Weak<dyn Tier>>,
-    /// Whether a thread is working through the queue.
-    has_cleaner: bool,
+use super::hub::Hub;
+
+/// Returns a builder for the cleaner's thread.
+pub(super) fn thread() -> thread::Builder {
+    thread::Builder::new().name("kvbm-cleaner".into())
 }
 
-impl Cleared {
-    /// Adds a tier unless it is queued already: cleaning it once ends everything it has
-    /// left behind by then, however often it was cleared.
-    pub(super) fn push(&mut self, tier: Weak<dyn Tier>) {
-        let is_same = |other: &Weak<dyn Tier>| ptr::addr_eq(other.as_ptr(), tier.as_ptr());
-        if !self.tiers.iter().any(is_same) {
-            self.tiers.push_back(tier);
-        }
-    }
-
-    /// Whether there is a tier to clean and no thread cleaning.
-    pub(super) fn needs_cleaner(&self) -> bool {
-        !self.tiers.is_empty() && !self.has_cleaner
-    }
-
-    /// Marks the caller as the cleaner, until [`next`](Self::next) returns `None`.
-    pub(super) fn begin(&mut self) {
-        self.has_cleaner = true;
-    }
-
-    /// Takes the next tier. If there is none, the cleaner is done.
-    pub(super) fn next(&mut self) -> Option<Weak<dyn Tier>> {
-        let next = self.tiers.pop_front();
-        self.has_cleaner = next.is_some();
-        next
-    }
-
-    /// Removes all tiers. For the end, when none is alive.
-    pub(super) fn clear(&mut self) {
-        self.tiers.clear();
+/// Runs the cleaner on a new thread, or on this one if none can be started. The caller has
+/// recorded in the cleanup queue that a cleaner is running.
+pub(super) fn start(hub: &Arc<Hub>, thread: thread::Builder) {
+    let for_thread = Arc::clone(hub);
+    if let Err(error) = thread.spawn(move || run(&for_thread)) {
+        contain("a log subscriber panicked", || {
+            tracing::error!(
+                %error,
+                "no thread to end cleared registrations; subscribers may be woken late"
+            );
+        });
+        run(hub);
     }
 }
 
-/// Ends what a tier has left behind. Nothing may be locked.
-pub(super) fn clean(tier: &Weak<dyn Tier>) {
+/// Cleans up queued tiers one by one, keeping each alive only while it is being cleaned up.
+fn run(hub: &Hub) {
+    loop {
+        let next = hub.dispatcher().cleanups.next();
+        let Some(tier) = next else { return };
+        remove_cleared(&tier);
+    }
+}
+
+/// Ends the registrations that a cleared tier has left behind. The caller must hold no lock.
+pub(super) fn remove_cleared(tier: &Weak<dyn Tier>) {
     let Some(tier) = tier.upgrade() else {
         return;
     };
     let leftovers = contain("a cleared tier panicked", || tier.end_cleared());
-    // This may be the last reference to the tier's memory, and thereby to its registry and
-    // the emitter. It goes first, so that slow drops of attachments delay no stream's end.
+    // This may be the last reference to the tier's memory, and with it to its registry and
+    // the emitter. It is dropped first, so that slow drops of attachments do not delay the
+    // end of streams.
     contain("a registry panicked when it was dropped", || drop(tier));
     if let Some(leftovers) = leftovers {
         contain("an attachment panicked when it was dropped", || {
             leftovers.settle();
         });
-    }
-}
-
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
-pub(super) mod testing {
-    use crate::SequenceHash;
-    use crate::engine::index::Key;
-    use crate::registry::{Leftovers, Tier};
-
-    /// A tier that does something when it is cleaned.
-    pub(super) struct FakeTier<F>(pub(in crate::events) F);
-
-    impl<F: Fn() + Send + Sync> Tier for FakeTier<F> {
-        fn holds(&self, _: Key) -> bool {
-            false
-        }
-
-        fn mark_held(&self, _: &mut [(SequenceHash, bool)]) {}
-
-        fn for_each(&self, _: &mut dyn FnMut(SequenceHash)) {}
-
-        fn registered(&self) -> usize {
-            0
-        }
-
-        fn end_cleared(&self) -> Leftovers {
-            self.0();
-            Leftovers::new()
-        }
-    }
-}
-
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::testing::FakeTier;
-    use super::*;
-
-    #[test]
-    fn a_tier_waits_once() {
-        // Not of size zero, so that each has an address of its own.
-        let tier = |name: u8| -> Arc<dyn Tier> { Arc::new(FakeTier(move || assert!(name > 0))) };
-        let (one, two) = (tier(1), tier(2));
-        let mut cleared = Cleared::default();
-        assert!(!cleared.needs_cleaner());
-        for tier in [&one, &two, &one, &one] {
-            cleared.push(Arc::downgrade(tier));
-        }
-        assert!(cleared.needs_cleaner());
-        cleared.begin();
-        assert!(!cleared.needs_cleaner());
-        let next = |cleared: &mut Cleared| cleared.next().and_then(|tier| tier.upgrade());
-        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &one));
-        // It may have been cleared again since it was taken.
-        cleared.push(Arc::downgrade(&one));
-        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &two));
-        assert!(Arc::ptr_eq(&next(&mut cleared).unwrap(), &one));
-        assert!(next(&mut cleared).is_none());
-        assert!(!cleared.needs_cleaner());
-        cleared.push(Arc::downgrade(&one));
-        assert!(cleared.needs_cleaner());
-    }
-
-    #[test]
-    fn panics_of_a_tier_go_no_further() {
-        let cleaned = Arc::new(AtomicU32::new(0));
-        let tier: Arc<dyn Tier> = {
-            let cleaned = Arc::clone(&cleaned);
-            Arc::new(FakeTier(move || {
-                cleaned.fetch_add(1, Ordering::Relaxed);
-                panic!("asked for");
-            }))
-        };
-        let weak = Arc::downgrade(&tier);
-        clean(&weak);
-        assert_eq!(cleaned.load(Ordering::Relaxed), 1);
-        assert_eq!(Arc::strong_count(&tier), 1);
-        drop(tier);
-        clean(&weak);
-        assert_eq!(cleaned.load(Ordering::Relaxed), 1);
     }
 }

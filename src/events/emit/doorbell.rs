@@ -1,53 +1,57 @@
-//! Wakes a sleeper if it sleeps.
+//! When must a producer wake the dispatch thread?
 //!
-//! The sleeper says that it is about to sleep and then looks once more for work;
-//! who leaves work leaves it and then looks for a sleeper. Between the two steps
-//! of each is a sequentially consistent fence, so that of two that meet at least
-//! one sees the other. All that see the sleeper wake it, until it is awake: one that
-//! is suspended before it has done so leaves that to nobody else.
+//! Only while that thread is parked. Before it parks, it *arms* the doorbell and then checks
+//! once more for work; a producer adds work and then *rings*, which tells it whether the
+//! doorbell is armed. A sequentially consistent fence separates the two steps on either
+//! side, so at least one of them sees the other.
+//!
+//! Ringing does not disarm. Every producer that finds the doorbell armed unparks the thread,
+//! so one that is suspended before it has done so leaves no other producer relying on it.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// See the module documentation.
-pub(crate) struct Bell {
-    is_asleep: AtomicBool,
+/// A flag that a single consumer arms before it parks and producers check after adding work.
+pub(crate) struct Doorbell {
+    is_armed: AtomicBool,
 }
 
-impl Bell {
+impl Doorbell {
+    /// Creates a doorbell that is not armed.
     pub(crate) fn new() -> Self {
         Self {
-            is_asleep: AtomicBool::new(false),
+            is_armed: AtomicBool::new(false),
         }
     }
 
-    /// Whether there is a sleeper, which the caller is to wake. To be asked after work
-    /// has been left.
+    /// Returns whether the consumer must be unparked. Producers call this after adding
+    /// work.
+    #[must_use = "if it returns true, the consumer must be unparked"]
     pub(crate) fn ring(&self) -> bool {
-        // Pairs with the fence in `doze`.
+        // Pairs with the fence in `arm`.
         fence(Ordering::SeqCst);
-        self.is_asleep()
+        self.is_armed()
     }
 
-    /// Whether the sleeper may sleep until it is woken. For the sleeper, of which
-    /// there is one.
-    pub(crate) fn doze(&self, has_work: impl FnOnce() -> bool) -> bool {
-        self.is_asleep.store(true, Ordering::Relaxed);
+    /// Arms the doorbell unless there is work. Returns whether it is armed, in which case
+    /// the consumer may park until it is unparked.
+    pub(crate) fn arm(&self, has_work: impl FnOnce() -> bool) -> bool {
+        self.is_armed.store(true, Ordering::Relaxed);
         // Pairs with the fence in `ring`.
         fence(Ordering::SeqCst);
-        let may_sleep = !has_work();
-        if !may_sleep {
-            self.wake();
+        let may_park = !has_work();
+        if !may_park {
+            self.disarm();
         }
-        may_sleep
+        may_park
     }
 
-    /// Whether the sleeper sleeps, or is about to.
-    pub(crate) fn is_asleep(&self) -> bool {
-        self.is_asleep.load(Ordering::Relaxed)
+    /// Returns whether the consumer is parked or about to park.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.is_armed.load(Ordering::Relaxed)
     }
 
-    /// The sleeper is awake.
-    pub(crate) fn wake(&self) {
-        self.is_asleep.store(false, Ordering::Relaxed);
+    /// Disarms the doorbell: the consumer is awake.
+    pub(crate) fn disarm(&self) {
+        self.is_armed.store(false, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,9 @@
-//! How many registrations of each hash the notes read so far tell of.
+//! Which queued events change whether a hash is registered?
 //!
-//! There is more than one only for a while: when a registration has been noted before the
-//! end of the previous one.
+//! Consecutive registrations of a hash may be queued out of order: the second one's `Create`
+//! before the first one's `Remove`. So the dispatcher counts the live registrations of each
+//! hash. `Create` is an event for subscribers when the count goes from zero to one, `Remove`
+//! when it goes from one to zero. A count exceeds one only briefly.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,44 +11,44 @@ use std::collections::hash_map::Entry;
 use ahash::RandomState;
 
 use crate::SequenceHash;
-
 use crate::events::event::KvCacheEvent;
 
-/// Capacity that is kept for future hashes.
+/// Spare capacity that is kept for future hashes.
 const SPARE: usize = 1024;
 
-/// See the module documentation.
+/// The number of live registrations per hash, according to the events drained so far.
 #[derive(Default)]
-pub(crate) struct Lives {
+pub(crate) struct LiveCounts {
     by_hash: HashMap<SequenceHash, u32, RandomState>,
-    /// The most hashes there have been since memory was given back.
+    /// The largest number of hashes since memory was last released.
     peak: usize,
 }
 
-impl Lives {
-    /// Counts a note. Returns whether its hash has become registered or unregistered.
-    pub(crate) fn count(&mut self, note: &KvCacheEvent) -> bool {
-        match note {
+impl LiveCounts {
+    /// Counts a queued event. Returns whether its hash has become registered or
+    /// unregistered.
+    pub(crate) fn apply(&mut self, event: &KvCacheEvent) -> bool {
+        match event {
             KvCacheEvent::Create(hash) => {
-                let lives = self.by_hash.entry(*hash).or_default();
-                *lives += 1;
-                let is_first = *lives == 1;
+                let count = self.by_hash.entry(*hash).or_default();
+                *count += 1;
+                let is_first = *count == 1;
                 self.peak = self.peak.max(self.by_hash.len());
                 is_first
             }
             KvCacheEvent::Remove(hash) => match self.by_hash.entry(*hash) {
-                Entry::Occupied(lives) if *lives.get() == 1 => {
-                    lives.remove();
+                Entry::Occupied(count) if *count.get() == 1 => {
+                    count.remove();
                     true
                 }
-                Entry::Occupied(mut lives) => {
-                    *lives.get_mut() -= 1;
+                Entry::Occupied(mut count) => {
+                    *count.get_mut() -= 1;
                     false
                 }
                 Entry::Vacant(_) => {
-                    // Cannot happen: whoever notes an end has noted the beginning. Should
-                    // it, ignoring it keeps the pairs exact and the reader alive, so only
-                    // the crate's own tests panic.
+                    // Cannot happen: whoever queues a `Remove` has queued the `Create`. If
+                    // it did, ignoring it would keep the pairs exact and the dispatch
+                    // thread alive, so only the crate's own tests panic.
                     if cfg!(test) {
                         panic!("{hash:?} ended and had not begun");
                     }
@@ -56,7 +58,7 @@ impl Lives {
         }
     }
 
-    /// Gives back memory if there is room for many more hashes than there are.
+    /// Releases memory if the capacity far exceeds the number of hashes.
     pub(crate) fn trim(&mut self) {
         let room = SPARE + 2 * self.by_hash.len();
         if self.peak > 4 * room {
@@ -65,7 +67,7 @@ impl Lives {
         }
     }
 
-    /// The hashes that are registered.
+    /// Returns the hashes that are registered.
     #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
     pub(crate) fn hashes(&self) -> impl Iterator<Item = SequenceHash> {
         self.by_hash.keys().copied()
@@ -81,35 +83,35 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_a_change_each() {
-        let mut lives = Lives::default();
-        assert!(lives.count(&KvCacheEvent::Create(hash(0))));
-        assert!(lives.count(&KvCacheEvent::Create(hash(1))));
-        assert!(lives.count(&KvCacheEvent::Remove(hash(0))));
-        assert_eq!(lives.hashes().collect::<Vec<_>>(), [hash(1)]);
+    fn each_event_of_a_pair_is_a_change() {
+        let mut counts = LiveCounts::default();
+        assert!(counts.apply(&KvCacheEvent::Create(hash(0))));
+        assert!(counts.apply(&KvCacheEvent::Create(hash(1))));
+        assert!(counts.apply(&KvCacheEvent::Remove(hash(0))));
+        assert_eq!(counts.hashes().collect::<Vec<_>>(), [hash(1)]);
     }
 
     #[test]
-    fn an_end_that_is_overtaken_changes_nothing() {
-        let mut lives = Lives::default();
-        assert!(lives.count(&KvCacheEvent::Create(hash(0))));
-        assert!(!lives.count(&KvCacheEvent::Create(hash(0))));
-        assert!(!lives.count(&KvCacheEvent::Remove(hash(0))));
-        assert!(lives.count(&KvCacheEvent::Remove(hash(0))));
-        assert_eq!(lives.hashes().count(), 0);
+    fn an_overtaken_remove_changes_nothing() {
+        let mut counts = LiveCounts::default();
+        assert!(counts.apply(&KvCacheEvent::Create(hash(0))));
+        assert!(!counts.apply(&KvCacheEvent::Create(hash(0))));
+        assert!(!counts.apply(&KvCacheEvent::Remove(hash(0))));
+        assert!(counts.apply(&KvCacheEvent::Remove(hash(0))));
+        assert_eq!(counts.hashes().count(), 0);
     }
 
     #[test]
-    fn memory_comes_back() {
-        let mut lives = Lives::default();
+    fn memory_is_released() {
+        let mut counts = LiveCounts::default();
         for position in 0..100_000 {
-            lives.count(&KvCacheEvent::Create(hash(position)));
+            counts.apply(&KvCacheEvent::Create(hash(position)));
         }
         for position in 0..100_000 {
-            lives.count(&KvCacheEvent::Remove(hash(position)));
+            counts.apply(&KvCacheEvent::Remove(hash(position)));
         }
-        assert!(lives.by_hash.capacity() > 8 * SPARE);
-        lives.trim();
-        assert!(lives.by_hash.capacity() < 8 * SPARE);
+        assert!(counts.by_hash.capacity() > 8 * SPARE);
+        counts.trim();
+        assert!(counts.by_hash.capacity() < 8 * SPARE);
     }
 }

@@ -1,107 +1,112 @@
-//! The notes that registrations leave: a stack that is emptied at once.
+//! How does a registration queue an event without waiting for anybody?
 //!
-//! A push is an exchange of the head and retries only because another push has
-//! succeeded, so a thread that is suspended in one stops nobody. (The queues of
-//! `crossbeam_queue` make pushers wait for one that is suspended while it adds a
-//! segment.) Taking everything by one exchange is what makes the stack safe
-//! without epochs: nobody follows a link of a note that another can free.
+//! It pushes onto a Treiber stack, which readers drain as a whole. A push retries its
+//! compare-exchange only when another push has succeeded, so a suspended thread never
+//! blocks another. (In `crossbeam_queue`'s queues, a pusher that is suspended while it adds
+//! a segment does.) Draining by a single swap is what makes the stack safe without epochs:
+//! nobody follows a node's link while another thread can free that node.
 
 use std::ptr;
 
 use crate::sync::{AtomicPtr, Ordering};
 
-struct Note<T> {
+struct Node<T> {
     value: T,
-    /// The note before this one.
-    before: *mut Note<T>,
+    /// The node pushed before this one.
+    previous: *mut Node<T>,
 }
 
-/// See the module documentation.
-pub(crate) struct Notes<T> {
-    newest: AtomicPtr<Note<T>>,
+/// A lock-free queue with many producers, drained as a whole in the order of the pushes.
+///
+/// It holds events and whatever else has to be processed in their order.
+pub(crate) struct EventQueue<T> {
+    newest: AtomicPtr<Node<T>>,
 }
 
-// SAFETY: a note is one thread's until it is pushed, and one thread's again once
-// it has been taken.
-unsafe impl<T: Send> Send for Notes<T> {}
-// SAFETY: as above; there are no references to notes in the stack.
-unsafe impl<T: Send> Sync for Notes<T> {}
+// SAFETY: a node belongs to one thread until it is pushed, and to one thread again once it
+// has been drained.
+unsafe impl<T: Send> Send for EventQueue<T> {}
+// SAFETY: as above; nobody holds a reference to a node in the stack.
+unsafe impl<T: Send> Sync for EventQueue<T> {}
 
-impl<T> Notes<T> {
+impl<T> EventQueue<T> {
+    /// Creates an empty queue.
     pub(crate) fn new() -> Self {
         Self {
             newest: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// Leaves a note. Lock-free; allocates it.
+    /// Adds a value. Lock-free; allocates a node.
     pub(crate) fn push(&self, value: T) {
-        let mut before = self.newest.load(Ordering::Relaxed);
-        let note = Box::into_raw(Box::new(Note { value, before }));
-        // For `take`.
-        note.expose_provenance();
-        // Release: pairs with the acquire in `take`, for the note; those below
-        // came with releases of their own, whose sequence this exchange goes on.
-        while let Err(now) =
+        let mut previous = self.newest.load(Ordering::Relaxed);
+        let node = Box::into_raw(Box::new(Node { value, previous }));
+        // For `drain`.
+        node.expose_provenance();
+        // Release: pairs with the acquire in `drain` and publishes the node. The nodes
+        // below were published by releases of their own, whose release sequences this
+        // exchange continues.
+        while let Err(current) =
             self.newest
-                .compare_exchange_weak(before, note, Ordering::Release, Ordering::Relaxed)
+                .compare_exchange_weak(previous, node, Ordering::Release, Ordering::Relaxed)
         {
-            before = now;
-            // SAFETY: the note is this thread's until it is pushed.
-            unsafe { (*note).before = before };
+            previous = current;
+            // SAFETY: the node is this thread's until it is pushed.
+            unsafe { (*node).previous = previous };
         }
     }
 
-    /// Whether there are no notes.
+    /// Returns whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.newest.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all notes, the oldest first.
-    pub(crate) fn take(&self) -> Taken<T> {
+    /// Takes everything, oldest first.
+    pub(crate) fn drain(&self) -> Drain<T> {
         // Acquire: pairs with the release in `push`.
         let mut newest = self.newest.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut();
         while !newest.is_null() {
-            // SAFETY: notes in the stack came from `Box::into_raw` in `push`, and
-            // the exchange has made them this thread's.
-            let before = unsafe { ptr::replace(&raw mut (*newest).before, oldest) };
+            // SAFETY: nodes in the stack came from `Box::into_raw` in `push`, and the swap
+            // has made them this thread's.
+            let previous = unsafe { ptr::replace(&raw mut (*newest).previous, oldest) };
             oldest = newest;
-            // The link is the address that the head had at the push. The note there may
-            // be a later one than that which the pusher read it of.
-            newest = ptr::with_exposed_provenance_mut(before.addr());
+            // The link is the address that the head held at the push. The node there may
+            // be a later one than the node whose pointer the pusher loaded.
+            newest = ptr::with_exposed_provenance_mut(previous.addr());
         }
-        Taken { next: oldest }
+        Drain { next: oldest }
     }
 }
 
-impl<T> Drop for Notes<T> {
+impl<T> Drop for EventQueue<T> {
     fn drop(&mut self) {
-        drop(self.take());
+        drop(self.drain());
     }
 }
 
-/// Notes that have been taken, the oldest first.
-pub(crate) struct Taken<T> {
-    next: *mut Note<T>,
+/// An iterator over drained values, oldest first.
+#[must_use = "values that are not read are dropped"]
+pub(crate) struct Drain<T> {
+    next: *mut Node<T>,
 }
 
-impl<T> Iterator for Taken<T> {
+impl<T> Iterator for Drain<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
         if self.next.is_null() {
             return None;
         }
-        // SAFETY: the notes are this iterator's and came from `Box::into_raw`.
-        let note = unsafe { Box::from_raw(self.next) };
-        // `take` has turned the links round.
-        self.next = note.before;
-        Some(note.value)
+        // SAFETY: the nodes belong to this iterator and came from `Box::into_raw`.
+        let node = unsafe { Box::from_raw(self.next) };
+        // `drain` has reversed the links.
+        self.next = node.previous;
+        Some(node.value)
     }
 }
 
-impl<T> Drop for Taken<T> {
+impl<T> Drop for Drain<T> {
     fn drop(&mut self) {
         self.for_each(drop);
     }
@@ -114,30 +119,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notes_come_in_the_order_they_were_left() {
-        let notes = Notes::new();
-        assert!(notes.is_empty());
-        assert_eq!(notes.take().next(), None);
-        (0..5).for_each(|n| notes.push(n));
-        assert!(!notes.is_empty());
-        assert_eq!(notes.take().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-        notes.push(5);
-        assert_eq!(notes.take().collect::<Vec<_>>(), [5]);
-        assert!(notes.is_empty());
+    fn values_are_drained_in_the_order_of_the_pushes() {
+        let queue = EventQueue::new();
+        assert!(queue.is_empty());
+        assert_eq!(queue.drain().next(), None);
+        (0..5).for_each(|n| queue.push(n));
+        assert!(!queue.is_empty());
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        queue.push(5);
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [5]);
+        assert!(queue.is_empty());
     }
 
     #[test]
-    fn what_is_not_read_is_dropped_once() {
+    fn values_that_are_not_read_are_dropped_once() {
         let value = Arc::new(());
-        let notes = Notes::new();
-        (0..4).for_each(|_| notes.push(Arc::clone(&value)));
-        let mut taken = notes.take();
-        taken.next();
+        let queue = EventQueue::new();
+        (0..4).for_each(|_| queue.push(Arc::clone(&value)));
+        let mut drain = queue.drain();
+        drain.next();
         assert_eq!(Arc::strong_count(&value), 4);
-        drop(taken);
+        drop(drain);
         assert_eq!(Arc::strong_count(&value), 1);
-        notes.push(Arc::clone(&value));
-        drop(notes);
+        queue.push(Arc::clone(&value));
+        drop(queue);
         assert_eq!(Arc::strong_count(&value), 1);
     }
 }

@@ -1,4 +1,10 @@
-//! The stream that a subscriber polls.
+//! When does polling a subscription return an event?
+//!
+//! As soon as one has been queued: a poll first dispatches everything queued, then reads the
+//! channel. If that is empty, it registers the caller's waker and reads once more.
+//!
+//! It does not await tokio's receiver, which takes part in cooperative scheduling: after
+//! about a hundred events that would report an empty channel.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,28 +15,27 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use crate::events::event::KvCacheEvent;
 use crate::user_code::Panics;
 
 use super::hub::Hub;
-use super::waiters::Seat;
-use crate::events::event::KvCacheEvent;
+use super::waiters::WaiterId;
 
-/// An event, or how many were lost.
+/// An event, or the number of events that were lost.
 type Item = Result<KvCacheEvent, BroadcastStreamRecvError>;
 
-/// A subscription: reads all pending notes, then takes the next event.
-///
-/// It does not await tokio's receiver, which uses up the task's cooperative budget and
-/// after about a hundred events claims that there are no more.
+/// The stream of a subscriber's events.
+#[must_use = "streams do nothing unless polled"]
 pub(in crate::events) struct Subscription {
     /// `None` once the stream has ended.
-    place: Option<Place>,
+    reader: Option<Reader>,
 }
 
 impl Subscription {
-    pub(super) fn new(seat: Seat, events: Receiver<KvCacheEvent>, hub: Arc<Hub>) -> Self {
+    /// Creates the stream of a subscription that the dispatcher has added.
+    pub(super) fn new(id: WaiterId, events: Receiver<KvCacheEvent>, hub: Arc<Hub>) -> Self {
         Self {
-            place: Some(Place { seat, events, hub }),
+            reader: Some(Reader { id, events, hub }),
         }
     }
 }
@@ -39,65 +44,65 @@ impl Stream for Subscription {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
-        let Some(place) = &mut self.place else {
+        let Some(reader) = &mut self.reader else {
             return Poll::Ready(None);
         };
-        let polled = place.poll(context.waker());
+        let polled = reader.poll(context.waker());
         if let Poll::Ready(None) = polled {
-            drop(self.place.take());
+            drop(self.reader.take());
         }
         polled
     }
 }
 
-/// A subscriber's position in the channel, and its seat among the sleepers.
-struct Place {
-    seat: Seat,
+/// A position in the channel and an id among the waiters.
+struct Reader {
+    id: WaiterId,
     events: Receiver<KvCacheEvent>,
     hub: Arc<Hub>,
 }
 
-/// The result of a look at the channel.
-enum Look {
-    Found(Item),
-    Ended,
-    /// There is no event, and the subscription will be woken by the next.
-    Asleep,
+/// The result of reading the channel.
+enum Read {
+    Item(Item),
+    End,
+    /// There is no event, and the next one wakes the subscription.
+    Waiting,
     /// There is no event, and the subscription is not registered to be woken.
     Unregistered,
 }
 
-impl Place {
-    /// Takes an event only when no code of the waker's is left to run, so that a panic
-    /// there loses none.
+impl Reader {
+    /// Takes an event only when none of the waker's code is left to run, so that a panic
+    /// there loses no event.
     fn poll(&mut self, waker: &Waker) -> Poll<Option<Item>> {
-        let mut look = self.look(waker);
-        if let Look::Unregistered = look {
+        let mut read = self.read(waker);
+        if let Read::Unregistered = read {
             self.register(waker);
-            // An event may have arrived since. If not, whoever broadcasts the next one
-            // finds the waker. It is not compared again: a waker's clone need not
-            // `will_wake` the same task as far as std can tell.
-            look = self.look(waker);
+            // An event may have arrived in between. If not, whoever broadcasts the next one
+            // finds the waker. The result of comparing wakers is ignored this time: std
+            // need not see that a waker and its clone wake the same task.
+            read = self.read(waker);
         }
-        match look {
-            Look::Found(item) => Poll::Ready(Some(item)),
-            Look::Ended => Poll::Ready(None),
-            Look::Asleep | Look::Unregistered => Poll::Pending,
+        match read {
+            Read::Item(item) => Poll::Ready(Some(item)),
+            Read::End => Poll::Ready(None),
+            Read::Waiting | Read::Unregistered => Poll::Pending,
         }
     }
 
-    /// Events are broadcast and wakers taken under the desk's lock, as is this look, so a
+    /// Dispatches what is queued and reads the channel under the same lock, so that a
     /// registered subscription that finds nothing is woken by the next event.
-    fn look(&mut self, waker: &Waker) -> Look {
-        let Self { seat, events, hub } = self;
-        hub.read(Some(*seat), |desk, _| match events.try_recv() {
-            Ok(event) => Look::Found(Ok(event)),
+    fn read(&mut self, waker: &Waker) -> Read {
+        let Self { id, events, hub } = self;
+        hub.dispatch(Some(*id), |dispatcher, _| match events.try_recv() {
+            Ok(event) => Read::Item(Ok(event)),
             Err(TryRecvError::Lagged(lost)) => {
-                Look::Found(Err(BroadcastStreamRecvError::Lagged(lost)))
+                Read::Item(Err(BroadcastStreamRecvError::Lagged(lost)))
             }
-            Err(TryRecvError::Closed) => Look::Ended,
-            Err(TryRecvError::Empty) if desk.sleepers.waits(*seat, waker) => Look::Asleep,
-            Err(TryRecvError::Empty) => Look::Unregistered,
+            Err(TryRecvError::Closed) => Read::End,
+            Err(TryRecvError::Empty) if dispatcher.waiters.will_wake(*id, waker) => Read::Waiting,
+            Err(TryRecvError::Empty) => Read::Unregistered,
         })
     }
 
@@ -106,16 +111,16 @@ impl Place {
     fn register(&self, waker: &Waker) {
         let mut panics = Panics::new();
         if let Some(waker) = panics.catch(|| waker.clone()) {
-            let replaced = self.hub.desk().sleepers.register(self.seat, waker);
+            let replaced = self.hub.dispatcher().waiters.register(self.id, waker);
             panics.drop(replaced);
         }
         panics.resume();
     }
 }
 
-impl Drop for Place {
+impl Drop for Reader {
     fn drop(&mut self) {
-        let waker = self.hub.desk().sleepers.remove(self.seat);
+        let waker = self.hub.dispatcher().waiters.remove(self.id);
         let mut panics = Panics::new();
         panics.drop(waker);
         panics.resume();

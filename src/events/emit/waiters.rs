@@ -1,8 +1,8 @@
-//! The wakers of subscriptions that wait for events.
+//! Whom does a new event wake?
 //!
-//! A waker is user code: it may panic, re-enter the events, or be slow. It is therefore
-//! cloned, woken and dropped with nothing locked, and if one panics the others are woken
-//! all the same.
+//! Every subscription that was polled and found nothing. A waker is user code: it may panic,
+//! be slow, or use the events itself. Wakers are therefore cloned, woken and dropped with no
+//! lock held, and if one panics, the others are still woken.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -12,62 +12,62 @@ use crate::user_code::contain;
 
 /// Identifies a subscription of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seat(u64);
+pub(super) struct WaiterId(u64);
 
-/// See the module documentation.
+/// The wakers of subscriptions that wait for an event.
 #[derive(Default)]
-pub(super) struct Sleepers {
-    /// In the order of subscription.
-    wakers: BTreeMap<Seat, Waker>,
-    seats: u64,
+pub(super) struct Waiters {
+    /// In order of subscription.
+    wakers: BTreeMap<WaiterId, Waker>,
+    last_id: u64,
 }
 
-impl Sleepers {
-    /// Assigns a seat to a new subscription.
-    pub(super) fn seat(&mut self) -> Seat {
-        self.seats += 1;
-        Seat(self.seats)
+impl Waiters {
+    /// Assigns an id to a new subscription.
+    pub(super) fn next_id(&mut self) -> WaiterId {
+        self.last_id += 1;
+        WaiterId(self.last_id)
     }
 
-    /// Whether the subscription is already registered with this waker.
-    pub(super) fn waits(&self, seat: Seat, waker: &Waker) -> bool {
+    /// Returns whether the subscription is registered with a waker that wakes the same task.
+    pub(super) fn will_wake(&self, id: WaiterId, waker: &Waker) -> bool {
         self.wakers
-            .get(&seat)
+            .get(&id)
             .is_some_and(|registered| registered.will_wake(waker))
     }
 
-    /// Registers a subscription to be woken once. Returns the waker that is replaced,
-    /// which the caller must drop after unlocking.
+    /// Registers a subscription to be woken once. Returns the waker it replaces, which the
+    /// caller must drop after unlocking.
     #[must_use]
-    pub(super) fn register(&mut self, seat: Seat, waker: Waker) -> Option<Waker> {
-        self.wakers.insert(seat, waker)
+    pub(super) fn register(&mut self, id: WaiterId, waker: Waker) -> Option<Waker> {
+        self.wakers.insert(id, waker)
     }
 
     /// Removes a subscription. Returns its waker, which the caller must drop after
     /// unlocking.
     #[must_use]
-    pub(super) fn remove(&mut self, seat: Seat) -> Option<Waker> {
-        self.wakers.remove(&seat)
+    pub(super) fn remove(&mut self, id: WaiterId) -> Option<Waker> {
+        self.wakers.remove(&id)
     }
 
-    /// Takes all wakers except that of one subscription: the caller's own, which is awake
-    /// and stays registered for the next time.
-    pub(super) fn take(&mut self, except: Option<Seat>) -> Woken {
-        let own = except.and_then(|seat| self.wakers.remove_entry(&seat));
-        let woken = mem::take(&mut self.wakers);
+    /// Takes all wakers except the caller's own: that one is awake, and stays registered
+    /// for the next event.
+    pub(super) fn take_except(&mut self, own: Option<WaiterId>) -> WakeList {
+        let own = own.and_then(|id| self.wakers.remove_entry(&id));
+        let list = mem::take(&mut self.wakers);
         self.wakers.extend(own);
-        Woken(woken)
+        WakeList(list)
     }
 }
 
-/// Wakers to be called after unlocking.
-#[must_use]
+/// Wakers to call after unlocking.
+#[must_use = "subscriptions in the list are woken by `wake_all` only"]
 #[derive(Default)]
-pub(super) struct Woken(BTreeMap<Seat, Waker>);
+pub(super) struct WakeList(BTreeMap<WaiterId, Waker>);
 
-impl Woken {
-    /// Calls each waker, in the order of subscription.
-    pub(super) fn wake(self) {
+impl WakeList {
+    /// Calls each waker, in order of subscription.
+    pub(super) fn wake_all(self) {
         for waker in self.0.into_values() {
             contain("a waker panicked", || waker.wake());
         }
