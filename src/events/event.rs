@@ -1,4 +1,4 @@
-//! The event itself: a hash is registered, or no longer is.
+//! What is an event? A hash is registered, or no longer is.
 
 use serde::{Deserialize, Serialize};
 

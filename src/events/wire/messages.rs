@@ -1,4 +1,6 @@
-//! The messages on the bus: batches of events and the instance they belong to.
+//! What is sent over a message bus?
+//!
+//! Batches of events, each with the instance it comes from.
 //!
 //! Serialized forms match `kvbm-logical`'s byte for byte, so each crate can read what the
 //! other writes.
