@@ -1,10 +1,4 @@
-//! The wire: from a subscription to a message bus.
-//!
-//! | file | idea |
-//! |---|---|
-//! | `messages` | what is sent: batches of events, and whose they are |
-//! | `batcher` | groups events into batches |
-//! | `publisher` | a task that serializes batches and publishes them |
+//! The wire: from a subscription to messages on a bus.
 
 pub mod batcher;
 pub(super) mod messages;
