@@ -1,5 +1,8 @@
-//! The manager that emits events, and its settings.
+//! How does a program turn events on, and subscribe to them?
+//!
+//! With an [`EventsManager`], built from its settings and given to a registry.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Result, ensure};
@@ -9,15 +12,14 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::SequenceHash;
 use crate::registry::{BlockRegistrationHandle, Observer, Tier};
-
 use crate::user_code::Panics;
 
-use super::hub::{Emitter, Note};
+use super::emit::{Emitter, EventReleaseHandle, Queued};
+use super::event::KvCacheEvent;
 use super::policy::{AllEventsPolicy, EventEmissionPolicy};
-use super::protocol::{EventReleaseHandle, KvCacheEvent};
 
-/// The largest capacity that a channel can have. Its memory is allocated at once, about
-/// 64 bytes for each event, and a process that asks for more than there is ends.
+/// The largest channel capacity. The channel allocates all of its memory at once, about 64
+/// bytes per event, and a failed allocation aborts the process.
 const MAX_CAPACITY: usize = 1 << 30;
 
 /// Settings of an [`EventsManager`].
@@ -36,13 +38,14 @@ const MAX_CAPACITY: usize = 1 << 30;
 /// assert!(EventsManagerSettings::builder().channel_capacity(0_usize).build().is_err());
 /// # Ok::<(), anyhow::Error>(())
 /// ```
+#[must_use]
 #[derive(Builder, Clone)]
 #[builder(
     setter(into, strip_option),
     build_fn(validate = "Self::validate", error = "anyhow::Error")
 )]
 pub struct EventsManagerSettings {
-    /// Which hashes have events. `None`, the default, stands for [`AllEventsPolicy`].
+    /// Which hashes emit events. `None`, the default, means [`AllEventsPolicy`].
     #[builder(default, setter(strip_option = false))]
     policy: Option<Arc<dyn EventEmissionPolicy>>,
 
@@ -50,6 +53,22 @@ pub struct EventsManagerSettings {
     /// rounded up to a power of two; at most 2³⁰. The default is 1024.
     #[builder(default = "1024")]
     channel_capacity: usize,
+}
+
+impl fmt::Debug for EventsManagerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsManagerSettings")
+            .field("channel_capacity", &self.channel_capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EventsManagerSettingsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsManagerSettingsBuilder")
+            .field("channel_capacity", &self.channel_capacity)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EventsManagerSettingsBuilder {
@@ -70,8 +89,8 @@ impl EventsManagerSettings {
         EventsManagerSettingsBuilder::default()
     }
 
-    /// Creates the manager. Starts a thread, and allocates the whole channel: about 64
-    /// bytes per event of its capacity.
+    /// Creates the manager. Starts a thread and allocates the whole channel, about 64 bytes
+    /// per event of its capacity.
     ///
     /// # Panics
     ///
@@ -87,16 +106,18 @@ impl EventsManagerSettings {
 }
 
 /// Builds an [`EventsManager`].
-#[derive(Default)]
+#[must_use]
+#[derive(Debug, Default)]
 pub struct EventsManagerBuilder(EventsManagerSettingsBuilder);
 
 impl EventsManagerBuilder {
-    /// Creates a builder of a manager with events for every hash and a channel of 1024.
+    /// Creates a builder whose manager emits events for every hash and has a channel of 1024
+    /// events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets which hashes have events. The default is all of them.
+    /// Sets which hashes emit events. The default is all of them.
     pub fn policy(mut self, policy: Arc<dyn EventEmissionPolicy>) -> Self {
         self.0.policy(Some(policy));
         self
@@ -109,13 +130,13 @@ impl EventsManagerBuilder {
         self
     }
 
-    /// Creates the manager. Starts a thread, and allocates the whole channel: about 64
-    /// bytes per event of its capacity.
+    /// Creates the manager. Starts a thread and allocates the whole channel, about 64 bytes
+    /// per event of its capacity.
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or more than 2³⁰, or the system cannot start a thread.
-    /// [`EventsManagerSettings`] refuses such a capacity with an error.
+    /// If the capacity is 0 or more than 2³⁰, or if the system cannot start a thread.
+    /// [`EventsManagerSettings`] reports such a capacity as an error instead.
     pub fn build(self) -> EventsManager {
         match self.0.build() {
             Ok(settings) => settings.into_manager(),
@@ -124,18 +145,18 @@ impl EventsManagerBuilder {
     }
 }
 
-/// Emits the events of registries: see the [module](super).
+/// Emits the events of registries; see the [module documentation](super).
 ///
 /// Pass it to a registry with
 /// [`BlockRegistryBuilder::event_manager`](crate::registry::BlockRegistryBuilder::event_manager).
-/// It keeps 32 bytes per registered hash that has events.
+/// It uses 32 bytes per registered hash that emits events.
 ///
-/// A manager has a thread, which sleeps while there are no events. A second one is
-/// started when a tier has been
-/// [cleared](crate::BlockManager::clear_inactive_pool), to end the registrations left
-/// behind and to drop their attachments, and exits when that is done.
+/// A manager has a thread, which is parked while there are no events. When a tier has been
+/// [cleared](crate::BlockManager::clear_inactive_pool), the manager starts a second thread,
+/// which ends the registrations left behind, drops their attachments, and exits.
 pub struct EventsManager {
-    /// Dropped first: the policy's drop is user code, and delays the end of no stream.
+    /// Dropped first: dropping the policy runs user code, which must not delay the end of
+    /// streams.
     emitter: Arc<Emitter>,
     policy: Arc<dyn EventEmissionPolicy>,
 }
@@ -146,15 +167,14 @@ impl EventsManager {
         EventsManagerBuilder::new()
     }
 
-    /// Subscribes to the events of everything that happens from now on. Events that are
-    /// lost because the subscriber has fallen too far behind are skipped.
+    /// Subscribes to the events of everything that happens from now on. Events lost because
+    /// the subscriber has fallen too far behind are skipped.
     ///
-    /// The stream ends when this manager, all registries that have it, and everything
-    /// that keeps those alive (including handles and blocks of any hash) are gone; it
-    /// can still be polled then. It works in any executor. Polling takes a lock, which
-    /// registrations do not take, and may call other subscribers' wakers. If the caller's
-    /// own waker panics when it is cloned or dropped, so does the poll, and no event is
-    /// lost.
+    /// The stream ends when this manager, all registries that use it, and everything that
+    /// keeps those alive (including handles and blocks of any hash) are gone; it can still
+    /// be polled then. It works in any executor. Polling takes a lock, which registrations
+    /// do not take, and may call other subscribers' wakers. If the caller's own waker panics
+    /// when it is cloned or dropped, the poll panics too, and no event is lost.
     pub fn subscribe(&self) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
         self.emitter
             .subscribe()
@@ -162,30 +182,30 @@ impl EventsManager {
     }
 
     /// Like [`subscribe`](Self::subscribe), but yields an error with the number of lost
-    /// events in their place, for consumers that must then start over.
+    /// events in their place, for consumers that must then resynchronize.
     pub fn subscribe_loss_aware(
         &self,
     ) -> impl Stream<Item = Result<KvCacheEvent, BroadcastStreamRecvError>> + Send + 'static {
         self.emitter.subscribe()
     }
 
-    /// Emits the events of one registration, if the policy wants events for the hash:
+    /// Emits the events of one registration if the policy selects its hash:
     /// [`KvCacheEvent::Create`] now, and [`KvCacheEvent::Remove`] when the registration
     /// ends.
     ///
-    /// A registry built with this manager already does so, and for its handles this does
-    /// nothing. To others it attaches an [`EventReleaseHandle`], which takes the lock of
-    /// the handle's attachments.
+    /// A registry built with this manager does so by itself; for its handles this method
+    /// does nothing. To other handles it attaches an [`EventReleaseHandle`], which takes the
+    /// lock of the handle's attachments.
     ///
     /// # Errors
     ///
     /// Returns an error if values of type `Arc<EventReleaseHandle>` have been added to the
-    /// handle with [`attach`](BlockRegistrationHandle::attach). A `Remove` then follows
-    /// the `Create`.
+    /// handle with [`attach`](BlockRegistrationHandle::attach). A `Remove` then follows the
+    /// `Create`.
     ///
     /// # Panics
     ///
-    /// If the policy panics. The registration has no events then.
+    /// If the policy panics. The registration then emits no events.
     pub fn on_block_registered(&self, handle: &BlockRegistrationHandle) -> Result<()> {
         let seq_hash = handle.seq_hash();
         if handle.is_observed_by(self) {
@@ -203,21 +223,27 @@ impl EventsManager {
     }
 }
 
+impl fmt::Debug for EventsManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventsManager").finish_non_exhaustive()
+    }
+}
+
 impl Observer for EventsManager {
     fn registered(&self, seq_hash: SequenceHash) -> bool {
-        // First: a policy that panics leaves no event behind.
+        // First, so that a policy that panics leaves no event behind.
         let emits = self.policy.should_emit(seq_hash);
         if emits {
-            self.emitter.leave(KvCacheEvent::Create(seq_hash));
+            self.emitter.enqueue(KvCacheEvent::Create(seq_hash));
         }
         emits
     }
 
     fn removed(&self, seq_hash: SequenceHash) {
-        self.emitter.leave(KvCacheEvent::Remove(seq_hash));
+        self.emitter.enqueue(KvCacheEvent::Remove(seq_hash));
     }
 
     fn cleared(&self, tier: Weak<dyn Tier>) {
-        self.emitter.leave(Note::Cleared(tier));
+        self.emitter.enqueue(Queued::Cleared(tier));
     }
 }

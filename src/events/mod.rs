@@ -1,6 +1,6 @@
 //! Events: which hashes are registered, and which no longer are.
 //!
-//! A router that sends each request to the instance that already has its prefix needs to
+//! A router that sends each request to the instance that already holds its prefix needs to
 //! know what every instance holds. An [`EventsManager`] given to a registry emits a
 //! [`KvCacheEvent::Create`] for every registration and a [`KvCacheEvent::Remove`] when
 //! one ends. An [`EventBatcher`] groups these events into batches, and a
@@ -27,81 +27,96 @@
 //! assert_eq!(next(), None);
 //! ```
 //!
-//! # Guarantees
+//! # When does a subscriber see an event?
 //!
-//! * For each hash, `Create` and `Remove` alternate, starting with `Create`, even when
-//!   threads race to register it. A hash that is registered again before its `Remove` has
-//!   been broadcast emits neither.
-//! * Events of one thread are broadcast in the order of its operations; if one operation
+//! Polling a subscription first yields the events of everything that happened before the
+//! poll, and only then [`Pending`](std::task::Poll::Pending). A subscriber that waits is
+//! woken, in any executor. The thread that begins a registration emits its event; another
+//! thread that registers the same hash at the same time does not wait for that.
+//!
+//! # In which order?
+//!
+//! * Per hash, `Create` and `Remove` alternate, starting with `Create`, even when threads
+//!   race to register it. A hash that is registered again before its `Remove` has been
+//!   broadcast emits neither.
+//! * A thread's events are broadcast in the order of its operations. If one operation
 //!   happens before another on any thread, so do their events.
-//! * Polling a subscription first yields all events of operations that happened before
-//!   the poll, and only then [`Pending`](std::task::Poll::Pending). The thread that
-//!   begins a registration emits its event; a thread that registers the same hash
-//!   meanwhile does not wait for that.
-//! * Registering takes no lock for events and never waits, whatever subscribers do. It
-//!   costs one allocation and one atomic exchange, plus an entry in the registry, which
-//!   blocks do not need without events.
+//!
+//! # What does it cost a registration?
+//!
+//! One allocation and one atomic exchange, plus an entry in the registry, which blocks do
+//! not need without events. Registering takes no lock for events and never waits, whatever
+//! subscribers do.
+//!
+//! # What if a subscriber is slow, or panics?
+//!
 //! * A subscriber that falls behind by more than
-//!   [`channel_capacity`](EventsManagerBuilder::channel_capacity) events loses the
-//!   oldest ones. [`EventsManager::subscribe_loss_aware`] reports how many.
-//! * Streams end, and the manager's threads exit, as soon as the manager and everything
-//!   that holds it are gone.
-//! * Wakers are called with no lock held, and may use the events themselves. One that
-//!   panics is reported and affects nobody else. Subscribers are woken one after the
-//!   other, so a slow waker delays the wake-ups of the others, but not their events.
+//!   [`channel_capacity`](EventsManagerBuilder::channel_capacity) events loses the oldest
+//!   ones. [`EventsManager::subscribe_loss_aware`] reports how many.
+//! * Wakers are called with no lock held and may use the events themselves. A panicking
+//!   waker is reported and affects nobody else. Subscribers are woken one by one, so a slow
+//!   waker delays the wake-ups of others, but not their events.
+//! * A subscription opts out of tokio's cooperative scheduling, which would hide available
+//!   events from a task that has used up its budget. A loop over a busy subscription should
+//!   therefore yield from time to time; [`EventBatcher`] does.
 //!
-//! A subscription does not take part in tokio's cooperative scheduling, because that
-//! would hide available events from a task that has used up its budget. A loop over a
-//! subscription that events keep arriving at should therefore yield from time to time;
-//! [`EventBatcher`] does.
+//! # When does a stream end?
 //!
-//! # How it is built
+//! As soon as the manager and everything that holds it are gone. The manager's threads exit
+//! then, too.
+//!
+//! # How does it work?
 //!
 //! | file | idea |
 //! |---|---|
-//! | `notes` | what registrations leave behind: a stack that takes a note with one exchange |
-//! | `lives` | how many registrations of each hash are known of; makes the pairs exact |
-//! | `bell` | wakes the thread that reads the notes if it sleeps |
-//! | `hub` | who leaves notes, who reads them, and the channel to the subscribers |
-//! | `sleepers` | the wakers of subscriptions that have nothing to read |
-//! | `subscription` | the stream that a subscriber polls |
-//! | `cleaner` | ends what cleared tiers leave behind, on a thread of its own |
+//! | `event` | the event: a hash is registered, or no longer is |
+//! | [`policy`] | which hashes emit events |
+//! | `emit/queue` | where registrations queue events: a stack that is drained as a whole |
+//! | `emit/doorbell` | when a producer must wake the dispatch thread |
+//! | `emit/live_counts` | live registrations per hash: which events subscribers see |
+//! | `emit/waiters` | the wakers of subscriptions that wait for an event |
+//! | `emit/cleanup_queue` | tiers whose cleared registrations are still to be removed |
+//! | `emit/dispatcher` | the state under the lock: what happens to each drained entry |
+//! | `emit/hub` | the protocol: who enqueues, who dispatches, who waits |
+//! | `emit/cleaner` | removes cleared registrations, on a thread of its own |
+//! | `emit/dispatch_thread` | dispatches while all subscribers wait |
+//! | `emit/subscription` | the stream a subscriber polls |
+//! | `emit/emitter` | the producing side, which keeps the hub open |
+//! | `emit/release_handle` | a guard that announces the end of a registration |
 //! | [`manager`] | the public side of these |
-//! | [`policy`] | which hashes have events at all |
-//! | [`protocol`] | events, and the batches of them that are sent |
-//! | [`batcher`], [`publisher`] | from a subscription to a message bus |
+//! | `wire/messages` | what is sent: batches of events, and whose they are |
+//! | `wire/`[`batcher`], `wire/`[`publisher`] | from a subscription to a message bus |
 //!
-//! A registration begins with its entry in the registry. The thread that creates the
-//! entry leaves the `Create` note while it holds a handle to it; the thread that ends
-//! the entry leaves the `Remove` note. So the notes of *one* registration are in order.
-//! Those of two consecutive registrations of a hash need not be: the second may be noted
-//! before the end of the first. Readers therefore count: `Create` is broadcast when a
-//! hash goes from zero registrations to one, `Remove` when it goes from one to zero.
+//! A registration begins with its entry in the registry. The thread that creates the entry
+//! queues `Create` while it holds a handle to it; the thread that ends the entry queues
+//! `Remove`. So the events of *one* registration are queued in order. Those of consecutive
+//! registrations of a hash need not be: the second may be queued before the end of the
+//! first. The dispatcher therefore counts: it broadcasts `Create` when a hash goes from zero
+//! registrations to one, and `Remove` when it goes from one to zero.
 //!
-//! Notes are read by whoever polls a subscription or subscribes, and by a thread of the
-//! manager's, so that subscribers that sleep are woken. Readers exclude each other with
-//! a lock that threads leaving notes never take. Under that lock events are broadcast
-//! and subscriptions that found none are registered to be woken, so neither can miss the
-//! other. The reader takes the wakers along and calls them after unlocking.
+//! Whoever polls a subscription, or subscribes, *dispatches*: drains the queue, broadcasts
+//! the events and wakes waiting subscribers. While all subscribers wait, a thread of the
+//! manager's does so. Dispatching takes a lock that registrations never take.
 
-pub mod batcher;
-mod bell;
-mod cleaner;
-mod hub;
-mod lives;
+mod emit;
+mod event;
 pub mod manager;
-mod notes;
 pub mod policy;
-pub mod protocol;
-pub mod publisher;
-mod sleepers;
-mod subscription;
+mod wire;
 
-pub use batcher::{BatchingConfig, EventBatcher};
 pub use manager::{EventsManager, EventsManagerBuilder, EventsManagerSettings};
 pub use policy::{AllEventsPolicy, EventEmissionPolicy, PowerOfTwoPolicy};
 pub use protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
-pub use publisher::{KvbmCacheEventsPublisher, KvbmCacheEventsPublisherBuilder};
+pub use wire::batcher::{self, BatchingConfig, EventBatcher};
+pub use wire::publisher::{self, KvbmCacheEventsPublisher, KvbmCacheEventsPublisherBuilder};
+
+/// The event, the batches it is sent in, and the guard that announces the end of a
+/// registration.
+pub mod protocol {
+    pub use super::emit::EventReleaseHandle;
+    pub use super::event::KvCacheEvent;
+    pub use super::wire::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
+}
 
 #[cfg(all(test, kvbm_loom))]
-pub(crate) use {bell::Bell, lives::Lives, notes::Notes};
+pub(crate) use emit::{Doorbell, EventQueue, LiveCounts};

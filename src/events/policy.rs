@@ -1,12 +1,12 @@
-//! Which hashes have events.
+//! Which hashes emit events?
 
 use crate::SequenceHash;
 
-/// Decides which hashes have events.
+/// Decides which hashes emit events.
 ///
-/// Called once per registration, by the thread that registers: keep it short. The answer
-/// holds until the registration ends. If it panics, the registration has no events; the
-/// panic reaches the caller once everything else the operation does is done.
+/// The policy is called once per registration, on the registering thread, so it should be
+/// fast. Its answer holds until the registration ends. If it panics, the registration emits
+/// no events, and the panic reaches the caller after the rest of the operation is complete.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::SequenceHash;
 /// use kvbm_lockfree::SequenceHash;
 /// use kvbm_lockfree::events::{EventEmissionPolicy, EventsManager};
 ///
-/// /// The first block of every sequence.
+/// /// Emits events for the first block of every sequence.
 /// struct Roots;
 ///
 /// impl EventEmissionPolicy for Roots {
@@ -27,16 +27,16 @@ use crate::SequenceHash;
 /// # drop(events);
 /// ```
 pub trait EventEmissionPolicy: Send + Sync {
-    /// Whether registrations of this hash have events.
+    /// Returns whether registrations of this hash emit events.
     fn should_emit(&self, seq_hash: SequenceHash) -> bool;
 }
 
-/// Events for every hash. The default.
+/// Emits events for every hash. This is the default.
 #[derive(Debug, Clone, Default)]
 pub struct AllEventsPolicy;
 
 impl AllEventsPolicy {
-    /// The policy.
+    /// Creates the policy.
     pub fn new() -> Self {
         Self
     }
@@ -48,11 +48,11 @@ impl EventEmissionPolicy for AllEventsPolicy {
     }
 }
 
-/// Events for the blocks whose position in their sequence is a power of two in a
+/// Emits events for blocks whose position in their sequence is a power of two within a
 /// range.
 ///
-/// A consumer then finds how long a prefix an instance has with a logarithmic
-/// number of samples, at a fraction of the events.
+/// A consumer can still estimate how long a prefix an instance holds, from a logarithmic
+/// number of samples and a fraction of the events.
 ///
 /// ```
 /// use kvbm_lockfree::SequenceHash;
@@ -71,13 +71,13 @@ pub struct PowerOfTwoPolicy {
 }
 
 impl PowerOfTwoPolicy {
-    /// The powers of two from 2⁴ to 2¹⁶.
+    /// Creates a policy for the powers of two from 2⁴ to 2¹⁶.
     pub fn new() -> Self {
         Self::with_range(1 << 4, 1 << 16)
     }
 
-    /// The powers of two from `min_position` to `max_position`, both included, in
-    /// blocks.
+    /// Creates a policy for the powers of two from `min_position` to `max_position`, both
+    /// inclusive and counted in blocks.
     pub fn with_range(min_position: u64, max_position: u64) -> Self {
         Self {
             min_position,

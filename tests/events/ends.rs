@@ -1,4 +1,4 @@
-//! When streams end, and whom slow user code holds up.
+//! When streams end, and what slow user code must not delay.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -52,9 +52,9 @@ fn soon<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> Receiver<R
     result
 }
 
-/// Nobody polls meanwhile, and nothing else happens.
+/// Nobody polls in the meantime, and nothing else happens.
 #[test]
-fn the_end_wakes_a_subscriber_that_sleeps() {
+fn the_end_wakes_a_waiting_subscriber() {
     for pause in [0, 1, 20, 100] {
         let events = EventsManager::builder().build();
         let mut subscription = Box::pin(events.subscribe());
@@ -107,8 +107,8 @@ fn tier<T: Send + Sync + 'static>(
     manager
 }
 
-/// A clearing leaves attachments to be dropped on a thread of the crate's own. That is
-/// not the one that wakes subscribers.
+/// After a clear, attachments are dropped on the cleaner's thread, which is not the one that
+/// wakes subscribers.
 #[test]
 fn a_slow_drop_holds_up_no_subscriber() {
     let (slow, has_begun, may_end) = slow();
@@ -204,16 +204,16 @@ fn a_policy_whose_drop_panics_ends_the_streams() {
         .policy(Arc::new(Ends(Mutex::new(Bomb(Arc::default())))))
         .build();
     let mut subscription = Box::pin(events.subscribe());
-    let is_asleep = Arc::new(AtomicBool::new(true));
+    let is_waiting = Arc::new(AtomicBool::new(true));
     let result = soon({
-        let is_asleep = Arc::clone(&is_asleep);
+        let is_waiting = Arc::clone(&is_waiting);
         move || {
             let end = block_on(subscription.next());
-            is_asleep.store(false, Ordering::Relaxed);
+            is_waiting.store(false, Ordering::Relaxed);
             end
         }
     });
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(events))).unwrap_err();
     assert_eq!(result.recv_timeout(LONG), Ok(None));
-    assert!(!is_asleep.load(Ordering::Relaxed));
+    assert!(!is_waiting.load(Ordering::Relaxed));
 }

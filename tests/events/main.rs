@@ -1,15 +1,15 @@
-//! Events: beside those of `kvbm-logical`, on the wire, and under contention.
+//! Events: compared with `kvbm-logical`'s, on the wire, and under contention.
 //!
-//! * [`streams`]: generated operations of one thread; both crates' subscribers get
-//!   the same events in the same order, and lose the same ones.
+//! * [`streams`]: generated single-threaded operations; subscribers of both crates get the
+//!   same events in the same order, and lose the same ones.
 //! * [`wire`]: messages are the same bytes, and each crate reads the other's.
-//! * [`batches`]: the same batches of the same events, and when they are complete.
-//! * [`races`]: pairs stay exact, and sleeping subscribers are woken, when threads
-//!   register the same hashes.
+//! * [`batches`]: the same events make the same batches, and when a batch is complete.
+//! * [`races`]: pairs stay exact, and waiting subscribers are woken, when threads register
+//!   the same hashes.
 //! * [`wakers`]: wakers that panic, re-enter and are dropped.
-//! * [`ends`]: when streams end, and what holds up nobody.
+//! * [`ends`]: when streams end, and what must not delay that.
 //! * [`publishers`]: what is sent, and publishers that refuse and panic.
-//! * [`directed`]: what else the documentation says.
+//! * [`directed`]: everything else the documentation promises.
 
 mod batches;
 mod directed;

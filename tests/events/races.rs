@@ -1,4 +1,4 @@
-//! Threads that register the same hashes, and what subscribers make of it.
+//! Threads that register the same hashes, and what subscribers see.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CAPACITY: usize = 1 << 20;
 #[derive(Clone)]
 struct Gpu;
 
-/// Changes its mind all the time.
+/// A policy that keeps changing its answer.
 #[derive(Default)]
 struct Fickle(AtomicU64);
 
@@ -143,9 +143,9 @@ fn pairs_are_exact_when_the_policy_wavers() {
     );
 }
 
-/// Nobody polls meanwhile: the manager's own thread must do it.
+/// Nobody polls in the meantime, so the dispatch thread must do it.
 #[test]
-fn a_subscriber_that_sleeps_is_woken() {
+fn a_waiting_subscriber_is_woken() {
     let events = Arc::new(EventsManager::builder().build());
     let mut subscription = Box::pin(events.subscribe());
     let registry = BlockRegistry::builder().event_manager(events).build();
@@ -163,7 +163,7 @@ fn a_subscriber_that_sleeps_is_woken() {
                         .expect("woken in a minute")
                 })
             });
-            // Both the subscriber and the manager's thread may have gone to sleep.
+            // The subscriber may be waiting and the dispatch thread parked.
             thread::sleep(Duration::from_millis(pause));
             std::mem::forget(registry.register_sequence_hash(hash));
             subscriber.join().unwrap()

@@ -1,5 +1,5 @@
-//! Wakers are user code: they panic, re-enter and are dropped at any time, and no
-//! other subscription may suffer for it.
+//! Wakers are user code: they panic, re-enter and are dropped at any time, without affecting
+//! other subscriptions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -26,8 +26,8 @@ fn poll(subscription: &mut Subscription, waker: &Waker) -> Poll<Option<KvCacheEv
     subscription.poll_next_unpin(&mut Context::from_waker(waker))
 }
 
-/// Polls a subscription that has nothing to say yet.
-fn sleep(subscription: &mut Subscription, waker: &Waker) {
+/// Polls a subscription that has nothing to yield yet, so that it waits.
+fn poll_pending(subscription: &mut Subscription, waker: &Waker) {
     assert_eq!(poll(subscription, waker), Poll::Pending);
 }
 
@@ -136,18 +136,18 @@ fn setup() -> (Arc<EventsManager>, BlockRegistry) {
 }
 
 #[test]
-fn a_waker_that_panics_harms_no_other() {
+fn a_panicking_waker_does_not_affect_others() {
     let (events, registry) = setup();
     let mut before: Subscription = Box::pin(events.subscribe());
     let mut panicking: Subscription = Box::pin(events.subscribe());
     let mut after: Subscription = Box::pin(events.subscribe());
-    // More than once: the thread that wakes them must survive it.
+    // More than once: the thread that wakes them must survive.
     for round in 0..3 {
         let (first, first_waker) = Flag::waker();
         let (second, second_waker) = Flag::waker();
-        sleep(&mut before, &first_waker);
-        sleep(&mut panicking, &Waker::from(Arc::new(Panics)));
-        sleep(&mut after, &second_waker);
+        poll_pending(&mut before, &first_waker);
+        poll_pending(&mut panicking, &Waker::from(Arc::new(Panics)));
+        poll_pending(&mut after, &second_waker);
         let handle = registry.register_sequence_hash(hash(round));
         wait_until("the others are woken", || {
             first.is_raised() && second.is_raised()
@@ -161,8 +161,8 @@ fn a_waker_that_panics_harms_no_other() {
         }
     }
     let (flag, waker) = Flag::waker();
-    sleep(&mut panicking, &Waker::from(Arc::new(Panics)));
-    sleep(&mut after, &waker);
+    poll_pending(&mut panicking, &Waker::from(Arc::new(Panics)));
+    poll_pending(&mut after, &waker);
     drop((events, registry));
     wait_until("the end wakes the others", || flag.is_raised());
     assert_eq!(panicking.next().now_or_never(), Some(None));
@@ -170,9 +170,9 @@ fn a_waker_that_panics_harms_no_other() {
 }
 
 #[test]
-fn a_waker_may_use_what_it_is_woken_by() {
+fn a_waker_may_use_the_events() {
     let (events, registry) = setup();
-    let mut sleeping: Subscription = Box::pin(events.subscribe());
+    let mut waiting: Subscription = Box::pin(events.subscribe());
     let mut other: Subscription = Box::pin(events.subscribe());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let waker = {
@@ -185,7 +185,7 @@ fn a_waker_may_use_what_it_is_woken_by() {
             *seen.lock().unwrap() = all.concat();
         })
     };
-    sleep(&mut sleeping, &waker);
+    poll_pending(&mut waiting, &waker);
     let handle = registry.register_sequence_hash(hash(1));
     wait_until("the waker comes back", || !seen.lock().unwrap().is_empty());
     let expected = [
@@ -199,14 +199,14 @@ fn a_waker_may_use_what_it_is_woken_by() {
     ];
     assert_eq!(*seen.lock().unwrap(), expected);
     drop(handle);
-    assert_eq!(available(&mut sleeping).len(), 6);
+    assert_eq!(available(&mut waiting).len(), 6);
 }
 
 /// The thread that wakes subscriptions then is the one that ends.
 #[test]
 fn a_waker_may_drop_the_last_emitter() {
     let (events, registry) = setup();
-    let mut sleeping: Subscription = Box::pin(events.subscribe());
+    let mut waiting: Subscription = Box::pin(events.subscribe());
     let mut other: Subscription = Box::pin(events.subscribe());
     let (flag, end) = Flag::waker();
     let (begun, has_begun) = channel();
@@ -219,22 +219,22 @@ fn a_waker_may_drop_the_last_emitter() {
             drop(registry);
         })
     };
-    sleep(&mut sleeping, &waker);
+    poll_pending(&mut waiting, &waker);
     drop((events, waker));
     drop(registry.register_sequence_hash(hash(1)));
     drop(registry);
     has_begun.recv_timeout(LONG).unwrap();
     assert_eq!(available(&mut other), [create(1), remove(1)]);
-    sleep(&mut other, &end);
+    poll_pending(&mut other, &end);
     emitted.send(()).unwrap();
     wait_until("the other ends", || flag.is_raised());
     assert_eq!(other.next().now_or_never(), Some(None));
-    assert_eq!(available(&mut sleeping), [create(1), remove(1)]);
-    assert_eq!(sleeping.next().now_or_never(), Some(None));
+    assert_eq!(available(&mut waiting), [create(1), remove(1)]);
+    assert_eq!(waiting.next().now_or_never(), Some(None));
 }
 
-/// Every call of a waker's functions is a place where user code can panic: the panic
-/// goes to whoever polled or dropped the subscription, and no event is lost.
+/// Every call of a waker's functions can panic: the panic reaches whoever polled or dropped
+/// the subscription, and no event is lost.
 #[test]
 fn a_waker_may_panic_at_every_call() {
     static FUSE: Fuse = Fuse {
@@ -261,7 +261,7 @@ fn a_waker_may_panic_at_every_call() {
         is_intact &= polled.is_ok();
 
         let (flag, other_waker) = Flag::waker();
-        sleep(&mut other, &other_waker);
+        poll_pending(&mut other, &other_waker);
         let handle = registry.register_sequence_hash(hash(1));
         wait_until("the other is woken", || flag.is_raised());
         assert_eq!(available(&mut other), [create(1)]);
@@ -270,7 +270,7 @@ fn a_waker_may_panic_at_every_call() {
             poll(&mut subscription, &good_waker),
             Poll::Ready(Some(create(1)))
         );
-        sleep(&mut subscription, &good_waker);
+        poll_pending(&mut subscription, &good_waker);
         drop(handle);
         wait_until("the subscription is woken", || flag.is_raised());
 
@@ -285,14 +285,13 @@ fn a_waker_may_panic_at_every_call() {
         assert_eq!(available(&mut other), [remove(1)]);
         drop((events, registry));
         assert_eq!(other.next().now_or_never(), Some(None));
-        // What the thread of the events did is not seen here.
+        // Panics on the dispatch thread are not seen here.
         is_intact &= FUSE.left.load(Ordering::Relaxed) != 0;
     }
     assert!(calls > 5, "only {calls} calls");
 }
 
-/// A waker whose clone is woken by other means than itself is not asked for again and
-/// again.
+/// A waker whose clone does not `will_wake` the same task is not registered again and again.
 #[test]
 fn a_clone_that_seems_another_waker_is_accepted() {
     const CLONED: RawWakerVTable = RawWakerVTable::new(
@@ -305,18 +304,18 @@ fn a_clone_that_seems_another_waker_is_accepted() {
     let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &CLONED)) };
     let (events, registry) = setup();
     let mut subscription: Subscription = Box::pin(events.subscribe());
-    sleep(&mut subscription, &waker);
-    sleep(&mut subscription, &waker);
+    poll_pending(&mut subscription, &waker);
+    poll_pending(&mut subscription, &waker);
     drop(registry.register_sequence_hash(hash(1)));
     assert_eq!(available(&mut subscription), [create(1), remove(1)]);
 }
 
 #[test]
-fn a_subscription_that_is_dropped_lets_go_of_its_waker() {
+fn a_dropped_subscription_drops_its_waker() {
     let (events, _registry) = setup();
     let (flag, waker) = Flag::waker();
     let mut subscription: Subscription = Box::pin(events.subscribe());
-    sleep(&mut subscription, &waker);
+    poll_pending(&mut subscription, &waker);
     drop(waker);
     assert_eq!(Arc::strong_count(&flag), 2);
     drop(subscription);
@@ -324,11 +323,11 @@ fn a_subscription_that_is_dropped_lets_go_of_its_waker() {
 }
 
 #[test]
-fn a_subscription_that_has_ended_lets_go_of_its_waker() {
+fn an_ended_subscription_drops_its_waker() {
     let (events, registry) = setup();
     let (flag, waker) = Flag::waker();
     let mut subscription: Subscription = Box::pin(events.subscribe());
-    sleep(&mut subscription, &waker);
+    poll_pending(&mut subscription, &waker);
     drop(waker);
     drop((events, registry));
     wait_until("the end wakes", || flag.is_raised());

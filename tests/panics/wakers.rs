@@ -29,13 +29,13 @@ enum At {
 }
 
 /// What a waker wakes.
-struct Sleeper {
+struct Waiter {
     at: At,
     fuse: Arc<Fuse>,
     woken: AtomicU32,
 }
 
-impl Sleeper {
+impl Waiter {
     fn new(at: At, fuse: &Arc<Fuse>) -> Arc<Self> {
         Arc::new(Self {
             at,
@@ -53,7 +53,7 @@ impl Sleeper {
     fn waker(self: &Arc<Self>) -> Waker {
         let data = Arc::into_raw(Arc::clone(self)).cast();
         // SAFETY: the functions of the table take data to be the pointer of an `Arc` of a
-        // sleeper that is theirs, as it is here.
+        // waiter that is theirs, as it is here.
         unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
     }
 
@@ -65,27 +65,27 @@ impl Sleeper {
 static TABLE: RawWakerVTable = RawWakerVTable::new(
     |data| {
         // SAFETY: see `waker`; the reference is not this function's to give up.
-        let sleeper = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Sleeper>())) };
-        sleeper.call_at(At::Clone);
-        let clone = Arc::clone(&sleeper);
+        let waiter = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Waiter>())) };
+        waiter.call_at(At::Clone);
+        let clone = Arc::clone(&waiter);
         RawWaker::new(Arc::into_raw(clone).cast(), &TABLE)
     },
     |data| {
         // SAFETY: see `waker`.
-        let sleeper = unsafe { Arc::from_raw(data.cast::<Sleeper>()) };
-        sleeper.woken.fetch_add(1, SeqCst);
-        sleeper.call_at(At::Wake);
+        let waiter = unsafe { Arc::from_raw(data.cast::<Waiter>()) };
+        waiter.woken.fetch_add(1, SeqCst);
+        waiter.call_at(At::Wake);
     },
     |data| {
         // SAFETY: see `waker`; the reference is not this function's to give up.
-        let sleeper = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Sleeper>())) };
-        sleeper.woken.fetch_add(1, SeqCst);
-        sleeper.call_at(At::Wake);
+        let waiter = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Waiter>())) };
+        waiter.woken.fetch_add(1, SeqCst);
+        waiter.call_at(At::Wake);
     },
     |data| {
         // SAFETY: see `waker`.
-        let sleeper = unsafe { Arc::from_raw(data.cast::<Sleeper>()) };
-        sleeper.call_at(At::Drop);
+        let waiter = unsafe { Arc::from_raw(data.cast::<Waiter>()) };
+        waiter.call_at(At::Drop);
     },
 );
 
@@ -157,38 +157,38 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Three subscribers sleep, the first and the last of which have a bomb in the waker.
-struct Sleepers {
+/// Three waiting subscribers; the wakers of the first and the last may panic.
+struct Waiters {
     bus: Bus,
-    sleepers: [Arc<Sleeper>; 3],
+    waiters: [Arc<Waiter>; 3],
     subscriptions: [Subscription; 3],
 }
 
-impl Sleepers {
+impl Waiters {
     fn new(fuse: &Arc<Fuse>) -> Self {
         let bus = Bus::new();
-        let sleepers = [At::Wake, At::Nowhere, At::Wake].map(|at| Sleeper::new(at, fuse));
+        let waiters = [At::Wake, At::Nowhere, At::Wake].map(|at| Waiter::new(at, fuse));
         let subscriptions = [(); 3].map(|()| bus.subscribe());
         let mut all = Self {
             bus,
-            sleepers,
+            waiters,
             subscriptions,
         };
-        all.doze(0);
+        all.wait(0);
         all
     }
 
-    /// All of them read so many events, and sleep again.
-    fn doze(&mut self, expected: u32) {
-        for (sleeper, subscription) in self.sleepers.iter().zip(&mut self.subscriptions) {
-            assert_eq!(read(subscription, &sleeper.waker()), (expected, false));
+    /// Has each of them read this many events, and wait again.
+    fn wait(&mut self, expected: u32) {
+        for (waiter, subscription) in self.waiters.iter().zip(&mut self.subscriptions) {
+            assert_eq!(read(subscription, &waiter.waker()), (expected, false));
         }
     }
 
     fn wait_until_woken(&self, times: u32) {
-        for (number, sleeper) in self.sleepers.iter().enumerate() {
+        for (number, waiter) in self.waiters.iter().enumerate() {
             let what = format!("subscriber {number} is not woken");
-            wait_until(&what, || sleeper.woken() >= times);
+            wait_until(&what, || waiter.woken() >= times);
         }
     }
 }
@@ -196,13 +196,13 @@ impl Sleepers {
 #[test]
 fn a_wake_that_panics_stops_neither_the_others_nor_the_thread_of_the_events() {
     for fuse in fuses() {
-        let mut all = Sleepers::new(&fuse);
+        let mut all = Waiters::new(&fuse);
         for times in 1..4 {
             all.bus.emit();
             all.wait_until_woken(times);
             // Both events have been left before the first is read.
             thread::sleep(Duration::from_millis(1));
-            all.doze(2);
+            all.wait(2);
         }
     }
 }
@@ -211,18 +211,18 @@ fn a_wake_that_panics_stops_neither_the_others_nor_the_thread_of_the_events() {
 fn a_wake_that_panics_does_not_concern_another_subscriber() {
     for fuse in fuses() {
         for _ in 0..20 {
-            let mut all = Sleepers::new(&fuse);
+            let mut all = Waiters::new(&fuse);
             let mut other = all.bus.subscribe();
             all.bus.emit();
             // Perhaps these wake the others, perhaps the thread has done so.
-            let waker = Sleeper::new(At::Nowhere, &fuse).waker();
+            let waker = Waiter::new(At::Nowhere, &fuse).waker();
             let count = caught(|| read(&mut other, &waker));
             assert_eq!(count, Ok((2, false)), "somebody else's waker panicked");
             all.bus.emit();
             assert!(caught(|| all.bus.subscribe()).is_ok());
             assert_eq!(read(&mut other, &waker), (2, false));
             all.wait_until_woken(1);
-            all.doze(4);
+            all.wait(4);
         }
     }
 }
@@ -230,17 +230,17 @@ fn a_wake_that_panics_does_not_concern_another_subscriber() {
 #[test]
 fn a_wake_that_panics_does_not_keep_others_from_the_end() {
     for fuse in fuses() {
-        let Sleepers {
+        let Waiters {
             bus,
-            sleepers,
+            waiters,
             mut subscriptions,
-        } = Sleepers::new(&fuse);
+        } = Waiters::new(&fuse);
         drop(bus);
-        for (sleeper, subscription) in sleepers.iter().zip(&mut subscriptions) {
+        for (waiter, subscription) in waiters.iter().zip(&mut subscriptions) {
             wait_until("a subscriber is not woken at the end", || {
-                sleeper.woken() > 0
+                waiter.woken() > 0
             });
-            assert_eq!(read(subscription, &sleeper.waker()), (0, true));
+            assert_eq!(read(subscription, &waiter.waker()), (0, true));
         }
     }
 }
@@ -251,9 +251,9 @@ fn a_clone_that_panics_goes_to_the_one_who_polls_and_loses_nothing() {
         let bus = Bus::new();
         let mut subscription = bus.subscribe();
         let mut other = bus.subscribe();
-        let quiet = Sleeper::new(At::Nowhere, &fuse);
-        let sleeper = Sleeper::new(At::Clone, &fuse);
-        let waker = sleeper.waker();
+        let quiet = Waiter::new(At::Nowhere, &fuse);
+        let waiter = Waiter::new(At::Clone, &fuse);
+        let waker = waiter.waker();
         for number in 0..3 {
             let polled = caught(|| poll(&mut subscription, &waker));
             let went_off = fuse.gone_off().contains(&number);
@@ -261,7 +261,7 @@ fn a_clone_that_panics_goes_to_the_one_who_polls_and_loses_nothing() {
         }
         assert_eq!(read(&mut other, &quiet.waker()), (0, false));
         bus.emit();
-        wait_until("the subscriber is not woken", || sleeper.woken() > 0);
+        wait_until("the subscriber is not woken", || waiter.woken() > 0);
         wait_until("the other is not woken", || quiet.woken() > 0);
         thread::sleep(Duration::from_millis(1));
         assert_eq!(read(&mut subscription, &quiet.waker()), (2, false));
@@ -274,11 +274,11 @@ fn a_drop_that_panics_goes_to_the_one_who_replaces_the_waker_and_loses_nothing()
     for fuse in fuses() {
         let bus = Bus::new();
         let mut subscription = bus.subscribe();
-        let quiet = Sleeper::new(At::Nowhere, &fuse);
+        let quiet = Waiter::new(At::Nowhere, &fuse);
         let mut calls = 0;
         for _ in 0..3 {
             // Whoever polls keeps its waker; that of the library is a clone.
-            let waker = ManuallyDrop::new(Sleeper::new(At::Drop, &fuse).waker());
+            let waker = ManuallyDrop::new(Waiter::new(At::Drop, &fuse).waker());
             assert!(caught(|| poll(&mut subscription, &waker)).is_ok());
             let polled = caught(|| poll(&mut subscription, &quiet.waker()));
             assert_eq!(polled.is_err(), fuse.gone_off().contains(&calls));
@@ -304,10 +304,10 @@ pub fn drop_of_a_subscription(unwinds: bool) {
     for fuse in fuses() {
         let bus = Bus::new();
         let mut other = bus.subscribe();
-        let quiet = Sleeper::new(At::Nowhere, &fuse);
+        let quiet = Waiter::new(At::Nowhere, &fuse);
         for number in 0..2 {
             let mut subscription = bus.subscribe();
-            let waker = ManuallyDrop::new(Sleeper::new(At::Drop, &fuse).waker());
+            let waker = ManuallyDrop::new(Waiter::new(At::Drop, &fuse).waker());
             assert!(poll(&mut subscription, &waker).is_pending());
             let went_off = if unwinds {
                 let unwound = catch_unwind(AssertUnwindSafe(|| {

@@ -202,28 +202,32 @@ impl Order {
 
     /// Lists a block whose word was `seen`. Returns whether it has; not if the block has been
     /// taken since, for whoever releases it next notes it again.
-    ///
-    /// A block that has been discarded since is in its next generation too, but nobody has
-    /// taken it, and nobody notes it again. So it is listed, in a second turn: there is no
-    /// third, because only a block that has been released, and thereby noted, can be discarded
-    /// once more.
     #[inline(always)]
-    fn list(&mut self, slot: &Slot, mut seen: Word) -> bool {
-        loop {
-            let (hash, level) = (slot.hash(), slot.level());
-            if slot.is_tenancy(seen) {
-                self.policy.insert(slot.id(), hash, level);
-                // One that is given meanwhile is announced, and found before the next victim.
-                if self.has_directives {
-                    self.apply_directive(slot, seen);
-                }
-                return true;
-            }
-            seen = slot.word();
-            if !seen.is_discarded() || seen.is_noted() {
-                return false;
+    fn list(&mut self, slot: &Slot, seen: Word) -> bool {
+        self.list_as_seen(slot, seen) || self.list_discarded(slot)
+    }
+
+    #[inline(always)]
+    fn list_as_seen(&mut self, slot: &Slot, seen: Word) -> bool {
+        let (hash, level) = (slot.hash(), slot.level());
+        let is_tenancy = slot.is_tenancy(seen);
+        if is_tenancy {
+            self.policy.insert(slot.id(), hash, level);
+            // One that is given meanwhile is announced, and found before the next victim.
+            if self.has_directives {
+                self.apply_directive(slot, seen);
             }
         }
+        is_tenancy
+    }
+
+    /// Lists a block that has been discarded since its note was taken. It is in its next
+    /// generation, but nobody has taken it, and nobody notes it again. (If it is taken now,
+    /// whoever releases it does: only what has been released can be discarded once more.)
+    #[cold]
+    fn list_discarded(&mut self, slot: &Slot) -> bool {
+        let seen = slot.word();
+        seen.is_discarded() && !seen.is_noted() && self.list_as_seen(slot, seen)
     }
 
     #[inline]

@@ -344,6 +344,7 @@ impl Slot {
     }
 
     /// Vacates the block if nobody holds it. Returns its word before.
+    #[inline]
     pub(crate) fn vacate_unheld(&self, reset: bool) -> Option<Word> {
         let mut seen = self.word();
         while seen.is_unheld() {

@@ -1,4 +1,4 @@
-//! Events: the pairs of a hash are exact, and no note is left with a sleeper.
+//! Events: pairs are exact per hash, and no entry is left with a parked thread.
 
 use std::sync::{Arc, Weak};
 
@@ -6,13 +6,13 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::SequenceHash;
-use crate::events::{Bell, KvCacheEvent, Lives, Notes};
+use crate::events::{Doorbell, EventQueue, KvCacheEvent, LiveCounts};
 use crate::registry::{BlockRegistry, Leftovers, Observer, Tier};
 
 use super::{FakeTier, hash};
 
-/// Takes notes of everything.
-struct Observed(Notes<KvCacheEvent>);
+/// Queues everything it is told.
+struct Observed(EventQueue<KvCacheEvent>);
 
 impl Observer for Observed {
     fn cleared(&self, _: Weak<dyn Tier>) {}
@@ -27,20 +27,20 @@ impl Observer for Observed {
     }
 }
 
-/// What is registered, as somebody thinks who follows the events.
+/// What is registered, according to the events.
 #[derive(Default)]
 struct Follower {
-    lives: Lives,
+    live_counts: LiveCounts,
     registered: Vec<SequenceHash>,
 }
 
 impl Follower {
     fn follow(&mut self, observed: &Observed) -> &[SequenceHash] {
-        for note in observed.0.take() {
-            if !self.lives.count(&note) {
+        for event in observed.0.drain() {
+            if !self.live_counts.apply(&event) {
                 continue;
             }
-            match note {
+            match event {
                 KvCacheEvent::Create(hash) => {
                     assert!(!self.registered.contains(&hash));
                     self.registered.push(hash);
@@ -58,7 +58,7 @@ impl Follower {
 /// Explores a model of a registry that is observed.
 fn explore(model: impl Fn(BlockRegistry, Arc<Observed>) + Send + Sync + 'static) {
     super::super::explore(move || {
-        let observed = Arc::new(Observed(Notes::new()));
+        let observed = Arc::new(Observed(EventQueue::new()));
         let registry = BlockRegistry::builder()
             .observer(Arc::clone(&observed) as _)
             .build();
@@ -66,7 +66,7 @@ fn explore(model: impl Fn(BlockRegistry, Arc<Observed>) + Send + Sync + 'static)
     });
 }
 
-/// The second registration may be noted before the end of the first.
+/// The second registration may be queued before the end of the first.
 #[test]
 fn last_drop_meets_registration() {
     explore(|registry, observed| {
@@ -97,8 +97,8 @@ fn two_registrations_come_and_go() {
     });
 }
 
-/// Whoever of the block and the handle comes first makes the entry; whoever goes
-/// last ends it.
+/// The block or the handle, whichever comes first, creates the entry; whichever goes last
+/// ends it.
 #[test]
 fn a_block_meets_a_handle() {
     explore(|registry, observed| {
@@ -110,7 +110,7 @@ fn a_block_meets_a_handle() {
         tier.begin();
         let core = registry.core();
         core.acquired(core.key(hash), &*tier, None, &mut Leftovers::new());
-        // Whether the note has been left by now is the user's affair.
+        // The event may or may not have been queued by now.
         follower.follow(&observed);
         tier.end(&registry);
         user.join().unwrap();
@@ -157,52 +157,52 @@ fn a_block_goes_while_a_handle_comes() {
 }
 
 #[test]
-fn notes_are_read_once_and_in_order() {
+fn values_are_drained_once_and_in_order() {
     super::super::explore(|| {
-        let notes = Arc::new(Notes::new());
+        let queue = Arc::new(EventQueue::new());
         let writers: Vec<_> = (0..2)
             .map(|writer| {
-                let notes = Arc::clone(&notes);
+                let queue = Arc::clone(&queue);
                 thread::spawn(move || {
-                    notes.push((writer, 0));
-                    notes.push((writer, 1));
+                    queue.push((writer, 0));
+                    queue.push((writer, 1));
                 })
             })
             .collect();
-        let mut all: Vec<_> = notes.take().collect();
+        let mut all: Vec<_> = queue.drain().collect();
         for writer in writers {
             writer.join().unwrap();
         }
-        all.extend(notes.take());
+        all.extend(queue.drain());
         assert_eq!(all.len(), 4);
         for writer in 0..2 {
-            let own: Vec<_> = all.iter().filter(|note| note.0 == writer).collect();
+            let own: Vec<_> = all.iter().filter(|value| value.0 == writer).collect();
             assert_eq!(own, [&(writer, 0), &(writer, 1)]);
         }
     });
 }
 
-/// If the sleeper sleeps with work to do, each of those who left it wakes the sleeper.
+/// If the consumer parks although there is work, each producer of that work unparks it.
 #[test]
-fn a_sleeper_with_work_is_woken() {
+fn a_parked_consumer_with_work_is_unparked() {
     super::super::explore(|| {
-        let bell = Arc::new(Bell::new());
+        let doorbell = Arc::new(Doorbell::new());
         let work = Arc::new(AtomicUsize::new(0));
-        let workers: Vec<_> = (0..2)
+        let producers: Vec<_> = (0..2)
             .map(|_| {
-                let (bell, work) = (Arc::clone(&bell), Arc::clone(&work));
+                let (doorbell, work) = (Arc::clone(&doorbell), Arc::clone(&work));
                 thread::spawn(move || {
                     work.fetch_add(1, Ordering::Relaxed);
-                    bell.ring()
+                    doorbell.ring()
                 })
             })
             .collect();
-        let sleeps = bell.doze(|| work.load(Ordering::Relaxed) > 0);
-        let woken = workers
+        let is_parked = doorbell.arm(|| work.load(Ordering::Relaxed) > 0);
+        let unparks = producers
             .into_iter()
-            .map(|worker| worker.join().unwrap())
+            .map(|producer| producer.join().unwrap())
             .filter(|&rang| rang)
             .count();
-        assert!(!sleeps || woken == 2);
+        assert!(!is_parked || unparks == 2);
     });
 }

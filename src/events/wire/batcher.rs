@@ -10,8 +10,9 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until};
 
 use crate::SequenceHash;
+use crate::events::event::KvCacheEvent;
 
-use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
+use super::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 
 /// Windows from this on never close: about 30 years. The clock cannot tell the end of
 /// the longest.

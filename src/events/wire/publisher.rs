@@ -12,11 +12,12 @@ use tokio::pin;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::events::event::KvCacheEvent;
 use crate::pubsub::Publisher;
 use crate::user_code::{Contained, Panics, contain, contain_future};
 
 use super::batcher::{BatchingConfig, EventBatcher};
-use super::protocol::{InstanceId, KvCacheEvent, KvCacheEvents, KvbmCacheEvents};
+use super::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 
 /// The subject of messages unless the builder sets another.
 const DEFAULT_SUBJECT: &str = "kvbm.events";
@@ -62,7 +63,7 @@ where
     }
 
     /// Sets the stream of events, usually from
-    /// [`EventsManager::subscribe`](super::EventsManager::subscribe). Required.
+    /// [`EventsManager::subscribe`](crate::events::EventsManager::subscribe). Required.
     pub fn event_stream(mut self, stream: S) -> Self {
         self.event_stream = Some(Contained::new(STREAM_DROPPED, stream));
         self

@@ -1,0 +1,33 @@
+//! What is sent over a message bus?
+//!
+//! Batches of events, each with the instance it comes from.
+//!
+//! Serialized forms match `kvbm-logical`'s byte for byte, so each crate can read what the
+//! other writes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::SequenceHash;
+
+/// Identifies a server instance among those that share a message bus.
+pub type InstanceId = u128;
+
+/// A batch of events of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KvCacheEvents {
+    /// These hashes are now registered; parents come before children.
+    Create(Vec<SequenceHash>),
+    /// These hashes are no longer registered; children come before parents.
+    Remove(Vec<SequenceHash>),
+    /// The instance will publish nothing more.
+    Shutdown,
+}
+
+/// A message: a batch of events from one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvbmCacheEvents {
+    /// The events.
+    pub events: KvCacheEvents,
+    /// The instance that published them.
+    pub instance_id: InstanceId,
+}
