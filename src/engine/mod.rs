@@ -16,7 +16,7 @@
 //! | `watermark` | noticing that the credits have fallen below a level |
 //! | `released` | notes for the policy plane: a stack a shard |
 //! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
-//! | `stash` | victims taken from the plane ahead of need |
+//! | `victim_cache` | victims taken from the plane ahead of need |
 //! | `directives` | what has been said about the worth of blocks |
 //! | `deadlines` | when that ends, for inactive blocks |
 //! | `sweep` | victims without the plane |
@@ -45,7 +45,7 @@
 //!   someone else registers the hash;
 //! * a directive of its own for a block that is inactive already, and later ones for
 //!   it, until the block is released again; and the first directives of all;
-//! * the policy's order: with the plane or a stash in its hand, others evict by
+//! * the policy's order: with the plane or a victim_cache in its hand, others evict by
 //!   a search, O(blocks), in no policy's order but leaves first where that holds;
 //! * the registry's memory: what has ended is not freed while the thread is under
 //!   an epoch guard;

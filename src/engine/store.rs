@@ -38,10 +38,10 @@ use crate::engine::parts::era::Clearing;
 use crate::engine::parts::freelist::FreeList;
 use crate::engine::parts::index::Index;
 use crate::engine::parts::plane::Plane;
-use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
-use crate::engine::parts::victim_cache::Stash;
+use crate::engine::parts::victim_cache::VictimCache;
 use crate::key::Key;
 use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
@@ -74,12 +74,12 @@ pub(crate) struct Store {
     pub(in crate::engine) credits: Credits,
     pub(in crate::engine) free: FreeList,
     /// One for each shard.
-    pub(in crate::engine) released: Box<[ReleasedStack]>,
+    pub(in crate::engine) release_logs: Box<[ReleaseLog]>,
     pub(in crate::engine) plane: Plane,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
     /// One for each shard.
-    pub(in crate::engine) stashes: Box<[Stash]>,
+    pub(in crate::engine) victim_caches: Box<[VictimCache]>,
     pub(in crate::engine) sweep: CachePadded<Sweep>,
     pub(in crate::engine) registry: Arc<Core>,
     pub(in crate::engine) reset_on_release: bool,
@@ -106,7 +106,7 @@ impl Store {
     pub(in crate::engine) fn home(&self) -> usize {
         // A thread without a number of its own goes where any other may. The
         // number of shards is a power of two.
-        thread::index() & (self.released.len() - 1)
+        thread::index() & (self.release_logs.len() - 1)
     }
 
     #[inline]
@@ -157,7 +157,7 @@ impl Store {
 
     /// Lets go of the store on behalf of its manager, who has a reference.
     pub(crate) fn retire(&self) {
-        if self.credits.retire() == Released::Last {
+        if self.credits.retire() == Released::StoreDone {
             // SAFETY: no block is held, and this call was told so.
             unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
@@ -233,8 +233,8 @@ impl StoreRef {
             index: Index::new(block_count),
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),
-            released: (0..shards).map(|_| ReleasedStack::new()).collect(),
-            stashes: (0..shards).map(Stash::new).collect(),
+            release_logs: (0..shards).map(|_| ReleaseLog::new()).collect(),
+            victim_caches: (0..shards).map(VictimCache::new).collect(),
             plane: Plane::new(config.policy, Arc::clone(&directives)),
             directives,
             clearing: Clearing::new(block_count),
@@ -256,7 +256,7 @@ impl StoreRef {
         let tier: Weak<Store> = Arc::downgrade(&store);
         store.registry.attach(config.type_id, tier);
         let store = Self(store);
-        // The pool's reference; `Released::Last` says who drops it.
+        // The pool's reference; `Released::StoreDone` says who drops it.
         std::mem::forget(store.clone());
         store
     }

@@ -25,11 +25,11 @@
 //!
 //! | change | model that fails |
 //! |---|---|
-//! | `Slot::unnote` reads the word and then clears the mark | `plane::a_pin_and_a_drain` |
-//! | `unnote` without release, or `note` without acquire | `released::a_slot_is_noted_again_while_it_is_drained` |
-//! | `unnote` without acquire | `plane::a_drain_and_the_next_tenancy` |
-//! | `pin` relaxed | `released::a_pin_against_a_late_note_and_its_drain` |
-//! | `unpin_last` without acquire | `released::a_last_unpin_against_a_late_note_and_its_drain` |
+//! | `Slot::unmark_queued` reads the word and then clears the mark | `plane::a_pin_and_a_drain` |
+//! | `unmark_queued` without release, or `mark_queued` without acquire | `release_log::a_slot_is_queued_again_while_it_is_drained` |
+//! | `unmark_queued` without acquire | `plane::a_drain_and_the_next_tenancy` |
+//! | `pin` relaxed | `release_log::a_pin_against_a_late_note_and_its_drain` |
+//! | `unpin_last` without acquire | `release_log::a_last_unpin_against_a_late_note_and_its_drain` |
 //! | `unpin_last` or `unpin_shared` without release | `slot::holders_let_go_before_a_claim` |
 //! | `vacate` without acquire | `sweep::two_sweeps_and_a_pin_that_is_taken_off` |
 //! | `vacate` or `pin` from a word read anew | `slot::two_pins_and_a_claim` |
@@ -39,9 +39,9 @@
 //! | `begin` and `promote` relaxed | `slot::a_pin_or_a_claim_wins` |
 //! | a drain without the check of the tenancy | `plane::a_drain_lists_what_it_saw` |
 //! | a drain that passes over what has been discarded since its note | `plane::a_discard_and_a_drain` |
-//! | push or drain relaxed, a drain by load and store | `released::two_pushes_and_a_drain` |
-//! | a push that fails and does not link anew | `released::two_pushes_and_a_drain` |
-//! | a drain that reads the link after the visit | `released::a_slot_is_noted_again_while_it_is_drained` |
+//! | push or drain relaxed, a drain by load and store | `release_log::two_pushes_and_a_drain` |
+//! | a push that fails and does not link anew | `release_log::two_pushes_and_a_drain` |
+//! | a drain that reads the link after the visit | `release_log::a_slot_is_queued_again_while_it_is_drained` |
 //! | `put` relaxed, or without the announcement | `freelist::two_takes_and_a_put` |
 //! | `retract` without the second look, summaries relaxed | `freelist::two_takes_and_a_put` |
 //! | blocks taken relaxed | `freelist::a_block_comes_back` |
@@ -54,15 +54,15 @@
 //! | a walk that goes past a dead link | `index::a_walk_past_two_that_are_unlinked` |
 //! | an unlink that sweeps only once | `index::two_neighbours_are_unlinked` |
 //! | the try-lock taken or let go of relaxed, or let go of by a failed try | `try_lock::holders_take_turns` |
-//! | a stash that does not mark its blocks | `stash::a_release_takes_a_block_back` |
+//! | a victim cache that does not mark its blocks | `victim_cache::a_release_takes_a_block_back` |
 //! | a leaf-first sweep that takes parents | `sweep::two_leaf_first_sweeps` |
 //! | `vacate_inactive` that takes pinned blocks | `sweep::a_sweep_and_a_pin` |
-//! | a refusal with other shards open | `credit::demands_that_fit_are_never_refused` |
-//! | the phase of a share read before the pot | `credit::a_release_meets_a_fold` |
-//! | shares without versions | `credit::a_grant_is_as_it_was` |
-//! | a pot without versions | `credit::a_shard_is_as_it_was` |
-//! | a share opened whatever the folded bit says | `credit::two_that_open` |
-//! | a retired store that comes back to life unnoticed | `credit::an_upgrade_meets_the_end_with_one_pot` |
+//! | a refusal with other shards open | `credits::demands_that_fit_are_never_refused` |
+//! | the phase of a shard read before the central balance | `credits::a_release_meets_a_fold` |
+//! | shard balances without versions | `credits::a_grant_is_as_it_was` |
+//! | a central balance without versions | `credits::a_shard_is_as_it_was` |
+//! | a shard opened whatever the folded bit says | `credits::two_that_open` |
+//! | a retired store that comes back to life unnoticed | `credits::an_upgrade_meets_the_end_with_one_pot` |
 //! | a watermark that is not armed again | `watermark::two_that_fall_together` |
 //! | a fall marked without the fence | `watermark::a_fall_a_rise_and_a_fall` |
 //! | a mark taken off without the fence | `watermark::two_that_fall_together` |
@@ -83,7 +83,7 @@
 //!
 //! * `promote` relaxed: `begin` has published the fields, and an exchange passes
 //!   that on.
-//! * `note` without release: the push that follows publishes what led to it.
+//! * `mark_queued` without release: the push that follows publishes what led to it.
 //! * `vacate` without release: the stores and exchanges of the next tenancy
 //!   publish themselves.
 //! * The announced stack relaxed, and the mark taken off relaxed: with one slot there is

@@ -6,15 +6,15 @@
     reason = "loom runs all threads of a model on one"
 )]
 
-mod credit;
+mod credits;
 mod freelist;
 mod index;
 mod plane;
-mod released;
+mod release_log;
 mod slot;
-mod stash;
 mod sweep;
 mod try_lock;
+mod victim_cache;
 mod watermark;
 
 use std::ptr::NonNull;
@@ -72,7 +72,7 @@ fn unpin_shared(slot: &Slot, seen: Word) -> Result<(), Word> {
 /// Takes the last pin off a slot that no other thread uses.
 fn make_inactive(slot: &Slot) {
     slot.unpin_last(slot.word()).unwrap();
-    slot.unnote();
+    slot.unmark_queued();
 }
 
 /// What is in the blocks, one value each. Loom fails the run in which a write is

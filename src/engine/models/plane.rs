@@ -4,7 +4,7 @@
 //! both take the way of shared pins, a note that is so late that it falls on the
 //! next tenancy, content that is given up meanwhile, and directives that are given
 //! meanwhile. Once all is quiet and drained, a slot is in the order exactly if it is
-//! inactive or discarded, under its hash, and is not noted.
+//! inactive or discarded, under its hash, and is not queued.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::retention::{Priority, Retention};
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
 use crate::engine::parts::directives::Directives;
 use crate::engine::parts::plane::Plane;
-use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 
@@ -84,7 +84,7 @@ impl SlotPolicy for Glass {
 
 pub(super) struct Notes {
     pub(super) slots: Vec<Slot>,
-    stack: ReleasedStack,
+    stack: ReleaseLog,
     plane: Plane,
     listed: Listed,
     priorities: Priorities,
@@ -108,7 +108,7 @@ impl Notes {
         };
         Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
-            stack: ReleasedStack::new(),
+            stack: ReleaseLog::new(),
             plane: Plane::new(Box::new(glass), Arc::clone(&directives)),
             listed,
             priorities,
@@ -128,14 +128,14 @@ impl Notes {
         let mut seen = slot.word();
         while seen.is_primary() {
             let resurrects = seen.count() == 0;
-            if resurrects && seen.is_noted() && self.plane.resurrections_commute() {
-                self.stack.mark_undone();
+            if resurrects && seen.is_queued() && self.plane.resurrections_commute() {
+                self.stack.mark_cancelled();
             }
             if let Err(now) = slot.pin(seen, resurrects) {
                 seen = now;
                 continue;
             }
-            if resurrects && !seen.is_noted() {
+            if resurrects && !seen.is_queued() {
                 self.stack.push(slot);
             }
             return true;
@@ -155,7 +155,7 @@ impl Notes {
             }
             slot.begin_release(0);
             if slot.unpin_last(seen).is_ok() {
-                if !seen.is_noted() {
+                if !seen.is_queued() {
                     self.stack.push(slot);
                 }
                 return;
@@ -191,11 +191,11 @@ impl Notes {
         self.stack
             .for_each(&self.slots, |slot| on_stack[slot.id() as usize] += 1);
         for slot in &self.slots {
-            let noted = u32::from(slot.word().is_noted());
-            assert_eq!(on_stack[slot.id() as usize], noted);
+            let queued = u32::from(slot.word().is_queued());
+            assert_eq!(on_stack[slot.id() as usize], queued);
         }
         self.drain();
-        assert!(self.slots.iter().all(|slot| !slot.word().is_noted()));
+        assert!(self.slots.iter().all(|slot| !slot.word().is_queued()));
         self.listed.lock().unwrap().clone()
     }
 
@@ -251,7 +251,7 @@ fn a_pin_and_a_drain() {
     });
 }
 
-/// A release that is undone, done again and drained all the while, whether or not
+/// A release that is cancelled, done again and drained all the while, whether or not
 /// the drain finds that it need not be applied.
 #[test]
 fn an_undone_release_and_a_drain() {
@@ -320,7 +320,7 @@ fn a_discard_a_next_tenancy_and_a_drain() {
     }
 }
 
-/// Two blocks whose releases are undone, of which one stays in use.
+/// Two blocks whose releases are cancelled, of which one stays in use.
 #[test]
 fn two_undone_releases_and_a_drain() {
     for traceless in [true, false] {
@@ -404,7 +404,7 @@ fn a_drain_and_the_next_tenancy() {
     explore(|| {
         let notes = Arc::new(Notes::pinned());
         make_inactive(&notes.slots[0]);
-        assert!(!notes.slots[0].note().is_noted());
+        assert!(!notes.slots[0].mark_queued().is_queued());
         notes.stack.push(&notes.slots[0]);
         let evictor = spawn(&notes, |notes| {
             assert!(notes.slots[0].vacate_unheld(false).is_some());

@@ -28,7 +28,7 @@ use crate::engine::hold::{Exclusive, Mutable};
 use crate::engine::parts::plane::Order;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::victim_cache::{Queue, STASHED, Stash};
+use crate::engine::parts::victim_cache::{CAPACITY, Queue, VictimCache};
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
 
@@ -190,37 +190,37 @@ impl Store {
     fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut evicted = 0;
         if self.plane.hands_out_ahead()
-            && let Some(mut stash) = self.stashes[home].try_hold()
+            && let Some(mut victim_cache) = self.victim_caches[home].try_hold()
             && !self.directives.are_used()
         {
             step!(StashHeld);
             loop {
-                evicted += self.evict_stashed(&mut stash, max - evicted, victims);
+                evicted += self.evict_stashed(&mut victim_cache, max - evicted, victims);
                 if evicted == max {
                     return evicted;
                 }
                 if self.directives.are_used() {
                     break;
                 }
-                let mut candidates = [NIL; STASHED];
+                let mut candidates = [NIL; CAPACITY];
                 let found = self.candidates(home, &mut candidates).unwrap_or(0);
                 if found == 0 {
                     break;
                 }
-                stash.fill(&self.slots, &candidates[..found]);
+                victim_cache.fill(&self.slots, &candidates[..found]);
             }
-            drop(stash);
+            drop(victim_cache);
             if !self.directives.are_used() {
                 // What other shards have put aside is all that is left.
-                for mut away in self.stashes.iter().filter_map(Stash::try_hold) {
+                for mut away in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
                     evicted += self.evict_stashed(&mut away, max - evicted, victims);
                 }
                 return evicted;
             }
         }
         while evicted < max {
-            let mut candidates = [NIL; STASHED];
-            let wanted = STASHED.min(max - evicted);
+            let mut candidates = [NIL; CAPACITY];
+            let wanted = CAPACITY.min(max - evicted);
             let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
                 break;
             };
@@ -237,16 +237,16 @@ impl Store {
 
     fn evict_stashed<'a>(
         &'a self,
-        stash: &mut Queue,
+        victim_cache: &mut Queue,
         max: usize,
         victims: &mut Victims<'a>,
     ) -> usize {
         let mut evicted = 0;
-        // What is said of a block from now on is not for this stash to know: the rest goes
+        // What is said of a block from now on is not for this victim_cache to know: the rest goes
         // back to the plane, see `empty_stashes`.
         while evicted < max
             && !self.directives.are_used()
-            && let Some(slot) = stash.pop(&self.slots)
+            && let Some(slot) = victim_cache.pop(&self.slots)
         {
             evicted += usize::from(self.evict_one(slot, victims));
         }
@@ -255,9 +255,9 @@ impl Store {
 
     #[inline]
     fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
-        // One that is noted has been released again since it was listed, on another shard
+        // One that is queued has been released again since it was listed, on another shard
         // whose stack has not been drained: it is to be listed anew, and is no victim yet.
-        if slot.word().is_noted() {
+        if slot.word().is_queued() {
             return false;
         }
         let vacated = slot.vacate_unheld(self.reset_on_release);
@@ -277,13 +277,13 @@ impl Store {
             self.empty_stashes(&mut plane);
         }
         if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
-            plane.drain(&self.slots, &self.released);
+            plane.drain(&self.slots, &self.release_logs);
         } else {
-            plane.drain(&self.slots, [&self.released[home]]);
+            plane.drain(&self.slots, [&self.release_logs[home]]);
         }
         let mut found = plane.pop(&self.slots, candidates);
         if found < candidates.len() {
-            plane.drain(&self.slots, &self.released);
+            plane.drain(&self.slots, &self.release_logs);
             found += plane.pop(&self.slots, &mut candidates[found..]);
         }
         step!(VictimsPopped);
@@ -296,11 +296,11 @@ impl Store {
     }
 
     /// Puts what was handed out ahead of need back into the order, now that there are
-    /// priorities: stashes are not filled any more, see [`evict`](Self::evict).
+    /// priorities: victim_caches are not filled any more, see [`evict`](Self::evict).
     #[cold]
     fn empty_stashes(&self, plane: &mut Order) {
-        for mut stash in self.stashes.iter().filter_map(Stash::try_hold) {
-            while let Some(slot) = stash.pop(&self.slots) {
+        for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
+            while let Some(slot) = victim_cache.pop(&self.slots) {
                 plane.put_back(slot);
             }
         }

@@ -7,8 +7,8 @@
 //! 2. Credits = free + inactive + cleared blocks.
 //! 3. A slot is a primary if and only if it is linked in the index, in the bucket
 //!    of its hash, and a hash has at most one primary.
-//! 4. An inactive or cleared slot is listed by the policy, in a stash, or on exactly one
-//!    released stack, and a slot is on a released stack if and only if it is noted.
+//! 4. An inactive or cleared slot is listed by the policy, in a victim_cache, or on exactly one
+//!    released stack, and a slot is on a released stack if and only if it is queued.
 //! 5. A slot's generation changes with every tenancy and never while it is
 //!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
 //! 6. A duplicate keeps its primary: the slot it names is the primary of the same
@@ -46,7 +46,7 @@ pub struct AuditReport {
     /// into use again and not come up as a victim since.
     pub listed: usize,
     /// Inactive blocks that the policy has not been told of yet.
-    pub noted: usize,
+    pub queued: usize,
 }
 
 /// An invariant does not hold, or the store was in use.
@@ -89,13 +89,13 @@ impl Store {
     pub(crate) fn audit(&self) -> Result<AuditReport, AuditError> {
         let mut plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
         let free = self.audit_free()?;
-        let noted = self.audit_notes()?;
-        let mut stashed = vec![false; self.slots.len()];
-        for stash in &self.stashes {
-            stash
+        let queued = self.audit_notes()?;
+        let mut prefetched = vec![false; self.slots.len()];
+        for victim_cache in &self.victim_caches {
+            victim_cache
                 .try_hold()
                 .ok_or(AuditError::Busy)?
-                .for_each(&self.slots, |id| stashed[id as usize] = true);
+                .for_each(&self.slots, |id| prefetched[id as usize] = true);
         }
         self.audit_index()?;
         plane.policy().check().map_err(|detail| broken(8, detail))?;
@@ -104,9 +104,9 @@ impl Store {
             listed: plane.policy().len(),
             ..AuditReport::default()
         };
-        for (slot, (&is_free, &is_noted)) in self.slots.iter().zip(free.iter().zip(&noted)) {
+        for (slot, (&is_free, &is_queued)) in self.slots.iter().zip(free.iter().zip(&queued)) {
             let word = slot.word();
-            let listed = plane.policy().contains(slot.id()) || stashed[slot.id() as usize];
+            let listed = plane.policy().contains(slot.id()) || prefetched[slot.id() as usize];
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,
@@ -121,8 +121,8 @@ impl Store {
                         } else {
                             report.inactive += 1;
                         }
-                        report.noted += usize::from(is_noted);
-                        require(4, listed || is_noted, || {
+                        report.queued += usize::from(is_queued);
+                        require(4, listed || is_queued, || {
                             format!("lost: {}", describe(slot))
                         })?;
                     } else {
@@ -182,24 +182,24 @@ impl Store {
 
     /// Which slots are on a released stack.
     fn audit_notes(&self) -> Result<Vec<bool>, AuditError> {
-        let mut noted = vec![false; self.slots.len()];
+        let mut queued = vec![false; self.slots.len()];
         let mut twice = None;
-        for stack in &self.released {
+        for stack in &self.release_logs {
             stack.for_each(&self.slots, |slot| {
-                if std::mem::replace(&mut noted[slot.id() as usize], true) {
+                if std::mem::replace(&mut queued[slot.id() as usize], true) {
                     twice = Some(slot.id());
                 }
             });
         }
         if let Some(id) = twice {
-            return Err(broken(4, format!("block {id} is noted twice")));
+            return Err(broken(4, format!("block {id} is queued twice")));
         }
-        for (slot, &is_noted) in self.slots.iter().zip(&noted) {
-            require(4, slot.word().is_noted() == is_noted, || {
-                format!("on a stack: {is_noted}, {}", describe(slot))
+        for (slot, &is_queued) in self.slots.iter().zip(&queued) {
+            require(4, slot.word().is_queued() == is_queued, || {
+                format!("on a stack: {is_queued}, {}", describe(slot))
             })?;
         }
-        Ok(noted)
+        Ok(queued)
     }
 
     fn audit_index(&self) -> Result<(), AuditError> {

@@ -79,7 +79,7 @@ impl Store {
     #[cold]
     fn go_round<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut taken = 0;
-        let mut is_noted = false;
+        let mut is_queued = false;
         let mut hand = self.clearing.hand();
         while taken < max && (hand.at() as usize) < self.slots.len() {
             let mut at = hand.at();
@@ -87,7 +87,7 @@ impl Store {
             while at < end && taken < max {
                 let slot = &self.slots[at as usize];
                 if let Some(before) = self.vacate_cleared(slot) {
-                    is_noted |= before.is_noted();
+                    is_queued |= before.is_queued();
                     victims.push_cleared(slot);
                     taken += 1;
                 }
@@ -105,7 +105,7 @@ impl Store {
                 self.clearing.set_cleared(taken as u64, counted);
             }
         }
-        if is_noted && self.plane.observes_resurrection() {
+        if is_queued && self.plane.observes_resurrection() {
             // Their releases have not been applied, and are not to be taken for releases of
             // what the blocks hold next.
             self.try_drain();
@@ -120,9 +120,9 @@ impl Store {
         while self.is_cleared(slot, seen) {
             match slot.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
-                    if self.plane.observes_resurrection() && !slot.note().is_noted() {
+                    if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
                         // The policy is to take it out of the order.
-                        self.released[self.home()].push(slot);
+                        self.release_logs[self.home()].push(slot);
                     }
                     return Some(seen);
                 }

@@ -51,7 +51,7 @@ pub(in crate::engine) enum Pin {
     Cleared,
     /// It is inactive, and it and all other available blocks are promised to
     /// operations under way.
-    Promised,
+    NoCredit,
 }
 
 impl<'a> Pins<'a> {
@@ -75,7 +75,7 @@ impl<'a> Pins<'a> {
             match self.pin_seen(slot, seen, key.hash, next) {
                 Pin::Made(pinned) => return Some(pinned),
                 Pin::Gone => {}
-                Pin::Cleared | Pin::Promised => return None,
+                Pin::Cleared | Pin::NoCredit => return None,
             }
         }
     }
@@ -106,17 +106,17 @@ impl<'a> Pins<'a> {
                     self.yields += 1;
                     yield_now();
                 } else {
-                    return Pin::Promised;
+                    return Pin::NoCredit;
                 }
                 seen = slot.word();
                 continue;
             }
             let notes = resurrects && self.store.plane.observes_resurrection();
-            if notes && seen.is_noted() && !drained {
+            if notes && seen.is_queued() && !drained {
                 // Its release is still to be applied, and comes first.
                 drained = true;
                 if self.store.plane.resurrections_commute() {
-                    self.store.released[self.store.home()].mark_undone();
+                    self.store.release_logs[self.store.home()].mark_cancelled();
                 } else {
                     self.store.try_drain();
                     seen = slot.word();
@@ -134,7 +134,7 @@ impl<'a> Pins<'a> {
             let pinned = unsafe { Pinned::of(slot) };
             self.reserved -= u32::from(resurrects);
             self.shared += u64::from(!resurrects);
-            if notes && !seen.is_noted() {
+            if notes && !seen.is_queued() {
                 self.notes.add(slot);
             }
             // Generations wrap, identity does not.
@@ -183,7 +183,7 @@ impl<'a> Pins<'a> {
 
     fn push_notes(&mut self) {
         let notes = std::mem::replace(&mut self.notes, Run::new());
-        notes.push_to(&self.store.released[self.home]);
+        notes.push_to(&self.store.release_logs[self.home]);
     }
 }
 
@@ -365,7 +365,7 @@ impl Store {
     pub(in crate::engine) fn try_drain(&self) {
         if let Some(mut plane) = self.plane.try_hold() {
             step!(PlaneHeld);
-            plane.drain(&self.slots, &self.released);
+            plane.drain(&self.slots, &self.release_logs);
         }
     }
 

@@ -75,7 +75,7 @@ impl Store {
             let primary = match pin {
                 Pin::Made(pinned) => pinned,
                 Pin::Gone => continue,
-                Pin::Cleared | Pin::Promised => {
+                Pin::Cleared | Pin::NoCredit => {
                     self.discard(primary, seen, leftovers);
                     continue;
                 }

@@ -92,7 +92,7 @@ impl Store {
         unsafe {
             let store = store_of(slot);
             // Nobody is to be asked: neither the plane nor a tracker.
-            if seen.is_plainly_pinned_once() && !store.has_levels() {
+            if seen.is_sole_unmarked_pin() && !store.has_levels() {
                 slot.as_ref().begin_release(store.clearing.era());
                 if slot.as_ref().unpin_last(seen).is_ok() {
                     return Self::settle(slot, seen);
@@ -160,7 +160,7 @@ impl Store {
 
     /// What comes before the last pin of a primary is taken off.
     fn prepare_release(&self, slot: &Slot, seen: Word, leftovers: &mut Leftovers) {
-        if seen.is_noted() {
+        if seen.is_queued() {
             // An earlier change is still to be applied, and comes first.
             self.try_drain();
         }
@@ -186,12 +186,12 @@ impl Store {
         unsafe {
             let store = store_of(slot);
             let home = store.home();
-            if !seen.is_noted() {
-                if store.released[home].has_undone() {
+            if !seen.is_queued() {
+                if store.release_logs[home].has_cancelled() {
                     // Those blocks were matched before this release.
                     store.try_drain();
                 }
-                store.released[home].push(slot.as_ref());
+                store.release_logs[home].push(slot.as_ref());
             }
             step!(Noted);
             Self::return_credits(NonNull::from(store), home, 1);
@@ -277,7 +277,7 @@ impl Store {
         // and nothing uses it after.
         unsafe {
             let credits = NonNull::from(&store.as_ref().credits);
-            if Credits::release(credits, home, count) == Released::Last {
+            if Credits::release(credits, home, count) == Released::StoreDone {
                 Self::drop_pool_reference(store.as_ref().as_ptr());
             }
         }

@@ -66,7 +66,7 @@ impl Store {
     }
 }
 
-/// Blocks whose last pins are off, and which are still to be noted, and the credits
+/// Blocks whose last pins are off, and which are still to be queued, and the credits
 /// to be returned for them.
 struct Unpins<'a> {
     store: &'a Store,
@@ -97,11 +97,11 @@ impl<'a> Unpins<'a> {
                 Err(now) => seen = now,
             }
         }
-        if seen.is_plainly_pinned_once() && !self.store.has_levels() {
+        if seen.is_sole_unmarked_pin() && !self.store.has_levels() {
             at.begin_release(self.store.clearing.era());
             if at.unpin_last(seen).is_ok() {
                 step!(Unpinned);
-                if self.notes.is_empty() && self.store.released[self.home].has_undone() {
+                if self.notes.is_empty() && self.store.release_logs[self.home].has_cancelled() {
                     // Those blocks were matched before this release.
                     self.store.try_drain();
                 }
@@ -120,7 +120,7 @@ impl<'a> Unpins<'a> {
     fn push_notes(&mut self) {
         if !self.notes.is_empty() {
             let notes = std::mem::replace(&mut self.notes, Run::new());
-            notes.push_to(&self.store.released[self.home]);
+            notes.push_to(&self.store.release_logs[self.home]);
         }
     }
 

@@ -41,6 +41,7 @@ use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::slot_stack::SlotStack;
 
 /// See the module documentation.
 pub(crate) struct Directives {
@@ -51,7 +52,9 @@ pub(crate) struct Directives {
 struct Table {
     since: Instant,
     words: Box<[AtomicU64]>,
-    announced: Announced,
+    /// The announced slots, and the next one on the stack for each of them.
+    announced: SlotStack,
+    next_announced: Box<[AtomicU32]>,
 }
 
 /// What the order is to know.
@@ -136,7 +139,8 @@ impl Table {
         Self {
             since: Instant::now(),
             words: (0..block_count).map(|_| AtomicU64::new(0)).collect(),
-            announced: Announced::new(block_count),
+            announced: SlotStack::new(),
+            next_announced: (0..block_count).map(|_| AtomicU32::new(NIL)).collect(),
         }
     }
 
@@ -226,7 +230,8 @@ impl Directives {
         }
         step!(DirectiveGiven);
         if !DirectiveWord(seen).is_announced() {
-            table.announced.push(slot.id());
+            let link = &table.next_announced[slot.id() as usize];
+            table.announced.push_run(slot.id(), link);
         }
         true
     }
@@ -277,57 +282,16 @@ impl Directives {
         let Some(table) = self.table.get() else {
             return;
         };
-        for slot in table.announced.take() {
+        let link = |slot: u32| &table.next_announced[slot as usize];
+        let mut next = table.announced.drain(link, |_| {});
+        while next != NIL {
+            let slot = next;
+            // Before the mark is taken off: then the link may be used again.
+            next = link(slot).load(Ordering::Relaxed);
             let at = &table.words[slot as usize];
             at.fetch_and(!DirectiveWord::ANNOUNCED, Ordering::AcqRel);
             visit(slot);
         }
-    }
-}
-
-/// A stack of slots.
-struct Announced {
-    head: AtomicU32,
-    /// The next slot of each that is on the stack.
-    next: Box<[AtomicU32]>,
-}
-
-impl Announced {
-    fn new(block_count: u32) -> Self {
-        Self {
-            head: AtomicU32::new(NIL),
-            next: (0..block_count).map(|_| AtomicU32::new(NIL)).collect(),
-        }
-    }
-
-    /// Pushes a slot that the caller has marked as announced.
-    fn push(&self, slot: u32) {
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            self.next[slot as usize].store(head, Ordering::Relaxed);
-            // Release: pairs with the acquire in `take`, for the links.
-            match self
-                .head
-                .compare_exchange_weak(head, slot, Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-
-    /// Takes all slots, the first pushed first: their links may be used again when their
-    /// marks are taken off.
-    fn take(&self) -> impl Iterator<Item = u32> {
-        let mut slots = Vec::new();
-        if self.head.load(Ordering::Relaxed) != NIL {
-            let mut at = self.head.swap(NIL, Ordering::Acquire);
-            while at != NIL {
-                slots.push(at);
-                at = self.next[at as usize].load(Ordering::Relaxed);
-            }
-        }
-        slots.into_iter().rev()
     }
 }
 

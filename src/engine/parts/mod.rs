@@ -10,6 +10,7 @@ pub(crate) mod plane;
 pub(crate) mod prefetch;
 pub(crate) mod release_log;
 pub(crate) mod slot;
+pub(crate) mod slot_stack;
 pub(crate) mod sweep;
 pub(crate) mod victim_cache;
 pub(crate) mod word;

@@ -14,17 +14,17 @@
 //! block must not be taken for a leaf because its child's release lies undrained.
 //! From one thread there is one stack, and the order is exact.
 //!
-//! Besides, a slot is noted only once,
+//! Besides, a slot is queued only once,
 //! but may change twice between two drains: released, matched, and released
-//! again. Where it would be noted a second time, the thread tries to drain
+//! again. Where it would be queued a second time, the thread tries to drain
 //! first, so that the earlier change takes its place in the order. If the plane
 //! is taken, the one note stands for both: the policy then sees only the last
 //! state, at the place of the first note. That is the one liberty the order
 //! takes under contention.
 //!
 //! Where it does not matter to the policy in which order blocks come into use
-//! again, a match of a block whose release is noted goes on without a drain; what
-//! becomes of such [undone releases](crate::engine::parts::release_log) is for the next drain to find
+//! again, a match of a block whose release is queued goes on without a drain; what
+//! becomes of such [cancelled releases](crate::engine::parts::release_log) is for the next drain to find
 //! out. A block matched soon after it was released mostly never reaches the policy.
 //!
 //! # Priorities
@@ -43,7 +43,7 @@ use crate::sync::try_lock::{Held, TryLock};
 
 use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::directives::Directives;
-use crate::engine::parts::release_log::ReleasedStack;
+use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 
@@ -65,7 +65,7 @@ impl Plane {
             resurrections_commute: policy.resurrections_commute(),
             hands_out_ahead: policy.hands_out_ahead(),
             order: TryLock::new(Order {
-                undone: Vec::new(),
+                cancelled: Vec::new(),
                 observes_resurrection: policy.observes_resurrection(),
                 policy,
                 turns: 0,
@@ -76,7 +76,7 @@ impl Plane {
         }
     }
 
-    /// Whether blocks that come into use again are to be noted.
+    /// Whether blocks that come into use again are to be queued.
     #[inline]
     pub(crate) fn observes_resurrection(&self) -> bool {
         self.observes_resurrection
@@ -113,7 +113,7 @@ pub(crate) struct Order {
     observes_resurrection: bool,
     /// Blocks listed by a drain that are to be taken out at its end. As long as the
     /// longest run of them so far.
-    undone: Vec<u32>,
+    cancelled: Vec<u32>,
     /// Counts the times the plane was held to evict.
     turns: u32,
     directives: Arc<Directives>,
@@ -139,16 +139,16 @@ impl Order {
     pub(crate) fn drain<'r>(
         &mut self,
         slots: &[Slot],
-        stacks: impl IntoIterator<Item = &'r ReleasedStack>,
+        stacks: impl IntoIterator<Item = &'r ReleaseLog>,
     ) {
         self.look_for_directives();
         for stack in stacks {
-            if stack.take_undone() {
-                self.drain_undone(slots, stack);
+            if stack.take_cancelled() {
+                self.drain_cancelled(slots, stack);
                 continue;
             }
             stack.take(slots, |_| {}).for_each(|slot| {
-                let word = slot.unnote();
+                let word = slot.unmark_queued();
                 step!(NoteTaken);
                 if word.is_unheld() {
                     self.list(slot, word);
@@ -159,13 +159,13 @@ impl Order {
         }
     }
 
-    /// Applies the notes of a stack that may hold undone releases: notes of blocks
+    /// Applies the notes of a stack that may hold cancelled releases: notes of blocks
     /// that are in use and not listed.
     ///
     /// Such a block is listed in its turn, and taken out after all others have had
     /// theirs. Unless this changes nothing for sure: if the stack holds no other
     /// notes, and none of these blocks would leave a trace.
-    fn drain_undone(&mut self, slots: &[Slot], stack: &ReleasedStack) {
+    fn drain_cancelled(&mut self, slots: &[Slot], stack: &ReleaseLog) {
         let mut changes_nothing = true;
         let taken = stack.take(slots, |slot| {
             let word = slot.word();
@@ -174,7 +174,7 @@ impl Order {
                 && self.policy.leaves_no_trace(slot.id(), slot.hash());
         });
         taken.for_each(|slot| {
-            let word = slot.unnote();
+            let word = slot.unmark_queued();
             step!(NoteTaken);
             if word.is_unheld() {
                 self.list(slot, word);
@@ -183,13 +183,13 @@ impl Order {
             } else if !is_in_use(word) || self.policy.contains(slot.id()) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
-                self.undone.push(slot.id());
+                self.cancelled.push(slot.id());
             }
         });
-        for at in 0..self.undone.len() {
-            self.remove(self.undone[at]);
+        for at in 0..self.cancelled.len() {
+            self.remove(self.cancelled[at]);
         }
-        self.undone.clear();
+        self.cancelled.clear();
     }
 
     #[inline]
@@ -227,7 +227,7 @@ impl Order {
     #[cold]
     fn list_discarded(&mut self, slot: &Slot) -> bool {
         let seen = slot.word();
-        seen.is_discarded() && !seen.is_noted() && self.list_as_seen(slot, seen)
+        seen.is_discarded() && !seen.is_queued() && self.list_as_seen(slot, seen)
     }
 
     #[inline]
@@ -299,7 +299,7 @@ impl Order {
     ///
     /// They are the caller's to vacate, in this order, once it has let go of the
     /// plane: their lines are then fetched while nobody waits for it. One that
-    /// has come into use unnoticed is no victim, and is noted again by its last
+    /// has come into use unnoticed is no victim, and is queued again by its last
     /// unpin.
     #[inline]
     pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {

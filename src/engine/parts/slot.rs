@@ -2,7 +2,7 @@
 //! line.
 //!
 //! The key and the primary are written only by the slot's exclusive owner, while
-//! the state is `Exclusive` or `Pending`, and read by anyone. The level, the stash
+//! the state is `Exclusive` or `Pending`, and read by anyone. The level, the victim_cache
 //! and the era describe the last release. Whoever releases the block writes them
 //! *before* the exchange that takes the last pin off, so that they are never written
 //! for a tenancy that has ended.
@@ -39,14 +39,14 @@ pub(crate) struct Slot {
     /// What the slot belongs to, which only its owner knows the type of: set once.
     owner: AtomicPtr<()>,
     /// The next note of a released stack: owned by `released`.
-    pub(crate) next_note: AtomicU32,
+    pub(crate) next_queued: AtomicU32,
     /// The primary a duplicate keeps alive.
     primary: AtomicU32,
     id: u32,
     /// The frequency level at the last release.
     level: AtomicU8,
-    /// The stash the block is in, plus one.
-    stash: AtomicU8,
+    /// The victim_cache the block is in, plus one.
+    victim_cache: AtomicU8,
     /// When the block was released last, see `clear`.
     era: AtomicU16,
 }
@@ -59,11 +59,11 @@ impl Slot {
             keyed: AtomicU64::new(0),
             chain: AtomicU64::new(UNLINKED),
             owner: AtomicPtr::new(ptr::null_mut()),
-            next_note: AtomicU32::new(NIL),
+            next_queued: AtomicU32::new(NIL),
             primary: AtomicU32::new(NIL),
             id,
             level: AtomicU8::new(0),
-            stash: AtomicU8::new(0),
+            victim_cache: AtomicU8::new(0),
             era: AtomicU16::new(0),
         }
     }
@@ -163,19 +163,20 @@ impl Slot {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// The stash the block has been put in since its last release, if any.
+    /// The victim_cache the block has been put in since its last release, if any.
     #[inline]
-    pub(crate) fn stash(&self) -> Option<usize> {
-        self.stash
+    pub(crate) fn victim_cache(&self) -> Option<usize> {
+        self.victim_cache
             .load(Ordering::Relaxed)
             .checked_sub(1)
             .map(usize::from)
     }
 
-    /// Names the stash the block is in.
+    /// Names the victim_cache the block is in.
     #[inline]
-    pub(crate) fn set_stash(&self, stash: usize) {
-        self.stash.store(stash as u8 + 1, Ordering::Relaxed);
+    pub(crate) fn set_victim_cache(&self, victim_cache: usize) {
+        self.victim_cache
+            .store(victim_cache as u8 + 1, Ordering::Relaxed);
     }
 
     /// The era of the last release, or of the registration if there was none.
@@ -191,10 +192,10 @@ impl Slot {
     }
 
     /// Notes a release in this era, for whoever takes off the last pin: the block is
-    /// in no stash.
+    /// in no victim_cache.
     #[inline]
     pub(crate) fn begin_release(&self, era: u16) {
-        self.stash.store(0, Ordering::Relaxed);
+        self.victim_cache.store(0, Ordering::Relaxed);
         self.set_era(era);
     }
 
@@ -213,7 +214,7 @@ impl Slot {
         let new = seen.pinned();
         self.exchange(
             seen,
-            if note { new.noted() } else { new },
+            if note { new.queued() } else { new },
             Ordering::Acquire,
         )
     }
@@ -259,20 +260,20 @@ impl Slot {
     /// Takes the last pin off and notes the slot, if the word is still `seen`.
     #[inline]
     pub(crate) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
-        self.exchange(seen, seen.unpinned().noted(), Ordering::AcqRel)
+        self.exchange(seen, seen.unpinned().queued(), Ordering::AcqRel)
     }
 
     // ---- the note ----
 
-    /// Marks the slot as noted. Returns the word before.
+    /// Marks the slot as queued. Returns the word before.
     ///
     /// Release: the drainer that clears the mark sees what led to it. Acquire, as
     /// in [`unpin_last`](Self::unpin_last): whoever marks the slot may write its
     /// link, after the drainer that cleared the mark before has read it.
-    pub(crate) fn note(&self) -> Word {
+    pub(crate) fn mark_queued(&self) -> Word {
         Word::from_bits(
             self.word
-                .fetch_or(Word::new(false).noted().bits(), Ordering::AcqRel),
+                .fetch_or(Word::new(false).queued().bits(), Ordering::AcqRel),
         )
     }
 
@@ -281,11 +282,11 @@ impl Slot {
     /// that came earlier is in the word returned.
     ///
     /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
-    /// [`note`](Self::note) and of the registration. Release: pairs with the
+    /// [`mark_queued`](Self::mark_queued) and of the registration. Release: pairs with the
     /// acquires of the next note, which overwrites the link read before.
-    pub(crate) fn unnote(&self) -> Word {
-        let mark = Word::new(false).noted().bits();
-        Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unnoted()
+    pub(crate) fn unmark_queued(&self) -> Word {
+        let mark = Word::new(false).queued().bits();
+        Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unqueued()
     }
 
     // ---- registration and eviction ----

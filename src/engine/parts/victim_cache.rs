@@ -6,79 +6,79 @@
 //! and leaves the rest here for its shard. So the plane is visited once for
 //! several allocations, and threads on different shards seldom meet there.
 //!
-//! A stashed block is not evicted: it is inactive, matchable, and merely out of
-//! the policy's hands. Its slot says which stash it is in, and a release takes
+//! A prefetched block is not evicted: it is inactive, matchable, and merely out of
+//! the policy's hands. Its slot says which victim_cache it is in, and a release takes
 //! that back. So a block that has been matched and released since is passed over:
-//! that release has noted it anew. One that is in use will be noted by its next
+//! that release has queued it anew. One that is in use will be queued by its next
 //! release. The order stays the policy's.
 //!
-//! A stash is taken by a try-lock, like the plane. Others may take it too: no
+//! A victim_cache is taken by a try-lock, like the plane. Others may take it too: no
 //! block is out of reach.
 
 use crate::sync::try_lock::{Held, TryLock};
 
 use crate::engine::parts::slot::{NIL, Slot};
 
-/// Blocks a stash holds.
-pub(crate) const STASHED: usize = 64;
+/// Blocks a victim_cache holds.
+pub(crate) const CAPACITY: usize = 64;
 
 /// See the module documentation.
-pub(crate) struct Stash(TryLock<Queue>);
+pub(crate) struct VictimCache(TryLock<Queue>);
 
-impl Stash {
+impl VictimCache {
     pub(crate) fn new(shard: usize) -> Self {
         Self(TryLock::new(Queue {
             shard,
-            blocks: [NIL; STASHED],
+            blocks: [NIL; CAPACITY],
             next: 0,
             end: 0,
         }))
     }
 
-    /// Takes the stash, unless someone has it.
+    /// Takes the victim_cache, unless someone has it.
     pub(crate) fn try_hold(&self) -> Option<Held<'_, Queue>> {
         self.0.try_hold()
     }
 }
 
-/// The blocks of one stash, the next victim at `next`.
+/// The blocks of one victim_cache, the next victim at `next`.
 pub(crate) struct Queue {
     shard: usize,
-    blocks: [u32; STASHED],
+    blocks: [u32; CAPACITY],
     next: usize,
     end: usize,
 }
 
 impl Queue {
-    /// Puts blocks in an empty stash.
+    /// Puts blocks in an empty victim_cache.
     pub(crate) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
         for &slot in blocks {
-            slots[slot as usize].set_stash(self.shard);
+            slots[slot as usize].set_victim_cache(self.shard);
         }
         debug_assert_eq!(self.next, self.end);
         self.blocks[..blocks.len()].copy_from_slice(blocks);
         (self.next, self.end) = (0, blocks.len());
     }
 
-    /// Takes the next block that has not been released since it was stashed.
+    /// Takes the next block that has not been released since it was prefetched.
     pub(crate) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
         while self.next < self.end {
             let slot = &slots[self.blocks[self.next] as usize];
             self.next += 1;
-            if slot.stash() == Some(self.shard) {
+            if slot.victim_cache() == Some(self.shard) {
                 return Some(slot);
             }
         }
         None
     }
 
-    /// Calls `visit` with the number of every block in the stash that has not been released
-    /// since it was stashed.
+    /// Calls `visit` with the number of every block in the victim_cache that has not been released
+    /// since it was prefetched.
     pub(crate) fn for_each(&self, slots: &[Slot], visit: impl FnMut(u32)) {
         self.blocks[self.next..self.end]
             .iter()
             .copied()
-            .filter(|&block| slots[block as usize].stash() == Some(self.shard))
+            .filter(|&block| slots[block as usize].victim_cache() == Some(self.shard))
             .for_each(visit);
     }
 }

@@ -3,13 +3,13 @@
 //! ```text
 //!  63            32 31 30  29    28   27                    0
 //! ┌────────────────┬─────┬─────┬─────┬───────────────────────┐
-//! │   generation   │state│reset│noted│         count         │
+//! │   generation   │state│reset│queued│         count         │
 //! └────────────────┴─────┴─────┴─────┴───────────────────────┘
 //! ```
 //!
 //! * **count**: pins. Every `ImmutableBlock` and `LifecyclePinRef` of the block
 //!   is one, and so is every duplicate that keeps this primary alive.
-//! * **noted**: the slot is on a released stack, or in the hand of whoever
+//! * **queued**: the slot is on a released stack, or in the hand of whoever
 //!   drains one (see `released`). It belongs to the slot, not to its tenancy:
 //!   it survives eviction and reuse, and only a drainer clears it.
 //! * **reset**: on its last unpin the block is reset instead of becoming
@@ -52,7 +52,7 @@
 /// Bits of the pin count.
 const COUNT_BITS: u32 = 28;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
-const NOTED: u64 = 1 << 28;
+const QUEUED: u64 = 1 << 28;
 const RESET: u64 = 1 << 29;
 const STATE_SHIFT: u32 = 30;
 const STATE: u64 = 0b11 << STATE_SHIFT;
@@ -104,8 +104,8 @@ impl Word {
     }
 
     #[inline]
-    pub(crate) const fn is_noted(self) -> bool {
-        self.0 & NOTED != 0
+    pub(crate) const fn is_queued(self) -> bool {
+        self.0 & QUEUED != 0
     }
 
     #[inline]
@@ -148,11 +148,11 @@ impl Word {
             == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// A primary with one pin and nothing else to be said of it: neither noted nor
+    /// A primary with one pin and nothing else to be said of it: neither queued nor
     /// to be reset.
     #[inline]
-    pub(crate) const fn is_plainly_pinned_once(self) -> bool {
-        self.0 & (STATE | RESET | NOTED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
+    pub(crate) const fn is_sole_unmarked_pin(self) -> bool {
+        self.0 & (STATE | RESET | QUEUED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
     }
 
     #[inline]
@@ -177,13 +177,13 @@ impl Word {
     }
 
     #[inline]
-    pub(crate) const fn noted(self) -> Self {
-        Self(self.0 | NOTED)
+    pub(crate) const fn queued(self) -> Self {
+        Self(self.0 | QUEUED)
     }
 
     #[inline]
-    pub(crate) const fn unnoted(self) -> Self {
-        Self(self.0 & !NOTED)
+    pub(crate) const fn unqueued(self) -> Self {
+        Self(self.0 & !QUEUED)
     }
 
     #[inline]
@@ -224,7 +224,7 @@ impl std::fmt::Debug for Word {
             self.state(),
             self.count(),
             self.generation(),
-            if self.is_noted() { ", noted" } else { "" },
+            if self.is_queued() { ", queued" } else { "" },
             if self.resets() { ", reset" } else { "" },
         )
     }
@@ -238,16 +238,16 @@ mod tests {
     fn fields_do_not_overlap() {
         let word = Word::new(false)
             .with(State::Primary, 7)
-            .noted()
+            .queued()
             .with_reset(true);
         assert_eq!(word.count(), 7);
-        assert!(word.is_primary() && word.is_noted() && word.resets());
+        assert!(word.is_primary() && word.is_queued() && word.resets());
         assert_eq!(word.generation(), 0);
         let vacated = word.vacated(false);
         assert_eq!(vacated.state(), State::Exclusive);
         assert_eq!(vacated.count(), 0);
         assert_eq!(vacated.generation(), 1);
-        assert!(vacated.is_noted(), "a note outlives the tenancy");
+        assert!(vacated.is_queued(), "a note outlives the tenancy");
         assert!(!vacated.resets());
     }
 
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn inactive_is_a_primary_without_pins() {
         let word = Word::new(false).with(State::Primary, 0);
-        assert!(word.is_inactive() && word.noted().is_inactive());
+        assert!(word.is_inactive() && word.queued().is_inactive());
         assert!(!word.pinned().is_inactive());
         assert!(!Word::new(false).is_inactive());
         assert!(!word.with(State::Duplicate, 0).is_inactive());
@@ -269,10 +269,10 @@ mod tests {
 
     #[test]
     fn discarded_is_nobodys() {
-        let inactive = Word::new(true).with(State::Primary, 0).noted();
+        let inactive = Word::new(true).with(State::Primary, 0).queued();
         let discarded = inactive.discarded();
         assert!(discarded.is_discarded() && !discarded.is_inactive() && !discarded.is_primary());
-        assert!(discarded.is_noted(), "a note outlives the tenancy");
+        assert!(discarded.is_queued(), "a note outlives the tenancy");
         assert_eq!(discarded.generation(), inactive.generation() + 1);
         assert!(discarded.is_unheld() && inactive.is_unheld());
         let others = [
@@ -289,11 +289,11 @@ mod tests {
     #[test]
     fn what_a_plain_pin_is() {
         let word = Word::new(false).with(State::Primary, 1);
-        assert!(word.is_plainly_pinned_once());
-        assert!(!word.noted().is_plainly_pinned_once());
-        assert!(!word.with_reset(true).is_plainly_pinned_once());
-        assert!(!word.pinned().is_plainly_pinned_once());
-        assert!(!word.unpinned().is_plainly_pinned_once());
-        assert!(!word.with(State::Duplicate, 1).is_plainly_pinned_once());
+        assert!(word.is_sole_unmarked_pin());
+        assert!(!word.queued().is_sole_unmarked_pin());
+        assert!(!word.with_reset(true).is_sole_unmarked_pin());
+        assert!(!word.pinned().is_sole_unmarked_pin());
+        assert!(!word.unpinned().is_sole_unmarked_pin());
+        assert!(!word.with(State::Duplicate, 1).is_sole_unmarked_pin());
     }
 }

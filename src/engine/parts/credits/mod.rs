@@ -10,30 +10,30 @@
 //!
 //! # The balances
 //!
-//! There is one *pot* and one balance per shard. While a shard is *open*, its
+//! There is one *central* and one balance per shard. While a shard is *open*, its
 //! threads reserve from and release into its balance and touch nothing else.
 //! A shard whose balance does not suffice is *folded*: its credits go to the
-//! pot, the thread takes what it needs there and opens the shard again with a
-//! share. A refusal needs every shard folded: then the pot is all there is, and
+//! central, the thread takes what it needs there and opens the shard again with a
+//! share. A refusal needs every shard folded: then the central is all there is, and
 //! one load of it proves that at that instant fewer than `n` blocks were
 //! available.
 //!
 //! Moving credits between two words could lose sight of them if the mover were
 //! suspended in between. It cannot here, because every step is one exchange
 //! that anyone may take, and the two words together always tell which step is
-//! next. A shard's word holds its phase and balance; the pot's word holds a
+//! next. A shard's word holds its phase and balance; the central's word holds a
 //! *folded* bit for each shard:
 //!
 //! | phase | folded bit | the credits are | next step, by anyone |
 //! |---|---|---|---|
 //! | `Open(b)` | clear | `b`, in the shard | its threads use it; freeze: `Frozen(b)` |
-//! | `Frozen(b)` | clear | `b`, in the shard | pot += b and set the bit, in one exchange |
-//! | `Frozen(b)` | set | in the pot | `Folded` |
-//! | `Folded` | set | in the pot | announce a share: `Granted(k)` |
-//! | `Granted(k)` | set | in the pot | pot −= k and clear the bit, in one exchange |
+//! | `Frozen(b)` | clear | `b`, in the shard | central += b and set the bit, in one exchange |
+//! | `Frozen(b)` | set | in the central | `Folded` |
+//! | `Folded` | set | in the central | announce a share: `Granted(k)` |
+//! | `Granted(k)` | set | in the central | central −= k and clear the bit, in one exchange |
 //! | `Granted(k)` | clear | `k`, in the shard | `Open(k)` |
 //!
-//! Every word carries a version. An exchange of the pot is made from a value
+//! Every word carries a version. An exchange of the central is made from a value
 //! read *before* the shard's phase, and an exchange of the phase from a value
 //! read *before* the folded bit it depends on: if the word has not changed by
 //! the time of the exchange, then both were so at one instant.
@@ -63,7 +63,7 @@
 //! # Retirement
 //!
 //! When the manager is dropped the store *retires*: all shards are folded for
-//! good. The exchange that brings the pot to the full block count is then the
+//! good. The exchange that brings the central to the full block count is then the
 //! last guard's release, which is how the store knows that nobody needs it any
 //! more without counting guards.
 
@@ -78,14 +78,14 @@ use crate::sync::{AtomicU64, Ordering};
 
 use crate::engine::parts::credits::watermark::Watermark;
 
-/// Shards a pot has folded bits for.
+/// Shards a central has folded bits for.
 pub(crate) const MAX_SHARDS: usize = 8;
 
 /// `0..29` balance, `29..37` folded bits, `37` retired, `38..64` version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Pot(u64);
+struct Central(u64);
 
-impl Pot {
+impl Central {
     const BALANCE_BITS: u32 = 29;
     const BALANCE: u64 = (1 << Self::BALANCE_BITS) - 1;
     const RETIRED: u64 = 1 << 37;
@@ -129,9 +129,9 @@ enum Phase {
 
 /// `0..32` balance, `32..34` phase, `34..64` version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Share(u64);
+struct ShardBalance(u64);
 
-impl Share {
+impl ShardBalance {
     const VERSION: u64 = 1 << 34;
 
     fn new(phase: Phase, balance: u64) -> Self {
@@ -189,7 +189,7 @@ pub(crate) enum Released {
     /// There is more to come.
     Live,
     /// This was the last credit of a retired store.
-    Last,
+    StoreDone,
 }
 
 /// A value of all balances, to compare with a later one.
@@ -198,46 +198,46 @@ struct Snapshot([u64; MAX_SHARDS + 1]);
 
 /// See the module documentation.
 pub(crate) struct Credits {
-    pot: CachePadded<AtomicU64>,
+    central: CachePadded<AtomicU64>,
     shards: Box<[CachePadded<AtomicU64>]>,
     block_count: u32,
     watermark: Watermark,
 }
 
 impl Credits {
-    /// One credit for each of `block_count` blocks, all of them in the pot.
+    /// One credit for each of `block_count` blocks, all of them in the central.
     pub(crate) fn new(block_count: u32, shards: usize) -> Self {
         assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= 1 << 28);
-        let pot = (0..shards).fold(Pot(u64::from(block_count)), |pot, shard| {
-            pot.with_folded(shard, true)
+        let central = (0..shards).fold(Central(u64::from(block_count)), |central, shard| {
+            central.with_folded(shard, true)
         });
         Self {
-            pot: CachePadded::new(AtomicU64::new(pot.0)),
+            central: CachePadded::new(AtomicU64::new(central.0)),
             shards: (0..shards)
-                .map(|_| CachePadded::new(AtomicU64::new(Share::new(Phase::Folded, 0).0)))
+                .map(|_| CachePadded::new(AtomicU64::new(ShardBalance::new(Phase::Folded, 0).0)))
                 .collect(),
             block_count,
             watermark: Watermark::none(),
         }
     }
 
-    fn pot(&self) -> Pot {
+    fn central(&self) -> Central {
         // Acquire, as every load and exchange here: a phase that is read after
-        // the pot must be at least as new as the pot.
-        Pot(self.pot.load(Ordering::Acquire))
+        // the central must be at least as new as the central.
+        Central(self.central.load(Ordering::Acquire))
     }
 
     #[inline]
-    fn share(&self, shard: usize) -> Share {
-        Share(self.shards[shard].load(Ordering::Acquire))
+    fn shard(&self, shard: usize) -> ShardBalance {
+        ShardBalance(self.shards[shard].load(Ordering::Acquire))
     }
 
-    fn change_pot(&self, seen: Pot, new: Pot) -> bool {
-        change_pot(&self.pot, seen, new)
+    fn change_central(&self, seen: Central, new: Central) -> bool {
+        change_central(&self.central, seen, new)
     }
 
     #[inline]
-    fn change_share(&self, shard: usize, seen: Share, new: Share) -> bool {
+    fn change_shard(&self, shard: usize, seen: ShardBalance, new: ShardBalance) -> bool {
         change(&self.shards[shard], seen, new)
     }
 
@@ -259,7 +259,7 @@ impl Credits {
         let word = &self.shards[home];
         let needed = count + rest;
         loop {
-            let share = Share(word.load(Ordering::Acquire));
+            let share = ShardBalance(word.load(Ordering::Acquire));
             if share.open_balance().is_none_or(|balance| balance < needed) {
                 return false;
             }
@@ -273,13 +273,13 @@ impl Credits {
     #[cold]
     fn reserve_closely(&self, home: usize, count: u64) -> Reservation {
         if self.watermark.level() == 0 {
-            return self.reserve_from_pot(home, count);
+            return self.reserve_from_central(home, count);
         }
         self.watermark.rearm(self);
         let reservation = if self.reserve_at_home(home, count, 0) {
             MADE_AT_HOME
         } else {
-            self.reserve_from_pot(home, count)
+            self.reserve_from_central(home, count)
         };
         if reservation.is_made {
             self.watermark.mark(self);
@@ -287,26 +287,29 @@ impl Credits {
         reservation
     }
 
-    fn reserve_from_pot(&self, home: usize, count: u64) -> Reservation {
+    fn reserve_from_central(&self, home: usize, count: u64) -> Reservation {
         let mut references = 0;
         loop {
-            let pot = self.pot();
-            if pot.balance() >= count {
-                if self.change_pot(pot, pot.with_balance(pot.balance() - count)) {
+            let central = self.central();
+            if central.balance() >= count {
+                if self.change_central(central, central.with_balance(central.balance() - count)) {
                     step!(TakenFromPot);
                     self.open(home);
                     return Reservation {
                         is_made: true,
-                        references: references + i32::from(self.is_drained(pot)),
+                        references: references + i32::from(self.is_drained(central)),
                     };
                 }
                 continue;
             }
             // Home first: the others are other threads' working capital.
             let shards = self.shards.len();
-            match (home..shards).chain(0..home).find(|&s| !pot.is_folded(s)) {
+            match (home..shards)
+                .chain(0..home)
+                .find(|&s| !central.is_folded(s))
+            {
                 Some(shard) => {
-                    references -= i32::from(self.advance(shard) == Released::Last);
+                    references -= i32::from(self.advance(shard) == Released::StoreDone);
                 }
                 None => {
                     return Reservation {
@@ -319,7 +322,7 @@ impl Credits {
     }
 
     /// Returns `count` credits. The last thing a guard does with its store:
-    /// unless this returns [`Released::Last`], the store may be gone afterwards.
+    /// unless this returns [`Released::StoreDone`], the store may be gone afterwards.
     ///
     /// # Safety
     ///
@@ -332,10 +335,10 @@ impl Credits {
         // SAFETY: the caller's credits keep the store.
         let word = unsafe { &*Self::word(credits, home) };
         loop {
-            let share = Share(word.load(Ordering::Acquire));
+            let share = ShardBalance(word.load(Ordering::Acquire));
             if share.open_balance().is_none() {
                 // SAFETY: as above: nothing has been returned yet.
-                return unsafe { Self::release_to_pot(credits, home, count) };
+                return unsafe { Self::release_to_central(credits, home, count) };
             }
             if change(word, share, share.plus(count)) {
                 return Released::Live;
@@ -366,21 +369,21 @@ impl Credits {
     ///
     /// As [`release`](Self::release).
     #[cold]
-    unsafe fn release_to_pot(credits: NonNull<Self>, home: usize, count: u64) -> Released {
+    unsafe fn release_to_central(credits: NonNull<Self>, home: usize, count: u64) -> Released {
         // SAFETY: the caller's credits keep the store until one of the two exchanges
         // below, which are the last that is done with it, and refer to one word each.
-        let (this, share_word, pot_word): (&Self, &AtomicU64, &AtomicU64) = unsafe {
+        let (this, shard_word, central_word): (&Self, &AtomicU64, &AtomicU64) = unsafe {
             let this = &*credits.as_ptr();
-            (this, &*Self::word(credits, home), &this.pot)
+            (this, &*Self::word(credits, home), &this.central)
         };
         // Once: two threads, one that opens and one that folds, would never end.
         let mut may_open = true;
         loop {
-            let pot = this.pot();
-            if !pot.is_folded(home) {
-                let share = this.share(home);
+            let central = this.central();
+            if !central.is_folded(home) {
+                let share = this.shard(home);
                 if share.phase() == Phase::Open {
-                    if change(share_word, share, share.plus(count)) {
+                    if change(shard_word, share, share.plus(count)) {
                         return Released::Live;
                     }
                 } else {
@@ -389,60 +392,60 @@ impl Credits {
                 }
                 continue;
             }
-            if may_open && !pot.is_retired() {
+            if may_open && !central.is_retired() {
                 may_open = false;
                 // Before the credits are returned, while the store is surely
-                // there. Where it fails, the pot serves as well.
+                // there. Where it fails, the central serves as well.
                 this.open(home);
-                let share = this.share(home);
+                let share = this.shard(home);
                 if share.phase() == Phase::Open {
                     continue;
                 }
             }
-            let pot = this.pot();
-            if pot.is_folded(home) {
-                let new = pot.with_balance(pot.balance() + count);
+            let central = this.central();
+            if central.is_folded(home) {
+                let new = central.with_balance(central.balance() + count);
                 // Found out first: after the exchange the store may be gone.
                 let released = this.released(new);
-                if change_pot(pot_word, pot, new) {
+                if change_central(central_word, central, new) {
                     return released;
                 }
             }
         }
     }
 
-    fn released(&self, pot: Pot) -> Released {
-        if self.is_drained(pot) {
-            Released::Last
+    fn released(&self, central: Central) -> Released {
+        if self.is_drained(central) {
+            Released::StoreDone
         } else {
             Released::Live
         }
     }
 
     /// Retired, with every credit back.
-    fn is_drained(&self, pot: Pot) -> bool {
-        pot.is_retired()
-            && (0..self.shards.len()).all(|shard| pot.is_folded(shard))
-            && pot.balance() == u64::from(self.block_count)
+    fn is_drained(&self, central: Central) -> bool {
+        central.is_retired()
+            && (0..self.shards.len()).all(|shard| central.is_folded(shard))
+            && central.balance() == u64::from(self.block_count)
     }
 
-    /// Folds all shards for good. Returns [`Released::Last`] if every credit is
+    /// Folds all shards for good. Returns [`Released::StoreDone`] if every credit is
     /// back; if not, the release of the last one will return it.
     pub(crate) fn retire(&self) -> Released {
         loop {
-            let pot = self.pot();
-            let new = Pot(pot.with_balance(pot.balance()).0 | Pot::RETIRED);
-            if self.change_pot(pot, new) {
+            let central = self.central();
+            let new = Central(central.with_balance(central.balance()).0 | Central::RETIRED);
+            if self.change_central(central, new) {
                 if self.is_drained(new) {
-                    return Released::Last;
+                    return Released::StoreDone;
                 }
                 break;
             }
         }
         for shard in 0..self.shards.len() {
-            while !self.pot().is_folded(shard) {
-                if self.advance(shard) == Released::Last {
-                    return Released::Last;
+            while !self.central().is_folded(shard) {
+                if self.advance(shard) == Released::StoreDone {
+                    return Released::StoreDone;
                 }
             }
         }
@@ -452,74 +455,75 @@ impl Credits {
     /// Takes the next step of a shard whose folded bit was seen clear: opens it
     /// if it was granted, and else folds it.
     fn advance(&self, shard: usize) -> Released {
-        // The pot before the phase: see the module documentation.
-        let pot = self.pot();
-        let share = self.share(shard);
-        if pot.is_folded(shard) {
+        // The central before the phase: see the module documentation.
+        let central = self.central();
+        let share = self.shard(shard);
+        if central.is_folded(shard) {
             return Released::Live;
         }
         match share.phase() {
             Phase::Open => {
-                self.change_share(shard, share, share.next(Phase::Frozen, share.balance()));
+                self.change_shard(shard, share, share.next(Phase::Frozen, share.balance()));
                 step!(ShareFrozen);
             }
             Phase::Granted => {
-                if !self.pot().is_folded(shard) {
-                    self.change_share(shard, share, share.next(Phase::Open, share.balance()));
+                if !self.central().is_folded(shard) {
+                    self.change_shard(shard, share, share.next(Phase::Open, share.balance()));
                 }
             }
             Phase::Frozen => {
-                let new = pot
-                    .with_balance(pot.balance() + share.balance())
+                let new = central
+                    .with_balance(central.balance() + share.balance())
                     .with_folded(shard, true);
-                if self.change_pot(pot, new) {
+                if self.change_central(central, new) {
                     step!(ShareFolded);
-                    self.change_share(shard, share, share.next(Phase::Folded, 0));
+                    self.change_shard(shard, share, share.next(Phase::Folded, 0));
                     return self.released(new);
                 }
             }
-            // The phase is newer than the pot: look again.
+            // The phase is newer than the central: look again.
             Phase::Folded => {}
         }
         Released::Live
     }
 
-    /// Opens a folded shard with a share of the pot, if there is enough in it.
+    /// Opens a folded shard with a share of the central, if there is enough in it.
     fn open(&self, shard: usize) {
-        let share = self.share(shard);
-        let pot = self.pot();
-        if !pot.is_folded(shard) || pot.is_retired() {
+        let share = self.shard(shard);
+        let central = self.central();
+        if !central.is_folded(shard) || central.is_retired() {
             return;
         }
         match share.phase() {
             Phase::Frozen => {
-                self.change_share(shard, share, share.next(Phase::Folded, 0));
+                self.change_shard(shard, share, share.next(Phase::Folded, 0));
             }
             Phase::Folded => {
-                let grant = pot.balance() / (2 * self.shards.len() as u64);
+                let grant = central.balance() / (2 * self.shards.len() as u64);
                 if grant > 0 {
-                    self.change_share(shard, share, share.next(Phase::Granted, grant));
+                    self.change_shard(shard, share, share.next(Phase::Granted, grant));
                     step!(ShareGranted);
                 }
             }
             Phase::Granted => {}
-            // The pot is newer than the phase: look again another time.
+            // The central is newer than the phase: look again another time.
             Phase::Open => return,
         }
-        let pot = self.pot();
-        let share = self.share(shard);
+        let central = self.central();
+        let share = self.shard(shard);
         if share.phase() == Phase::Granted
-            && pot.is_folded(shard)
-            && !pot.is_retired()
-            && pot.balance() >= share.balance()
-            && self.change_pot(
-                pot,
-                pot.with_balance(pot.balance() - share.balance())
+            && central.is_folded(shard)
+            && !central.is_retired()
+            && central.balance() >= share.balance()
+            && self.change_central(
+                central,
+                central
+                    .with_balance(central.balance() - share.balance())
                     .with_folded(shard, false),
             )
         {
             step!(ShareWithdrawn);
-            self.change_share(shard, share, share.next(Phase::Open, share.balance()));
+            self.change_shard(shard, share, share.next(Phase::Open, share.balance()));
         }
     }
 
@@ -527,15 +531,15 @@ impl Credits {
         &self.watermark
     }
 
-    /// The credits in the pot: no more than there are.
-    pub(crate) fn in_pot(&self) -> u64 {
-        self.pot().balance()
+    /// The credits in the central: no more than there are.
+    pub(crate) fn in_central(&self) -> u64 {
+        self.central().balance()
     }
 
     /// Whether a shard has a share of its own to work with.
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn is_open(&self, shard: usize) -> bool {
-        self.share(shard).phase() == Phase::Open
+        self.shard(shard).phase() == Phase::Open
     }
 
     /// The number of credits: exact while nobody reserves or returns any, and
@@ -550,33 +554,33 @@ impl Credits {
             }
             before = after;
         }
-        let pot = Pot(before.0[MAX_SHARDS]);
+        let central = Central(before.0[MAX_SHARDS]);
         let shares: u64 = (0..self.shards.len())
-            .filter(|&shard| !pot.is_folded(shard))
-            .map(|shard| Share(before.0[shard]).balance())
+            .filter(|&shard| !central.is_folded(shard))
+            .map(|shard| ShardBalance(before.0[shard]).balance())
             .sum();
-        (pot.balance() + shares).min(u64::from(self.block_count)) as u32
+        (central.balance() + shares).min(u64::from(self.block_count)) as u32
     }
 
     /// All balances and versions, one after the other. Two equal snapshots mean
     /// that no credit was reserved or returned in between.
     fn snapshot(&self) -> Snapshot {
         let mut words = [0; MAX_SHARDS + 1];
-        words[MAX_SHARDS] = self.pot().0;
+        words[MAX_SHARDS] = self.central().0;
         for (shard, word) in words.iter_mut().enumerate().take(self.shards.len()) {
-            *word = self.share(shard).0;
+            *word = self.shard(shard).0;
         }
         Snapshot(words)
     }
 }
 
 #[inline]
-fn change(word: &AtomicU64, seen: Share, new: Share) -> bool {
+fn change(word: &AtomicU64, seen: ShardBalance, new: ShardBalance) -> bool {
     word.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
 }
 
-fn change_pot(word: &AtomicU64, seen: Pot, new: Pot) -> bool {
+fn change_central(word: &AtomicU64, seen: Central, new: Central) -> bool {
     word.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
 }
@@ -632,12 +636,12 @@ mod tests {
         assert!(credits.reserve(0, 3).is_made && credits.reserve(1, 3).is_made);
         assert_eq!(credits.retire(), Released::Live);
         assert_eq!(credits.give_back(1, 3), Released::Live);
-        assert_eq!(credits.give_back(0, 3), Released::Last);
+        assert_eq!(credits.give_back(0, 3), Released::StoreDone);
         assert_eq!(credits.reserve(0, 1).references, 1);
         assert_eq!(credits.reserve(0, 1).references, 0);
         assert_eq!(credits.give_back(0, 1), Released::Live);
-        assert_eq!(credits.give_back(1, 1), Released::Last);
-        assert_eq!(Credits::new(1, 1).retire(), Released::Last);
+        assert_eq!(credits.give_back(1, 1), Released::StoreDone);
+        assert_eq!(Credits::new(1, 1).retire(), Released::StoreDone);
     }
 
     #[test]
@@ -679,7 +683,7 @@ mod tests {
                     .into_iter()
                     .map(|guard| guard.join().unwrap())
                     .chain([retired])
-                    .filter(|&released| released == Released::Last)
+                    .filter(|&released| released == Released::StoreDone)
                     .count()
             });
             assert_eq!(last, 1);

@@ -116,8 +116,8 @@ impl Watermark {
 
     /// The number of credits, if it is below the level.
     fn below(&self, credits: &Credits) -> Option<u64> {
-        // Mostly the pot alone has enough, and is written more rarely than the shards.
-        if credits.in_pot() >= self.level() {
+        // Mostly the central alone has enough, and is written more rarely than the shards.
+        if credits.in_central() >= self.level() {
             return None;
         }
         let available = u64::from(credits.available());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::parts::credits::{Credits, Released};
 use crate::models::{explore, spawn};
 
-/// Enough for two shards to have a share each, and the pot the rest.
+/// Enough for two shards to have a share each, and the central the rest.
 const COUNT: u32 = 16;
 
 /// Credits of two shards, both of them open with a share.
@@ -109,7 +109,7 @@ fn nobody_sees_too_many() {
 #[test]
 fn a_shard_is_as_it_was() {
     explore(|| {
-        // Either shard has 3 and the pot 6; with what shard 0 had, 9.
+        // Either shard has 3 and the central 6; with what shard 0 had, 9.
         let count = 12;
         let credits = opened(count);
         let other = spawn(1, {
@@ -187,7 +187,7 @@ fn settled(changes: &[i32]) -> i32 {
 }
 
 fn dropped(released: Released) -> i32 {
-    -i32::from(released == Released::Last)
+    -i32::from(released == Released::StoreDone)
 }
 
 /// The end of a store: the manager goes while the guards do, each from the shard

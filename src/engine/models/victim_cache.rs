@@ -2,17 +2,17 @@
 //! thread that pops.
 //!
 //! A block is evicted once, and none is lost: what is inactive in the end is in
-//! the policy's order, or in the stash whose number its slot has.
+//! the policy's order, or in the victim_cache whose number its slot has.
 
 use std::sync::Arc;
 
 use super::plane::Notes;
 use super::{explore, key, make_inactive, make_primary, spawn};
-use crate::engine::parts::victim_cache::Stash;
+use crate::engine::parts::victim_cache::VictimCache;
 
 struct Shard {
     notes: Notes,
-    stash: Stash,
+    victim_cache: VictimCache,
 }
 
 impl Shard {
@@ -25,13 +25,13 @@ impl Shard {
         }
         Arc::new(Self {
             notes,
-            stash: Stash::new(0),
+            victim_cache: VictimCache::new(0),
         })
     }
 
-    /// Fills the empty stash. Returns whether nobody had it.
+    /// Fills the empty victim_cache. Returns whether nobody had it.
     fn fill(&self, blocks: &[u32]) -> bool {
-        let queue = self.stash.try_hold();
+        let queue = self.victim_cache.try_hold();
         let is_held = queue.is_some();
         if let Some(mut queue) = queue {
             queue.fill(&self.notes.slots, blocks);
@@ -39,9 +39,9 @@ impl Shard {
         is_held
     }
 
-    /// Evicts the next block of the stash. Returns how many.
+    /// Evicts the next block of the victim_cache. Returns how many.
     fn evict(&self) -> usize {
-        let Some(mut queue) = self.stash.try_hold() else {
+        let Some(mut queue) = self.victim_cache.try_hold() else {
             return 0;
         };
         while let Some(slot) = queue.pop(&self.notes.slots) {
@@ -61,16 +61,16 @@ impl Shard {
 
     fn finish(&self, evicted: usize) {
         let listed = self.notes.finish();
-        let mut stashed = Vec::new();
-        self.stash
+        let mut prefetched = Vec::new();
+        self.victim_cache
             .try_hold()
             .unwrap()
-            .for_each(&self.notes.slots, |slot| stashed.push(slot));
+            .for_each(&self.notes.slots, |slot| prefetched.push(slot));
         let mut inactive = 0;
         for slot in &self.notes.slots {
             if slot.word().is_inactive() {
                 inactive += 1;
-                let is_stashed = stashed.contains(&slot.id()) && slot.stash() == Some(0);
+                let is_stashed = prefetched.contains(&slot.id()) && slot.victim_cache() == Some(0);
                 assert!(
                     listed.contains_key(&slot.id()) || is_stashed,
                     "block {} is lost",
@@ -97,7 +97,7 @@ fn a_release_takes_a_block_back() {
 }
 
 #[test]
-fn a_stash_is_filled_while_a_block_is_released() {
+fn a_cache_is_filled_while_a_block_is_released() {
     explore(|| {
         let shard = Shard::new(2);
         let user = spawn(&shard, |shard| shard.use_once(1));
@@ -106,7 +106,7 @@ fn a_stash_is_filled_while_a_block_is_released() {
         let own = shard.evict();
         user.join().unwrap();
         let away = away.join().unwrap();
-        // Else the away thread had the stash, and the blocks are in no list.
+        // Else the away thread had the victim_cache, and the blocks are in no list.
         if is_filled {
             shard.finish(own + away);
         }

@@ -1,19 +1,19 @@
 //! Released stacks: pushes against pushes and a drain.
 //!
 //! What a pusher wrote before its push is there for the drainer, and what the
-//! drainer read has been read before the slot is noted again; every note comes out
+//! drainer read has been read before the slot is queued again; every note comes out
 //! once, those of one thread in their order.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use super::{Contents, explore, join, key, make_inactive, make_primary, spawn};
-use crate::engine::parts::release_log::{ReleasedStack, Run};
+use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
 
 struct Notes {
     slots: Vec<Slot>,
-    stack: ReleasedStack,
+    stack: ReleaseLog,
     /// Written by whoever marks a slot and by whoever clears the mark.
     marked: Contents,
     /// How often each slot has been pushed.
@@ -25,7 +25,7 @@ impl Notes {
     fn new(slots: u32) -> Arc<Self> {
         Arc::new(Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
-            stack: ReleasedStack::new(),
+            stack: ReleaseLog::new(),
             marked: Contents::new(slots as usize),
             pushed: (0..slots).map(|_| Cell::new(0)).collect(),
             drained: Cell::default(),
@@ -34,7 +34,7 @@ impl Notes {
 
     /// Marks a slot, unless it is marked.
     fn mark(&self, at: usize) -> bool {
-        let is_ours = !self.slots[at].note().is_noted();
+        let is_ours = !self.slots[at].mark_queued().is_queued();
         if is_ours {
             self.marked.write(at as u32, 1);
             self.pushed[at].set(self.pushed[at].get() + 1);
@@ -42,7 +42,7 @@ impl Notes {
         is_ours
     }
 
-    fn note(&self, at: usize) {
+    fn mark_queued(&self, at: usize) {
         if self.mark(at) {
             self.stack.push(&self.slots[at]);
         }
@@ -61,7 +61,7 @@ impl Notes {
         while let Err(now) = self.slots[at].pin(seen, true) {
             seen = now;
         }
-        if !seen.is_noted() {
+        if !seen.is_queued() {
             self.push_marked(at);
         }
     }
@@ -72,7 +72,7 @@ impl Notes {
         while let Err(now) = self.slots[at].unpin_last(seen) {
             seen = now;
         }
-        if !seen.is_noted() {
+        if !seen.is_queued() {
             self.push_marked(at);
         }
     }
@@ -89,9 +89,9 @@ impl Notes {
 
     fn drain(&self) {
         self.stack.take(&self.slots, |_| {}).for_each(|slot| {
-            assert_eq!(self.marked.read(slot.id()), 1, "noted once");
+            assert_eq!(self.marked.read(slot.id()), 1, "queued once");
             self.marked.write(slot.id(), 0);
-            slot.unnote();
+            slot.unmark_queued();
             let mut drained = self.drained.take();
             drained.push(slot.id());
             self.drained.set(drained);
@@ -105,7 +105,7 @@ impl Notes {
         for slot in &self.slots {
             let times = drained.iter().filter(|&&id| id == slot.id()).count();
             assert_eq!(times, self.pushed[slot.id() as usize].get() as usize);
-            assert!(!slot.word().is_noted());
+            assert!(!slot.word().is_queued());
         }
         drained
     }
@@ -115,7 +115,7 @@ impl Notes {
 fn two_pushes_and_a_drain() {
     explore(|| {
         let notes = Notes::new(2);
-        let pushers = [0, 1].map(|at| spawn(&notes, move |notes| notes.note(at)));
+        let pushers = [0, 1].map(|at| spawn(&notes, move |notes| notes.mark_queued(at)));
         notes.drain();
         join(pushers);
         assert_eq!(notes.finish().len(), 2);
@@ -126,7 +126,7 @@ fn two_pushes_and_a_drain() {
 fn a_run_keeps_its_order() {
     explore(|| {
         let notes = Notes::new(3);
-        let pusher = spawn(&notes, |notes| notes.note(0));
+        let pusher = spawn(&notes, |notes| notes.mark_queued(0));
         let runner = spawn(&notes, |notes| notes.note_run([2, 1]));
         notes.drain();
         pusher.join().unwrap();
@@ -139,13 +139,13 @@ fn a_run_keeps_its_order() {
 
 /// The mark may be set again as soon as the drainer has cleared it.
 #[test]
-fn a_slot_is_noted_again_while_it_is_drained() {
+fn a_slot_is_queued_again_while_it_is_drained() {
     explore(|| {
         let notes = Notes::new(2);
-        notes.note(0);
-        notes.note(1);
-        let again = spawn(&notes, |notes| notes.note(1));
-        let other = spawn(&notes, |notes| notes.note(0));
+        notes.mark_queued(0);
+        notes.mark_queued(1);
+        let again = spawn(&notes, |notes| notes.mark_queued(1));
+        let other = spawn(&notes, |notes| notes.mark_queued(0));
         notes.drain();
         again.join().unwrap();
         other.join().unwrap();
@@ -153,13 +153,13 @@ fn a_slot_is_noted_again_while_it_is_drained() {
     });
 }
 
-/// The word may be as it was seen, and yet have been noted and drained since.
+/// The word may be as it was seen, and yet have been queued and drained since.
 #[test]
 fn a_last_unpin_against_a_late_note_and_its_drain() {
     explore(|| {
         let notes = Notes::new(1);
         make_primary(&notes.slots[0], key(1, 0));
-        let late = spawn(&notes, |notes| notes.note(0));
+        let late = spawn(&notes, |notes| notes.mark_queued(0));
         let holder = spawn(&notes, |notes| notes.unpin(0));
         notes.drain();
         late.join().unwrap();
@@ -174,7 +174,7 @@ fn a_pin_against_a_late_note_and_its_drain() {
         let notes = Notes::new(1);
         make_primary(&notes.slots[0], key(1, 0));
         make_inactive(&notes.slots[0]);
-        let late = spawn(&notes, |notes| notes.note(0));
+        let late = spawn(&notes, |notes| notes.mark_queued(0));
         let matcher = spawn(&notes, |notes| notes.pin(0));
         notes.drain();
         late.join().unwrap();

@@ -1,0 +1,79 @@
+//! A stack of slot numbers, linked through words of its user's.
+//!
+//! A push is one exchange, and a drain takes the whole stack with one swap. So there is no ABA
+//! problem: a push only needs the head to be what its link says, not what it was.
+//!
+//! The stack does not know whether a slot is on it already. Its users keep a mark for each slot,
+//! push a slot only when they have set its mark, and clear the mark after the drain has read
+//! the slot's link.
+
+use crate::engine::parts::slot::NIL;
+use crate::sync::{AtomicU32, Ordering};
+
+/// See the module documentation.
+pub(crate) struct SlotStack {
+    head: AtomicU32,
+}
+
+impl SlotStack {
+    pub(crate) fn new() -> Self {
+        Self {
+            head: AtomicU32::new(NIL),
+        }
+    }
+
+    /// Pushes a run of slots that are linked from `top`, the latest, down to the slot whose
+    /// link is `bottom`.
+    #[inline(always)]
+    pub(crate) fn push_run(&self, top: u32, bottom: &AtomicU32) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            bottom.store(head, Ordering::Relaxed);
+            // Release: pairs with the acquire in `drain`, for the links.
+            match self
+                .head
+                .compare_exchange_weak(head, top, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes all slots off the stack, and links them the other way round. Calls `look` with
+    /// each, the latest first. Returns the slot that was pushed first, or [`NIL`].
+    #[inline(always)]
+    pub(crate) fn drain<'l>(
+        &self,
+        link: impl Fn(u32) -> &'l AtomicU32,
+        mut look: impl FnMut(u32),
+    ) -> u32 {
+        let mut first = NIL;
+        if self.head.load(Ordering::Relaxed) != NIL {
+            // Acquire: pairs with the release of every push in the stack, each of which read
+            // the one below it.
+            let mut at = self.head.swap(NIL, Ordering::Acquire);
+            while at != NIL {
+                let next = link(at).load(Ordering::Relaxed);
+                link(at).store(first, Ordering::Relaxed);
+                look(at);
+                first = at;
+                at = next;
+            }
+        }
+        first
+    }
+
+    /// Calls `visit` with every slot on the stack. Only while nobody uses it.
+    pub(crate) fn for_each<'l>(
+        &self,
+        link: impl Fn(u32) -> &'l AtomicU32,
+        mut visit: impl FnMut(u32),
+    ) {
+        let mut at = self.head.load(Ordering::Acquire);
+        while at != NIL {
+            visit(at);
+            at = link(at).load(Ordering::Relaxed);
+        }
+    }
+}
