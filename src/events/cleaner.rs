@@ -3,6 +3,10 @@
 //! Ending a registration drops its attachments, which is user code and may be slow. It is
 //! therefore not done by the thread that wakes subscribers, but by one that is started
 //! when there is a tier to clean, and exits when none is left.
+//!
+//! Registrations end in the order of the slots. To end children before their parents would
+//! take a list of all cleared blocks, sorted by position, and would still promise nothing:
+//! allocations meanwhile end registrations too, each as its block is handed out.
 
 use std::collections::VecDeque;
 use std::ptr;

@@ -26,11 +26,16 @@ pub enum KvCacheEvent {
 }
 
 /// A batch of events of one kind.
+///
+/// Between one batch and the next there is no order of parents and children: see
+/// [`EventBatcher`](super::EventBatcher#order-across-batches).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvCacheEvents {
-    /// These hashes are registered now; parents before children.
+    /// These hashes are registered now. Those made by an
+    /// [`EventBatcher`](super::EventBatcher) list parents before children.
     Create(Vec<SequenceHash>),
-    /// These hashes are no longer registered; children before parents.
+    /// These hashes are no longer registered. Those made by an
+    /// [`EventBatcher`](super::EventBatcher) list children before parents.
     Remove(Vec<SequenceHash>),
     /// The instance publishes no more.
     Shutdown,

@@ -142,7 +142,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// With the registration of a cleared hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
-    /// events manager soon, on a background thread: with the `Remove` of each.
+    /// events manager soon, on a background thread: with the `Remove` of each. These come in
+    /// no particular order, so a parent's may precede its child's.
     ///
     /// Lock-free. Every 16,384th call also goes through all blocks. Driven by one thread
     /// the order of eviction stays exact under the policies that know no leaves. Those that
