@@ -89,12 +89,18 @@ pub enum LineageEviction {
 }
 
 /// A manager could not be built.
+///
+/// [`build`](BlockManagerConfigBuilder::build) reports everything as a
+/// [`ValidationError`](Self::ValidationError). The other variants are there so that code
+/// that matches those of `kvbm-logical` compiles.
 #[derive(Debug, thiserror::Error)]
 pub enum BlockManagerBuilderError {
-    /// The block count is zero.
+    /// The block count is zero. Never returned: that is a
+    /// [`ValidationError`](Self::ValidationError).
     #[error("Block count must be greater than 0")]
     InvalidBlockCount,
-    /// The block size does not fit.
+    /// The block size does not fit. Never returned:
+    /// [`block_size`](BlockManagerConfigBuilder::block_size) panics instead.
     #[error("Block size mismatch: expected {expected} tokens, got {actual}")]
     BlockSizeMismatch {
         /// Tokens expected.
@@ -102,7 +108,8 @@ pub enum BlockManagerBuilderError {
         /// Tokens given.
         actual: usize,
     },
-    /// The policy cannot be built.
+    /// The policy cannot be built. Never returned: that is a
+    /// [`ValidationError`](Self::ValidationError).
     #[error("Invalid backend configuration: {0}")]
     InvalidBackend(String),
     /// An option is missing or out of range: says which.
@@ -493,9 +500,10 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     ///
     /// # Errors
     ///
-    /// If the registry or the block count is missing, the block count or the half-life
-    /// or the window is out of range, the low watermark is above the block count, or the multi-level
-    /// policy is used without a frequency tracker.
+    /// [`ValidationError`](BlockManagerBuilderError::ValidationError) if the registry or the
+    /// block count is missing, the block count, the half-life or the window is out of range,
+    /// the low watermark is above the block count, or the multi-level policy is used without
+    /// a frequency tracker.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
         let registry = self
