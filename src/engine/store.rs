@@ -3,17 +3,16 @@
 //! What a store does stands in the files beside this one, an operation a file:
 //! [`allocate`](super::allocate), [`acquire`](super::acquire),
 //! [`register`](super::register), [`release`](super::release), [`batch`](super::batch),
-//! [`clear`](super::clear), [`directives`](super::directives), [`gauges`](super::gauges)
-//! and [`audit`](super::audit).
+//! [`clear`](super::clear), [`directives`](super::directives),
+//! [`watermark`](super::watermark), [`gauges`](super::gauges) and [`audit`](super::audit).
 //!
 //! # Lifetime
 //!
 //! A store is in service as long as its manager, its weak guards, and its *pool*, which
 //! has one reference while any block is held: these are its [`StoreRef`]s. Guards are not
-//! counted: a held
-//! block is a credit that is missing, and the credits say when the last one is
-//! back (see [`credit`]). A guard may therefore use its store
-//! until it has returned its credit, and not a moment longer: see [`hold`](super::hold).
+//! counted: a held block is a credit that is missing, and the credits say when the last one
+//! is back (see [`credit`]). A guard may therefore use its store until it has returned its
+//! credit, and not a moment longer: see [`hold`](super::hold).
 //!
 //! Whoever drops the last of these *ends* the store: its registrations end, and with them
 //! attachments of the user's, and the policy, which may be the user's too. Those who only
@@ -43,8 +42,8 @@ use super::stash::Stash;
 use super::sweep::Sweep;
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 
-/// Blocks a store can have: the index's links have 31 bits, the credits' balance
-/// 30 with a sign, and 2^28 slots are 16 GiB.
+/// Blocks a store can have. The balance of the credits' pot has 29 bits and the index's links
+/// have 31, which would do for more; but 2^28 slots alone are 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
 /// Below this many blocks one shard is enough: more only mean more places to

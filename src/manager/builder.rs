@@ -343,9 +343,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// begins almost as least recently used first. So what is used again and takes more than
     /// some third of the pool may give way to the first of what comes once.
     ///
-    /// Needs no frequency tracker. [Takes](Self::build) 43 bytes a block more than lineage with a
-    /// million blocks, and 180 kilobytes more with a thousand; applying a release or a match to the order, and finding a
-    /// victim, take time logarithmic in the inactive blocks.
+    /// In the workloads that `PERF.md` compares, its hit rate is up to 4.5 points above that
+    /// of the best of the reference's policies, in pools that are small for them, and at most
+    /// 0.32 points below.
+    ///
+    /// Needs no frequency tracker. [Takes](Self::build) 43 bytes a block more than lineage
+    /// with a million blocks, and 180 kilobytes more with a thousand. Applying a release or a
+    /// match to the order, and finding a victim, take time logarithmic in the inactive blocks.
     pub fn with_lrfu_backend(mut self) -> Self {
         self.backend = Backend::Lrfu { half_life: None };
         self
@@ -370,14 +374,14 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// hit rate. Who is admitted to the main region is decided when blocks are evicted, for
     /// all that was released since.
     ///
-    /// [`with_lrfu_backend`](Self::with_lrfu_backend) has more hits in nearly all of the
-    /// workloads that `PERF.md` compares, and takes less time.
+    /// [`with_lrfu_backend`](Self::with_lrfu_backend) has at least as many hits in 39 of the
+    /// 43 rows that `PERF.md` compares, in the other four up to 0.09 points fewer, and takes
+    /// less time.
     ///
     /// Needs no frequency tracker. [Takes](Self::build) 59 bytes a block more than lineage
-    /// with a million blocks.
-    /// Applying a release or a match to the order, and finding a victim, take time
-    /// logarithmic in the inactive blocks; one release in ten times the block count goes
-    /// through all of them.
+    /// with a million blocks. Applying a release or a match to the order, and finding a
+    /// victim, take time logarithmic in the inactive blocks; one release in ten times the
+    /// block count goes through all of them.
     pub fn with_tinylfu_backend(mut self) -> Self {
         self.backend = Backend::TinyLfu { window: None };
         self

@@ -133,12 +133,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// many there are: after a new model or adapter was loaded, say.
     ///
     /// [Leases](crate::leases) that have expired are ended first. When this returns, none of
-    /// what was inactive when it was called is matched any more, is registered, or counts as inactive; the blocks count as free, and are
-    /// handed out before any block is evicted. Blocks in use stay registered, and are
-    /// inactive when they are released later. A block that is released or matched
-    /// while this runs may be on either side of it. Other threads go on meanwhile;
-    /// [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same, block by
-    /// block.
+    /// what was inactive when it was called is matched any more, is registered, or counts as
+    /// inactive; the blocks count as free, and are handed out before any block is evicted.
+    /// Blocks in use stay registered, and are inactive when they are released later. A block
+    /// that is released or matched while this runs may be on either side of it. Other threads
+    /// go on meanwhile; [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same,
+    /// block by block.
     ///
     /// With the registration of a cleared hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
