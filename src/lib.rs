@@ -45,8 +45,8 @@
 //!
 //! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
 //! and driven by one thread it does the same: it finds the same blocks and, but for
-//! multi-level LRU, whose frequency counts are better ones, evicts the same content in
-//! the same order. [`migration`] says what differs. Where that crate puts every
+//! multi-level LRU, evicts the same content in the same order. Its hit rate is up to 11
+//! points higher, since its [frequency sketch](tinylfu#accuracy) uses all of its counters. [`migration`] says what differs. Where that crate puts every
 //! transition of every block behind one mutex, this one has none.
 //!
 //! # How it works

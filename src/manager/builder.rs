@@ -275,6 +275,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts by frequency level, with thresholds 3, 8 and 15. Needs a registry
     /// with a frequency tracker.
+    ///
+    /// Contents that come once, however many, do not push out what has reached a higher
+    /// level. But what was used often once keeps its level until everything below it is gone.
+    /// In the replays that `PERF.md` compares, the hit rate is up to 5.4 points above that of
+    /// LRU in small pools, and up to 21 points below it in larger ones. That of
+    /// [`with_lrfu_backend`](Self::with_lrfu_backend) is higher, or at most 0.05 points lower.
+    ///
+    /// Frequencies are estimated [more accurately](crate::tinylfu#accuracy) than in
+    /// `kvbm-logical`: the same policy has a hit rate up to 11 points lower there.
     pub fn with_multi_lru_backend(mut self) -> Self {
         self.backend = Backend::Provided(InactiveBackendConfig::MultiLru {
             frequency_thresholds: [3, 8, 15],

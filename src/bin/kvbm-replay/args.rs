@@ -45,7 +45,8 @@ pub struct Args {
     )]
     pub workload: Service,
 
-    /// Eviction policies to run, separated by commas or given repeatedly [default: all]
+    /// Eviction policies to run, separated by commas or given repeatedly [default: all
+    /// but multi-lru-reference]
     #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
     policy: Vec<Policy>,
 
@@ -133,10 +134,10 @@ impl Args {
         self.report.as_deref() == Some(Path::new("-"))
     }
 
-    /// The policies to run: those asked for, each once, or all.
+    /// The policies to run: those asked for, each once, or the usual ones.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
-            Policy::value_variants().to_vec()
+            Policy::usual()
         } else {
             each_once(&self.policy)
         }
@@ -236,7 +237,9 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        assert_eq!(synthetic.policies().len(), Policy::value_variants().len());
+        let policies = synthetic.policies();
+        assert_eq!(policies.len(), Policy::value_variants().len() - 1);
+        assert!(!policies.contains(&Policy::MultiLruReference));
         assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
