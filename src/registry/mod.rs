@@ -246,7 +246,11 @@ impl BlockRegistry {
     }
 
     /// How many hashes are registered: exact while none is registered or
-    /// removed. O(blocks) over all managers of the registry.
+    /// removed.
+    ///
+    /// Goes through all blocks if several managers share the registry or one has been
+    /// [cleared](crate::BlockManager::clear_inactive_pool), and through all hashes that
+    /// have handles; otherwise reads a few words for each thread.
     pub fn registered_count(&self) -> usize {
         self.core.len()
     }
