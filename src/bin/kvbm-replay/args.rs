@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 
 use crate::policy::Policy;
 use crate::synthetic::Service;
@@ -227,6 +227,8 @@ fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     fn parse(line: &str) -> Result<Args, String> {
