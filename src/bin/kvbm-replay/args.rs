@@ -20,6 +20,9 @@ const MAX_POOL_BLOCKS: u64 = 1 << 24;
 
 const MAX_THREADS: u64 = 256;
 
+/// The longest that the policy takes.
+const MAX_HALF_LIFE: u64 = 1 << 24;
+
 const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
 
 /// The block size of the synthetic workloads.
@@ -84,6 +87,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = parse_positive)]
     pub in_flight: usize,
+
+    /// Half-life for lrfu, in releases, instead of one that it finds itself
+    #[arg(long, value_name = "N",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_HALF_LIFE))]
+    pub lrfu_half_life: Option<u32>,
 
     /// Seed of the synthetic workload
     #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "trace")]
@@ -255,6 +263,22 @@ mod tests {
         let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
         assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
         assert_eq!(args.pools(), Pools::Sizes(vec![10, 20, 5]));
+    }
+
+    #[test]
+    fn a_half_life_is_one_that_the_policy_takes() {
+        let build = |releases| Policy::Lrfu.build(8, 16, Some(releases));
+        for (releases, is_taken) in [
+            (0, false),
+            (1, true),
+            (1 << 24, true),
+            ((1 << 24) + 1, false),
+        ] {
+            let args = parse(&format!("--lrfu-half-life {releases}"));
+            assert_eq!(args.is_ok(), is_taken, "{releases}");
+            assert_eq!(build(releases).is_ok(), is_taken, "{releases}");
+        }
+        assert_eq!(parse("").unwrap().lrfu_half_life, None);
     }
 
     #[test]

@@ -51,11 +51,13 @@ impl Policy {
 
     /// Builds an empty pool that evicts by this policy.
     ///
-    /// Each pool has its own registry, which tracks frequencies if the policy reads them.
+    /// Each pool has its own registry, which tracks frequencies if the policy reads them. LRFU
+    /// finds its half-life itself unless one is given.
     pub fn build(
         self,
         blocks: usize,
         block_size: usize,
+        lrfu_half_life: Option<u32>,
     ) -> Result<BlockManager<Replayed>, BlockManagerBuilderError> {
         let mut registry = BlockRegistry::builder();
         if let Some(tracker) = self.tracker() {
@@ -71,7 +73,10 @@ impl Policy {
             Self::MultiLru | Self::MultiLruReference => builder.with_multi_lru_backend(),
             Self::LineageTick => builder.with_lineage_backend_eviction(LineageEviction::Tick),
             Self::LineageFifo => builder.with_lineage_backend_eviction(LineageEviction::Fifo),
-            Self::Lrfu => builder.with_lrfu_backend(),
+            Self::Lrfu => match lrfu_half_life {
+                Some(releases) => builder.with_lrfu_backend_half_life(releases),
+                None => builder.with_lrfu_backend(),
+            },
             Self::Tinylfu => builder.with_tinylfu_backend(),
         }
         .build()
@@ -126,7 +131,7 @@ mod tests {
             assert_eq!(on_the_command_line.get_name(), policy.name());
             let in_json = serde_json::to_value(policy).unwrap();
             assert_eq!(in_json, policy.name());
-            assert_eq!(policy.build(8, 16).unwrap().total_blocks(), 8);
+            assert_eq!(policy.build(8, 16, Some(2)).unwrap().total_blocks(), 8);
         }
     }
 }
