@@ -45,20 +45,21 @@
 //!
 //! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
 //! and driven by one thread it does the same: it finds the same blocks and, but for
-//! multi-level LRU, whose frequency counts are better ones, evicts the same content in
-//! the same order. [`migration`] says what differs. Where that crate puts every
-//! transition of every block behind one mutex, this one has none.
+//! multi-level LRU, evicts the same content in the same order. Here multi-level LRU has a
+//! hit rate up to 11 points higher, since its [frequency sketch](tinylfu#accuracy) uses all
+//! of its counters. [`migration`] says what differs. Where that crate puts every transition
+//! of every block behind one mutex, this one has none.
 //!
 //! # How it works
 //!
 //! All of a block's life is one atomic word: its pins, its state, and its
 //! tenancy. *Inactive is not a place*: it is a registered block without pins. So
 //! a match is one exchange, whether the block was in use or not, a clone is an
-//! addition and a drop a subtraction. Allocation reserves sharded credits, which
+//! addition and a drop an exchange. Allocation reserves sharded credits, which
 //! decides it, and then takes free blocks from sharded bitmaps. The order of
 //! eviction is kept by plain sequential code that the hot path never calls: it
 //! leaves notes, and whoever needs victims applies them. If that code is held up,
-//! nobody waits for it.
+//! others wait for a bounded time, and then do without it.
 //!
 //! # Guarantees
 //!

@@ -90,11 +90,12 @@
 //! # Cost
 //!
 //! Next to nothing while there has not been any directive: a branch for each block that is
-//! put into the order. The first allocates 12 bytes for every block of the manager; inactive blocks
-//! with directives are kept in ordered sets, which take and free memory, and
-//! logarithmic time: `PERF.md` has the instructions. To give a directive takes two exchanges, no lock, and where it is by
-//! hash a look-up: matching and dropping do not know of it. With LRU each thread takes
-//! its victims from the order one allocation at a time, rather than some ahead of need.
+//! put into the order. The first allocates 12 bytes for every block of the manager; inactive
+//! blocks with directives are kept in ordered sets, which take and free memory, and
+//! logarithmic time: `PERF.md` has the instructions. To give a directive takes two
+//! exchanges, no lock, and where it is by hash a look-up: matching and dropping do not know
+//! of it. With LRU each thread takes its victims from the order one allocation at a time,
+//! rather than some ahead of need.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,19 +1,15 @@
 //! One manager's blocks: the parts of the engine put together.
 //!
-//! What a store does stands in the files beside this one, an operation a file:
-//! [`allocate`](crate::engine::ops::allocate), [`acquire`](crate::engine::ops::matching),
-//! [`register`](crate::engine::ops::register), [`release`](crate::engine::ops::release), [`batch`](crate::engine::ops::release_batch),
-//! [`clear`](crate::engine::parts::era), [`directives`](crate::engine::parts::directives), [`gauges`](crate::engine::ops::gauges)
-//! and [`audit`](crate::engine::ops::audit).
+//! What a store does stands in [`ops`](crate::engine::ops), one operation per file.
 //!
 //! # Lifetime
 //!
 //! A store is in service as long as its manager, its weak guards, and its *pool*, which
 //! has one reference while any block is held: these are its [`StoreRef`]s. Guards are not
-//! counted: a held
-//! block is a credit that is missing, and the credits say when the last one is
-//! back (see [`credit`]). A guard may therefore use its store
-//! until it has returned its credit, and not a moment longer: see [`hold`](crate::engine::hold).
+//! counted: a held block is a credit that is missing, and the credits say when the last one
+//! is back (see [`credits`](crate::engine::parts::credits)). A guard may therefore use its
+//! store until it has returned its credit, and not a moment longer: see
+//! [`hold`](crate::engine::hold).
 //!
 //! Whoever drops the last of these *ends* the store: its registrations end, and with them
 //! attachments of the user's, and the policy, which may be the user's too. Those who only
@@ -46,8 +42,8 @@ use crate::key::Key;
 use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
 
-/// Blocks a store can have: the index's links have 31 bits, the credits' balance
-/// 30 with a sign, and 2^28 slots are 16 GiB.
+/// Blocks a store can have. The central balance of the credits has 29 bits and the index's links
+/// have 31, which would do for more; but 2^28 slots alone are 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
 /// What a store is built from.

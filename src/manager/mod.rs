@@ -133,16 +133,17 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// many there are: after a new model or adapter was loaded, say.
     ///
     /// [Leases](crate::leases) that have expired are ended first. When this returns, none of
-    /// what was inactive when it was called is matched any more, is registered, or counts as inactive; the blocks count as free, and are
-    /// handed out before any block is evicted. Blocks in use stay registered, and are
-    /// inactive when they are released later. A block that is released or matched
-    /// while this runs may be on either side of it. Other threads go on meanwhile;
-    /// [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same, block by
-    /// block.
+    /// what was inactive when it was called is matched any more, is registered, or counts as
+    /// inactive; the blocks count as free, and are handed out before any block is evicted.
+    /// Blocks in use stay registered, and are inactive when they are released later. A block
+    /// that is released or matched while this runs may be on either side of it. Other threads
+    /// go on meanwhile; [`reset_inactive_pool`](Self::reset_inactive_pool) comes to the same,
+    /// block by block.
     ///
     /// With the registration of a cleared hash end its attachments. That happens
     /// when its block is handed out or its hash registered again; and where there is an
-    /// events manager soon, on a background thread: with the `Remove` of each.
+    /// events manager soon, on a background thread: with the `Remove` of each. These come in
+    /// no particular order, so a parent's may precede its child's.
     ///
     /// Lock-free. Every 16,384th call also goes through all blocks. Driven by one thread
     /// the order of eviction stays exact under the policies that know no leaves. Those that

@@ -31,15 +31,17 @@ pub struct MetricsSnapshot {
     /// Blocks that scans returned.
     pub scan_blocks_returned: u64,
     /// Look-ups that found a primary between its last use and its becoming
-    /// inactive. A race, rarely seen.
+    /// inactive. There is no such moment, so that this is 0 unless a caller has counted one.
     pub eager_primary_to_inactive_total: u64,
     /// Allocations undone because fewer blocks could be evicted than were
     /// announced: a reservation never comes to nothing, so that this is 0 unless a
     /// caller has counted one.
     pub allocate_atomic_rollback_total: u64,
-    /// Releases of a primary that found it in use again or gone.
+    /// Releases of a primary that found it in use again or gone. None does, so that this is 0
+    /// unless a caller has counted one.
     pub release_primary_noop_total: u64,
-    /// Releases of a duplicate that found another in its place.
+    /// Releases of a duplicate that found another in its place. None does, so that this is 0
+    /// unless a caller has counted one.
     pub release_duplicate_noop_total: u64,
     /// Blocks held by mutable and complete guards.
     pub inflight_mutable: i64,

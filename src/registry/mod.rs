@@ -17,7 +17,9 @@
 //! | `core` | when a hash is registered, and when its entry ends |
 //! | `table` | the entries' hash table: a split-ordered list that grows and shrinks without stopping anyone |
 //! | `entry` | the handles and extras of one hash |
+//! | `handle` | the public handle: what keeps a hash registered without a block |
 //! | `extras` | attachments and callbacks, allocated on first use |
+//! | `attachments` | typed values that hang on a hash |
 //! | `leftovers` | what an operation leaves to user code, until it is complete |
 //! | `upkeep` | freeing entries that have ended, and shrinking the table, in small steps |
 //! | `grace` | grace periods that keep nothing alive |
@@ -244,7 +246,11 @@ impl BlockRegistry {
     }
 
     /// How many hashes are registered: exact while none is registered or
-    /// removed. O(blocks) over all managers of the registry.
+    /// removed.
+    ///
+    /// Goes through all blocks if several managers share the registry or one has been
+    /// [cleared](crate::BlockManager::clear_inactive_pool), and through all hashes that
+    /// have handles; otherwise reads a few words for each thread.
     pub fn registered_count(&self) -> usize {
         self.core.len()
     }
@@ -282,9 +288,9 @@ impl BlockRegistry {
     ///
     /// Lock-free. Takes at least 16 rounds, each of which looks at every thread
     /// that uses epochs and frees up to 512 pieces of garbage; never more rounds
-    /// than there were entries pending at the call, plus 16. The
-    /// epochs are those of `crossbeam_epoch`'s default collector: the calling
-    /// thread also runs what others have deferred there.
+    /// than there were entries pending at the call, plus 16. The epochs are those of
+    /// `crossbeam_epoch`'s default collector: the calling thread also runs what others
+    /// have deferred there.
     pub fn flush_garbage(&self) -> u64 {
         self.core.flush_garbage()
     }

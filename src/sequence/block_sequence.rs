@@ -65,7 +65,8 @@ impl BlockSequence {
     ///
     /// # Errors
     ///
-    /// [`BlockSequenceError::TokenExtension`], as `dynamo-tokens` has it.
+    /// None: `dynamo-tokens` has an error for tokens that it refuses,
+    /// [`BlockSequenceError::TokenExtension`], and refuses none of a text.
     pub fn extend_tokens(
         &mut self,
         tokens: Vec<Token>,

@@ -42,7 +42,8 @@ pub enum BlockSequenceError {
         block_id: BlockId,
     },
 
-    /// The token sequence refused tokens.
+    /// The token sequence refused tokens. Never returned: those that a
+    /// [`BlockSequence`](super::BlockSequence) can have refuse none.
     #[error("token extension error: {0}")]
     TokenExtension(#[from] TokenBlockError),
 }
@@ -69,7 +70,8 @@ pub enum LogicalBlockAssignmentError<T: BlockMetadata> {
         blocks: Vec<ImmutableBlock<T>>,
     },
 
-    /// A matched block holds other content than the sequence has at its position.
+    /// A matched block holds other content than the sequence has at its position. Never
+    /// returned, since no manager does that.
     #[error("sequence hash mismatch at position {position}: expected {expected}, got {actual}")]
     SequenceHashMismatch {
         /// The position in the sequence.

@@ -1,10 +1,12 @@
 //! Batches: the reference's, and when one is complete.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kvbm_lockfree::events as ours;
+use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 use kvbm_logical::events as reference;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -184,4 +186,82 @@ fn a_steady_stream_of_events_stops_no_other_task() {
         batching.abort();
         assert!(batching.await.unwrap_err().is_cancelled());
     });
+}
+
+/// The events of a chain that is registered with its parents last, released with its
+/// parents first, and evicted by LRU; and the chain.
+fn events_against_the_tree(len: u64) -> (Vec<ours::KvCacheEvent>, Vec<SequenceHash>) {
+    let events = Arc::new(ours::EventsManager::builder().build());
+    let mut subscription = Box::pin(events.subscribe());
+    let registry = BlockRegistry::builder().event_manager(events).build();
+    let manager = BlockManager::<()>::builder()
+        .block_count(len as usize)
+        .block_size(16)
+        .registry(registry)
+        .with_lru_backend()
+        .build()
+        .unwrap();
+    let root = SequenceHash::root(1);
+    let chain: Vec<_> = (2..)
+        .scan(root, |last, content| {
+            Some(std::mem::replace(last, last.extend(content)))
+        })
+        .take(len as usize)
+        .collect();
+    let held: Vec<_> = (chain.iter().rev())
+        .map(|&hash| {
+            let block = manager.allocate_one().unwrap();
+            manager.register_block(block.stage(hash, 16).unwrap())
+        })
+        .collect();
+    held.into_iter().rev().for_each(drop);
+    let all = manager.allocate_blocks(chain.len()).unwrap();
+    assert_eq!(all.len(), chain.len());
+    (super::available(&mut subscription), chain)
+}
+
+fn batches_of(events: Vec<ours::KvCacheEvent>, size: NonZeroUsize) -> Vec<ours::KvCacheEvents> {
+    let config = ours::BatchingConfig::default()
+        .with_window(LONG)
+        .with_max_size(size);
+    let batches = ours::EventBatcher::new(config, 5).batch(stream::iter(events));
+    run(batches.map(|batch| batch.events).collect())
+}
+
+#[test]
+fn within_a_batch_parents_are_created_first_and_removed_last() {
+    let (events, chain) = events_against_the_tree(8);
+    let leaves_first: Vec<_> = chain.iter().rev().copied().collect();
+    assert_eq!(
+        batches_of(events, NonZeroUsize::MAX),
+        [
+            ours::KvCacheEvents::Create(chain),
+            ours::KvCacheEvents::Remove(leaves_first),
+        ]
+    );
+}
+
+/// Which is why a consumer has to keep orphans, and to drop them by their own `Remove`.
+#[test]
+fn across_batches_children_may_be_without_their_parents() {
+    let (events, chain) = events_against_the_tree(8);
+    let mut known = Vec::new();
+    let mut orphans = 0;
+    for batch in batches_of(events, NonZeroUsize::new(3).unwrap()) {
+        match batch {
+            ours::KvCacheEvents::Create(hashes) => known.extend(hashes),
+            ours::KvCacheEvents::Remove(hashes) => {
+                assert!(hashes.iter().all(|hash| known.contains(hash)));
+                known.retain(|hash| !hashes.contains(hash));
+            }
+            ours::KvCacheEvents::Shutdown => unreachable!("nobody shuts down"),
+        }
+        let parents = chain.iter().zip(&chain[1..]);
+        orphans += parents
+            .filter(|(parent, child)| known.contains(child) && !known.contains(parent))
+            .count();
+    }
+    // After two of the three batches of each kind, one block is known whose parent is not.
+    assert_eq!(orphans, 4);
+    assert_eq!(known, []);
 }

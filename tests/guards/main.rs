@@ -6,12 +6,14 @@
 //! * `input`: bad input is refused with the published crate's messages and changes
 //!   nothing; colliding lineage hashes, on which that crate panics, are both kept.
 //! * `batches`: blocks let go of together are let go of as one after the other.
+//! * `errors`: every error that can be made is made.
 //! * `formats`: encodings and `Debug` output are the published crate's.
 //!
 //! Pools are tiny, and every test that a policy could influence runs under each
 //! policy.
 
 mod batches;
+mod errors;
 mod formats;
 mod input;
 mod lifetimes;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 
 use crate::policy::Policy;
 use crate::synthetic::Service;
@@ -19,6 +19,9 @@ use crate::trace;
 const MAX_POOL_BLOCKS: u64 = 1 << 24;
 
 const MAX_THREADS: u64 = 256;
+
+/// The longest that the policy takes.
+const MAX_HALF_LIFE: u64 = 1 << 24;
 
 const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
 
@@ -45,7 +48,8 @@ pub struct Args {
     )]
     pub workload: Service,
 
-    /// Eviction policies to run, separated by commas or given repeatedly [default: all]
+    /// Eviction policies to run, separated by commas or given repeatedly [default: all
+    /// but multi-lru-reference]
     #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
     policy: Vec<Policy>,
 
@@ -83,6 +87,11 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = parse_positive)]
     pub in_flight: usize,
+
+    /// Half-life for lrfu, in releases, instead of one that it finds itself
+    #[arg(long, value_name = "N",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_HALF_LIFE))]
+    pub lrfu_half_life: Option<u32>,
 
     /// Seed of the synthetic workload
     #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "trace")]
@@ -133,10 +142,10 @@ impl Args {
         self.report.as_deref() == Some(Path::new("-"))
     }
 
-    /// The policies to run: those asked for, each once, or all.
+    /// The policies to run: those asked for, each once, or the usual ones.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
-            Policy::value_variants().to_vec()
+            Policy::usual()
         } else {
             each_once(&self.policy)
         }
@@ -226,6 +235,8 @@ fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     fn parse(line: &str) -> Result<Args, String> {
@@ -236,7 +247,9 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        assert_eq!(synthetic.policies().len(), Policy::value_variants().len());
+        let policies = synthetic.policies();
+        assert_eq!(policies.len(), Policy::value_variants().len() - 1);
+        assert!(!policies.contains(&Policy::MultiLruReference));
         assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
@@ -250,6 +263,22 @@ mod tests {
         let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
         assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
         assert_eq!(args.pools(), Pools::Sizes(vec![10, 20, 5]));
+    }
+
+    #[test]
+    fn a_half_life_is_one_that_the_policy_takes() {
+        let build = |releases| Policy::Lrfu.build(8, 16, Some(releases));
+        for (releases, is_taken) in [
+            (0, false),
+            (1, true),
+            (1 << 24, true),
+            ((1 << 24) + 1, false),
+        ] {
+            let args = parse(&format!("--lrfu-half-life {releases}"));
+            assert_eq!(args.is_ok(), is_taken, "{releases}");
+            assert_eq!(build(releases).is_ok(), is_taken, "{releases}");
+        }
+        assert_eq!(parse("").unwrap().lrfu_half_life, None);
     }
 
     #[test]

@@ -89,6 +89,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
                 blocks,
                 threads: args.threads,
                 in_flight: args.in_flight,
+                lrfu_half_life: args.lrfu_half_life,
             };
             progress.begin(format!("{policy}, {blocks} blocks"));
             let outcome = replay::replay(&workload, &setup, &mut |done| progress.update(done))?;
@@ -104,6 +105,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
             block_size: workload.block_size(),
             threads: args.threads,
             in_flight: args.in_flight,
+            lrfu_half_life: args.lrfu_half_life,
             policies,
             blocks: pools,
         },

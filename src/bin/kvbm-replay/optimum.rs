@@ -410,6 +410,7 @@ mod tests {
                         blocks,
                         threads: 1,
                         in_flight: 2,
+                        lrfu_half_life: None,
                     };
                     let counts = replay(&workload, &setup, &mut |_| ()).unwrap().counts;
                     let run = format!("{policy}, {blocks} blocks, {}", service.name());

@@ -74,6 +74,8 @@ pub struct Setup {
     pub threads: usize,
     /// Requests held at once, over all threads.
     pub in_flight: usize,
+    /// LRFU's half-life, in releases. None to have it found.
+    pub lrfu_half_life: Option<u32>,
 }
 
 /// Why a run could not be carried out.
@@ -128,7 +130,7 @@ pub fn replay(
 ) -> Result<Outcome, ReplayError> {
     let pool = setup
         .policy
-        .build(setup.blocks, workload.block_size())
+        .build(setup.blocks, workload.block_size(), setup.lrfu_half_life)
         .map_err(|source| ReplayError::Pool {
             policy: setup.policy,
             blocks: setup.blocks,
@@ -404,6 +406,7 @@ mod tests {
             blocks,
             threads: 1,
             in_flight,
+            lrfu_half_life: None,
         }
     }
 
@@ -454,7 +457,7 @@ mod tests {
     #[test]
     fn a_request_without_blocks_takes_a_place_in_the_window() {
         let requests = workload(&[(1, 4), (2, 4), (9, 0)]);
-        let pool = Policy::Lru.build(8, 16).unwrap();
+        let pool = Policy::Lru.build(8, 16, None).unwrap();
         let service = Service::new(&pool, 16, &one_thread(Policy::Lru, 8, 2));
         Worker::new(&service).run(&requests, &AtomicUsize::new(0));
         let held: Vec<usize> = service.window().held.iter().map(Vec::len).collect();
@@ -470,6 +473,7 @@ mod tests {
             blocks: 200,
             threads: 4,
             in_flight: 4,
+            lrfu_half_life: None,
         };
         let outcome = run(&requests, setup);
         assert_eq!(outcome.counts.requested, 2000);

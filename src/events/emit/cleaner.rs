@@ -3,6 +3,10 @@
 //! Ending a registration drops its attachments, which is user code and may be slow. The
 //! thread that wakes subscribers therefore does not do it. It starts another one, the
 //! *cleaner*, when a tier is queued; the cleaner exits when the queue is empty.
+//!
+//! Registrations end in the order of the slots. Ending children before their parents would
+//! require a list of all cleared blocks, sorted by position, and would still guarantee
+//! nothing: concurrent allocations end registrations too, each as its block is handed out.
 
 use std::sync::{Arc, Weak};
 use std::thread;

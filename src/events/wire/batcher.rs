@@ -61,8 +61,30 @@ impl BatchingConfig {
 /// All events of a batch are of one kind. A batch is complete when an event of the other
 /// kind arrives, when it has reached the maximum size, when its first event has waited
 /// for the length of the window, or when the stream ends. The hashes in a batch are
-/// sorted by position (a stable sort): ascending for `Create`, descending for `Remove`,
-/// so that a consumer that maintains a tree never sees a child without its parent.
+/// sorted by position (a stable sort): ascending for `Create`, descending for `Remove`.
+/// Within one batch, parents are therefore created before their children and removed
+/// after them.
+///
+/// # Order across batches
+///
+/// Batches themselves are in the order of the events, which is the order in which
+/// registrations began and ended, not that of the tree. A `Remove` of a parent may come
+/// before that of its child, or a `Create` of a child before that of its parent:
+///
+/// * a batch may be cut anywhere between the two, by its size or its window;
+/// * a policy that knows no leaves, such as LRU, may evict a parent first, and the
+///   lineage policies do where its children are in use;
+/// * [`clear_inactive_pool`](crate::BlockManager::clear_inactive_pool) ends registrations
+///   in no particular order;
+/// * callers may register a child before its parent, and event policies may leave parents
+///   out.
+///
+/// So a consumer should keep what an instance holds as a set of hashes, or, if it maintains
+/// a tree, keep a node whose parent is absent as an orphan. Neither a parent's `Remove` nor
+/// its absence says anything about its children: an orphan is adopted when its parent is
+/// created, and dropped only by its own `Remove` or the instance's
+/// [`Shutdown`](KvCacheEvents::Shutdown). A prefix ends at the first hash that is absent,
+/// whatever is known of those behind it.
 ///
 /// ```
 /// use futures::{StreamExt, executor, stream};

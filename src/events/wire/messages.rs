@@ -13,11 +13,16 @@ use crate::SequenceHash;
 pub type InstanceId = u128;
 
 /// A batch of events of one kind.
+///
+/// From one batch to the next there is no order of parents and children: see
+/// [`EventBatcher`](super::batcher::EventBatcher#order-across-batches).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvCacheEvents {
-    /// These hashes are now registered; parents come before children.
+    /// These hashes are now registered. An [`EventBatcher`](super::batcher::EventBatcher) lists
+    /// parents before children.
     Create(Vec<SequenceHash>),
-    /// These hashes are no longer registered; children come before parents.
+    /// These hashes are no longer registered. An
+    /// [`EventBatcher`](super::batcher::EventBatcher) lists children before parents.
     Remove(Vec<SequenceHash>),
     /// The instance will publish nothing more.
     Shutdown,

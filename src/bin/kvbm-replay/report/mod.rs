@@ -94,6 +94,8 @@ pub struct Config {
     pub threads: usize,
     /// Requests held at once, over all threads.
     pub in_flight: usize,
+    /// The half-life that LRFU was given, in releases.
+    pub lrfu_half_life: Option<u32>,
     /// The eviction policies.
     pub policies: Vec<Policy>,
     /// The pool sizes.
@@ -101,14 +103,18 @@ pub struct Config {
 }
 
 impl Config {
-    fn concurrency(&self) -> String {
+    fn conditions(&self) -> String {
         let Self {
             threads, in_flight, ..
         } = *self;
+        let half_life = self
+            .lrfu_half_life
+            .map(|releases| format!(", LRFU's half-life {releases} releases"));
         format!(
-            "{threads} thread{}, {in_flight} request{} in flight",
+            "{threads} thread{}, {in_flight} request{} in flight{}",
             plural(threads),
-            plural(in_flight)
+            plural(in_flight),
+            half_life.unwrap_or_default()
         )
     }
 }
@@ -274,6 +280,7 @@ mod tests {
                 block_size: 16,
                 threads: 1,
                 in_flight: 16,
+                lrfu_half_life: None,
                 policies: vec![Policy::Lru, Policy::LineageTick],
                 blocks: vec![100, 999_999],
             },

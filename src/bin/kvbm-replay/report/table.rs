@@ -108,7 +108,7 @@ fn heading(report: &Report) -> String {
         grouped(workload.blocks_requested),
         report.config.block_size,
         grouped(workload.distinct_blocks),
-        report.config.concurrency(),
+        report.config.conditions(),
     )
 }
 

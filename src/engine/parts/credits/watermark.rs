@@ -11,10 +11,10 @@
 //! 2. reserve;
 //! 3. *mark* a fall as due, if none has been told of and the sum is below the level.
 //!
-//! An operation ends with a look at the mark ([`Store::fall_is_due`]). Whoever finds it
+//! An operation ends with a look at the mark (`Store::fall_is_due`). Whoever finds it
 //! takes it off, adds up once more, since an operation may return credits that it
 //! turned out not to need, and if the sum is still below the level, and nobody was
-//! faster, tells of the fall ([`Store::take_fall`]).
+//! faster, tells of the fall (`Store::take_fall`).
 //!
 //! A release does nothing: that the number has risen is found out by the next reservation
 //! that could make it fall again.

@@ -329,6 +329,7 @@ fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
         Policy::Lru => corners(MARKER, 16, 0.0),
         Policy::Hashmap => corners(MARKER * 1.2, 4, 45.0),
         Policy::MultiLru => corners(MARKER * 1.3, 4, 0.0),
+        Policy::MultiLruReference => corners(MARKER * 0.9, 4, 0.0),
         Policy::LineageTick => corners(MARKER * 1.3, 3, 0.0),
         Policy::LineageFifo => corners(MARKER * 1.3, 3, 180.0),
         Policy::Lrfu => corners(MARKER * 1.2, 6, 0.0),

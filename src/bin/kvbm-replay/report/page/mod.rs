@@ -33,7 +33,7 @@ pub fn page(report: &Report) -> String {
                 header {
                     h1 { "Eviction policies of a KV cache" }
                     p.source { (title) }
-                    p { (config.source.extent(report.workload.requests)) ", " (config.concurrency()) }
+                    p { (config.source.extent(report.workload.requests)) ", " (config.conditions()) }
                     p { "In flight: " (IN_FLIGHT) "." }
                 }
                 (facts(report))
