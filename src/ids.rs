@@ -1,4 +1,4 @@
-//! What things are called by.
+//! Names: of blocks, of contents, of managers, and of tiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +37,12 @@ impl KvbmSequenceHashProvider for dynamo_tokens::TokenBlock {
         self.positional_lineage_hash()
     }
 }
+
+/// The metadata type of a manager, which names its tier: any type that can be shared
+/// between threads. The engine stores no value of it.
+pub trait BlockMetadata: Clone + Send + Sync + 'static {}
+
+impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
 
 /// Where a layout of blocks is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]

@@ -31,13 +31,7 @@ pub use pin::{LifecyclePin, LifecyclePinRef};
 pub use weak::WeakBlock;
 
 pub use crate::registry::{BlockRegistrationHandle, BlockRegistry};
-pub use crate::{BlockId, SequenceHash};
-
-/// What can be the metadata type, the tier, of a manager: any type that can be
-/// shared between threads. The engine keeps no value of it.
-pub trait BlockMetadata: Clone + Send + Sync + 'static {}
-
-impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
+pub use crate::{BlockId, BlockMetadata, SequenceHash};
 
 /// A block was refused a transition. It is handed back as it was.
 #[derive(Debug, thiserror::Error)]

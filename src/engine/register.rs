@@ -11,7 +11,6 @@ use crate::suspension::step;
 
 use super::acquire::{Pin, Pins};
 use super::hold::{Complete, Exclusive, Pinned};
-use super::index::Key;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
@@ -19,7 +18,7 @@ use super::word::{State, Word};
 /// What became of a registration.
 pub(crate) enum Registered {
     /// The block is the primary of its hash.
-    Primary(Pinned, Key),
+    Primary(Pinned),
     /// The block is a duplicate.
     Duplicate(Pinned),
     /// The block was freed; this primary holds the hash.
@@ -67,7 +66,7 @@ impl Store {
                     slot.promote(word);
                     // SAFETY: `begin` has left one pin, which is the caller's, and the
                     // block's credit is that of the complete block.
-                    return Registered::Primary(unsafe { Pinned::of(slot) }, key);
+                    return Registered::Primary(unsafe { Pinned::of(slot) });
                 }
                 Err(existing) => existing,
             };
@@ -130,7 +129,7 @@ impl Store {
                         .unlink_discarded(&self.slots, key.keyed, primary, is_discarded);
                     // The registration of a cleared hash ends; that of another goes on.
                     if was_cleared && self.registry.has_entries() {
-                        self.registry.forget(key, leftovers);
+                        self.registry.end(key, leftovers);
                     }
                     if !was_cleared {
                         self.count(Counter::Discarded, 1);

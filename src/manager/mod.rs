@@ -151,9 +151,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// others be evicted before it.
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
-        self.registry.core().will_clear();
-        let leftovers = self.store.clear();
-        self.registry.core().cleared(self.store.downgrade());
+        let core = self.registry.core();
+        let leftovers = core.clear(self.store.downgrade(), || self.store.clear());
         leftovers.settle();
     }
 
@@ -201,19 +200,17 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             block.block_id()
         );
         let core = self.registry.core();
-        let held = core.prepare(block.key(), leftovers);
+        let ticket = core.begin(block.key(), leftovers);
         let registered = self
             .store
             .register(block.into_hold(), self.duplication_policy, leftovers);
         let hold = match registered {
-            Registered::Primary(hold, key) => {
-                core.acquired(key, &*self.store, held, leftovers);
+            Registered::Primary(hold) => {
+                ticket.commit(&*self.store, leftovers);
                 hold
             }
             Registered::Duplicate(hold) | Registered::Existing(hold) => {
-                if let Some(held) = held {
-                    held.release(leftovers);
-                }
+                ticket.abandon(leftovers);
                 hold
             }
         };
