@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::ids::{BlockMetadata, SequenceHash};
 use crate::user_code::Panics;
 
-use super::BlockRegistry;
 use super::attachments::AttachmentError;
+use super::core::Core;
 use super::entries::Entry;
 #[cfg(feature = "events")]
 use super::observer::Observer;
@@ -17,7 +17,7 @@ use super::typed::TypedAttachments;
 
 /// A registered sequence hash.
 ///
-/// A hash is registered in a [`BlockRegistry`] for as long as it has a handle
+/// A hash is registered in a [`BlockRegistry`](super::BlockRegistry) for as long as it has a handle
 /// (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
 /// content, active or inactive, in some manager of the registry. The same handle
 /// serves every tier. When the last of them is gone the attachments are dropped.
@@ -31,6 +31,10 @@ impl BlockRegistrationHandle {
         Self(handle)
     }
 
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.0.core()
+    }
+
     fn entry(&self) -> &Entry {
         self.0.entry()
     }
@@ -40,14 +44,9 @@ impl BlockRegistrationHandle {
         self.entry().hash()
     }
 
-    /// Whether the hash is registered in this registry (or a clone of it).
-    pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
-        Arc::ptr_eq(self.0.core(), registry.core())
-    }
-
     #[cfg(feature = "events")]
     pub(crate) fn is_observed_by(&self, observer: &dyn Observer) -> bool {
-        self.0.core().is_observed_by(observer)
+        self.core().is_observed_by(observer)
     }
 
     /// Whether a block of metadata type `T`, in any manager of this registry,
@@ -59,8 +58,7 @@ impl BlockRegistrationHandle {
 
     /// Whether [`has_block`](Self::has_block) holds for any of the types.
     pub fn has_any_block(&self, type_ids: &[TypeId]) -> bool {
-        let core = self.0.core();
-        core.tiers.have(self.entry().key(), Some(type_ids))
+        self.core().tiers.have(self.entry().key(), Some(type_ids))
     }
 
     /// Adds a function to be called by [`touch`](Self::touch). Takes a lock of

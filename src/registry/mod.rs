@@ -76,7 +76,7 @@ pub struct BlockRegistryBuilder {
 }
 
 impl BlockRegistryBuilder {
-    /// No frequency tracking.
+    /// A builder of a registry without frequency tracking.
     pub fn new() -> Self {
         Self::default()
     }
@@ -104,7 +104,7 @@ impl BlockRegistryBuilder {
         self
     }
 
-    /// The registry, empty.
+    /// Builds the registry, which is empty.
     pub fn build(self) -> BlockRegistry {
         BlockRegistry {
             core: Arc::new(Core::new(
@@ -124,7 +124,7 @@ pub struct BlockRegistry {
 }
 
 impl BlockRegistry {
-    /// A builder.
+    /// Starts building a registry.
     pub fn builder() -> BlockRegistryBuilder {
         BlockRegistryBuilder::new()
     }
@@ -297,6 +297,13 @@ impl BlockRegistry {
     /// The frequency tracker, if there is one.
     pub fn frequency_tracker(&self) -> Option<Arc<dyn FrequencyTracker<u128>>> {
         self.core.tracker().cloned()
+    }
+}
+
+impl BlockRegistrationHandle {
+    /// Whether the hash is registered in this registry (or a clone of it).
+    pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
+        Arc::ptr_eq(self.core(), registry.core())
     }
 }
 
