@@ -60,7 +60,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Registers a block under its hash: from now on it can be matched.
     ///
     /// If another block of this manager holds the hash, the
-    /// [duplication policy](BlockDuplicationPolicy) decides: the guard returned is
+    /// [duplication policy](crate::blocks::BlockDuplicationPolicy) decides: the guard returned is
     /// that of the block as a duplicate, or that of the other one, and the block
     /// is freed; its different `block_id` tells. A hash that was not registered
     /// counts as an access. Lock-free; no heap allocation in a steady state.

@@ -88,11 +88,13 @@ impl Core {
     }
 
     /// Whether a hash has a handle or a block.
+    #[inline]
     pub(crate) fn is_registered(&self, key: Key) -> bool {
         self.is_held(key) || self.tiers.have(key, None)
     }
 
     /// Whether a hash has a handle.
+    #[inline]
     pub(super) fn is_held(&self, key: Key) -> bool {
         let guard = &epoch::pin();
         self.entries.find(key, guard).is_some_and(Entry::is_held)

@@ -24,19 +24,21 @@ use super::typed::TypedAttachments;
 ///
 /// The first handle to a hash allocates; cloning one is two atomic increments.
 #[derive(Clone)]
-pub struct BlockRegistrationHandle(EntryHandle);
+pub struct BlockRegistrationHandle {
+    handle: EntryHandle,
+}
 
 impl BlockRegistrationHandle {
     pub(crate) fn new(handle: EntryHandle) -> Self {
-        Self(handle)
+        Self { handle }
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
-        self.0.core()
+        self.handle.core()
     }
 
     fn entry(&self) -> &Entry {
-        self.0.entry()
+        self.handle.entry()
     }
 
     /// The sequence hash.

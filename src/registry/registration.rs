@@ -161,12 +161,13 @@ impl Ticket<'_> {
     #[inline]
     pub(crate) fn commit(self, tier: &dyn Tier, leftovers: &mut Leftovers) {
         let Self { core, key, handle } = self;
-        if core.tiers.are_several() {
-            // If there was no entry, one may have come since.
-            let handle = handle.or_else(|| core.hold(key, leftovers));
-            if let Some(handle) = handle {
-                handle.release(leftovers);
-            }
+        let handle = match handle {
+            // There was no entry; one may have come since.
+            None if core.tiers.are_several() => core.hold(key, leftovers),
+            handle => handle,
+        };
+        if let Some(handle) = handle {
+            handle.release(leftovers);
         }
         let is_access = core.tracker().is_some() && !core.is_registered_besides(key, tier);
         if core.observer.is_some() {
@@ -227,6 +228,7 @@ impl Core {
         handle.release(leftovers);
     }
 
+    #[inline]
     fn is_registered_besides(&self, key: Key, besides: &dyn Tier) -> bool {
         self.tiers.have_besides(key, besides) || self.is_held(key)
     }
@@ -294,6 +296,7 @@ impl Core {
     /// # Safety
     ///
     /// The handle is the caller's, and the entry is one of this registry.
+    #[inline(never)]
     unsafe fn release(self: &Arc<Self>, entry: *const Entry, leftovers: &mut Leftovers) {
         // Pinned first: without its handle the entry may be ended and freed.
         let guard = epoch::pin();

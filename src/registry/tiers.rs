@@ -78,6 +78,7 @@ impl Tiers {
 
     /// Whether a tier of these metadata types, or with `None` any tier, has a block of the
     /// hash.
+    #[inline]
     pub(super) fn have(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
         self.list
             .load()
@@ -87,6 +88,7 @@ impl Tiers {
     }
 
     /// Whether a tier other than `besides` has a block of the hash.
+    #[inline]
     pub(super) fn have_besides(&self, key: Key, besides: &dyn Tier) -> bool {
         self.list.load().iter().any(|attached| {
             !std::ptr::addr_eq(attached.tier.as_ptr(), besides)
@@ -95,6 +97,7 @@ impl Tiers {
     }
 
     /// For every hash, whether a tier of these metadata types has a block of it.
+    #[inline]
     pub(super) fn presence(
         &self,
         hashes: &[SequenceHash],

@@ -130,6 +130,7 @@ impl Markers {
     }
 
     /// How many buckets a segment has.
+    #[inline]
     pub(super) fn segment_len(at: usize) -> usize {
         if at == 0 { FIRST } else { FIRST << (at - 1) }
     }
@@ -140,6 +141,7 @@ impl Markers {
     }
 
     /// A segment, or null if it is not allocated.
+    #[inline]
     pub(super) fn existing_segment(&self, at: usize) -> *mut Node {
         self.segments[at].load(Ordering::Acquire)
     }
@@ -174,6 +176,7 @@ impl Markers {
     }
 
     /// The marker of a bucket below the size.
+    #[inline]
     pub(super) fn marker(&self, bucket: usize) -> &Node {
         let (at, offset) = if bucket < FIRST {
             (0, bucket)
@@ -189,6 +192,7 @@ impl Markers {
     }
 
     /// The linked marker to start from for a key.
+    #[inline]
     pub(super) fn start<'g>(&'g self, key: u64, guard: &'g Guard) -> &'g Node {
         // Acquire: pairs with the releases of the size, made when the segment
         // was there.

@@ -70,6 +70,7 @@ impl Entries {
     }
 
     /// The entry of a hash.
+    #[inline]
     pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
         if self.count() == 0 {
             return None;
@@ -134,6 +135,7 @@ impl Entries {
     }
 
     /// Calls `visit` with every entry.
+    #[inline]
     pub(super) fn for_each<'g>(&'g self, guard: &'g Guard, visit: impl FnMut(&'g Entry)) {
         self.table.for_each(guard, visit);
     }

@@ -53,6 +53,7 @@ impl Node {
     }
 
     /// The split-order key.
+    #[inline]
     pub(super) fn order(&self) -> u64 {
         self.canary.check();
         // Acquire: pairs with the release that announces a marker as linked.
@@ -60,6 +61,7 @@ impl Node {
     }
 
     /// The link to the next node.
+    #[inline]
     pub(super) fn next(&self) -> NodeLink {
         self.canary.check();
         // Acquire: pairs with the release in `exchange_next`.
@@ -67,6 +69,7 @@ impl Node {
     }
 
     /// Replaces the link to the next node if it is still `seen`.
+    #[inline]
     pub(super) fn exchange_next(&self, seen: NodeLink, new: NodeLink) -> bool {
         self.canary.check();
         // Release: a link publishes the node it leads to. Acquire: a link moved
@@ -88,6 +91,7 @@ impl Node {
 }
 
 /// The order of the entries of a keyed hash.
+#[inline]
 pub(super) fn entry_order(key: u64) -> u64 {
     key.reverse_bits() | ENTRY
 }
@@ -104,18 +108,22 @@ pub(super) struct NodeLink(pub(super) *mut Node);
 
 impl NodeLink {
     /// A link of a live node to another.
+    #[inline]
     pub(super) fn to(node: &Node) -> Self {
         Self(ptr::from_ref(node).cast_mut())
     }
 
+    #[inline]
     pub(super) fn is_dead(self) -> bool {
         self.0.addr() & 1 != 0
     }
 
+    #[inline]
     pub(super) fn dead(self) -> Self {
         Self(self.0.map_addr(|addr| addr | 1))
     }
 
+    #[inline]
     pub(super) fn alive(self) -> Self {
         Self(self.0.map_addr(|addr| addr & !1))
     }
@@ -125,6 +133,7 @@ impl NodeLink {
     /// # Safety
     ///
     /// The link was read under `_guard` from a node of the table.
+    #[inline]
     pub(super) unsafe fn node(self, _guard: &Guard) -> Option<&Node> {
         // SAFETY: a node reached under a guard is not freed before the guard is
         // dropped: it was linked when the guard was already there, and is freed

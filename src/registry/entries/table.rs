@@ -32,11 +32,13 @@ impl EntryTable {
     }
 
     /// The buckets.
+    #[inline]
     pub(super) fn markers(&self) -> &Markers {
         &self.markers
     }
 
     /// The entry of a hash.
+    #[inline]
     pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
         let start = self.markers.start(key.keyed, guard);
         chain::seek(start, entry_order(key.keyed), Some(key.hash), guard).found
@@ -44,6 +46,7 @@ impl EntryTable {
 
     /// The entry of a hash with a new handle, made if there is none. Returns
     /// whether it was made.
+    #[inline]
     pub(super) fn find_or_insert<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
         let start = self.markers.start(key.keyed, guard);
         let mut made: Option<Box<Entry>> = None;
@@ -89,6 +92,7 @@ impl EntryTable {
     }
 
     /// Unlinks a dead entry. When this returns, nobody who is not already under a guard can reach it.
+    #[inline]
     pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
         entry.node.kill();
         let order = entry.node.order();
