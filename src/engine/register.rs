@@ -11,6 +11,7 @@ use crate::suspension::step;
 
 use super::acquire::{Pin, Pins};
 use super::hold::{Complete, Exclusive, Pinned};
+use super::index::Key;
 use super::slot::Slot;
 use super::store::Store;
 use super::word::{State, Word};
@@ -18,7 +19,7 @@ use super::word::{State, Word};
 /// What became of a registration.
 pub(crate) enum Registered {
     /// The block is the primary of its hash.
-    Primary(Pinned),
+    Primary(Pinned, Key),
     /// The block is a duplicate.
     Duplicate(Pinned),
     /// The block was freed; this primary holds the hash.
@@ -66,7 +67,7 @@ impl Store {
                     slot.promote(word);
                     // SAFETY: `begin` has left one pin, which is the caller's, and the
                     // block's credit is that of the complete block.
-                    return Registered::Primary(unsafe { Pinned::of(slot) });
+                    return Registered::Primary(unsafe { Pinned::of(slot) }, key);
                 }
                 Err(existing) => existing,
             };

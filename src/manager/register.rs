@@ -90,8 +90,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .store
             .register(block.into_hold(), self.duplication_policy, leftovers);
         let hold = match registered {
-            Registered::Primary(hold) => {
-                ticket.commit(&*self.store, leftovers);
+            Registered::Primary(hold, key) => {
+                ticket.commit(key, &*self.store, leftovers);
                 hold
             }
             Registered::Duplicate(hold) | Registered::Existing(hold) => {

@@ -148,7 +148,6 @@ impl Drop for EntryHandle {
 #[must_use = "a registration is committed or abandoned"]
 pub(crate) struct Ticket<'c> {
     core: &'c Arc<Core>,
-    key: Key,
     /// Where there are several tiers, and the hash had an entry.
     handle: Option<EntryHandle>,
 }
@@ -157,17 +156,14 @@ impl Ticket<'_> {
     /// Ends a registration that has made a block the first of its hash in `tier`. If the hash
     /// was not registered before, that is an access, and the observer is told.
     ///
-    /// The caller pins the block.
+    /// The key is the one that the registration was begun with. The caller pins the block.
     #[inline]
-    pub(crate) fn commit(self, tier: &dyn Tier, leftovers: &mut Leftovers) {
-        let Self { core, key, handle } = self;
-        let handle = match handle {
-            // There was no entry; one may have come since.
-            None if core.tiers.are_several() => core.hold(key, leftovers),
-            handle => handle,
-        };
-        if let Some(handle) = handle {
-            handle.release(leftovers);
+    pub(crate) fn commit(self, key: Key, tier: &dyn Tier, leftovers: &mut Leftovers) {
+        let Self { core, handle } = self;
+        match handle {
+            Some(handle) => handle.release(leftovers),
+            None if core.tiers.are_several() => core.hold_for_a_moment(key, leftovers),
+            None => {}
         }
         let is_access = core.tracker().is_some() && !core.is_registered_besides(key, tier);
         if core.observer.is_some() {
@@ -200,11 +196,7 @@ impl Core {
             }
             None
         };
-        Ticket {
-            core: self,
-            key,
-            handle,
-        }
+        Ticket { core: self, handle }
     }
 
     /// A handle to the entry of a hash, if there is one: it is not ended meanwhile.
@@ -218,6 +210,15 @@ impl Core {
         let entry = entry.filter(|entry| entry.try_acquire())?;
         // SAFETY: the handle that was just made, to an entry of this core.
         Some(unsafe { EntryHandle::of(entry, self) })
+    }
+
+    /// Holds the entry of a hash that had none when its registration began, if it has one
+    /// now: giving the handle up looks for a block, after whoever has looked too early.
+    #[cold]
+    fn hold_for_a_moment(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) {
+        if let Some(handle) = self.hold(key, leftovers) {
+            handle.release(leftovers);
+        }
     }
 
     /// Makes an entry for a hash that a tier has a block of, if there is none.

@@ -100,9 +100,10 @@ impl FakeTier {
     fn register(&self, registry: &BlockRegistry) {
         let core = registry.core();
         let mut leftovers = Leftovers::new();
-        let ticket = core.begin(core.key(self.hash), &mut leftovers);
+        let key = core.key(self.hash);
+        let ticket = core.begin(key, &mut leftovers);
         self.begin();
-        ticket.commit(self, &mut leftovers);
+        ticket.commit(key, self, &mut leftovers);
         leftovers.settle();
     }
 
