@@ -205,29 +205,3 @@ fn hasher() -> RandomState {
         RandomState::new()
     }
 }
-
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
-mod tests {
-    use super::*;
-    use crate::engine::index::testing::meeting_hashes;
-
-    /// See `engine::index::testing` for what the hashes have in common.
-    #[test]
-    fn hashes_chosen_to_meet_do_not() {
-        const HASHES: usize = 100_000;
-        let core = Arc::new(Core::new(None, None));
-        let handles: Vec<_> = meeting_hashes(HASHES)
-            .map(|hash| core.handle(core.key(hash), &mut Leftovers::new()).0)
-            .collect();
-        let buckets = core.entries.buckets();
-        let mut lengths = vec![0_u32; buckets];
-        core.entries.for_each(&epoch::pin(), |entry| {
-            lengths[entry.key().keyed as usize & (buckets - 1)] += 1;
-        });
-        let longest = lengths.into_iter().max().unwrap();
-        // 100,000 balls in 2^17 bins: that any bin gets 30 has a chance below
-        // 2^17 / 30! < 10^-27.
-        assert!(longest < 30, "{longest} in one bucket");
-        drop(handles);
-    }
-}

@@ -38,6 +38,8 @@ mod handle;
 mod leftovers;
 mod observer;
 mod registration;
+#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+mod tests;
 mod tier;
 mod tiers;
 mod typed;
