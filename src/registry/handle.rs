@@ -17,8 +17,8 @@ use super::typed::TypedAttachments;
 
 /// A registered sequence hash.
 ///
-/// A hash is registered in a [`BlockRegistry`](super::BlockRegistry) for as long as it has a handle
-/// (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
+/// A hash is registered in a [`BlockRegistry`](super::BlockRegistry) for as long as it has
+/// a handle (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
 /// content, active or inactive, in some manager of the registry. The same handle
 /// serves every tier. When the last of them is gone the attachments are dropped.
 ///
