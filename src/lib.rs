@@ -123,11 +123,13 @@ pub mod tinylfu;
 mod user_code;
 
 pub use blocks::{
-    BlockError, BlockMetadata, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef,
-    MutableBlock, WeakBlock,
+    BlockError, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef, MutableBlock,
+    WeakBlock,
 };
 pub use engine::{AuditError, AuditReport};
-pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
+pub use ids::{
+    BlockId, BlockMetadata, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash,
+};
 pub use integrations::{
     ApplyError, BlockSizeMismatch, DecodeOutcome, NoopDelegate, RequestSequence,
     SchedulableSequence, SchedulableSequenceBuilder, ScheduleError, SequenceDelegate,

@@ -173,14 +173,14 @@ impl Store {
     #[cold]
     fn end(&self) {
         // Before the look at the entries: whoever gives up a handle to one first does so, and
-        // then looks whether there is a tier. See `registry::core`.
+        // then looks whether there is a tier. See `registry::registration`.
         self.has_ended.store(true, Ordering::Release);
         self.registry.detach(self);
         self.metrics.retire(self.gauges(&self.metrics.counts()));
         let mut leftovers = Leftovers::new();
         if self.registry.has_entries() {
             for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
-                self.registry.forget(slot.key(), &mut leftovers);
+                self.registry.end(slot.key(), &mut leftovers);
             }
         }
         let policy = self.plane.try_hold().map(|mut plane| plane.end());

@@ -356,9 +356,9 @@ impl Store {
     /// As [`Core::handle`](crate::registry::Core::handle) leaves it to do.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
-        let (handle, _) = self.registry.handle(slot.hash(), &mut leftovers);
+        let (handle, _) = self.registry.handle(slot.key(), &mut leftovers);
         leftovers.settle();
-        handle
+        BlockRegistrationHandle::new(handle)
     }
 
     /// Applies the notes, if the plane is free.

@@ -135,7 +135,7 @@ impl Store {
                         .unlink_discarded(&self.slots, key.keyed, primary, is_discarded);
                     // The registration of a cleared hash ends; that of another goes on.
                     if was_cleared && self.registry.has_entries() {
-                        self.registry.forget(key, leftovers);
+                        self.registry.end(key, leftovers);
                     }
                     if !was_cleared {
                         self.count(Counter::Discarded, 1);
