@@ -115,6 +115,7 @@ pub mod pubsub;
 pub mod registry;
 pub mod retention;
 pub mod sequence;
+#[cfg(all(test, not(kvbm_loom)))]
 mod suspension;
 mod sync;
 #[cfg(feature = "testing")]

@@ -4,7 +4,7 @@
 //! tries to. Guards are taken out of the table with the mutex and dropped without it.
 //! Every function is told the time, by its caller who has the clock.
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,7 @@ use crate::SequenceHash;
 use crate::key::Key;
 use crate::sync::AtomicBool;
 use crate::sync::epoch;
+use crate::sync::limits::IS_REPEATABLE;
 use crate::tinylfu::FrequencyTracker;
 
 use super::entries::{Entries, Entry};
@@ -199,7 +200,7 @@ fn touch_all(
 
 /// A hash function of this registry's own, except where runs must be the same.
 fn hasher() -> RandomState {
-    if cfg!(any(fuzzing, kvbm_loom, kvbm_shuttle)) {
+    if IS_REPEATABLE {
         RandomState::with_seeds(1, 2, 3, 4)
     } else {
         RandomState::new()

@@ -38,7 +38,7 @@ mod handle;
 mod leftovers;
 mod observer;
 mod registration;
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests;
 mod tier;
 mod tiers;

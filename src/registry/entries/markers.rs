@@ -13,6 +13,7 @@ use std::ptr;
 
 use crate::sync::canary;
 use crate::sync::epoch::Guard;
+use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS, SPARSE_BUCKETS};
 use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
@@ -22,22 +23,12 @@ use super::node::{LINKED, Node, NodeLink, marker_order};
 /// Set in a table's size while it is shrinking, during which it keeps its size.
 const SHRINKING: u64 = 1;
 
-/// A model's table is small enough to grow and shrink in a few steps.
-const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
-/// Buckets of the first segment, and the fewest a table has. At least two: the
-/// lowest bit of the size is [`SHRINKING`].
-pub(super) const FIRST: usize = if IS_MODEL { 2 } else { 64 };
-/// Segments of a full directory: up to 2^32 buckets.
-pub(super) const SEGMENTS: usize = if IS_MODEL { 3 } else { 27 };
-/// The table shrinks when it has more buckets than this per entry.
-const SPARSE: u64 = if IS_MODEL { 2 } else { 8 };
-
 /// By how much the table shrinks at once, at most.
 const SHRINK_BY: u64 = 4;
 
 /// The markers of all buckets, and how many buckets are in use.
 pub(super) struct Markers {
-    segments: [AtomicPtr<Node>; SEGMENTS],
+    segments: [AtomicPtr<Node>; BUCKET_SEGMENTS],
     /// Buckets in use, a power of two, and [`SHRINKING`].
     size: AtomicU64,
 }
@@ -46,7 +37,7 @@ impl Markers {
     pub(super) fn new() -> Self {
         let markers = Self {
             segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            size: AtomicU64::new(FIRST as u64),
+            size: AtomicU64::new(FIRST_BUCKETS as u64),
         };
         markers
             .marker(0)
@@ -56,7 +47,7 @@ impl Markers {
     }
 
     /// How many buckets are in use.
-    #[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+    #[cfg(all(test, not(kvbm_loom)))]
     pub(super) fn buckets(&self) -> usize {
         (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
     }
@@ -67,8 +58,8 @@ impl Markers {
         if len <= size || size & SHRINKING != 0 {
             return;
         }
-        let last = (size * 2).ilog2() as usize - FIRST.ilog2() as usize;
-        if last < SEGMENTS {
+        let last = (size * 2).ilog2() as usize - FIRST_BUCKETS.ilog2() as usize;
+        if last < BUCKET_SEGMENTS {
             self.segment(last);
             // Release: pairs with the acquire in `start`. An exchange, since
             // another thread may have been first.
@@ -81,7 +72,7 @@ impl Markers {
     /// Whether `len` entries are so few that the table should shrink.
     pub(super) fn is_too_large_for(&self, len: u64) -> bool {
         let size = self.size.load(Ordering::Relaxed);
-        size & SHRINKING == 0 && size > FIRST as u64 && len < size / SPARSE
+        size & SHRINKING == 0 && size > FIRST_BUCKETS as u64 && len < size / SPARSE_BUCKETS
     }
 
     /// Publishes the size for `len` entries. Returns it, if it is smaller than before.
@@ -92,7 +83,7 @@ impl Markers {
         let after = (len.max(1) * 2)
             .next_power_of_two()
             .max(before / SHRINK_BY)
-            .max(FIRST as u64);
+            .max(FIRST_BUCKETS as u64);
         if before & SHRINKING != 0 || after >= before {
             return None;
         }
@@ -132,7 +123,11 @@ impl Markers {
     /// How many buckets a segment has.
     #[inline]
     pub(super) fn segment_len(at: usize) -> usize {
-        if at == 0 { FIRST } else { FIRST << (at - 1) }
+        if at == 0 {
+            FIRST_BUCKETS
+        } else {
+            FIRST_BUCKETS << (at - 1)
+        }
     }
 
     /// Lets the table change its size again.
@@ -178,11 +173,14 @@ impl Markers {
     /// The marker of a bucket below the size.
     #[inline]
     pub(super) fn marker(&self, bucket: usize) -> &Node {
-        let (at, offset) = if bucket < FIRST {
+        let (at, offset) = if bucket < FIRST_BUCKETS {
             (0, bucket)
         } else {
             let log = bucket.ilog2();
-            ((log - FIRST.ilog2()) as usize + 1, bucket - (1 << log))
+            (
+                (log - FIRST_BUCKETS.ilog2()) as usize + 1,
+                bucket - (1 << log),
+            )
         };
         debug_assert!(offset < Self::segment_len(at));
         // SAFETY: the segment has more than `offset` nodes. It is freed only

@@ -26,6 +26,7 @@ mod upkeep;
 
 use crate::key::Key;
 use crate::sync::epoch::{self, Guard};
+use crate::sync::limits::IS_CHECKED;
 use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -128,7 +129,7 @@ impl Entries {
     #[inline]
     pub(super) fn leave(&self, guard: Guard) {
         drop(guard);
-        if cfg!(any(kvbm_loom, kvbm_shuttle)) {
+        if IS_CHECKED {
             let guard = &epoch::pin();
             self.keep_up(self.count(), guard);
         }
@@ -142,7 +143,7 @@ impl Entries {
 
     /// Entries that have been removed and may still be read by someone.
     pub(super) fn garbage(&self) -> u64 {
-        if cfg!(any(kvbm_loom, kvbm_shuttle)) {
+        if IS_CHECKED {
             // A model asks when it is done, and then all of it can be freed.
             for _ in 0..FRUITLESS {
                 self.leave(epoch::pin());
@@ -201,7 +202,7 @@ impl Entries {
     }
 
     /// How many buckets are in use.
-    #[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+    #[cfg(all(test, not(kvbm_loom)))]
     pub(super) fn buckets(&self) -> usize {
         self.table.markers().buckets()
     }

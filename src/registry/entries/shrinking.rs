@@ -10,7 +10,9 @@ use std::ptr;
 use crate::sync::epoch::Guard;
 
 use super::grace::{Grace, Graces};
-use super::markers::{FIRST, Markers, SEGMENTS, free_segment};
+use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS};
+
+use super::markers::{Markers, free_segment};
 use super::node::Node;
 
 /// How far a table is with its shrinking. Advanced by whoever holds the registry's upkeep.
@@ -65,9 +67,9 @@ impl Shrinking {
                 if graces.has_passed(grace) {
                     *self = Self::Unlinking {
                         size,
-                        segment: SEGMENTS - 1,
+                        segment: BUCKET_SEGMENTS - 1,
                         offset: 0,
-                        unlinked: Segments([ptr::null_mut(); SEGMENTS]),
+                        unlinked: Segments([ptr::null_mut(); BUCKET_SEGMENTS]),
                     };
                     self.unlink(markers, max, graces, guard);
                 }
@@ -93,7 +95,7 @@ impl Shrinking {
         else {
             return;
         };
-        let first = size.ilog2() as usize - FIRST.ilog2() as usize + 1;
+        let first = size.ilog2() as usize - FIRST_BUCKETS.ilog2() as usize + 1;
         let mut left = max;
         while *segment >= first {
             let nodes = markers.existing_segment(*segment);
@@ -115,14 +117,14 @@ impl Shrinking {
             *segment -= 1;
             *offset = 0;
         }
-        let unlinked = std::mem::replace(unlinked, Segments([ptr::null_mut(); SEGMENTS]));
+        let unlinked = std::mem::replace(unlinked, Segments([ptr::null_mut(); BUCKET_SEGMENTS]));
         let grace = graces.begin(guard);
         *self = Self::Unlinked { unlinked, grace };
     }
 }
 
 /// Segments out of the directory.
-pub(super) struct Segments([*mut Node; SEGMENTS]);
+pub(super) struct Segments([*mut Node; BUCKET_SEGMENTS]);
 
 // SAFETY: whoever has the segments owns them alone.
 unsafe impl Send for Segments {}

@@ -18,6 +18,7 @@ use std::ptr;
 
 use crate::sync::canary;
 use crate::sync::epoch::Guard;
+use crate::sync::limits::{FLUSH_EVERY, UPKEEP_ENTRIES, UPKEEP_EVERY, UPKEEP_MARKERS};
 use crate::sync::try_lock::TryLock;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
@@ -25,15 +26,6 @@ use super::entry::Entry;
 use super::grace::{Grace, Graces};
 use super::markers::Markers;
 use super::shrinking::Shrinking;
-
-const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
-
-/// Entries retired before somebody takes a step.
-const STEP_EVERY: u64 = 8;
-
-/// Entries retired before the epochs are made to advance, which they otherwise do now and
-/// then.
-const FLUSH_EVERY: u64 = if IS_MODEL { 1 } else { 32 };
 
 /// What one step may come to.
 #[derive(Clone, Copy)]
@@ -45,15 +37,10 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// Of an operation in passing. More than one for each entry that is retired, so that
-    /// what has piled up behind a suspended thread goes down again.
-    pub(super) const PASSING: Self = if IS_MODEL {
-        Self::FLUSH
-    } else {
-        Self {
-            entries: 4 * STEP_EVERY as usize,
-            markers: 128,
-        }
+    /// Of an operation in passing.
+    pub(super) const PASSING: Self = Self {
+        entries: UPKEEP_ENTRIES,
+        markers: UPKEEP_MARKERS,
     };
 
     /// Of a call that is made for the purpose.
@@ -127,7 +114,7 @@ impl Upkeep {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return IS_MODEL || garbage.is_multiple_of(STEP_EVERY),
+                Ok(_) => return garbage.is_multiple_of(UPKEEP_EVERY),
                 Err(now) => head = now,
             }
         }
