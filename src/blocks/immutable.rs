@@ -42,7 +42,6 @@ use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, We
 /// Whatever happened to the block's content before it was registered happens before any
 /// match of it returns. Whatever a holder did with the content happens before the block is
 /// handed out again.
-#[must_use = "dropping the guard unpins the block"]
 pub struct ImmutableBlock<T: BlockMetadata> {
     hold: Pinned,
     tier: PhantomData<fn() -> T>,
@@ -76,7 +75,6 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
 
 impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
     /// Returns a reference that does not keep the block from being evicted.
-    #[must_use]
     pub fn downgrade(&self) -> WeakBlock<T> {
         WeakBlock::new(self)
     }

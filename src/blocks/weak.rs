@@ -39,7 +39,7 @@ use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 /// # drop(blocks);
 /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
 /// ```
-#[must_use]
+#[must_use = "a weak block does nothing until it is upgraded"]
 pub struct WeakBlock<T: BlockMetadata> {
     store: StoreRef,
     handle: BlockRegistrationHandle,
@@ -67,7 +67,7 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
     ///
     /// Returns `None` if the content has been evicted, or if it is inactive while
     /// concurrent calls have reserved every available block. Lock-free.
-    #[must_use]
+    #[must_use = "a successful upgrade pins the block"]
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
         let hash = self.sequence_hash();
         self.store

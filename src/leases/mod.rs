@@ -47,7 +47,8 @@
 //! yields no guards. There is no thread and no timer. The guards in the table are dropped by
 //! the first call that needs the blocks or counts them:
 //!
-//! * an allocation that would otherwise be refused, which then tries again;
+//! * an allocation that would otherwise be refused, which then tries again (unless it asks for
+//!   more blocks than the manager has);
 //! * [`available_blocks`], [`unleased_blocks`], [`is_low`] and [`holders`];
 //! * [`clear_inactive_pool`] and [`reset_inactive_pool`];
 //! * [`expire_leases`].
