@@ -94,7 +94,7 @@
 //! by when they became leaves. A block whose priority ends becomes a leaf at that moment, so it
 //! goes to the end.
 //!
-//! There is no thread and no timer: whoever looks for victims checks the clock first, if any
+//! There is no thread and no timer: a search for victims first checks the clock, if any
 //! inactive block has a directive with a duration.
 //!
 //! # What does it cost?

@@ -108,8 +108,8 @@ impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
 
     /// Sets whether the last drop frees the block instead of making it inactive.
     ///
-    /// The setting stays with the block for as long as it is registered, whoever pins it.
-    /// The default is that of the manager; see
+    /// The setting lasts for as long as the block is registered, and so applies to later pins
+    /// as well. The default is that of the manager; see
     /// [`with_default_reset_on_release`](crate::manager::BlockManagerConfigBuilder::with_default_reset_on_release).
     pub fn set_evict_on_reset(&self, value: bool) {
         self.hold.slot().set_reset(value);

@@ -29,9 +29,13 @@
 //! /// The most tokens to prefill per step.
 //! const CHUNK: usize = 8;
 //!
+//! /// Stands for the model: computes KV into these blocks and samples a token.
+//! fn forward(_block_table: Vec<u32>) -> u32 {
+//!     100
+//! }
+//!
 //! /// Runs one step of a request.
 //! fn step(request: &mut SchedulableSequence<()>, manager: &BlockManager<()>) -> Result<()> {
-//!     # let forward = |_blocks: Vec<u32>| 100;
 //!     match request.schedule_decode(manager) {
 //!         Ok(()) => {
 //!             let token = forward(request.inner().page_indices());
@@ -228,7 +232,7 @@
 //! | [`WrongDanglingCount`] | tokens after the prompt are not computed | `schedule_prefill` for the [tail] |
 //! | [`PrefillComplete`] | only the last token is left to compute | `schedule_decode` |
 //! | [`GenerationComplete`] | all output tokens are generated | [`release`] the sequence |
-//! | [`NotIdle`], [`WrongState`] | a step is scheduled that should not be, or none that should | apply or revert it; schedule one |
+//! | [`NotIdle`], [`WrongState`] | the call does not fit the step that is scheduled, or none is | apply or revert that step first, or schedule one |
 //! | all others | the arguments do not fit the step | fix the caller |
 //!
 //! [`reacquire`] reports a lack of blocks by returning `false`; the sequence then holds

@@ -8,7 +8,7 @@ use crate::{BlockId, ImmutableBlock, MutableBlock, SequenceHash};
 /// The reason why a [`BlockSequence`](super::BlockSequence) or
 /// [`ExternalBlockAssignments`](super::ExternalBlockAssignments) refused its input. Nothing
 /// has changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum BlockSequenceError {
     /// A list names a known id after a new one. Known ids have to come first.
     #[error(
