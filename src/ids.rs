@@ -14,8 +14,9 @@ pub type SequenceHash = dynamo_tokens::PositionalLineageHash;
 
 /// The metadata type of a manager, which names its tier.
 ///
-/// Every type that is `Clone + Send + Sync + 'static` implements this trait. It only keeps the
-/// guards of different tiers apart at compile time; no value of it is ever stored.
+/// Every type that is `Clone + Send + Sync + 'static` implements this trait. The type keeps the
+/// guards of different tiers apart at compile time, and names the tier in the registry's
+/// presence checks. No value of it is ever stored.
 pub trait BlockMetadata: Clone + Send + Sync + 'static {}
 
 impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
