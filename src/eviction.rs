@@ -1,14 +1,13 @@
-//! Your own order of eviction.
+//! Eviction policies of your own.
 //!
-//! An [`EvictionPolicy`] is plain sequential code over block ids. It needs no atomics
-//! and no locks: the manager calls it from one thread at a time, outside the hot path,
-//! with what has happened since in the order in which it happened. Driven by one
-//! thread the order is exactly the policy's. When several threads are about, a victim
-//! is sometimes found without it (see [`EvictionPolicy::is_leaf_first`]), and a block
-//! that was released twice in between may be told of once.
+//! An [`EvictionPolicy`] decides in which order inactive blocks are evicted. Pass it to
+//! [`with_eviction_policy`](crate::manager::BlockManagerConfigBuilder::with_eviction_policy).
 //!
-//! A complete policy, which evicts the block that is furthest from the beginning of its
-//! sequence, and of several the one that was released first:
+//! # What does a policy look like?
+//!
+//! It is plain sequential code over block ids, without atomics or locks. This complete policy
+//! evicts the block that is furthest from the beginning of its sequence, and among several of
+//! those the one that was released first:
 //!
 //! ```
 //! use std::collections::{BTreeSet, HashMap};
@@ -16,7 +15,7 @@
 //! use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
 //! use kvbm_lockfree::{BlockId, BlockManager, BlockRegistry, SequenceHash};
 //!
-//! /// Smallest first: how near the end, and when it was released.
+//! /// Sorts the deepest block first, and among equals the one released first.
 //! type Place = (std::cmp::Reverse<u64>, u64);
 //!
 //! #[derive(Default)]
@@ -66,58 +65,73 @@
 //! # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
 //! ```
 //!
-//! With the feature `testing`, `testing::check_eviction_policy` runs a policy through
-//! what a manager may ask of it.
+//! # When is it called?
+//!
+//! By one thread at a time and outside the hot path, with everything that has happened since
+//! the last call, in the order in which it happened. Driven by one thread, the manager evicts
+//! exactly in the policy's order. With several threads, two things differ: a victim is
+//! sometimes found without the policy (see [`EvictionPolicy::is_leaf_first`]), and a block that
+//! was released twice between two calls may be inserted only once.
+//!
+//! # How do I test it?
+//!
+//! With the feature `testing`, `testing::check_eviction_policy` drives a policy through
+//! generated sequences of calls and checks its answers.
 
 use crate::retention::Priority;
 use crate::{BlockId, SequenceHash};
 
-/// A block that nobody holds any more, and that can be evicted.
+/// An inactive block: registered, held by no one, and a candidate for eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InactiveBlock {
-    /// Its id, from 0 to the number of the manager's blocks.
+    /// The block's id, which is less than the manager's block count.
     pub block_id: BlockId,
-    /// What it holds. Tells the position in the sequence, and the parent.
+    /// The hash of its content, which includes its position in the sequence and its parent.
     pub seq_hash: SequenceHash,
 }
 
-/// An order of eviction. See the [module](self) for an example.
+/// The order in which inactive blocks are evicted. See the [module](self) for an example.
 ///
-/// To go by frequency, give the policy a clone of the registry's tracker.
+/// To take access frequencies into account, give the policy a clone of the registry's
+/// frequency tracker.
 ///
-/// What must not happen: a [`pop`](Self::pop) of a block that is not in the order, or of
-/// none while there are some, or a panic. Where it does, the manager logs an error,
-/// drops the policy, and goes on without it: blocks released from then on are evicted least
-/// recently released first, after those that were listed by then, whose order is lost. Priorities
-/// and pinned prefixes still hold. No block is lost.
+/// # What if a policy misbehaves?
+///
+/// It must not panic, [`pop`](Self::pop) a block that is not in the order, or return `None`
+/// while blocks are in the order. If it does, the manager logs an error, drops the policy
+/// and goes on with LRU: first it evicts the blocks that were in the order, in an arbitrary
+/// order, then those released later, least recently released first. Priorities still apply.
+/// No block is lost.
 pub trait EvictionPolicy: Send {
-    /// Puts a block into the order: it has been released. It is not in the order.
+    /// Adds a block, which has just been released. It is not in the order yet.
     fn insert(&mut self, block: InactiveBlock);
 
-    /// Takes a block out of the order: it has come into use again, or was freed. It is
-    /// in the order.
+    /// Removes a block, which is in use again or was freed. It is in the order.
     fn remove(&mut self, block_id: BlockId);
 
-    /// Takes the next victim out of the order. `None` if there is no block in it.
+    /// Removes and returns the next victim, or `None` if the order is empty.
     fn pop(&mut self) -> Option<BlockId>;
 
-    /// A block in the order has been given a [priority](crate::retention), or its priority
-    /// has ended, and is the default again. A block that is put into the order has the
-    /// default unless this is called next. May be called again with the same priority.
-    /// By default nothing comes of it.
+    /// Sets the [priority](crate::retention) of a block in the order.
+    ///
+    /// An inserted block has the default priority, unless this is called right after
+    /// [`insert`](Self::insert). When a priority ends, this is called with the default. It may
+    /// be called again with the priority that the block has already. The default
+    /// implementation ignores priorities.
     fn set_priority(&mut self, _block_id: BlockId, _priority: Priority) {}
 
-    /// Whether no block goes before its inactive children.
+    /// Returns whether blocks are never evicted before their inactive children. `false` by
+    /// default.
     ///
-    /// A thread that needs victims while another, which is at the policy, does not get
-    /// on, looks for inactive blocks by itself. If this is set, it takes none whose
-    /// children are inactive.
+    /// A thread that needs a victim while another thread is inside the policy and makes no
+    /// progress looks for an inactive block by itself. If this returns `true`, it skips blocks
+    /// that have inactive children.
     fn is_leaf_first(&self) -> bool {
         false
     }
 }
 
-/// Policies that are chosen at run time.
+/// Lets a policy be chosen at run time.
 impl<P: EvictionPolicy + ?Sized> EvictionPolicy for Box<P> {
     fn insert(&mut self, block: InactiveBlock) {
         (**self).insert(block);

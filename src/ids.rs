@@ -1,40 +1,44 @@
-//! Names: of blocks, of contents, of managers, and of tiers.
+//! Identifiers of blocks, contents, managers and tiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// A block's number in its manager: from 0 to the block count.
+/// Identifies a block within its manager: a number less than the manager's block count.
 pub type BlockId = usize;
 
-/// What a block holds: its position, its content, and its parent's content.
+/// Identifies the content of a block: its position in the sequence, a hash of all tokens up to
+/// the end of the block, and a fragment of its parent's hash.
 pub type SequenceHash = dynamo_tokens::PositionalLineageHash;
 
-/// The metadata type of a manager, which names its tier: any type that can be shared between
-/// threads. The engine keeps no value of it.
+/// The metadata type of a manager, which names its tier.
+///
+/// Every type that is `Clone + Send + Sync + 'static` implements this trait. The type keeps the
+/// guards of different tiers apart at compile time, and names the tier in the registry's
+/// presence checks. No value of it is ever stored.
 pub trait BlockMetadata: Clone + Send + Sync + 'static {}
 
 impl<T: Clone + Send + Sync + 'static> BlockMetadata for T {}
 
-/// A manager's number, unique in the process and never used again.
+/// Identifies a manager. An id is unique in the process and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub struct ManagerId(pub u64);
 
 impl ManagerId {
-    /// No manager has this number.
+    /// An id that no manager has.
     pub const NULL: Self = Self(0);
 
     pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // Relaxed: that the numbers differ is all that matters.
+        // Relaxed: the numbers only have to be distinct.
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// Something with a sequence hash.
+/// A type that knows the sequence hash of a block's content.
 pub trait KvbmSequenceHashProvider {
-    /// The hash under which its block is registered.
+    /// Returns the hash to register the block under.
     fn kvbm_sequence_hash(&self) -> SequenceHash;
 }
 
@@ -44,7 +48,7 @@ impl KvbmSequenceHashProvider for dynamo_tokens::TokenBlock {
     }
 }
 
-/// Where a layout of blocks is.
+/// The kind of memory in which a layout of blocks resides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
 pub enum LogicalLayoutHandle {
     /// Device memory.
@@ -53,7 +57,7 @@ pub enum LogicalLayoutHandle {
     G2,
     /// Disk.
     G3,
-    /// A service outside this process, which manages its blocks itself.
+    /// A service outside this process that manages its own blocks.
     G4,
 }
 

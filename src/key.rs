@@ -1,15 +1,14 @@
-//! Keys: a sequence hash together with its keyed hash.
+//! Table keys: a sequence hash together with its keyed hash.
 //!
-//! Every table that is looked up by content (a store's index, the registry's entries) is
-//! indexed by the same keyed hash, so an operation computes it once.
+//! All tables that map content to something (a store's index, the registry's entries) use the
+//! same keyed hash, so an operation computes it only once.
 
 use ahash::RandomState;
 
 use crate::SequenceHash;
 use crate::sync::limits::KEYED_BITS;
 
-/// A sequence hash with its keyed hash, which is computed once an operation and
-/// serves every table the operation consults.
+/// A sequence hash and its keyed hash. See the module documentation.
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
     pub(crate) hash: SequenceHash,
@@ -17,8 +16,8 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Keyed: sequence hashes are made from user input, and chosen ones must
-    /// not all meet in one bucket.
+    /// Hashes with a secret key: sequence hashes derive from user input, and an attacker must
+    /// not be able to choose ones that all land in the same bucket.
     #[inline]
     pub(crate) fn new(hasher: &RandomState, hash: SequenceHash) -> Self {
         Self {
@@ -32,11 +31,10 @@ impl Key {
 pub(crate) mod testing {
     use crate::SequenceHash;
 
-    /// Different hashes that a table which folds them with one XOR puts into the
-    /// same bucket, whatever its size: the fold that `kvbm-logical` has in
-    /// `pools::IdHasher`, for its maps.
+    /// Returns distinct hashes that collide in every table, whatever its size, that folds a
+    /// hash with a single XOR. `kvbm-logical` does so in `pools::IdHasher`, for its maps.
     pub(crate) fn meeting_hashes(count: usize) -> impl Iterator<Item = SequenceHash> {
-        // The parent's 54 bits lie where the fold puts the hash's upper 54.
+        // The fold puts the upper 54 bits of the hash where the parent's 54 bits are.
         (0..count as u64).map(|n| SequenceHash::new(n << 10, Some(n), 1))
     }
 }

@@ -1,5 +1,16 @@
-//! Where the reference has its pools. Here a pool is not a place (see
-//! [the engine](crate#how-it-works)); what is public in it stands in
+//! Re-exports for code that imports from the reference's `pools` module.
+//!
+//! This crate has no pools: whether a block is free, active or inactive is part of its state
+//! (see [how it works](crate#how-it-works)). The module's public items are in
 //! [`blocks`](crate::blocks).
+//!
+//! ```
+//! use kvbm_lockfree::pools::BlockDuplicationPolicy;
+//!
+//! assert_eq!(
+//!     BlockDuplicationPolicy::Allow,
+//!     kvbm_lockfree::blocks::BlockDuplicationPolicy::Allow,
+//! );
+//! ```
 
 pub use crate::blocks::BlockDuplicationPolicy;

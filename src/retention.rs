@@ -1,13 +1,13 @@
-//! Retention: which cached content is worth more than its place in the order says.
+//! Retention: giving cached content a priority over the eviction order.
 //!
-//! A serving system knows things that no policy can see: that a system prompt will be
-//! asked for again in an hour, or that what a request has just decoded never will be.
-//! A [`Retention`] directive says so for a block, through a guard
-//! ([`ImmutableBlock::set_retention`](crate::ImmutableBlock::set_retention)), or for a
-//! range of a sequence's tokens
-//! ([`BlockManager::set_retention`](crate::BlockManager::set_retention)): a priority,
-//! and for how long. The directives are those of TensorRT-LLM's
-//! `KvCacheRetentionConfig`, with its range of priorities and its default.
+//! A serving system knows things that no eviction policy can see: that a system prompt will
+//! be needed again in an hour, or that the output of a finished request never will. A
+//! [`Retention`] directive tells the manager: it has a priority and, optionally, a duration.
+//! Give it to a block through a guard ([`ImmutableBlock::set_retention`]) or to a range of a
+//! sequence's tokens ([`BlockManager::set_retention`]).
+//!
+//! The directives, their range of priorities and their default are those of TensorRT-LLM's
+//! `KvCacheRetentionConfig`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,16 +24,16 @@
 //!     .build()?;
 //! let hashes: Vec<_> = (0..4).map(SequenceHash::root).collect();
 //! for &hash in &hashes {
-//!     let block = manager.allocate_one().expect("4 blocks are there");
-//!     let block = block.stage(hash, 16).expect("of this size");
+//!     let block = manager.allocate_one().expect("4 blocks are enough");
+//!     let block = block.stage(hash, 16).expect("16 is the block size");
 //!     drop(manager.register_block(block));
 //! }
 //!
-//! // The first has a prompt that comes back within the hour.
+//! // The first block holds a prompt that will come back within the hour.
 //! let hour = Duration::from_secs(3_600);
 //! let prompt = Retention::new(Priority::new(80)?).for_duration(hour);
 //! assert_eq!(manager.set_retention(&hashes[..1], .., prompt), 1);
-//! // The last is not needed any more.
+//! // The last block is not needed any more.
 //! let block = manager.match_one(hashes[3]).expect("it is cached");
 //! block.set_retention(Retention::new(Priority::LOWEST));
 //! drop(block);
@@ -43,85 +43,110 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What a priority does
+//! # What does a priority do?
 //!
-//! Free blocks come first, as always. Of inactive blocks those with a priority below the
-//! default go next, the lowest first; then those with the default, in the order of the
-//! policy; then the others, the lowest first. A directive keeps no block from being evicted
-//! when nothing else is left, and refuses no allocation.
+//! Blocks are taken in this order:
 //!
-//! Blocks with the same priority, other than the default, go in the order of their last
-//! releases. If the priority of a block changes while it is inactive, the block goes behind
-//! those that have that priority by then. A directive with the priority that the block has
-//! anyway changes no place.
+//! 1. free blocks, as always;
+//! 2. inactive blocks with a priority below the default, lowest first;
+//! 3. inactive blocks with the default priority, in the order of the eviction policy;
+//! 4. inactive blocks with a priority above the default, lowest first.
 //!
-//! What counts is when the policy learns of these. It does so when it next looks for victims,
-//! if not before: first of the releases in their order, each with the priority that the block
-//! has by then, and then of the directives in theirs. So a directive that is given between a
-//! release and the next look counts as given before the release. And of several that are given
-//! to an inactive block between two looks only the last counts, in the place of the first.
+//! A directive never keeps a block from being evicted when nothing else is left, and never
+//! causes an allocation to be refused.
 //!
-//! Policies that evict leaves first go on doing so: no block goes before its inactive
-//! children. So a block of high priority keeps its ancestors, and one of
-//! low priority stays until its children have gone.
+//! Blocks that share a priority other than the default are evicted in the order of their last
+//! releases. A block whose priority changes while it is inactive moves behind the blocks that
+//! have that priority already. A directive with the priority that the block has anyway does
+//! not move it.
 //!
-//! A [policy of your own](crate::eviction) is
-//! [told](crate::eviction::EvictionPolicy::set_priority) of the priorities and makes of
-//! them what it will; by default nothing.
+//! # When does a directive take effect on the order?
 //!
-//! The order without the policy, when another thread has it and does not get on, does not
-//! know of priorities. Nor do [clearing](crate::BlockManager::clear_inactive_pool) and
-//! [resetting](crate::BlockManager::reset_inactive_pool).
+//! When the policy learns of it, which is when it next looks for victims, if not before. It
+//! then learns first of the queued releases, in order, each with the priority that the block
+//! has by then, and after that of the directives, in order. This has two consequences. A
+//! directive given between a release and the next look counts as given before the release.
+//! Of several directives given to an inactive block between two looks, only the last
+//! counts, in the place of the first.
 //!
-//! # How long it holds
+//! # Which orders ignore priorities?
 //!
-//! A directive is the content's: it holds while the block is used, released, and matched
-//! again, until it is replaced, its time is up, or the content is evicted or freed. The
-//! time begins when the directive is given, and ends to the millisecond; more than thirty
-//! years are for ever. Afterwards the block has the default priority, and the place in the
-//! order that its last release gave it; with levels, the place within its level.
-//! [Lineage by FIFO](crate::manager::LineageEviction::Fifo) is the exception: its order is that
-//! in which blocks became leaves, and one whose priority has ended becomes a leaf then, so it
+//! * Policies that evict leaves first still do: no block is evicted before its inactive
+//!   children. So a high priority protects the block's ancestors as well, and a block of low
+//!   priority stays until its children are gone.
+//! * A [policy of your own](crate::eviction) is [told](crate::eviction::EvictionPolicy::set_priority)
+//!   of priorities and may do with them what it likes. By default, it ignores them.
+//! * A thread that needs a victim while another thread holds the policy and makes no
+//!   progress finds one without the policy, and so without priorities.
+//! * [`clear_inactive_pool`] and [`reset_inactive_pool`] ignore priorities.
+//!
+//! # How long does a directive last?
+//!
+//! A directive belongs to the content. It lasts while the block is used, released and matched
+//! again, until it is replaced, its duration is over, or the content is evicted or freed. A
+//! duration starts when the directive is given and is rounded up to the millisecond. One that
+//! would end more than 17.4 years after the manager's first directive never ends; one of zero
+//! ends at once, which withdraws the directive.
+//!
+//! Afterwards the block has the default priority again, and the place in the order (for
+//! policies with levels, within its level) that its last release gave it.
+//! [Lineage by FIFO](crate::manager::LineageEviction::Fifo) is the exception: it orders blocks
+//! by when they became leaves. A block whose priority ends becomes a leaf at that moment, so it
 //! goes to the end.
 //!
-//! There is no thread and no timer: whoever looks for victims looks at the clock first, if
-//! there are inactive blocks with a duration.
+//! There is no thread and no timer: a search for victims first checks the clock, if any
+//! inactive block has a directive with a duration.
 //!
-//! # Cost
+//! # What does it cost?
 //!
-//! Next to nothing while there has not been any directive: a branch for each block that is
-//! put into the order. The first allocates 12 bytes for every block of the manager; inactive
-//! blocks with directives are kept in ordered sets, which take and free memory, and
-//! logarithmic time: `PERF.md` has the instructions. To give a directive takes two
-//! exchanges, no lock, and where it is by hash a look-up: matching and dropping do not know
-//! of it. With LRU each thread takes its victims from the order one allocation at a time,
-//! rather than some ahead of need.
+//! * *Without directives*: a branch per block that is put into the order.
+//! * *The first directive* allocates 12 bytes per block of the manager. From then on, with
+//!   LRU, each thread takes victims from the order one allocation at a time, not some ahead
+//!   of need.
+//! * *Giving a directive* takes at most two atomic exchanges, unless threads contend, no lock,
+//!   and a lookup if the block is given by hash. Matching and dropping blocks are unaffected.
+//! * *Inactive blocks with directives* are kept in ordered sets, which allocate and free
+//!   memory and take logarithmic time. `PERF.md` has the numbers.
+//!
+//! [`ImmutableBlock::set_retention`]: crate::ImmutableBlock::set_retention
+//! [`BlockManager::set_retention`]: crate::BlockManager::set_retention
+//! [`clear_inactive_pool`]: crate::BlockManager::clear_inactive_pool
+//! [`reset_inactive_pool`]: crate::BlockManager::reset_inactive_pool
 
 use std::fmt;
 use std::time::Duration;
 
-/// How much a content is worth keeping: from 0 to 100, the higher the longer.
+/// How much content is worth keeping, from 0 to 100. Higher priorities are kept longer.
+///
+/// ```
+/// use kvbm_lockfree::retention::Priority;
+///
+/// let priority = Priority::new(80)?;
+/// assert!(Priority::DEFAULT < priority && priority < Priority::HIGHEST);
+/// assert!(Priority::new(101).is_err());
+/// # Ok::<(), kvbm_lockfree::retention::InvalidPriority>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
-/// A priority must be from 0 to 100.
+/// The error of making a [`Priority`] from a number above 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a priority must be from 0 to 100, got {0}")]
 pub struct InvalidPriority(pub u8);
 
 impl Priority {
-    /// Evicted before anything else.
+    /// 0: evicted before everything else.
     pub const LOWEST: Self = Self(0);
-    /// 35: that of content without a directive.
+    /// 35: the priority of content without a directive.
     pub const DEFAULT: Self = Self(35);
-    /// Evicted when nothing else is left.
+    /// 100: evicted only when nothing else is left.
     pub const HIGHEST: Self = Self(100);
 
-    /// The priority of this number.
+    /// Creates a priority from a number.
     ///
     /// # Errors
     ///
-    /// If it is above 100.
+    /// Returns [`InvalidPriority`] if `priority` is above 100.
     pub const fn new(priority: u8) -> Result<Self, InvalidPriority> {
         if priority > Self::HIGHEST.0 {
             return Err(InvalidPriority(priority));
@@ -129,13 +154,13 @@ impl Priority {
         Ok(Self(priority))
     }
 
-    /// From 0 to 100.
+    /// Returns the priority as a number from 0 to 100.
     pub const fn get(self) -> u8 {
         self.0
     }
 }
 
-/// [`Priority::DEFAULT`].
+/// Returns [`Priority::DEFAULT`].
 impl Default for Priority {
     fn default() -> Self {
         Self::DEFAULT
@@ -162,17 +187,46 @@ impl fmt::Display for Priority {
     }
 }
 
-/// A directive: a priority, and for how long. By default that of content without one.
+/// A retention directive: a priority and how long it applies.
+///
+/// The default is what content without a directive has: [`Priority::DEFAULT`], indefinitely.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use kvbm_lockfree::retention::{Priority, Retention};
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// # let block = manager.allocate_one().expect("8 blocks are free");
+/// # let block = block.stage(SequenceHash::root(1), 16).expect("16 is the block size");
+/// # let block = manager.register_block(block);
+/// // Keep this block ahead of others for ten minutes, whether it is used or not.
+/// let keep = Retention::new(Priority::new(80)?).for_duration(Duration::from_secs(600));
+/// block.set_retention(keep);
+/// assert_eq!(block.retention().priority, keep.priority);
+///
+/// // Not needed after all:
+/// block.set_retention(Retention::default());
+/// assert_eq!(block.retention(), Retention::default());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// How much the content is worth keeping.
     pub priority: Priority,
-    /// For how long from now; for good if there is none. Then the priority is the default.
+    /// How long the priority applies, counted from when the directive is given. Afterwards, the
+    /// content has the default priority. `None` means until the content is evicted or freed.
     pub duration: Option<Duration>,
 }
 
 impl Retention {
-    /// A priority for good.
+    /// Creates a directive that applies until the content is evicted or freed.
+    #[must_use]
     pub const fn new(priority: Priority) -> Self {
         Self {
             priority,
@@ -180,7 +234,8 @@ impl Retention {
         }
     }
 
-    /// The same for a while.
+    /// Limits the directive to `duration`, counted from when it is given.
+    #[must_use]
     pub const fn for_duration(self, duration: Duration) -> Self {
         Self {
             duration: Some(duration),

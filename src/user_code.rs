@@ -1,35 +1,35 @@
-//! Calls into user code, and what becomes of its panics.
+//! Calls into user code, and what happens when it panics.
 //!
-//! User code is whatever the crate calls but did not write: the drops of attachments,
+//! User code is everything that the crate calls but did not write: the drops of attachments,
 //! frequency trackers, eviction and emission policies, callbacks, publishers, wakers, and
 //! the drops of all of these. Any of it may panic, at any call. The rules:
 //!
-//! 1. Nothing is held and nothing is half done when user code runs. What has to be
-//!    dropped is collected, and dropped when the operation is complete.
-//! 2. A panic is caught where it happens, so that the rest of the batch is done. The
-//!    *first* one goes on to the caller when the operation is complete ([`Panics`]); on a
-//!    thread of the crate's own, it is reported and goes no further ([`contain`]).
-//! 3. While the thread unwinds already, no other panic may go on, since that would abort
-//!    the process: it is reported.
-//! 4. A panic's payload is user code too, whose drop may panic: see [`discard`].
+//! 1. No lock is held and no operation is half done when user code runs. Values to be
+//!    dropped are collected, and dropped when the operation is complete.
+//! 2. A panic is caught where it happens, so that the rest of the batch still completes. The
+//!    *first* panic is resumed on the caller when the operation is complete ([`Panics`]). On
+//!    a thread of the crate's own, panics are reported and go no further ([`contain`]).
+//! 3. While the thread is already unwinding, panics are only reported, since resuming one
+//!    would abort the process.
+//! 4. Dropping a panic's payload is user code as well, and may panic: see [`discard`].
 
 use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// The panics of one operation: the first goes on to the caller when it is
-/// [resumed](Self::resume), the others are reported.
+/// Collects the panics of one operation. The first is passed on to the caller by
+/// [`resume`](Self::resume); the others are reported.
 #[derive(Default)]
 pub(crate) struct Panics {
     first: Option<Payload>,
 }
 
 impl Panics {
-    /// No panic so far.
+    /// Creates a collection without panics.
     #[inline]
     pub(crate) const fn new() -> Self {
         Self { first: None }
@@ -37,7 +37,7 @@ impl Panics {
 
     /// Runs user code. Returns `None` if it panicked.
     pub(crate) fn catch<R>(&mut self, code: impl FnOnce() -> R) -> Option<R> {
-        // Unwind safety: what the code has left half done is the user's own.
+        // Unwind safety: only state of the user's own can be left half changed.
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(result) => Some(result),
             Err(payload) => {
@@ -47,30 +47,27 @@ impl Panics {
         }
     }
 
-    /// Drops a value whose drop is user code.
+    /// Drops a value whose drop runs user code.
     pub(crate) fn drop<T>(&mut self, value: T) {
         self.catch(|| drop(value));
     }
 
-    /// Keeps a panic, or reports it if there is one already.
+    /// Keeps a panic if it is the first, and reports it otherwise.
     pub(crate) fn add(&mut self, payload: Payload) {
         if self.first.is_none() {
             self.first = Some(payload);
         } else {
-            report(
-                "user code panicked once more in the same operation",
-                &payload,
-            );
+            report("user code panicked again in the same operation", &payload);
             discard(payload);
         }
     }
 
-    /// Lets the first panic go on, if there was one. For the end of an operation, with
-    /// everything done.
+    /// Resumes the first panic, if there was one. Call it last, when the operation is
+    /// complete.
     ///
     /// # Panics
     ///
-    /// With that panic, unless the thread unwinds already.
+    /// Panics with the first panic's payload, unless the thread is already unwinding.
     #[inline]
     pub(crate) fn resume(mut self) {
         if let Some(payload) = self.first.take() {
@@ -82,7 +79,7 @@ impl Panics {
 impl Drop for Panics {
     #[inline]
     fn drop(&mut self) {
-        // Not resumed: the operation itself unwinds.
+        // It was not resumed, because the operation itself is unwinding.
         if let Some(payload) = self.first.take() {
             lose(payload);
         }
@@ -108,8 +105,8 @@ fn resume(payload: Payload) {
     }
 }
 
-/// Runs user code where there is no caller whom its panic concerns: that is reported, with
-/// `what` has panicked, and goes no further.
+/// Runs user code on behalf of no particular caller. If it panics, reports the panic with the
+/// message `what` and returns `None`.
 pub(crate) fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
     // Unwind safety: as in `Panics::catch`.
     match catch_unwind(AssertUnwindSafe(code)) {
@@ -122,16 +119,16 @@ pub(crate) fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option
     }
 }
 
-/// A value whose drop is user code, and whose panic is reported and goes no further: see
-/// [`contain`].
+/// A value whose drop runs user code. If the drop panics, the panic is reported and goes no
+/// further: see [`contain`].
 pub(crate) struct Contained<T> {
-    /// `None` while it is dropped.
+    /// `None` only while being dropped.
     value: Option<T>,
     what: &'static str,
 }
 
 impl<T> Contained<T> {
-    /// Wraps a value. If its drop panics, the report says that `what` has.
+    /// Wraps a value. If its drop panics, the report has the message `what`.
     pub(crate) const fn new(what: &'static str, value: T) -> Self {
         Self {
             value: Some(value),
@@ -139,7 +136,7 @@ impl<T> Contained<T> {
         }
     }
 
-    /// Hands the value over.
+    /// Returns the value.
     pub(crate) fn into_inner(mut self) -> T {
         self.value.take().expect("there until it is dropped")
     }
@@ -167,7 +164,7 @@ impl<T> Drop for Contained<T> {
     }
 }
 
-/// Like [`contain`], for a future: its polls and its drop.
+/// Like [`contain`], for the polls and the drop of a future.
 #[cfg(feature = "events")]
 pub(crate) async fn contain_future<F: Future + Unpin>(
     what: &'static str,
@@ -176,30 +173,29 @@ pub(crate) async fn contain_future<F: Future + Unpin>(
     let mut future = Contained::new(what, future);
     std::future::poll_fn(|context| {
         let poll = || std::pin::Pin::new(&mut *future).poll(context);
-        // A future that has panicked is not polled again.
+        // Resolves to `None` after a panic, so the future is not polled again.
         contain(what, poll).map_or(std::task::Poll::Ready(None), |polled| polled.map(Some))
     })
     .await
 }
 
-/// Drops a panic's payload. One whose drop panics is leaked, with the payload of that
-/// panic.
+/// Drops a panic's payload. If that panics in turn, leaks the payload of the new panic.
 pub(crate) fn discard(payload: Payload) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(another);
     }
 }
 
-/// What a panic said.
+/// Returns the message of a panic.
 pub(crate) fn message(payload: &Payload) -> &str {
     payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a payload that is no text")
+        .unwrap_or("a payload that is not a string")
 }
 
-/// Reports a panic. The subscriber is user code as well.
+/// Logs a panic. The log subscriber is user code as well, and may panic.
 #[cold]
 fn report(what: &'static str, payload: &Payload) {
     let reported = catch_unwind(AssertUnwindSafe(|| {
@@ -214,7 +210,7 @@ fn report(what: &'static str, payload: &Payload) {
 mod tests {
     use super::*;
 
-    /// Panics when it is dropped, with another one of the kind as the payload.
+    /// Panics when it is dropped, with another bomb as the payload.
     struct Bomb(u32);
 
     impl Drop for Bomb {
@@ -230,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_panic_goes_on_when_everything_is_done() {
+    fn the_first_panic_is_resumed_when_the_operation_is_complete() {
         let mut is_done = false;
         let payload = caught(|| {
             let mut panics = Panics::new();
@@ -246,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn no_panic_goes_on_while_the_thread_unwinds() {
+    fn no_panic_is_resumed_while_the_thread_unwinds() {
         struct Operation;
 
         impl Drop for Operation {
@@ -265,21 +261,21 @@ mod tests {
     }
 
     #[test]
-    fn panics_that_are_not_resumed_end_here() {
+    fn panics_that_are_not_resumed_are_discarded() {
         let mut panics = Panics::new();
         panics.drop(Bomb(2));
         drop(panics);
     }
 
     #[test]
-    fn what_is_contained_goes_no_further() {
+    fn contain_stops_a_panic() {
         assert_eq!(contain("nothing", || 7), Some(7));
         assert_eq!(contain("a bomb", || drop(Bomb(4))), None);
         assert_eq!(contain("a text", || -> u32 { panic!("{}", 8) }), None);
     }
 
     #[test]
-    fn the_drop_of_what_is_contained_goes_no_further() {
+    fn contained_stops_a_panic_of_the_drop() {
         let mut bomb = Contained::new("a bomb", Bomb(4));
         bomb.0 -= 1;
         assert_eq!(bomb.0, 3);
@@ -288,7 +284,7 @@ mod tests {
 
     #[cfg(feature = "events")]
     #[test]
-    fn a_future_that_is_contained_goes_no_further() {
+    fn contain_future_stops_a_panic() {
         use futures::executor::block_on;
         use futures::future::{FutureExt, poll_fn};
 
@@ -296,7 +292,7 @@ mod tests {
             block_on(contain_future("nothing", async { 7 }.boxed())),
             Some(7)
         );
-        // Its drop panics as well.
+        // The drop of this future panics as well.
         let bomb = Bomb(2);
         let future = poll_fn(move |_| -> std::task::Poll<u32> {
             let bomb = &bomb;

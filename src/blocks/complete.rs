@@ -1,4 +1,4 @@
-//! The guard of a block whose content is named and not registered.
+//! The guard of a block that has a content hash and is not registered yet.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,10 +9,33 @@ use crate::key::Key;
 
 use super::{BlockId, BlockMetadata, MutableBlock};
 
-/// A block whose content is named, held by its caller alone, that nobody can
-/// match yet.
+/// A block with a content hash, held exclusively, that cannot be matched yet.
 ///
-/// Dropping it frees the block.
+/// Pass it to [`BlockManager::register_block`](crate::BlockManager::register_block) once
+/// its tokens are computed. Dropping it frees the block.
+///
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let hash = SequenceHash::root(1);
+/// let block = manager.allocate_one().expect("8 blocks are free");
+/// let block = block.stage(hash, 16).expect("16 is the manager's block size");
+/// assert_eq!(block.sequence_hash(), hash);
+/// assert!(manager.match_one(hash).is_none());
+///
+/// // Something else is computed into it after all.
+/// let block = block.reset();
+/// let block = block.stage(SequenceHash::root(2), 16).expect("as above");
+/// let block = manager.register_block(block);
+/// assert!(manager.match_one(block.sequence_hash()).is_some());
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+#[must_use = "dropping a complete block frees it"]
 pub struct CompleteBlock<T: BlockMetadata> {
     hold: Exclusive<Complete>,
     tier: PhantomData<fn() -> T>,
@@ -27,19 +50,19 @@ impl<T: BlockMetadata> CompleteBlock<T> {
         }
     }
 
-    /// Gives up the guard but not the block.
+    /// Turns the guard into its hold, without freeing the block.
     #[inline]
     pub(crate) fn into_hold(self) -> Exclusive<Complete> {
         self.hold
     }
 
-    /// The key of the content's hash.
+    /// Returns the table key of the content's hash.
     #[inline]
     pub(crate) fn key(&self) -> Key {
         self.hold.slot().key()
     }
 
-    /// Whether the block is one of this store's.
+    /// Returns whether the block belongs to `store`.
     #[inline]
     pub(crate) fn is_of(&self, store: &Store) -> bool {
         self.hold.is_of(store)
@@ -47,25 +70,28 @@ impl<T: BlockMetadata> CompleteBlock<T> {
 }
 
 impl<T: BlockMetadata + Sync> CompleteBlock<T> {
-    /// The block's id: below the manager's block count.
+    /// Returns the block's id, which is less than the manager's block count.
     #[inline]
     pub fn block_id(&self) -> BlockId {
         self.hold.slot().id() as BlockId
     }
 
-    /// Tokens a block.
+    /// Returns the number of tokens per block.
     #[inline]
     pub fn block_size(&self) -> usize {
         self.hold.store().block_size
     }
 
-    /// The hash given by [`stage`](MutableBlock::stage).
+    /// Returns the hash that [`stage`](MutableBlock::stage) or
+    /// [`complete`](MutableBlock::complete) gave the block.
     #[inline]
     pub fn sequence_hash(&self) -> SequenceHash {
         self.hold.slot().hash()
     }
 
-    /// Forgets the content: the same block, mutable again.
+    /// Discards the content hash and returns the same block, mutable again. No lock, no
+    /// allocation.
+    #[must_use = "dropping a mutable block frees it"]
     pub fn reset(self) -> MutableBlock<T> {
         MutableBlock::new(self.hold.unstage())
     }

@@ -9,15 +9,40 @@ use crate::retention::Retention;
 
 use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, WeakBlock};
 
-/// A registered block that stays what it is while this guard lives.
+/// A registered block whose content cannot change while this guard lives.
 ///
-/// Clones share the block. When the last holder (guard, clone or lifecycle pin)
-/// is dropped, a primary becomes inactive: it can still be matched, until it is
+/// The guard pins the block, and so does each clone and [`LifecyclePinRef`]. When the last
+/// pin is dropped, a primary becomes inactive: it can still be matched until it is
 /// evicted. A duplicate becomes free.
 ///
-/// What was done with the block's content before it was registered happens before
-/// any match of it returns, and what a holder did with it happens before the
-/// block is handed out again.
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let block = manager.allocate_one().expect("8 blocks are free");
+/// let block = block.stage(SequenceHash::root(1), 16).expect("16 is the block size");
+/// let block = manager.register_block(block);
+///
+/// // Requests that share a prefix share its blocks.
+/// let other = manager.match_one(SequenceHash::root(1)).expect("it is registered");
+/// assert_eq!(block.block_id(), other.block_id());
+/// assert_eq!(block.use_count(), 2);
+///
+/// drop((block, other));
+/// assert_eq!(manager.available_blocks(), 8);
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+///
+/// # Which memory accesses are ordered?
+///
+/// Whatever happened to the block's content before it was registered happens before any
+/// match of it returns. Whatever a holder did with the content happens before the block is
+/// handed out again.
+#[must_use = "dropping the guard unpins the block"]
 pub struct ImmutableBlock<T: BlockMetadata> {
     hold: Pinned,
     tier: PhantomData<fn() -> T>,
@@ -37,70 +62,76 @@ impl<T: BlockMetadata> ImmutableBlock<T> {
         &self.hold
     }
 
-    /// Gives up the guard but not the pin.
+    /// Turns the guard into its hold, without unpinning the block.
     #[inline]
     pub(crate) fn into_hold(self) -> Pinned {
         self.hold
     }
 
-    /// Whether the block is `store`'s.
+    /// Returns whether the block belongs to `store`.
     pub(crate) fn is_of(&self, store: &Store) -> bool {
         self.hold.is_of(store)
     }
 }
 
 impl<T: BlockMetadata + Sync> ImmutableBlock<T> {
-    /// A reference that does not keep the block from being evicted.
+    /// Returns a reference that does not keep the block from being evicted.
     pub fn downgrade(&self) -> WeakBlock<T> {
         WeakBlock::new(self)
     }
 
-    /// The block's id: below the manager's block count. Different from that of
-    /// the block a registration was given if that was refused as a duplicate.
+    /// Returns the block's id, which is less than the manager's block count.
+    ///
+    /// If the registration that returned this guard rejected its block as a duplicate, this
+    /// is the id of the primary, not of the block that was passed in.
     #[inline]
     pub fn block_id(&self) -> BlockId {
         self.hold.slot().id() as BlockId
     }
 
-    /// The hash the block is registered under.
+    /// Returns the hash that the block is registered under.
     #[inline]
     pub fn sequence_hash(&self) -> SequenceHash {
         self.hold.slot().hash()
     }
 
-    /// A handle to the hash in the registry, which outlives the block.
+    /// Returns a handle to the hash in the registry. The handle can outlive the block.
     pub fn registration_handle(&self) -> BlockRegistrationHandle {
         self.hold.store().handle_of(self.hold.slot())
     }
 
-    /// Holders of the block: guards, lifecycle pins, and, of a primary, its
-    /// duplicates. Of this instant, for metrics and tests.
+    /// Returns how many pins the block has: those of guards and [`LifecyclePinRef`]s, and,
+    /// if it is a primary, one per duplicate. The count may be stale by the time it is
+    /// returned; it is meant for metrics and tests.
     pub fn use_count(&self) -> usize {
         self.hold.slot().word().count() as usize
     }
 
-    /// Sets whether the block is freed, rather than becoming inactive, when its
-    /// last holder drops it. Holds for as long as the block is registered, for
-    /// later holders too; the manager's default is set when it is built.
+    /// Sets whether the last drop frees the block instead of making it inactive.
+    ///
+    /// The setting lasts for as long as the block is registered, and so applies to later pins
+    /// as well. The default is that of the manager; see
+    /// [`with_default_reset_on_release`](crate::manager::BlockManagerConfigBuilder::with_default_reset_on_release).
     pub fn set_evict_on_reset(&self, value: bool) {
         self.hold.slot().set_reset(value);
     }
 
-    /// Gives the block's content a [retention directive](crate::retention), in place of
-    /// the one it has. Through a duplicate: that of its primary.
+    /// Replaces the [retention directive](crate::retention) of the block's content. On a
+    /// duplicate, replaces that of its primary.
     ///
-    /// Lock-free, but for the first directive of the manager, which allocates the table
-    /// for them.
+    /// Lock-free, except that the manager's first directive allocates the table of
+    /// directives.
     pub fn set_retention(&self, retention: Retention) {
         self.hold.store().retain(self.hold.slot(), retention);
     }
 
-    /// The directive for the block's content, with the duration that is left of it.
+    /// Returns the directive of the block's content, with the duration that remains of it.
+    /// Without a directive, or after it has expired, that is [`Retention::default`].
     pub fn retention(&self) -> Retention {
         self.hold.store().retention(self.hold.slot())
     }
 
-    /// A holder of the block without its metadata type. One atomic add.
+    /// Returns another pin of the block, without its metadata type. One atomic addition.
     pub fn pin(&self) -> LifecyclePinRef {
         LifecyclePinRef::new(self.hold.clone())
     }

@@ -10,9 +10,32 @@ use crate::{KvbmSequenceHashProvider, SequenceHash};
 
 use super::{BlockError, BlockId, BlockMetadata, CompleteBlock};
 
-/// A block without content, held by its caller alone.
+/// A block without content, held exclusively.
 ///
-/// Dropping it frees the block.
+/// [`BlockManager::allocate_blocks`](crate::BlockManager::allocate_blocks) and its relatives
+/// return mutable blocks. Compute into the memory that the [id](Self::block_id) stands for,
+/// then name the content with [`complete`](Self::complete) or [`stage`](Self::stage).
+/// Dropping the guard frees the block.
+///
+/// ```
+/// use dynamo_tokens::TokenBlockSequence;
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, KvbmSequenceHashProvider};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let tokens = TokenBlockSequence::from_slice(&(0..16).collect::<Vec<_>>(), 16, None);
+/// let tokens = &tokens.blocks()[0];
+///
+/// let block = manager.allocate_one().expect("8 blocks are free");
+/// assert!(block.block_id() < 8);
+/// let block = block.complete(tokens).expect("the token block has 16 tokens");
+/// assert_eq!(block.sequence_hash(), tokens.kvbm_sequence_hash());
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+#[must_use = "dropping a mutable block frees it"]
 pub struct MutableBlock<T: BlockMetadata> {
     hold: Exclusive<Mutable>,
     tier: PhantomData<fn() -> T>,
@@ -27,7 +50,7 @@ impl<T: BlockMetadata> MutableBlock<T> {
         }
     }
 
-    /// Gives up the guard but not the block.
+    /// Turns the guard into its hold, without freeing the block.
     #[inline]
     pub(crate) fn into_hold(self) -> Exclusive<Mutable> {
         self.hold
@@ -35,24 +58,25 @@ impl<T: BlockMetadata> MutableBlock<T> {
 }
 
 impl<T: BlockMetadata + Sync> MutableBlock<T> {
-    /// The block's id: below the manager's block count.
+    /// Returns the block's id, which is less than the manager's block count.
     #[inline]
     pub fn block_id(&self) -> BlockId {
         self.hold.slot().id() as BlockId
     }
 
-    /// Tokens a block.
+    /// Returns the number of tokens per block.
     #[inline]
     pub fn block_size(&self) -> usize {
         self.hold.store().block_size
     }
 
-    /// Names the content of the block. No lock, no allocation, no shared write.
+    /// Names the block's content by its hash. `block_size` is the number of tokens that
+    /// were hashed. No lock, no allocation, no write to memory that threads share.
     ///
     /// # Errors
     ///
-    /// [`BlockError::BlockSizeMismatch`], with the block, if `block_size` is not
-    /// the manager's.
+    /// [`BlockError::BlockSizeMismatch`], which returns the block, if `block_size` differs
+    /// from the manager's.
     #[inline]
     pub fn stage(
         self,
@@ -70,12 +94,13 @@ impl<T: BlockMetadata + Sync> MutableBlock<T> {
         Ok(CompleteBlock::new(self.hold.stage(seq_hash)))
     }
 
-    /// Names the content of the block by a token block's hash.
+    /// Names the block's content by the hash of a token block. Otherwise the same as
+    /// [`stage`](Self::stage).
     ///
     /// # Errors
     ///
-    /// [`BlockError::BlockSizeMismatch`], with the block, if the token block has
-    /// another size than the manager's blocks.
+    /// [`BlockError::BlockSizeMismatch`], which returns the block, if the size of the token
+    /// block differs from the manager's.
     pub fn complete(
         self,
         token_block: &TokenBlock,

@@ -1,4 +1,4 @@
-//! References that do not keep a block from being evicted.
+//! References to content that do not keep it from being evicted.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,17 +8,43 @@ use crate::engine::{Store, StoreRef};
 
 use super::{BlockMetadata, BlockRegistrationHandle, ImmutableBlock};
 
-/// A reference to a registered block that does not keep it from being evicted,
-/// but keeps its hash registered.
+/// A reference to a registered block that does not keep the block from being evicted.
 ///
-/// Upgrading goes by what the block holds, not by which block it was: if the
-/// content has been evicted and registered again, in another block of the
-/// manager, the upgrade finds that one.
+/// It does keep the hash registered, and with it the hash's attachments.
+///
+/// Upgrading looks for the content, not for a particular block: if the content has been
+/// evicted and registered again in another block of the same manager, the upgrade returns
+/// that block.
+///
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let block = manager.allocate_one().expect("8 blocks are free");
+/// let block = block.stage(SequenceHash::root(1), 16).expect("16 is the block size");
+/// let block = manager.register_block(block);
+///
+/// let weak = block.downgrade();
+/// drop(block);
+/// // The block is inactive, and the upgrade makes it active again.
+/// let block = weak.upgrade().expect("it is still cached");
+/// drop(block);
+/// // Allocating all blocks evicts it.
+/// let blocks = manager.allocate_blocks(8).expect("8 blocks are available");
+/// assert!(weak.upgrade().is_none());
+/// # drop(blocks);
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+#[must_use = "a weak block does nothing until it is upgraded"]
 pub struct WeakBlock<T: BlockMetadata> {
     store: StoreRef,
     handle: BlockRegistrationHandle,
-    /// Where it was: the first place to look, and the only one for a duplicate, which
-    /// matches do not find.
+    /// The block that was downgraded. The upgrade looks here first; matches do not find
+    /// duplicates, so a duplicate can be found nowhere else.
     address: (u32, u32),
     tier: PhantomData<fn() -> T>,
 }
@@ -36,10 +62,12 @@ impl<T: BlockMetadata> WeakBlock<T> {
 }
 
 impl<T: BlockMetadata + Sync> WeakBlock<T> {
-    /// The block, or the one that holds its content now, active or inactive;
-    /// `None` if the content has been evicted, or if it is inactive while every
-    /// available block is promised to other calls under way. Not counted as an
-    /// access.
+    /// Returns a guard of the block, or of the block that holds its content now, whether
+    /// active or inactive. Does not count as an access.
+    ///
+    /// Returns `None` if the content has been evicted, or if it is inactive while
+    /// concurrent calls have reserved every available block. Lock-free.
+    #[must_use = "a successful upgrade pins the block"]
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
         let hash = self.sequence_hash();
         self.store
@@ -48,7 +76,7 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
             .map(ImmutableBlock::new)
     }
 
-    /// The hash of the content.
+    /// Returns the hash of the content.
     pub fn sequence_hash(&self) -> SequenceHash {
         self.handle.seq_hash()
     }

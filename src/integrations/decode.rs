@@ -1,4 +1,4 @@
-//! Generating tokens: one at a time, or several from a draft.
+//! Decode: generating tokens, one at a time or several from a draft.
 
 use dynamo_tokens::Token;
 
@@ -11,31 +11,31 @@ use crate::blocks::BlockMetadata;
 impl<T: BlockMetadata> SchedulableSequence<T> {
     // ---- one token ----
 
-    /// Schedules a step that generates one token. Allocates blocks so that there is one
-    /// for the tokens of the tail and one for the next token.
+    /// Schedules a step that generates one token. Allocates what the sequence needs to hold
+    /// one block more than the known tokens fill.
     ///
     /// The step computes the tail: all [`tail_tokens`](Self::tail_tokens) tokens from
-    /// [`kv_position`](Self::kv_position) on. That is the token sampled last and, after a
-    /// resumption, those before it in the same block, which was not complete when the
-    /// request was released and is lost.
+    /// [`kv_position`](Self::kv_position) on. Usually that is the token sampled last. In a
+    /// resumed request, it is also the tokens before it in the same block, which was lost
+    /// because it was not complete when the request was released.
     ///
     /// # Errors
     ///
     /// * [`NotIdle`](ScheduleError::NotIdle) if a step is scheduled.
-    /// * [`PrefillNotComplete`](ScheduleError::PrefillNotComplete) if tokens of the
-    ///   prompt are missing: blocks of it are not computed, or no longer held.
-    /// * [`GenerationComplete`](ScheduleError::GenerationComplete) if all output tokens
-    ///   are generated.
-    /// * [`WrongDanglingCount`](ScheduleError::WrongDanglingCount) if a number of tokens
-    ///   other than one has never been computed, or if complete blocks of generated
-    ///   tokens are no longer held. `actual` counts the tail;
+    /// * [`PrefillNotComplete`](ScheduleError::PrefillNotComplete) if prompt tokens are
+    ///   missing: their blocks are not computed, or no longer held.
+    /// * [`GenerationComplete`](ScheduleError::GenerationComplete) if all output tokens have
+    ///   been generated.
+    /// * [`WrongDanglingCount`](ScheduleError::WrongDanglingCount) if the number of tokens
+    ///   that have never been computed is not one, or if complete blocks of generated
+    ///   tokens are no longer held. `actual` is the length of the tail;
     ///   [`schedule_prefill`](Self::schedule_prefill) computes it.
     /// * [`AllocationFailed`](ScheduleError::AllocationFailed) if the manager has too few
-    ///   blocks.
+    ///   available blocks.
     ///
     /// # Panics
     ///
-    /// If the manager's blocks are of [another size](Self::check_block_size).
+    /// Panics if the manager's blocks have [another size](Self::check_block_size).
     pub fn schedule_decode(&mut self, manager: &BlockManager<T>) -> Result<(), ScheduleError> {
         self.require_generating()?;
         let blocks_allocated = self.hold(self.num_blocks() + 1, manager)?;
@@ -44,11 +44,11 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    /// Applies the scheduled step: the tail is computed, the blocks that it fills are
-    /// registered, and `token` is the one that was sampled.
+    /// Applies the scheduled step: marks the tail as computed, registers the blocks that it
+    /// fills, and appends `token`, which was sampled.
     ///
-    /// The KV of `token` itself is computed by the next step. A block that it completes
-    /// is registered then.
+    /// The next step computes the KV of `token` itself. If `token` completes a block, that
+    /// step registers it.
     ///
     /// # Errors
     ///
@@ -56,8 +56,8 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ///
     /// # Panics
     ///
-    /// If the blocks are another manager's. The sequence is then
-    /// [released](Self::release); it keeps the token.
+    /// Panics if the sequence holds blocks of another manager. The sequence is then
+    /// [released](Self::release), but keeps the token.
     pub fn apply_decode(
         &mut self,
         token: Token,
@@ -77,17 +77,18 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     // ---- a draft ----
 
     /// Schedules a step that verifies a draft of `num_draft_tokens` tokens, and allocates
-    /// blocks for all of them. A draft longer than what may still be generated is cut.
+    /// blocks for all of them. The draft is shortened to the number of tokens that may still
+    /// be generated.
     ///
     /// Like a decode, the step computes the tail first.
     ///
     /// # Errors
     ///
-    /// The same as for [`schedule_decode`](Self::schedule_decode).
+    /// The same as [`schedule_decode`](Self::schedule_decode).
     ///
     /// # Panics
     ///
-    /// If the manager's blocks are of [another size](Self::check_block_size).
+    /// Panics if the manager's blocks have [another size](Self::check_block_size).
     pub fn schedule_speculative(
         &mut self,
         num_draft_tokens: usize,
@@ -95,7 +96,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ) -> Result<(), ScheduleError> {
         self.require_generating()?;
         let num_tokens = num_draft_tokens.min(self.remaining_tokens());
-        // Saturating: whatever reaches so far needs more blocks than there are.
+        // Saturating: such a draft needs more blocks than any manager has.
         let end = self.total_tokens().saturating_add(num_tokens);
         let blocks_allocated = self.hold(end.div_ceil(self.block_size()), manager)?;
         self.state = SequenceState::SpeculativeScheduled {
@@ -109,22 +110,24 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    /// Applies the scheduled draft: `accepted` are the tokens that were sampled. Registers
-    /// the blocks that are computed, and drops those allocated for tokens that were
-    /// rejected, last first.
+    /// Applies the scheduled draft: appends the `accepted` tokens, registers the blocks that
+    /// are now computed, and drops the blocks that the rejected tokens would have needed,
+    /// last first.
     ///
-    /// The last accepted token was sampled and never fed to the model: the next step
-    /// computes its KV. If none is accepted, that is still the token that was last before.
+    /// The last accepted token was sampled but never fed to the model; the next step
+    /// computes its KV. If no token is accepted, the token that was last before remains the
+    /// one to compute.
     ///
     /// # Errors
     ///
-    /// [`WrongState`](ApplyError::WrongState) if no draft is scheduled, or
-    /// [`AcceptedExceedsScheduled`](ApplyError::AcceptedExceedsScheduled).
+    /// * [`WrongState`](ApplyError::WrongState) if no draft is scheduled.
+    /// * [`AcceptedExceedsScheduled`](ApplyError::AcceptedExceedsScheduled) if more tokens
+    ///   were accepted than scheduled.
     ///
     /// # Panics
     ///
-    /// If the blocks are another manager's. The sequence is then
-    /// [released](Self::release); it keeps the tokens.
+    /// Panics if the sequence holds blocks of another manager. The sequence is then
+    /// [released](Self::release), but keeps the tokens.
     pub fn apply_speculative(
         &mut self,
         accepted: &[Token],
@@ -140,7 +143,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
             });
         }
         let block_completed = self.commit_sampled(accepted, manager);
-        // One block for the next token, if there is to be one.
+        // One block more for the next token, unless generation is complete.
         let needed = self.num_blocks() + usize::from(!self.is_complete());
         let blocks_released = self.give_up(self.inner.held_blocks().saturating_sub(needed));
         self.tell(SequenceEvent::SpeculativeApplied {
@@ -153,8 +156,8 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
 
     // ---- parts of steps ----
 
-    /// Appends the tokens that a step sampled. All known tokens but the last are computed
-    /// then. Returns whether they completed a block.
+    /// Appends the tokens that a step sampled, and marks all known tokens except the last as
+    /// computed. Returns whether the new tokens completed a block.
     fn commit_sampled(&mut self, tokens: &[Token], manager: &BlockManager<T>) -> bool {
         let before = self.num_blocks();
         for &token in tokens {
@@ -173,9 +176,9 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         }
     }
 
-    /// Succeeds if the sequence is idle and a step can sample the next token: tokens are
-    /// to be generated, the only dangling one is not of the prompt, and whatever else the
-    /// tail has is in the block of that token.
+    /// Succeeds if the sequence is idle and a step can sample the next token: tokens remain
+    /// to be generated, exactly one token is dangling and it is not part of the prompt, and
+    /// the rest of the tail is in that token's block.
     fn require_generating(&self) -> Result<(), ScheduleError> {
         self.require_idle()?;
         let ever_computed = self.positions.ever_computed();

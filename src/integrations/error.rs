@@ -1,11 +1,13 @@
-//! Errors of steps. A step that returns one has changed nothing.
+//! Why a step was refused. A call that returns one of these errors has changed nothing.
 
 use super::SequenceState;
 
-/// Why a step was not scheduled.
-#[derive(Debug, thiserror::Error)]
+/// The reason why a step was not scheduled. The sequence is unchanged.
+///
+/// The [module documentation](super#what-do-the-errors-mean) says how to react to each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// A step is scheduled already.
+    /// A step is already scheduled.
     #[error("expected Idle state, got {state:?}")]
     NotIdle {
         /// The step that is scheduled.
@@ -14,87 +16,90 @@ pub enum ScheduleError {
     /// The chunk reaches beyond the known tokens.
     #[error("prefill overrun: position {position} + {num_tokens} > {num_input_tokens}")]
     PrefillOverrun {
-        /// Tokens that are computed: where the chunk would begin.
+        /// The number of computed tokens, which is where the chunk would begin.
         position: usize,
-        /// Tokens in the chunk.
+        /// The number of tokens in the chunk.
         num_tokens: usize,
-        /// Tokens that are known: the prompt and, when a request is resumed, what was
+        /// The number of known tokens: the prompt and, in a resumed request, the tokens
         /// generated before.
         num_input_tokens: usize,
     },
-    /// The prompt is computed, and no more than the last token is left.
+    /// The prompt is computed, and at most one token is left, which is for a decode.
     #[error("prefill already complete")]
     PrefillComplete,
-    /// Tokens of the prompt are to be computed first.
+    /// Prompt tokens have to be computed first.
     #[error("prefill not yet complete (position {position} < {num_input_tokens})")]
     PrefillNotComplete {
-        /// Tokens of the prompt that are computed, in blocks that are held.
+        /// The number of prompt tokens that are computed, in blocks that are held.
         position: usize,
-        /// Tokens of the prompt.
+        /// The number of prompt tokens.
         num_input_tokens: usize,
     },
-    /// The manager has too few blocks.
+    /// The manager has too few available blocks.
     #[error("allocation failed: needed {needed} blocks")]
     AllocationFailed {
-        /// Blocks that the step needs and the sequence does not hold.
+        /// The number of blocks that the step needs and the sequence does not hold.
         needed: usize,
     },
     /// All output tokens have been generated.
     #[error("generation complete: {generated} >= {max_output}")]
     GenerationComplete {
-        /// Tokens generated.
+        /// The number of tokens generated.
         generated: usize,
         /// The maximum number of tokens to generate.
         max_output: usize,
     },
-    /// The tail is not what a decode computes: tokens after the prompt are to be computed
-    /// first, or there is none to go on from.
+    /// A decode cannot go on from here: tokens after the prompt have to be computed first,
+    /// or there is no token to go on from.
     #[error("expected {expected} dangling token(s), got {actual}")]
     WrongDanglingCount {
-        /// Always 1.
+        /// The number of tokens that a decode goes on from: always 1.
         expected: usize,
-        /// Tokens that are not computed.
+        /// The number of known tokens that are not computed.
         actual: usize,
     },
 }
 
-/// Why a step was not applied or reverted, or blocks were not released or reacquired.
-#[derive(Debug, thiserror::Error)]
+/// The reason why a step was not applied or reverted, why tokens were not appended, or why
+/// blocks were not released or reacquired. The sequence is unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// Another step is scheduled, or none.
+    /// Another step is scheduled than the call is for, or none is, or one must not be.
     #[error("expected {expected}, got {actual:?}")]
     WrongState {
-        /// The state that the call is for.
+        /// The state that the call requires.
         expected: &'static str,
         /// The state of the sequence.
         actual: SequenceState,
     },
-    /// There is a token, but known tokens remain to be computed after this chunk.
+    /// A token was passed, but known tokens remain to be computed after this chunk.
     #[error("token provided but prefill not completing this chunk")]
     TokenOnNonFinalChunk,
-    /// More tokens are accepted than were drafted.
+    /// More tokens were accepted than drafted.
     #[error("accepted {accepted} tokens exceeds scheduled {scheduled}")]
     AcceptedExceedsScheduled {
-        /// Tokens accepted.
+        /// The number of tokens accepted.
         accepted: usize,
-        /// Tokens drafted.
+        /// The number of tokens drafted.
         scheduled: usize,
     },
-    /// The chunk reaches the last known token, so it yields the next one.
+    /// No token was passed, but the chunk reaches the last known token and so samples the
+    /// next one.
     #[error("final prefill chunk requires a generated token")]
     MissingTokenOnFinalChunk,
-    /// There are more tokens than may still be generated.
+    /// More tokens were passed than may still be generated.
     #[error("append requested {requested} tokens but only {remaining} remain")]
     AppendExceedsRemaining {
-        /// Tokens to be appended.
+        /// The number of tokens to append.
         requested: usize,
-        /// Tokens that may still be generated.
+        /// The number of tokens that may still be generated.
         remaining: usize,
     },
 }
 
-/// A manager's blocks are of another size than those of a sequence.
+/// The error of using a manager whose blocks have another size than the sequence's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("a sequence with blocks of {expected} tokens cannot use a manager with blocks of {actual}")]
 pub struct BlockSizeMismatch {
     /// The sequence's block size, in tokens.

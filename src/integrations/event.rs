@@ -1,97 +1,137 @@
-//! Events in the life of a sequence, and their receiver.
+//! Events in the life of a sequence, and the trait that receives them.
 
 use dynamo_tokens::Token;
 
-/// A step in the life of a [`SchedulableSequence`](super::SchedulableSequence).
+/// Something that happened to a [`SchedulableSequence`](super::SchedulableSequence).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SequenceEvent {
     /// The sequence was created.
     Created {
-        /// Tokens of the prompt.
+        /// The number of prompt tokens.
         num_input_tokens: usize,
         /// The maximum number of tokens to generate.
         max_output_tokens: usize,
-        /// Tokens per block.
+        /// The number of tokens per block.
         block_size: usize,
     },
     /// Cached blocks were matched.
     PrefixMatched {
-        /// Blocks found.
+        /// The number of cached blocks found.
         blocks_matched: usize,
     },
     /// A prefill chunk was scheduled.
     PrefillScheduled {
-        /// Tokens in the chunk.
+        /// The number of tokens in the chunk.
         num_tokens: usize,
-        /// Blocks allocated for it.
+        /// The number of blocks allocated for it.
         blocks_allocated: usize,
     },
     /// A prefill chunk was applied.
     PrefillApplied {
-        /// Tokens in the chunk.
+        /// The number of tokens in the chunk.
         num_tokens: usize,
-        /// Blocks registered.
+        /// The number of blocks that it filled and that were registered.
         blocks_registered: usize,
-        /// Whether it yielded the first generated token.
+        /// Whether the chunk sampled a token, because it reached the last known one.
         token_emitted: bool,
     },
     /// A decode was scheduled.
     DecodeScheduled {
-        /// Blocks allocated for it.
+        /// The number of blocks allocated for it.
         blocks_allocated: usize,
     },
     /// A token was decoded.
     DecodeApplied {
-        /// The token.
+        /// The sampled token.
         token: Token,
-        /// Whether it completed a block of tokens, which the next step registers.
+        /// Whether the token completed a block, which the next step registers.
         block_completed: bool,
     },
-    /// A draft was scheduled.
+    /// The verification of a draft was scheduled.
     SpeculativeScheduled {
-        /// Tokens in the draft.
+        /// The number of tokens in the draft.
         num_tokens: usize,
-        /// Blocks allocated for it.
+        /// The number of blocks allocated for it.
         blocks_allocated: usize,
     },
-    /// A draft was applied.
+    /// The verification of a draft was applied.
     SpeculativeApplied {
-        /// Tokens accepted.
+        /// The number of tokens accepted.
         accepted: usize,
-        /// Tokens drafted.
+        /// The number of tokens drafted.
         scheduled: usize,
-        /// Blocks dropped because the tokens that they were for were rejected.
+        /// The number of blocks dropped because the sequence does not need them after all.
         blocks_released: usize,
     },
     /// A scheduled step was reverted.
     ScheduleReverted {
-        /// Blocks dropped.
+        /// The number of blocks dropped.
         blocks_released: usize,
     },
-    /// Blocks that were not registered were dropped.
+    /// Unregistered blocks were dropped.
     UnassignedDropped {
-        /// Blocks dropped.
+        /// The number of blocks dropped.
         count: usize,
     },
     /// All blocks were released.
     Released,
-    /// Blocks were reacquired, or there were too few.
+    /// The sequence tried to reacquire its blocks.
     Reacquired {
-        /// Blocks that were still cached.
+        /// The number of blocks that were still cached, if this succeeded.
         prefix_matched: usize,
-        /// Whether the sequence has blocks again. They are computed as far as they were
-        /// cached.
+        /// Whether the sequence holds blocks again. Of these, only the cached ones are
+        /// computed.
         success: bool,
     },
 }
 
-/// Receives the events of a sequence, after the fact and on the thread that caused them.
+/// Receives the events of a sequence.
+///
+/// The sequence calls its delegate on the thread that caused the event, when the operation
+/// is complete, with no lock held. A panic in the delegate reaches the caller of the
+/// operation, which has taken effect by then.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use std::sync::Arc;
+///
+/// use kvbm_lockfree::{
+///     BlockManager, BlockRegistry, SchedulableSequence, SequenceDelegate, SequenceEvent,
+/// };
+///
+/// /// Counts preemptions.
+/// #[derive(Default)]
+/// struct Preemptions(AtomicUsize);
+///
+/// impl SequenceDelegate for Preemptions {
+///     fn on_event(&self, event: &SequenceEvent) {
+///         if *event == SequenceEvent::Released {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(4)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let preemptions = Arc::new(Preemptions::default());
+/// let mut request =
+///     SchedulableSequence::<()>::new((0..6).collect(), 10, 4, Some(preemptions.clone()));
+/// request.schedule_prefill(6, &manager)?;
+/// request.apply_prefill(Some(100), &manager)?;
+/// request.release()?;
+/// assert_eq!(preemptions.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait SequenceDelegate: Send + Sync {
-    /// Called once per event.
+    /// Handles one event.
     fn on_event(&self, event: &SequenceEvent);
 }
 
-/// Discards all events.
+/// A delegate that discards all events.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct NoopDelegate;
 
 impl SequenceDelegate for NoopDelegate {

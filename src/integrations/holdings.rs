@@ -1,5 +1,5 @@
-//! Getting blocks and giving them up. Every change of *held* is here, and with it goes
-//! *computed*: see [`positions`](super::positions).
+//! Getting blocks and giving them up. Everything that changes *held* is in this file, so that
+//! *computed* changes with it: see [`positions`](super::positions).
 
 use std::mem;
 
@@ -8,12 +8,13 @@ use crate::BlockManager;
 use crate::blocks::BlockMetadata;
 
 impl<T: BlockMetadata> SchedulableSequence<T> {
-    /// Takes the cached blocks of the longest prefix of the known tokens, and counts
-    /// their tokens as computed. Returns how many blocks there are.
+    /// Matches the longest cached prefix of the known tokens and counts its tokens as
+    /// computed. Returns the number of blocks matched.
     ///
-    /// While tokens are to be generated, the last known token is left to be computed,
-    /// since the next one is sampled from its logits. For a prompt that is cached as a
-    /// whole and fills its blocks, this leaves the last block to prefill.
+    /// While tokens remain to be generated, the block of the last known token is not
+    /// matched: the next token is sampled from that token's logits, so a step has to compute
+    /// it. Of a fully cached prompt that fills its blocks, the last block is therefore left
+    /// to prefill.
     ///
     /// # Errors
     ///
@@ -21,7 +22,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ///
     /// # Panics
     ///
-    /// If the sequence holds blocks, or the manager's are of
+    /// Panics if the sequence holds blocks, or if the manager's blocks have
     /// [another size](Self::check_block_size).
     pub fn match_and_add_prefix(
         &mut self,
@@ -31,16 +32,18 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         let blocks_matched = self
             .inner
             .match_up_to(self.matchable_blocks(), manager)
-            .unwrap_or_else(|error| panic!("a manager finds what it was asked for: {error}"));
+            .unwrap_or_else(|error| {
+                panic!("the manager matched another block than requested: {error}")
+            });
         self.positions.advance(blocks_matched * self.block_size());
         self.tell(SequenceEvent::PrefixMatched { blocks_matched });
         Ok(blocks_matched)
     }
 
-    /// Releases all blocks. The tokens stay, and none of them counts as computed.
+    /// Releases all blocks. The tokens stay, but none of them counts as computed any more.
     ///
-    /// To go on, get blocks back with [`reacquire`](Self::reacquire) or
-    /// [`match_and_add_prefix`](Self::match_and_add_prefix), and compute what is missing.
+    /// To resume, get blocks with [`reacquire`](Self::reacquire) or
+    /// [`match_and_add_prefix`](Self::match_and_add_prefix), then compute what is missing.
     ///
     /// # Errors
     ///
@@ -52,14 +55,14 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    /// Gets blocks for all complete blocks of known tokens: those that are cached are
-    /// matched, as by [`match_and_add_prefix`](Self::match_and_add_prefix), and the others
-    /// are allocated, for prefill to fill. Returns `false` if there are too few, in which
-    /// case the sequence holds none.
+    /// Gets a block for each complete block of known tokens: matches the cached ones, like
+    /// [`match_and_add_prefix`](Self::match_and_add_prefix), and allocates the others for
+    /// prefill to fill. Returns `false` if the manager has too few available blocks; the
+    /// sequence then holds none.
     ///
-    /// Afterwards [`kv_position`](Self::kv_position) says what is still there. If
-    /// [`tail_tokens`](Self::tail_tokens) is more than a decode computes, go on with
-    /// [`schedule_prefill`](Self::schedule_prefill).
+    /// Afterwards, [`kv_position`](Self::kv_position) is the end of the cached blocks. If
+    /// [`schedule_decode`](Self::schedule_decode) refuses to go on from there, compute the
+    /// tail with [`schedule_prefill`](Self::schedule_prefill).
     ///
     /// # Errors
     ///
@@ -67,7 +70,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ///
     /// # Panics
     ///
-    /// If the sequence holds blocks, or the manager's are of
+    /// Panics if the sequence holds blocks, or if the manager's blocks have
     /// [another size](Self::check_block_size).
     pub fn reacquire(&mut self, manager: &BlockManager<T>) -> Result<bool, ApplyError> {
         self.require_idle_to_apply()?;
@@ -83,7 +86,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(success)
     }
 
-    /// Takes the scheduled step back and drops the blocks allocated for it.
+    /// Cancels the scheduled step and drops the blocks allocated for it.
     ///
     /// # Errors
     ///
@@ -105,18 +108,17 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    /// Drops up to `count` blocks that are not registered, last first. Returns how many.
+    /// Drops up to `count` unregistered blocks, last first. Returns how many were dropped.
     ///
-    /// Tokens that such a block held, because it was partly computed, no longer count as
-    /// computed.
+    /// If a dropped block was partly computed, its tokens no longer count as computed.
     ///
     /// # Panics
     ///
-    /// If a step is scheduled.
+    /// Panics if a step is scheduled.
     pub fn drop_unassigned(&mut self, count: usize) -> usize {
         assert!(
             self.state == SequenceState::Idle,
-            "the blocks are for a step: {:?}",
+            "cannot drop blocks while a step is scheduled: {:?}",
             self.state
         );
         let count = self.give_up(count);
@@ -128,7 +130,8 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
 
     // ---- parts of steps ----
 
-    /// Allocates what is missing to `blocks` blocks. Returns how many that were.
+    /// Allocates blocks until the sequence holds `blocks` of them. Returns how many it
+    /// allocated.
     pub(super) fn hold(
         &mut self,
         blocks: usize,
@@ -142,7 +145,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         }
     }
 
-    /// Drops up to `count` blocks that are not registered, last first. Returns how many.
+    /// Drops up to `count` unregistered blocks, last first. Returns how many were dropped.
     pub(super) fn give_up(&mut self, count: usize) -> usize {
         let count = self.inner.drop_unassigned(count);
         self.positions
@@ -150,8 +153,8 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         count
     }
 
-    /// Ends the scheduled step: the tokens before `end` are computed, and the blocks that
-    /// they fill are registered. Returns how many.
+    /// Ends the scheduled step: marks the tokens before `end` as computed and registers the
+    /// blocks that they fill. Returns how many were registered.
     pub(super) fn commit(&mut self, end: usize, manager: &BlockManager<T>) -> usize {
         self.state = SequenceState::Idle;
         self.positions.advance(end);
@@ -166,15 +169,15 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         self.positions.retreat(0);
     }
 
-    /// Blocks of known tokens that may be matched (P4).
+    /// Returns how many leading blocks of known tokens may be matched (P4).
     fn matchable_blocks(&self) -> usize {
         let to_be_computed = usize::from(!self.is_complete());
         self.total_tokens().saturating_sub(to_be_computed) / self.block_size()
     }
 }
 
-/// Releases the sequence if registering its blocks panics. A block is lost then, and
-/// those after it would be taken for blocks of other tokens.
+/// Releases the sequence if registering its blocks panics. One block is lost in that case,
+/// and those after it would be paired with the wrong tokens.
 struct ReleaseOnUnwind<'a, T: BlockMetadata>(&'a mut SchedulableSequence<T>);
 
 impl<T: BlockMetadata> Drop for ReleaseOnUnwind<'_, T> {

@@ -1,5 +1,5 @@
-//! Computing tokens that are known: the prompt, and after a resumption whatever else
-//! was lost.
+//! Prefill: computing known tokens. These are the prompt and, in a resumed request,
+//! whatever else was lost.
 
 use dynamo_tokens::Token;
 
@@ -8,25 +8,27 @@ use crate::BlockManager;
 use crate::blocks::BlockMetadata;
 
 impl<T: BlockMetadata> SchedulableSequence<T> {
-    /// Schedules a chunk: the `num_tokens` tokens from [`kv_position`](Self::kv_position)
-    /// on. Allocates the blocks that they need and that the sequence does not hold.
+    /// Schedules a chunk of the `num_tokens` tokens from
+    /// [`kv_position`](Self::kv_position) on, and allocates the blocks that it needs and the
+    /// sequence does not hold.
     ///
-    /// A chunk may end anywhere, also within a block, but not beyond the last known
-    /// token. Known are the prompt and, when a request is resumed, the tokens that were
-    /// generated before it was preempted.
+    /// A chunk may end anywhere up to the last known token, even within a block. The known
+    /// tokens are the prompt and, in a resumed request, the tokens that were generated
+    /// before it was preempted.
     ///
     /// # Errors
     ///
     /// * [`NotIdle`](ScheduleError::NotIdle) if a step is scheduled.
-    /// * [`PrefillComplete`](ScheduleError::PrefillComplete) if the prompt is computed
-    ///   and at most one token is not, which is for a decode to compute.
-    /// * [`PrefillOverrun`](ScheduleError::PrefillOverrun) if there are fewer tokens.
+    /// * [`PrefillComplete`](ScheduleError::PrefillComplete) if the prompt is computed and
+    ///   at most one token is left, which is for a decode to compute.
+    /// * [`PrefillOverrun`](ScheduleError::PrefillOverrun) if fewer than `num_tokens` known
+    ///   tokens are left.
     /// * [`AllocationFailed`](ScheduleError::AllocationFailed) if the manager has too few
-    ///   blocks.
+    ///   available blocks.
     ///
     /// # Panics
     ///
-    /// If the manager's blocks are of [another size](Self::check_block_size).
+    /// Panics if the manager's blocks have [another size](Self::check_block_size).
     pub fn schedule_prefill(
         &mut self,
         num_tokens: usize,
@@ -60,26 +62,26 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    /// Applies the scheduled chunk: its tokens are computed, and the blocks that they
-    /// fill are registered.
+    /// Applies the scheduled chunk: marks its tokens as computed and registers the blocks
+    /// that they fill.
     ///
-    /// A chunk that reaches the last known token yields the next one, which is passed as
-    /// `token`. Any other chunk yields none. For a new request, the chunk that completes
-    /// the prompt is the one with a token.
+    /// A chunk that reaches the last known token samples the next one; pass it as `token`.
+    /// In a new request, that is the chunk that completes the prompt. Pass `None` for any
+    /// other chunk, and if all output tokens have been generated.
     ///
     /// # Errors
     ///
     /// * [`WrongState`](ApplyError::WrongState) if no chunk is scheduled.
-    /// * [`TokenOnNonFinalChunk`](ApplyError::TokenOnNonFinalChunk) if there is a token,
-    ///   and known ones remain to be computed.
-    /// * [`MissingTokenOnFinalChunk`](ApplyError::MissingTokenOnFinalChunk) if there is
-    ///   none, although it is to be generated.
-    /// * [`AppendExceedsRemaining`](ApplyError::AppendExceedsRemaining) if there is one,
-    ///   although all are generated.
+    /// * [`TokenOnNonFinalChunk`](ApplyError::TokenOnNonFinalChunk) if `token` is `Some`
+    ///   but known tokens remain to be computed.
+    /// * [`MissingTokenOnFinalChunk`](ApplyError::MissingTokenOnFinalChunk) if `token` is
+    ///   `None` but the chunk samples one.
+    /// * [`AppendExceedsRemaining`](ApplyError::AppendExceedsRemaining) if `token` is `Some`
+    ///   but all output tokens have been generated.
     ///
     /// # Panics
     ///
-    /// If the blocks are another manager's. The sequence is then
+    /// Panics if the sequence holds blocks of another manager. The sequence is then
     /// [released](Self::release).
     pub fn apply_prefill(
         &mut self,

@@ -1,4 +1,4 @@
-//! The tokens and the guards of a request.
+//! A request's tokens and guards.
 
 use std::fmt;
 
@@ -10,16 +10,20 @@ use crate::blocks::BlockMetadata;
 use crate::sequence::{BlockSequence, LogicalBlockAssignmentError, LogicalBlockAssignments};
 use crate::{BlockManager, ImmutableBlock, KvbmSequenceHashProvider};
 
-/// A request: its tokens, including those generated so far, and the guards of its
-/// blocks. The order of the steps is up to the caller; see
-/// [`SchedulableSequence`](super::SchedulableSequence) for a type that knows it.
+/// A request's tokens, including those generated so far, and the guards of its blocks.
 ///
-/// It is also up to the caller to know which tokens are computed, and to register blocks
-/// only then: a block that is registered can be matched by other requests.
-/// [`register_computed`](Self::register_computed) takes the number of tokens that are
-/// computed. [`complete_and_register_pending`](Self::complete_and_register_pending) is for
-/// when all complete blocks are; a token that was just sampled is not, so register before
-/// appending it.
+/// The order of operations is up to you;
+/// [`SchedulableSequence`](super::SchedulableSequence) is a type that enforces it.
+///
+/// # When may a block be registered?
+///
+/// When all of its tokens are computed, because other requests can match it from then on.
+/// Keeping track of that is up to you as well.
+/// [`register_computed`](Self::register_computed) takes the number of computed tokens and is
+/// the easiest to use correctly.
+/// [`complete_and_register_pending`](Self::complete_and_register_pending) requires every
+/// complete block to be computed. A token that was just sampled is not, so register before
+/// you append it.
 ///
 /// ```
 /// use kvbm_lockfree::{BlockManager, BlockRegistry, RequestSequence};
@@ -36,11 +40,11 @@ use crate::{BlockManager, ImmutableBlock, KvbmSequenceHashProvider};
 /// // The model computes a chunk of six tokens, and then the rest.
 /// assert_eq!(request.register_computed(6, &manager), 1);
 /// assert_eq!(request.register_computed(11, &manager), 1);
-/// // The token that it samples completes a block, whose KV the next step computes.
+/// // The token that it samples completes a block, but the next step computes its KV.
 /// assert_eq!(request.append_token(100), Some(2));
 /// assert_eq!(request.register_computed(11, &manager), 0);
 ///
-/// // Preempted, and back: two blocks are cached, the third is to be computed again.
+/// // Preempted and resumed: two blocks are cached, the third has to be computed again.
 /// request.release();
 /// assert!(request.reacquire(&manager));
 /// assert_eq!(request.prefix_matched_blocks(), 2);
@@ -57,8 +61,8 @@ pub struct RequestSequence<T: BlockMetadata> {
 }
 
 impl<T: BlockMetadata> RequestSequence<T> {
-    /// Creates a request that holds no blocks yet. `block_size`, in tokens, is that of the
-    /// manager.
+    /// Creates a request that holds no blocks yet. `block_size` is the number of tokens per
+    /// block, which must match the manager's.
     pub fn new(tokens: Vec<Token>, max_output_tokens: usize, block_size: u32) -> Self {
         Self {
             num_input_tokens: tokens.len(),
@@ -70,12 +74,12 @@ impl<T: BlockMetadata> RequestSequence<T> {
         }
     }
 
-    /// Checks that the manager's blocks have the size of this request's. The calls that
+    /// Checks that the manager's blocks have the same size as this request's. Methods that
     /// get blocks from a manager panic if they do not.
     ///
     /// # Errors
     ///
-    /// [`BlockSizeMismatch`], with both sizes.
+    /// Returns [`BlockSizeMismatch`] if the sizes differ.
     pub fn check_block_size(&self, manager: &BlockManager<T>) -> Result<(), BlockSizeMismatch> {
         let mismatch = BlockSizeMismatch {
             expected: self.block_size(),
@@ -97,19 +101,19 @@ impl<T: BlockMetadata> RequestSequence<T> {
 
     // ---- getting blocks ----
 
-    /// Takes the blocks of the longest prefix that the manager has. Returns how many.
+    /// Matches the longest cached prefix and takes its blocks. Returns how many there are.
     ///
-    /// If they cover all tokens, none is left from which the model could sample the next
-    /// one. Its last block, at least, has to be computed again.
+    /// If they cover all tokens, no token is left whose logits the model could sample from.
+    /// At least the last block then has to be computed again.
     ///
     /// # Errors
     ///
-    /// [`SequenceHashMismatch`](LogicalBlockAssignmentError::SequenceHashMismatch) if a
-    /// block were not the one that was asked for, which no manager does.
+    /// Returns [`SequenceHashMismatch`](LogicalBlockAssignmentError::SequenceHashMismatch) if
+    /// a block has another hash than requested. No manager returns such a block.
     ///
     /// # Panics
     ///
-    /// If the request holds blocks, or the manager's are of
+    /// Panics if the request holds blocks, or if the manager's blocks have
     /// [another size](Self::check_block_size).
     pub fn match_and_add_prefix(
         &mut self,
@@ -118,8 +122,8 @@ impl<T: BlockMetadata> RequestSequence<T> {
         self.match_up_to(self.num_blocks(), manager)
     }
 
-    /// Like [`match_and_add_prefix`](Self::match_and_add_prefix), for the first `limit`
-    /// blocks.
+    /// Like [`match_and_add_prefix`](Self::match_and_add_prefix), but matches at most the
+    /// first `limit` blocks.
     pub(super) fn match_up_to(
         &mut self,
         limit: usize,
@@ -127,7 +131,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
     ) -> Result<usize, LogicalBlockAssignmentError<T>> {
         assert!(
             self.assignments.is_empty(),
-            "a prefix is matched for a request without blocks"
+            "cannot match a prefix: the request already holds blocks"
         );
         let blocks = self.find_prefix(limit, manager);
         let of_sequence = self.sequence.blocks().iter().zip(&blocks).enumerate();
@@ -147,18 +151,19 @@ impl<T: BlockMetadata> RequestSequence<T> {
         Ok(count)
     }
 
-    /// Finds the cached blocks among the first `limit`.
+    /// Matches the longest cached prefix of the first `limit` blocks.
     fn find_prefix(&self, limit: usize, manager: &BlockManager<T>) -> Vec<ImmutableBlock<T>> {
         self.require_block_size(manager);
         manager.match_blocks(&self.sequence.all_sequence_hashes()[..limit])
     }
 
-    /// Allocates blocks, to be filled. Returns `false` if there are too few, in which case
-    /// nothing has changed.
+    /// Allocates `count` blocks for the model to fill. Returns `false`, and changes nothing,
+    /// if the manager has too few available blocks.
     ///
     /// # Panics
     ///
-    /// If the manager's blocks are of [another size](Self::check_block_size).
+    /// Panics if the manager's blocks have [another size](Self::check_block_size).
+    #[must_use = "returns `false` if no blocks were allocated"]
     pub fn allocate_blocks(&mut self, count: usize, manager: &BlockManager<T>) -> bool {
         self.require_block_size(manager);
         count == 0
@@ -167,16 +172,17 @@ impl<T: BlockMetadata> RequestSequence<T> {
                 .is_some_and(|blocks| self.assignments.extend_blocks(blocks).is_ok())
     }
 
-    /// Gets blocks for all complete blocks of tokens: those that are cached are matched,
-    /// the others allocated. Returns `false` if there are too few, in which case nothing
-    /// has changed.
+    /// Gets a block for each complete block of tokens: matches the cached ones and allocates
+    /// the others. Returns `false` if the manager has too few available blocks; the request
+    /// then holds none, as before.
     ///
-    /// Nothing is registered: the tokens of the allocated blocks are to be computed first.
+    /// Registers nothing: the tokens of the allocated blocks have to be computed first.
     ///
     /// # Panics
     ///
-    /// If the request holds blocks, or the manager's are of
+    /// Panics if the request holds blocks, or if the manager's blocks have
     /// [another size](Self::check_block_size).
+    #[must_use = "returns `false` if the request holds no blocks"]
     pub fn reacquire(&mut self, manager: &BlockManager<T>) -> bool {
         self.reacquire_up_to(self.num_blocks(), manager)
     }
@@ -185,7 +191,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
     pub(super) fn reacquire_up_to(&mut self, limit: usize, manager: &BlockManager<T>) -> bool {
         assert!(
             self.assignments.is_empty(),
-            "blocks are reacquired by a request without blocks"
+            "cannot reacquire blocks: the request already holds some"
         );
         let matched = self.find_prefix(limit, manager);
         let count = matched.len();
@@ -199,20 +205,21 @@ impl<T: BlockMetadata> RequestSequence<T> {
         is_done
     }
 
-    // ---- registering them ----
+    // ---- registering blocks ----
 
-    /// Registers the blocks all of whose tokens are among the first `computed`, and that
-    /// are not registered yet. Returns how many.
+    /// Registers the held blocks whose tokens are all among the first `computed` tokens and
+    /// that are not registered yet. Returns how many were registered.
     ///
     /// # Panics
     ///
-    /// If the blocks are another manager's.
+    /// Panics if the blocks belong to another manager.
     pub fn register_computed(&mut self, computed: usize, manager: &BlockManager<T>) -> usize {
         self.stage_up_to(computed / self.block_size());
         self.register_staged(manager)
     }
 
-    /// Pairs allocated blocks with the complete blocks of tokens that have none.
+    /// Stages allocated blocks: pairs them, in order, with the complete blocks of tokens that
+    /// have no block yet.
     pub fn stage_pending(&mut self) {
         self.stage_up_to(self.num_blocks());
     }
@@ -226,36 +233,38 @@ impl<T: BlockMetadata> RequestSequence<T> {
             .expect("only blocks of this size were allocated");
     }
 
-    /// Registers the staged blocks. Their tokens must be computed. Returns how many.
+    /// Registers the staged blocks, whose tokens must be computed. Returns how many were
+    /// registered.
     ///
     /// # Panics
     ///
-    /// If they are another manager's.
+    /// Panics if the blocks belong to another manager.
     pub fn register_staged(&mut self, manager: &BlockManager<T>) -> usize {
         self.assignments.register(manager)
     }
 
-    /// Registers all complete blocks that are held. Their tokens must be computed. The
-    /// same as [`stage_pending`](Self::stage_pending) and
-    /// [`register_staged`](Self::register_staged).
+    /// Registers all held blocks that complete blocks of tokens can be paired with. Their
+    /// tokens must be computed. The same as [`stage_pending`](Self::stage_pending) followed
+    /// by [`register_staged`](Self::register_staged).
     ///
     /// # Panics
     ///
-    /// If the blocks are another manager's.
+    /// Panics if the blocks belong to another manager.
     pub fn complete_and_register_pending(&mut self, manager: &BlockManager<T>) {
         self.stage_pending();
         self.register_staged(manager);
     }
 
-    // ---- giving them up ----
+    // ---- giving blocks up ----
 
-    /// Drops the allocated blocks that came last, until `keep` are left. Returns how many
-    /// were dropped.
+    /// Drops allocated blocks that are not staged, last first, until `keep` of them are left.
+    /// Returns how many were dropped.
     pub fn drop_excess_unassigned(&mut self, keep: usize) -> usize {
         self.drop_unassigned(self.unassigned_blocks().saturating_sub(keep))
     }
 
-    /// Drops up to `count` allocated blocks, last first. Returns how many.
+    /// Drops up to `count` allocated blocks that are not staged, last first. Returns how many
+    /// were dropped.
     pub(super) fn drop_unassigned(&mut self, count: usize) -> usize {
         (0..count)
             .map_while(|_| self.assignments.pop_last_unassigned())
@@ -269,15 +278,16 @@ impl<T: BlockMetadata> RequestSequence<T> {
 
     // ---- tokens ----
 
-    /// Appends a generated token. Returns the index of the block that it completes, if any.
+    /// Appends a generated token. Returns the index of the block of tokens that it completes,
+    /// if any.
     ///
     /// # Panics
     ///
-    /// If all output tokens have been generated.
+    /// Panics if all output tokens have been generated.
     pub fn append_token(&mut self, token: Token) -> Option<usize> {
         assert!(
             !self.is_complete(),
-            "all {} output tokens are generated",
+            "cannot append a token: all {} output tokens have been generated",
             self.max_output_tokens
         );
         let completed = self
@@ -313,12 +323,13 @@ impl<T: BlockMetadata> RequestSequence<T> {
         self.num_input_tokens
     }
 
-    /// Returns how many tokens there are: the prompt and all that came after it.
+    /// Returns the number of known tokens: the prompt and everything appended to it.
     pub fn total_tokens(&self) -> usize {
         self.sequence.total_tokens()
     }
 
-    /// Returns how many tokens were not cached when blocks were last matched or reacquired.
+    /// Returns how many of the known tokens were not in the blocks that were cached when
+    /// blocks were last matched or reacquired.
     pub fn new_tokens_for_prefill(&self) -> usize {
         self.total_tokens()
             .saturating_sub(self.prefix_matched_blocks * self.block_size())
@@ -326,7 +337,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
 
     // ---- counts ----
 
-    /// Returns how many complete blocks the tokens make.
+    /// Returns how many blocks the tokens fill.
     pub fn num_blocks(&self) -> usize {
         self.sequence.blocks().len()
     }
@@ -336,17 +347,17 @@ impl<T: BlockMetadata> RequestSequence<T> {
         self.num_blocks()
     }
 
-    /// Returns how many of the blocks held are registered.
+    /// Returns how many of the held blocks are registered.
     pub fn assigned_blocks(&self) -> usize {
         self.assignments.assigned_count()
     }
 
-    /// Returns how many of the blocks held are paired with tokens and not registered.
+    /// Returns how many of the held blocks are paired with tokens but not registered.
     pub fn staged_blocks(&self) -> usize {
         self.assignments.staged_count()
     }
 
-    /// Returns how many of the blocks held are not paired with tokens.
+    /// Returns how many of the held blocks are not paired with tokens.
     pub fn unassigned_blocks(&self) -> usize {
         self.assignments.unassigned_count()
     }
@@ -366,7 +377,8 @@ impl<T: BlockMetadata> RequestSequence<T> {
         self.sequence.block_size()
     }
 
-    /// Returns the ids of the blocks held, by position.
+    /// Returns the ids of the held blocks, by position in the sequence: the block table of
+    /// a paged-attention kernel. Allocates the vector.
     pub fn page_indices(&self) -> Vec<u32> {
         self.assignments
             .all_block_ids()
@@ -379,7 +391,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
         &self.sequence
     }
 
-    /// Returns the guards.
+    /// Returns the guards of the held blocks.
     pub fn assignments(&self) -> &LogicalBlockAssignments<T> {
         &self.assignments
     }

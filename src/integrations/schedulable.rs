@@ -1,4 +1,4 @@
-//! A request and the step it is at.
+//! A request and its scheduled step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,19 +13,10 @@ use super::{
 use crate::BlockManager;
 use crate::blocks::BlockMetadata;
 
-/// A request and the step it is at: see the [module](super).
+/// A request that enforces the steps of a serving loop.
 ///
-/// # Positions
-///
-/// [`total_tokens`](Self::total_tokens) tokens are known. The KV of the first
-/// [`kv_position`](Self::kv_position) of them is computed and in blocks that the sequence
-/// holds; the others are its [tail](Self::tail_tokens). Every step computes tokens from
-/// `kv_position` on. Exactly the blocks whose tokens are all computed are registered, so
-/// that other requests can match them.
-///
-/// A block that is given up takes its KV with it: after a [release](Self::release)
-/// `kv_position` is 0, and after [getting blocks back](Self::reacquire) it is where the
-/// cached ones end.
+/// The [module documentation](super) shows chunked prefill, speculative decoding and
+/// preemption. In its simplest form, a request runs like this:
 ///
 /// ```
 /// use kvbm_lockfree::{BlockManager, BlockRegistry, DecodeOutcome, SchedulableSequence};
@@ -53,6 +44,18 @@ use crate::blocks::BlockMetadata;
 /// assert_eq!(manager.available_blocks(), 8);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # How far has it got?
+///
+/// [`total_tokens`](Self::total_tokens) tokens are known. The KV of the first
+/// [`kv_position`](Self::kv_position) of them is computed, in blocks that the sequence holds;
+/// the others are its [tail](Self::tail_tokens). Every step computes tokens from
+/// `kv_position` on. Exactly the blocks whose tokens are all computed are registered, so
+/// that other requests can match them.
+///
+/// A block that is given up takes its KV with it: a [release](Self::release) resets
+/// `kv_position` to 0, and a [reacquisition](Self::reacquire) moves it to the end of the
+/// cached blocks.
 pub struct SchedulableSequence<T: BlockMetadata> {
     pub(super) inner: RequestSequence<T>,
     pub(super) state: SequenceState,
@@ -61,12 +64,13 @@ pub struct SchedulableSequence<T: BlockMetadata> {
 }
 
 impl<T: BlockMetadata> SchedulableSequence<T> {
-    /// Returns a builder.
+    /// Creates a builder.
     pub fn builder() -> SchedulableSequenceBuilder {
         SchedulableSequenceBuilder::default()
     }
 
-    /// Creates a sequence without blocks. Without a `delegate`, events are discarded.
+    /// Creates a sequence that holds no blocks yet. `block_size` is the number of tokens per
+    /// block, which must match the manager's. Without a `delegate`, events are discarded.
     pub fn new(
         tokens: Vec<Token>,
         max_output_tokens: usize,
@@ -87,26 +91,27 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         new
     }
 
-    /// Checks that the manager's blocks have the size of this sequence's. The calls that
+    /// Checks that the manager's blocks have the same size as this sequence's. Methods that
     /// get blocks from a manager panic if they do not.
     ///
     /// # Errors
     ///
-    /// [`BlockSizeMismatch`], with both sizes.
+    /// Returns [`BlockSizeMismatch`] if the sizes differ.
     pub fn check_block_size(&self, manager: &BlockManager<T>) -> Result<(), BlockSizeMismatch> {
         self.inner.check_block_size(manager)
     }
 
-    /// Appends tokens that are known without having been sampled here, such as tokens
-    /// generated elsewhere. Their KV is not computed.
+    /// Appends tokens that are known without having been sampled by a step of this sequence,
+    /// such as tokens that another instance generated. Their KV is not computed.
     ///
-    /// A decode goes on from one such token; more are for
-    /// [`schedule_prefill`](Self::schedule_prefill).
+    /// If exactly one token is then left to compute, a decode can go on from it; otherwise
+    /// compute the tail with [`schedule_prefill`](Self::schedule_prefill).
     ///
     /// # Errors
     ///
-    /// [`WrongState`](ApplyError::WrongState) if a step is scheduled, or
-    /// [`AppendExceedsRemaining`](ApplyError::AppendExceedsRemaining).
+    /// * [`WrongState`](ApplyError::WrongState) if a step is scheduled.
+    /// * [`AppendExceedsRemaining`](ApplyError::AppendExceedsRemaining) if fewer tokens may
+    ///   still be generated.
     pub fn append_tokens(&mut self, tokens: &[Token]) -> Result<(), ApplyError> {
         self.require_idle_to_apply()?;
         let (requested, remaining) = (tokens.len(), self.remaining_tokens());
@@ -122,32 +127,32 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         Ok(())
     }
 
-    // ---- looking ----
+    // ---- state and counts ----
 
-    /// Returns the step that is scheduled.
+    /// Returns which step is scheduled, if any.
     pub fn state(&self) -> SequenceState {
         self.state
     }
 
-    /// Returns how many tokens of the prompt are computed: [`kv_position`](Self::kv_position),
-    /// up to the end of the prompt.
+    /// Returns how many prompt tokens are computed: [`kv_position`](Self::kv_position), capped
+    /// at the end of the prompt.
     pub fn prefill_position(&self) -> usize {
         self.kv_position().min(self.num_input_tokens())
     }
 
-    /// Returns whether the whole prompt is computed, and in blocks that are held.
+    /// Returns whether the whole prompt is computed, in blocks that are held.
     pub fn is_prefill_complete(&self) -> bool {
         self.kv_position() >= self.num_input_tokens()
     }
 
-    /// Returns how many tokens are computed, in blocks that are held. The next step begins
-    /// here.
+    /// Returns how many leading tokens are computed, in blocks that are held. The next step
+    /// begins here.
     pub fn kv_position(&self) -> usize {
         self.positions.computed()
     }
 
-    /// Returns how many known tokens are not computed: 1 while tokens are generated, more
-    /// if tokens were appended or blocks are lost.
+    /// Returns how many known tokens are not computed: 1 between two decodes, more before the
+    /// prompt is computed, after tokens were appended, or after blocks were lost.
     pub fn tail_tokens(&self) -> usize {
         self.total_tokens() - self.kv_position()
     }
@@ -177,7 +182,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         self.inner.num_input_tokens()
     }
 
-    /// Returns how many tokens are known: the prompt and all that came after it.
+    /// Returns the number of known tokens: the prompt and everything appended to it.
     pub fn total_tokens(&self) -> usize {
         self.inner.total_tokens()
     }
@@ -187,23 +192,23 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
         self.inner.remaining_tokens()
     }
 
-    /// Returns how many complete blocks the known tokens make.
+    /// Returns how many blocks the known tokens fill.
     pub fn num_blocks(&self) -> usize {
         self.inner.num_blocks()
     }
 
-    /// Returns how many of the blocks held are registered: those whose tokens are all
+    /// Returns how many of the held blocks are registered: those whose tokens are all
     /// computed.
     pub fn assigned_blocks(&self) -> usize {
         self.inner.assigned_blocks()
     }
 
-    /// Returns 0: a step registers the blocks that it completes.
+    /// Returns 0: every step registers the blocks that it fills, so none stay staged.
     pub fn staged_blocks(&self) -> usize {
         self.inner.staged_blocks()
     }
 
-    /// Returns how many of the blocks held are not registered.
+    /// Returns how many of the held blocks are not registered.
     pub fn unassigned_blocks(&self) -> usize {
         self.inner.unassigned_blocks()
     }

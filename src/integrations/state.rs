@@ -1,23 +1,23 @@
-//! The states of a sequence, and what becomes of generated tokens.
+//! The states of a sequence, and the outcomes of generating tokens.
 
-/// The step that is scheduled.
+/// Which step of a sequence is scheduled, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceState {
     /// No step is scheduled.
     Idle,
-    /// A chunk of known tokens is to be computed.
+    /// The next forward pass computes a chunk of known tokens.
     PrefillScheduled {
         /// Tokens in the chunk.
         num_tokens: usize,
         /// Blocks allocated for it.
         blocks_allocated: usize,
     },
-    /// One token is to be generated.
+    /// The next forward pass generates one token.
     DecodeScheduled {
         /// Blocks allocated for it.
         blocks_allocated: usize,
     },
-    /// A draft of several tokens is to be verified.
+    /// The next forward pass verifies a draft of several tokens.
     SpeculativeScheduled {
         /// Tokens in the draft.
         num_tokens: usize,
@@ -26,18 +26,18 @@ pub enum SequenceState {
     },
 }
 
-/// What became of generated tokens.
+/// What the generated tokens of a step did to the sequence.
 ///
-/// A block of tokens is *completed* by the token that fills it. The block is registered
-/// by the step after that, which computes the token's KV.
+/// The token that fills a block of tokens *completes* it. The next step computes that
+/// token's KV and registers the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecodeOutcome {
-    /// Generation continues within a block.
+    /// No block was completed, and generation continues.
     Continue,
-    /// A block of tokens was completed.
+    /// At least one block of tokens was completed, and generation continues.
     BlockCompleted,
-    /// All output tokens have been generated.
+    /// All output tokens have been generated; no block was completed.
     MaxLength,
-    /// A block of tokens was completed, and all output tokens have been generated.
+    /// All output tokens have been generated, and at least one block was completed.
     BlockCompletedAndMaxLength,
 }

@@ -1,4 +1,4 @@
-//! What leases are refused for.
+//! Why operations on leases are refused.
 
 use std::fmt;
 
@@ -7,21 +7,23 @@ use crate::blocks::{BlockMetadata, ImmutableBlock};
 
 use super::LeaseId;
 
-/// A lease does not hold its blocks any more.
+/// The error of an operation on a lease that no longer holds its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LeaseError {
-    /// Its time is up, or it was released, or its manager is gone. To a manager, an id
-    /// that it has never given out is the same.
+    /// The lease has expired or was released, or its manager was dropped. A manager returns
+    /// the same for an id that it has never issued.
     #[error("lease {0} has expired or was released")]
     Expired(LeaseId),
 }
 
-/// Blocks were not leased, since one of them is another manager's. All are handed back
-/// as they were.
+/// The error of leasing a block that belongs to another manager. It returns all blocks,
+/// unchanged.
+#[non_exhaustive]
 pub struct ForeignBlock<T: BlockMetadata> {
-    /// The first block that is another manager's.
+    /// The id of the first block that belongs to another manager.
     pub block_id: BlockId,
-    /// The blocks, in their order.
+    /// All blocks, in the order in which they were passed.
     pub blocks: Vec<ImmutableBlock<T>>,
 }
 

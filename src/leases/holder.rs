@@ -1,4 +1,4 @@
-//! Who keeps what.
+//! Who holds which blocks.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,23 +7,25 @@ use crate::{BlockId, SequenceHash};
 
 use super::LeaseId;
 
-/// A lease as an operator wants to see it: who keeps which blocks, since when, and
-/// until when.
+/// A lease as operators see it: who holds which blocks, since when, and until when.
+///
+/// [`BlockManager::holders`](crate::BlockManager::holders) returns one per lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
-    /// The lease.
+    /// The id of the lease.
     pub lease: LeaseId,
-    /// The owner's name, as it was given.
+    /// The owner's name, as passed to [`BlockManager::lease`](crate::BlockManager::lease).
     pub owner: Arc<str>,
-    /// The blocks and their contents, in the order in which they were leased.
+    /// The blocks and the hashes of their contents, in the order in which they were leased.
     pub blocks: Vec<(BlockId, SequenceHash)>,
-    /// When the lease was made, by the clock on the wall: to be found in logs.
+    /// When the lease was made, by the system clock, so that you can find it in logs.
     pub since: SystemTime,
-    /// How long ago that was, whatever has been done to that clock since.
+    /// How long ago the lease was made, whether or not the system clock has been set since.
     pub held_for: Duration,
-    /// When it will expire unless it is renewed, by the clock on the wall as it is
-    /// now; `None` if never.
+    /// When the lease will expire unless it is renewed, by the system clock as it is set now;
+    /// `None` if it never will.
     pub until: Option<SystemTime>,
-    /// How long that is from now; `None` if it never expires.
+    /// How long it will be until the lease expires; `None` if it never will.
     pub remaining: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! What a lease is called by.
+//! The ids of leases.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// A lease's number: unique in the process and never used again.
+/// Identifies a lease. An id is unique in the process and never reused.
 ///
-/// The first one of a process is random, so that a client that comes back with an id
-/// from before a restart does not find the lease of another. Below 2^53: what knows
-/// numbers as floating point only keeps it exactly.
+/// The first id of a process is random, so that a client that returns after a restart with
+/// an old id does not find another client's lease. Ids start below 2^52, so formats that
+/// store numbers as 64-bit floats represent them exactly.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
 )]
@@ -22,7 +22,7 @@ impl LeaseId {
     pub(super) fn next() -> Self {
         static NEXT: LazyLock<AtomicU64> =
             LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) >> 12));
-        // Relaxed: that the numbers differ is all that matters.
+        // Relaxed: the numbers only have to be distinct.
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

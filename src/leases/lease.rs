@@ -1,4 +1,4 @@
-//! The client's end of a lease.
+//! The handle that the owner of a lease has.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +9,41 @@ use crate::blocks::{BlockMetadata, ImmutableBlock};
 
 use super::{LeaseError, LeaseId, LeaseTable};
 
-/// A lease on some blocks: see the [module](super).
+/// A handle to a lease, which holds blocks for its owner until it ends.
 ///
-/// Dropping it releases the blocks, unless it is [detached](Self::detach). A handle that
-/// is leaked releases nothing: its lease expires as any other does, and then all that
-/// stays behind is the handle.
+/// Dropping the handle releases the blocks, unless you [detach](Self::detach) it. If the
+/// handle is leaked, the lease still expires like any other, and only the memory of the
+/// handle is lost.
 ///
-/// Its methods take the mutex of the manager's leases for a moment.
-#[must_use = "a lease that is dropped is released"]
+/// ```
+/// use std::time::Duration;
+///
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(16)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let block = manager.allocate_one().expect("8 blocks are free");
+/// let block = block.stage(SequenceHash::root(1), 16).expect("16 is the block size");
+/// let block = manager.register_block(block);
+///
+/// let lease = manager.lease(vec![block], "transfer-7", Some(Duration::from_secs(30)))?;
+/// assert!(lease.remaining()? <= Some(Duration::from_secs(30)));
+/// // The transfer takes longer than expected:
+/// lease.renew(Some(Duration::from_secs(60)))?;
+/// assert!(lease.remaining()? > Some(Duration::from_secs(30)));
+/// // An error says that the lease ended before the transfer did.
+/// lease.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # What does it cost?
+///
+/// [`to_guards`](Self::to_guards), [`remaining`](Self::remaining), [`renew`](Self::renew),
+/// [`release`](Self::release) and the drop briefly lock the mutex of the manager's leases.
+#[must_use = "dropping a lease releases it"]
 pub struct Lease<T: BlockMetadata> {
     id: LeaseId,
     owner: Arc<str>,
@@ -41,67 +68,69 @@ impl<T: BlockMetadata> Lease<T> {
         }
     }
 
-    /// The lease's id, by which others can renew and release it.
+    /// Returns the lease's id, with which others can renew and release it.
     pub fn id(&self) -> LeaseId {
         self.id
     }
 
-    /// The owner's name, as it was given.
+    /// Returns the owner's name, as passed to [`BlockManager::lease`](crate::BlockManager::lease).
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// The ids of the blocks, in the order in which they were leased; of those it had, if
-    /// the lease has ended.
+    /// Returns the ids of the leased blocks, in the order in which they were leased. After the
+    /// lease has ended, these are the blocks that it held.
     pub fn block_ids(&self) -> &[BlockId] {
         &self.block_ids
     }
 
-    /// Guards of the blocks, in the order in which they were leased. They hold the blocks
-    /// for as long as they live, whatever becomes of the lease. O(blocks); allocates the
-    /// vector.
+    /// Returns guards of the blocks, in the order in which they were leased. The guards hold
+    /// the blocks for as long as they live, even after the lease ends. O(blocks); allocates
+    /// the vector.
     ///
     /// # Errors
     ///
-    /// If the lease has ended.
+    /// Returns [`LeaseError::Expired`] if the lease has ended.
     pub fn to_guards(&self) -> Result<Vec<ImmutableBlock<T>>, LeaseError> {
         self.table.to_guards(self.id, Instant::now())
     }
 
-    /// How long it is until the lease expires; `None` if it never does.
+    /// Returns how long it will be until the lease expires, or `None` if it never will.
     ///
     /// # Errors
     ///
-    /// If the lease has ended.
+    /// Returns [`LeaseError::Expired`] if the lease has ended.
     pub fn remaining(&self) -> Result<Option<Duration>, LeaseError> {
         self.table.remaining(self.id, Instant::now())
     }
 
-    /// Has the lease expire so long from now, sooner or later than it was to; with
-    /// `None`, never.
+    /// Sets the lease to expire `duration` from now, which may be sooner or later than before;
+    /// with `None`, never.
     ///
     /// # Errors
     ///
-    /// If the lease has ended: it is not brought back, since its blocks may hold
-    /// something else by now.
+    /// Returns [`LeaseError::Expired`] if the lease has ended. A lease that has ended cannot be
+    /// revived, because its blocks may hold other content by now.
     pub fn renew(&self, duration: Option<Duration>) -> Result<(), LeaseError> {
         self.table.renew(self.id, duration, Instant::now())
     }
 
-    /// Releases the blocks, as a drop does, and says whether the lease held them until
-    /// now.
+    /// Releases the blocks, like dropping the lease, and reports whether the lease held them
+    /// until now.
     ///
     /// # Errors
     ///
-    /// If the lease had ended before.
+    /// Returns [`LeaseError::Expired`] if the lease had ended before.
     pub fn release(mut self) -> Result<(), LeaseError> {
         self.releases_on_drop = false;
         self.table.release(self.id, Instant::now())
     }
 
-    /// Gives up the handle and leaves the lease, for a client that will renew and
-    /// release it by its id. Whatever has no expiry and is released by nobody holds its
-    /// blocks for as long as the manager lives.
+    /// Gives up the handle but keeps the lease, for a client that will renew and release it
+    /// by its id.
+    ///
+    /// A detached lease without an expiry that no one releases holds its blocks for as long
+    /// as the manager lives.
     pub fn detach(mut self) -> LeaseId {
         self.releases_on_drop = false;
         self.id
@@ -111,7 +140,7 @@ impl<T: BlockMetadata> Lease<T> {
 impl<T: BlockMetadata> Drop for Lease<T> {
     fn drop(&mut self) {
         if self.releases_on_drop {
-            // An end that came before is nobody's concern here.
+            // The lease may have ended before; then there is nothing to release.
             let _ = self.table.release(self.id, Instant::now());
         }
     }

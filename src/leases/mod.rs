@@ -1,10 +1,10 @@
 //! Leases: pins with an owner and an expiry.
 //!
-//! A guard holds its block until it is dropped, so a client that has crashed, or has
-//! forgotten a guard, holds it for ever. A lease does not: the guards go into a table
-//! of the manager's ([`BlockManager::lease`](crate::BlockManager::lease)), and the
-//! client has a [`Lease`], or, in another process, only the [`LeaseId`]. What is not
-//! renewed expires, and [`holders`](crate::BlockManager::holders) says who keeps what.
+//! A guard holds its block until it is dropped. If a client crashes, or leaks a guard, the
+//! block is never available again. A lease solves that: its guards go into a table of the
+//! manager ([`BlockManager::lease`]), and the client gets a [`Lease`], or, in another
+//! process, only its [`LeaseId`]. A lease that is not renewed expires, and
+//! [`BlockManager::holders`] lists who holds which blocks.
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,19 +18,19 @@
 //!     .block_size(16)
 //!     .registry(BlockRegistry::new())
 //!     .build()?;
-//! let block = manager.allocate_one().expect("8 are free");
-//! let block = block.stage(SequenceHash::root(1), 16).expect("of this size");
+//! let block = manager.allocate_one().expect("8 blocks are free");
+//! let block = block.stage(SequenceHash::root(1), 16).expect("16 is the block size");
 //! let block = manager.register_block(block);
 //!
 //! let lease = manager.lease(vec![block], "decode-3", Some(Duration::from_secs(30)))?;
 //! assert_eq!(manager.holders()[0].owner.as_ref(), "decode-3");
 //!
-//! // While blocks are read or written, guards are at hand.
+//! // Hold guards while you read or write blocks.
 //! let guards = lease.to_guards()?;
 //! assert_eq!(guards[0].sequence_hash(), SequenceHash::root(1));
 //! drop(guards);
 //!
-//! // To another process by its id: no handle is left here.
+//! // Hand the lease over to another process, by its id.
 //! let id = lease.detach();
 //! manager.renew_lease(id, Some(Duration::from_secs(60)))?;
 //! manager.release_lease(id)?;
@@ -38,41 +38,57 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Expiry
+//! # When does a lease end?
 //!
-//! A lease expires when its time is up, whoever looks: from then on it cannot be
-//! renewed and gives no guards. Its own guards are dropped by whoever needs the blocks
-//! first: an allocation that would be refused, which then tries again,
-//! [`available_blocks`](crate::BlockManager::available_blocks),
-//! [`is_low`](crate::BlockManager::is_low),
-//! [`holders`](crate::BlockManager::holders), or
-//! [`expire_leases`](crate::BlockManager::expire_leases). There is no thread and no
-//! timer. Guards that [`Lease::to_guards`] has returned are their caller's, and do not
-//! expire.
+//! When it is released, when it expires, or when its manager is dropped. Releasing means
+//! [`Lease::release`], dropping the [`Lease`], or [`BlockManager::release_lease`].
 //!
-//! Time is [`Instant`](std::time::Instant)'s, so that setting the clock of the machine
-//! moves no expiry. A lease of no duration has expired as soon as it is made; one of
-//! more than 500 years never does.
+//! A lease expires as soon as its duration is over: from then on it cannot be renewed and
+//! yields no guards. There is no thread and no timer. The guards in the table are dropped by
+//! the first call that needs the blocks or counts them:
 //!
-//! All leases of a manager end with it, at the latest: its blocks are nobody's to
-//! allocate any more.
+//! * an allocation that would otherwise be refused, which then tries again (unless it asks for
+//!   more blocks than the manager has);
+//! * [`available_blocks`], [`unleased_blocks`], [`is_low`] and [`holders`];
+//! * [`clear_inactive_pool`] and [`reset_inactive_pool`];
+//! * [`expire_leases`].
 //!
-//! # Cost
+//! Guards returned by [`Lease::to_guards`] belong to the caller and do not expire.
 //!
-//! Nothing, for who has no lease: matching, dropping, registering and allocating do
-//! not know of them. Where an allocation would be refused, and in `available_blocks`,
-//! one relaxed load says whether any lease may expire at all, and only then is the
-//! clock read. The table is behind a mutex, which is held for a few steps logarithmic
-//! in the leases (by `holders`, linear), never while a guard is dropped or a user's
-//! code runs. Operations on leases wait for it. Allocations and
-//! `available_blocks` do not: while it is taken they go on as if no lease had expired.
+//! Time is measured with [`Instant`](std::time::Instant), so setting the system clock does
+//! not move any expiry. A lease of zero duration has expired as soon as it is made; one of
+//! more than 584 years never expires.
 //!
-//! # Panics
+//! # What does it cost?
 //!
-//! With the last reference to a hash its attachments are dropped, which are the user's
-//! and may panic. Where that happens as a lease ends, the panic is logged and goes no
-//! further, and all other blocks of the lease are let go of as well: who comes to
-//! allocate is not to pay for what another has attached.
+//! Nothing on the hot path: matching, dropping, registering and allocating know nothing of
+//! leases. An allocation that would be refused, `available_blocks` and `is_low` read a few
+//! atomics to learn whether any lease has an expiry, and read the clock only if so.
+//!
+//! The table is behind a mutex. It is held for O(log leases) per lease that is made, renewed
+//! or ended, by listings for 64 leases at a time, and never while a guard is dropped or user
+//! code runs. Operations on leases wait for the mutex. `available_blocks` and `is_low` do
+//! not: if another thread holds it, they proceed as if no lease had expired. Nor do
+//! allocations, with one exception: before refusing, an allocation waits until the blocks of
+//! expired leases have been released, though not for user code that other threads run.
+//!
+//! # What if an attachment panics?
+//!
+//! Dropping the last reference to a hash drops its attachments, which are user code. If one
+//! panics while a lease ends, the panic is logged and goes no further, and all other blocks
+//! of the lease are released as well: a thread that merely wants to allocate should not have
+//! to deal with someone else's attachment.
+//!
+//! [`BlockManager::lease`]: crate::BlockManager::lease
+//! [`BlockManager::release_lease`]: crate::BlockManager::release_lease
+//! [`BlockManager::holders`]: crate::BlockManager::holders
+//! [`available_blocks`]: crate::BlockManager::available_blocks
+//! [`unleased_blocks`]: crate::BlockManager::unleased_blocks
+//! [`is_low`]: crate::BlockManager::is_low
+//! [`holders`]: crate::BlockManager::holders
+//! [`clear_inactive_pool`]: crate::BlockManager::clear_inactive_pool
+//! [`reset_inactive_pool`]: crate::BlockManager::reset_inactive_pool
+//! [`expire_leases`]: crate::BlockManager::expire_leases
 
 mod error;
 mod holder;

@@ -1,8 +1,9 @@
-//! All leases of a manager.
+//! The table of a manager's leases.
 //!
-//! A mutex over two ordered maps. No hot operation takes it, and who allocates only
-//! tries to. Guards are taken out of the table with the mutex and dropped without it.
-//! Every function is told the time, by its caller who has the clock.
+//! A mutex over an ordered map and an ordered set. No hot operation locks it, and an
+//! allocation does so only as a last resort before it is refused. Guards are taken out of
+//! the table under the mutex and dropped after unlocking. Callers read the clock and pass
+//! the time to every function, so that tests can choose it.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use crate::{BlockId, SequenceHash};
 
 use super::{Holder, Lease, LeaseError, LeaseId};
 
-/// Leases visited before others are let at the table.
+/// How many leases are visited before the mutex is unlocked for other threads.
 const PAGE: usize = 64;
 
 /// The expiry of a lease that has none.
@@ -28,50 +29,50 @@ const NEVER: u64 = u64::MAX;
 
 /// See the module documentation.
 pub(crate) struct LeaseTable<T: BlockMetadata> {
-    /// Times are kept in nanoseconds since this.
+    /// All times are in nanoseconds since this instant.
     origin: Instant,
-    /// The earliest expiry: what it says is a hint, and written with the mutex held.
+    /// The earliest expiry. A hint, written under the mutex and read without it.
     earliest: AtomicU64,
-    /// Whether there has been a lease that expires.
+    /// Whether there has ever been a lease that expires.
     may_expire: AtomicBool,
-    /// Expiries that have begun, counted with the mutex held, and those of which all blocks
-    /// have been let go of.
+    /// How many expiries have begun. Written under the mutex.
     begun: AtomicU64,
+    /// How many expiries have released all of their blocks.
     done: AtomicU64,
     leases: Mutex<Leases<T>>,
 }
 
 struct Leases<T: BlockMetadata> {
-    /// In the order in which they were made.
+    /// All leases, in the order in which they were made.
     by_id: BTreeMap<LeaseId, LeaseEntry<T>>,
-    /// Those that expire.
+    /// The leases that expire.
     by_expiry: BTreeSet<(u64, LeaseId)>,
 }
 
 struct LeaseEntry<T: BlockMetadata> {
     owner: Arc<str>,
-    /// Shared with whoever makes guards of them, without the mutex.
+    /// Shared with threads that clone the guards without holding the mutex.
     held: Arc<Held<T>>,
-    /// What is held, for those who only want to know: they must not keep it held.
+    /// What is held, for listings, which must not keep blocks held.
     blocks: Arc<[(BlockId, SequenceHash)]>,
     since: SystemTime,
     made: u64,
     expiry: u64,
 }
 
-/// The guards of a lease. Where their drops run user code that panics, all of them are
-/// dropped all the same.
+/// The guards of a lease. All of them are dropped even if the user code in their drops
+/// panics.
 struct Held<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
 
 impl<T: BlockMetadata> Held<T> {
-    /// Lets go of all blocks at once, and leaves what user code there is to the caller.
-    fn let_go(&mut self) -> Leftovers {
+    /// Releases all blocks in one batch, and returns the user code that is left to run.
+    fn release_all(&mut self) -> Leftovers {
         let Some(first) = self.0.first() else {
             return Leftovers::new();
         };
         let store = first.hold().store().reference();
         let mut leftovers = store.unpin_all(self.0.drain(..).map(ImmutableBlock::into_hold));
-        // The last reference, perhaps.
+        // This may be the last reference.
         leftovers.catch(|| drop(store));
         leftovers
     }
@@ -79,15 +80,18 @@ impl<T: BlockMetadata> Held<T> {
 
 impl<T: BlockMetadata> Drop for Held<T> {
     fn drop(&mut self) {
-        settle(self.let_go());
+        settle(self.release_all());
     }
 }
 
-/// Runs the user code that blocks have left behind.
+/// Runs the user code that releasing blocks has left over.
 fn settle(leftovers: Leftovers) {
-    contain("user code panicked as a lease let go of its blocks", || {
-        leftovers.settle();
-    });
+    contain(
+        "user code panicked while a lease released its blocks",
+        || {
+            leftovers.settle();
+        },
+    );
 }
 
 impl<T: BlockMetadata> Leases<T> {
@@ -117,7 +121,7 @@ impl<T: BlockMetadata> Leases<T> {
         }
     }
 
-    /// A lease that has not expired, whether it is still in the table or not.
+    /// Returns the lease if it has not expired. One that has may still be in the table.
     fn live(&self, id: LeaseId, now: u64) -> Result<&LeaseEntry<T>, LeaseError> {
         self.by_id
             .get(&id)
@@ -141,12 +145,12 @@ impl<T: BlockMetadata> LeaseTable<T> {
         })
     }
 
-    /// Nothing that runs with the mutex held leaves the table half changed.
+    /// Ignores poisoning: no code under the mutex leaves the table half changed.
     fn lock(&self) -> MutexGuard<'_, Leases<T>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the table, and then what is known of it without the mutex.
+    /// Changes the table, then updates the hint that is read without the mutex.
     fn change<R>(
         &self,
         mut leases: MutexGuard<'_, Leases<T>>,
@@ -157,8 +161,8 @@ impl<T: BlockMetadata> LeaseTable<T> {
             .by_expiry
             .first()
             .map_or(NEVER, |&(expiry, _)| expiry);
-        // Release: see `try_expire`. Who sees an old value takes a lease for expired a little
-        // late, or looks in vain.
+        // Release: see `try_expire`. A thread that reads an old value finds a lease expired a
+        // little late, or looks in vain.
         self.earliest.store(earliest, Ordering::Release);
         result
     }
@@ -169,13 +173,13 @@ impl<T: BlockMetadata> LeaseTable<T> {
 
     fn expiry(&self, duration: Option<Duration>, now: u64) -> u64 {
         if duration.is_some() {
-            // Before there is such a lease.
+            // Before such a lease exists.
             self.may_expire.store(true, Ordering::Relaxed);
         }
         duration.map_or(NEVER, |duration| now.saturating_add(nanos(duration)))
     }
 
-    /// Takes over guards of this manager's blocks.
+    /// Adds a lease. The guards must be of this manager's blocks.
     pub(crate) fn add(
         self: &Arc<Self>,
         blocks: Vec<ImmutableBlock<T>>,
@@ -247,28 +251,29 @@ impl<T: BlockMetadata> LeaseTable<T> {
         }
     }
 
-    /// Ends the leases that have expired. Returns how many.
+    /// Ends the leases that have expired. Returns how many there were.
     pub(crate) fn expire(&self, now: Instant) -> usize {
         self.expire_with(self.lock(), now)
     }
 
-    /// Whether there has been a lease that expires.
+    /// Returns whether there has ever been a lease that expires.
     #[inline]
     pub(crate) fn may_expire(&self) -> bool {
         self.may_expire.load(Ordering::Relaxed)
     }
 
-    /// Expiries after which blocks were let go of. Release and acquire: whoever sees one
-    /// counted finds its blocks available.
+    /// Returns how many expiries have released their blocks. Release and acquire: a thread
+    /// that sees an expiry counted finds its blocks available.
     pub(crate) fn expiries(&self) -> u64 {
         self.done.load(Ordering::Acquire)
     }
 
-    /// As [`expire`](Self::expire), but waits for nobody. Asks for the time only if a lease
-    /// may expire at all. Returns whether all that has expired has been let go of: if not,
-    /// another thread has the table, or is at it.
+    /// Like [`expire`](Self::expire), but never waits, and reads the clock only if some lease
+    /// has an expiry. Returns whether the blocks of all expired leases have been released. If
+    /// not, another thread holds the mutex or is releasing them.
     pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> bool {
-        // Acquire: whoever sees that nothing is due any more sees that an expiry has begun.
+        // Acquire: a thread that sees that nothing is due any more also sees that the expiry
+        // which took it has begun.
         let earliest = self.earliest.load(Ordering::Acquire);
         if earliest == NEVER {
             return self.is_quiet();
@@ -285,7 +290,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
         self.is_quiet()
     }
 
-    /// Whether no expiry is under way: all blocks of those that have begun were let go of.
+    /// Returns whether no expiry is in progress: all that have begun have released their blocks.
     pub(crate) fn is_quiet(&self) -> bool {
         self.begun.load(Ordering::Acquire) == self.expiries()
     }
@@ -295,7 +300,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
         let expired = self.change(leases, |leases| {
             let expired = leases.take_due(now);
             if !expired.is_empty() {
-                // Before the earliest expiry says that there is nothing to do.
+                // Before `earliest` tells other threads that nothing is due.
                 self.begun.fetch_add(1, Ordering::Release);
             }
             expired
@@ -307,16 +312,16 @@ impl<T: BlockMetadata> LeaseTable<T> {
         let mut reports = Vec::new();
         for (id, entry) in expired {
             reports.push((id, entry.owner, entry.blocks.len()));
-            // Unless somebody makes guards of them just now.
+            // `None` if another thread is cloning the guards; that thread then drops them.
             if let Some(mut held) = Arc::into_inner(entry.held) {
-                leftovers.push(held.let_go());
+                leftovers.push(held.release_all());
             }
         }
-        // Before user code, which may take its time, and allocate.
+        // Before user code, which may be slow, or may allocate.
         self.done.fetch_add(1, Ordering::Release);
         leftovers.into_iter().for_each(settle);
         for (id, owner, blocks) in &reports {
-            contain("a subscriber panicked", || {
+            contain("a log subscriber panicked", || {
                 tracing::info!(lease = id.0, owner = &**owner, blocks, "lease expired");
             });
         }
@@ -332,7 +337,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
         drop(ended);
     }
 
-    /// The leases, in the order in which they were made.
+    /// Lists the leases in the order in which they were made.
     pub(crate) fn holders(&self, now: Instant) -> Vec<Holder> {
         let wall = SystemTime::now();
         let now = self.nanos(now);
@@ -352,7 +357,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
                 },
             ));
         });
-        // What is O(blocks) is done without the mutex.
+        // O(blocks), so after unlocking.
         let with_blocks = |(blocks, holder): (Arc<[_]>, Holder)| Holder {
             blocks: blocks.to_vec(),
             ..holder
@@ -360,7 +365,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
         holders.into_iter().map(with_blocks).collect()
     }
 
-    /// How many blocks are leased. A block with several leases counts once.
+    /// Returns how many blocks are leased. A block with several leases counts once.
     pub(crate) fn leased(&self) -> usize {
         let mut leases = Vec::new();
         self.for_each(|_, entry| leases.push(Arc::clone(&entry.blocks)));
@@ -371,8 +376,8 @@ impl<T: BlockMetadata> LeaseTable<T> {
         ids.len()
     }
 
-    /// Calls `visit` with the leases, in the order in which they were made. Lets others at
-    /// the table now and then: who allocates does not wait for it.
+    /// Calls `visit` with each lease, in the order in which they were made. Unlocks the mutex
+    /// every [`PAGE`] leases, so that other threads do not wait for all of them.
     fn for_each(&self, mut visit: impl FnMut(LeaseId, &LeaseEntry<T>)) {
         let Some((&last, _)) = self.lock().by_id.last_key_value() else {
             return;

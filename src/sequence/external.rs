@@ -1,4 +1,4 @@
-//! Assignments of ids.
+//! Assignments of block ids.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -11,17 +11,20 @@ use super::BlockSequenceError;
 use super::phases::Phases;
 use crate::{BlockId, KvbmSequenceHashProvider, SequenceHash};
 
-/// Which block id holds which position of a sequence, from an offset on.
+/// Records which block id holds which position of a sequence, from an offset on.
 ///
-/// For who is told ids and does not hold guards. Several of these, at different
-/// offsets, can go with one sequence: one for each tier, for example.
+/// Use it where ids come from a scheduler elsewhere and there are no guards to hold. One
+/// sequence can have several assignments at different offsets, for example one per tier.
 ///
 /// ```
 /// use kvbm_lockfree::{BlockSequence, ExternalBlockAssignments};
 ///
 /// let prompt = BlockSequence::new((0..8).collect(), 4, None);
 /// let mut ids = ExternalBlockAssignments::new(0);
+/// // The scheduler sends its whole list each time; known ids come first.
+/// ids.extend_block_ids([7])?;
 /// ids.extend_block_ids([7, 9])?;
+/// assert_eq!(ids.unassigned_count(), 2);
 /// assert_eq!(ids.assign_pending(prompt.blocks())?, 0..2);
 /// assert_eq!(ids.get_at_position(1), Some((9, prompt.all_sequence_hashes()[1])));
 /// # Ok::<(), kvbm_lockfree::sequence::BlockSequenceError>(())
@@ -32,7 +35,7 @@ pub struct ExternalBlockAssignments {
 }
 
 impl ExternalBlockAssignments {
-    /// None yet. The first block will be at position `offset`.
+    /// Creates assignments without blocks. The first block will be at position `offset`.
     pub fn new(offset: usize) -> Self {
         Self {
             phases: Phases::new(),
@@ -40,104 +43,106 @@ impl ExternalBlockAssignments {
         }
     }
 
-    /// The position of the first block.
+    /// Returns the position of the first block.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Whether an id is there, in any phase.
+    /// Returns whether an id is present, in any phase. O(1).
     pub fn contains(&self, block_id: &BlockId) -> bool {
         self.phases.contains(*block_id)
     }
 
-    // ---- how many, and where ----
+    // ---- counts and positions ----
 
-    /// Assigned blocks.
+    /// Returns the number of assigned blocks.
     pub fn assigned_count(&self) -> usize {
         self.phases.assigned().len()
     }
 
-    /// Staged blocks.
+    /// Returns the number of staged blocks.
     pub fn staged_count(&self) -> usize {
         self.phases.staged().len()
     }
 
-    /// Unassigned ids, also called pending.
+    /// Returns the number of unassigned ids, which are also called *pending*.
     pub fn unassigned_count(&self) -> usize {
         self.phases.unassigned().len()
     }
 
-    /// The position of the block that is staged next.
+    /// Returns the position of the next block to be staged.
     pub fn next_position(&self) -> usize {
         self.staged_positions().end
     }
 
-    /// The positions of the assigned blocks.
+    /// Returns the positions of the assigned blocks.
     pub fn assigned_positions(&self) -> Range<usize> {
         self.offset..self.offset + self.assigned_count()
     }
 
-    /// The positions of the staged blocks.
+    /// Returns the positions of the staged blocks.
     pub fn staged_positions(&self) -> Range<usize> {
         let start = self.assigned_positions().end;
         start..start + self.staged_count()
     }
 
-    /// The positions that the unassigned ids will have.
+    /// Returns the positions that the unassigned ids will get.
     pub fn pending_positions(&self) -> Range<usize> {
         let start = self.next_position();
         start..start + self.unassigned_count()
     }
 
-    // ---- which ----
+    // ---- blocks ----
 
-    /// The assigned block `index`, counted from the offset.
+    /// Returns the assigned block at `index`, counted from the offset.
     pub fn get_assigned(&self, index: usize) -> Option<(BlockId, SequenceHash)> {
         self.phases.get_assigned(index).map(copied)
     }
 
-    /// The staged block `index`, counted from the first staged one.
+    /// Returns the staged block at `index`, counted from the first staged one.
     pub fn get_staged(&self, index: usize) -> Option<(BlockId, SequenceHash)> {
         self.phases.get_staged(index).map(copied)
     }
 
-    /// The assigned block at a position of the sequence.
+    /// Returns the assigned block at a position of the sequence.
     pub fn get_at_position(&self, abs_pos: usize) -> Option<(BlockId, SequenceHash)> {
         self.get_assigned(abs_pos.checked_sub(self.offset)?)
     }
 
-    /// The unassigned id that will be at a position of the sequence.
+    /// Returns the unassigned id that will get a position of the sequence.
     pub fn get_pending_at_position(&self, abs_pos: usize) -> Option<BlockId> {
         let index = abs_pos.checked_sub(self.next_position())?;
         self.phases.get_unassigned(index).map(|(&id, ())| id)
     }
 
-    /// The assigned blocks, by position.
+    /// Returns the assigned blocks in order of position.
     pub fn assigned_iter(&self) -> impl Iterator<Item = (BlockId, SequenceHash)> + '_ {
         self.phases.assigned().map(copied)
     }
 
-    /// The staged blocks, by position.
+    /// Returns the staged blocks in order of position.
     pub fn staged_iter(&self) -> impl Iterator<Item = (BlockId, SequenceHash)> + '_ {
         self.phases.staged().map(copied)
     }
 
-    /// The unassigned ids, in their order.
+    /// Returns the unassigned ids in the order in which they were added.
     pub fn unassigned_iter(&self) -> impl Iterator<Item = BlockId> + '_ {
         self.phases.unassigned().map(|(&id, ())| id)
     }
 
     // ---- changes ----
 
-    /// Adds the ids that are new to the unassigned ones. `block_ids` is the whole list
-    /// as a scheduler keeps it: ids that are there already come first, and are passed
-    /// over.
+    /// Adds new ids as unassigned. `block_ids` is the complete list that a scheduler keeps;
+    /// the ids that are already present come first and are skipped.
     ///
     /// # Errors
     ///
-    /// [`OrderingViolation`](BlockSequenceError::OrderingViolation) if a known id comes
-    /// after a new one, [`DuplicateBlockId`](BlockSequenceError::DuplicateBlockId) if a
-    /// new one comes twice. Nothing has changed then.
+    /// Nothing has changed if this returns
+    ///
+    /// * [`OrderingViolation`](BlockSequenceError::OrderingViolation) because a known id comes
+    ///   after a new one, or
+    /// * [`DuplicateBlockId`](BlockSequenceError::DuplicateBlockId) because a new id occurs
+    ///   twice.
     pub fn extend_block_ids(
         &mut self,
         block_ids: impl IntoIterator<Item = BlockId>,
@@ -167,13 +172,13 @@ impl ExternalBlockAssignments {
         Ok(())
     }
 
-    /// Adds blocks whose hashes are known, as assigned; cached ones, for example.
-    /// Returns how many.
+    /// Adds blocks with known hashes, such as cached ones, as assigned. Returns how many were
+    /// added.
     ///
     /// # Errors
     ///
-    /// [`DuplicateBlockId`](BlockSequenceError::DuplicateBlockId) if an id is there
-    /// already or comes twice. Nothing has changed then.
+    /// Returns [`DuplicateBlockId`](BlockSequenceError::DuplicateBlockId), having changed
+    /// nothing, if an id is present already or occurs twice.
     pub fn extend_assigned(
         &mut self,
         items: impl IntoIterator<Item = (BlockId, SequenceHash)>,
@@ -189,14 +194,16 @@ impl ExternalBlockAssignments {
         Ok(count)
     }
 
-    /// Pairs unassigned ids with the token blocks from
-    /// [`next_position`](Self::next_position) on, as many as there are of both.
-    /// Returns which staged blocks are new, counted from the first staged one.
+    /// Stages unassigned ids: pairs them, in order, with the token blocks from
+    /// [`next_position`](Self::next_position) on, until either runs out. Returns the range of
+    /// new staged blocks, counted from the first staged one.
+    ///
+    /// `sequence_blocks` are the token blocks of the whole sequence, from position 0.
     ///
     /// # Errors
     ///
-    /// [`PositionMismatch`](BlockSequenceError::PositionMismatch) if the hash of a token
-    /// block is for another position. Nothing has changed then.
+    /// Returns [`PositionMismatch`](BlockSequenceError::PositionMismatch), having changed
+    /// nothing, if the hash of a token block is for another position.
     pub fn stage_pending(
         &mut self,
         sequence_blocks: &[TokenBlock],
@@ -226,7 +233,7 @@ impl ExternalBlockAssignments {
         Ok(before..self.staged_count())
     }
 
-    /// Makes all staged blocks assigned. Returns which assigned blocks are new, counted
+    /// Makes all staged blocks assigned. Returns the range of new assigned blocks, counted
     /// from the offset.
     pub fn commit_staged(&mut self) -> Range<usize> {
         let before = self.assigned_count();
@@ -234,12 +241,12 @@ impl ExternalBlockAssignments {
         before..self.assigned_count()
     }
 
-    /// [`stage_pending`](Self::stage_pending), then
-    /// [`commit_staged`](Self::commit_staged).
+    /// Stages and commits in one call: [`stage_pending`](Self::stage_pending) followed by
+    /// [`commit_staged`](Self::commit_staged), whose range it returns.
     ///
     /// # Errors
     ///
-    /// As [`stage_pending`](Self::stage_pending).
+    /// The same as [`stage_pending`](Self::stage_pending).
     pub fn assign_pending(
         &mut self,
         sequence_blocks: &[TokenBlock],
@@ -248,12 +255,12 @@ impl ExternalBlockAssignments {
         Ok(self.commit_staged())
     }
 
-    /// Takes the staged blocks out.
+    /// Removes and returns the staged blocks.
     pub fn take_staged(&mut self) -> Vec<(BlockId, SequenceHash)> {
         self.phases.take_staged()
     }
 
-    /// Forgets all blocks. The offset stays.
+    /// Removes all blocks. The offset stays.
     pub fn clear(&mut self) {
         self.phases.clear();
     }

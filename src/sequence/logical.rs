@@ -9,82 +9,108 @@ use super::phases::Phases;
 use crate::blocks::{BlockError, BlockMetadata, CompleteBlock, ImmutableBlock, MutableBlock};
 use crate::{BlockId, BlockManager};
 
-/// The guards of a sequence's blocks: mutable ones that are unassigned, complete ones
-/// that are staged, immutable ones that are assigned.
+/// Holds the guards of a sequence's blocks: [`MutableBlock`]s that are unassigned,
+/// [`CompleteBlock`]s that are staged, and [`ImmutableBlock`]s that are assigned.
 ///
-/// A block is kept under its id. Where the duplication policy is to reject,
-/// [`register`](Self::register) may put the guard of another block in its place, which
-/// is then kept under *its* id, so that what was computed can be found there.
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, BlockSequence, LogicalBlockAssignments};
+///
+/// # let manager = BlockManager::<()>::builder()
+/// #     .block_count(8)
+/// #     .block_size(4)
+/// #     .registry(BlockRegistry::new())
+/// #     .build()?;
+/// let prompt = BlockSequence::new((0..8).collect(), 4, None);
+/// let mut blocks = LogicalBlockAssignments::new();
+///
+/// // Unassigned → staged → assigned.
+/// blocks.extend_blocks(manager.allocate_blocks(3).expect("8 blocks are free"))?;
+/// assert_eq!(blocks.stage(prompt.blocks())?, 2);
+/// assert_eq!(blocks.register(&manager), 2);
+/// assert_eq!((blocks.assigned_count(), blocks.unassigned_count()), (2, 1));
+///
+/// // All three blocks return to the manager; the registered ones stay cached.
+/// blocks.clear();
+/// assert_eq!(manager.available_blocks(), 8);
+/// assert_eq!(manager.match_blocks(&prompt.all_sequence_hashes()).len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Under which id is a block kept?
+///
+/// Under its own. If the [duplication policy](crate::blocks::BlockDuplicationPolicy) is to
+/// reject, [`register`](Self::register) may replace a guard by that of the primary, which
+/// has another id. It is then kept under *that* id, which is where the computed content is.
 pub struct LogicalBlockAssignments<T: BlockMetadata> {
     phases: Phases<MutableBlock<T>, CompleteBlock<T>, ImmutableBlock<T>>,
 }
 
 impl<T: BlockMetadata> LogicalBlockAssignments<T> {
-    /// None yet.
+    /// Creates assignments without blocks.
     pub fn new() -> Self {
         Self {
             phases: Phases::new(),
         }
     }
 
-    // ---- looking ----
+    // ---- counts and blocks ----
 
-    /// Assigned blocks.
+    /// Returns the number of assigned blocks.
     pub fn assigned_count(&self) -> usize {
         self.phases.assigned().len()
     }
 
-    /// Staged blocks.
+    /// Returns the number of staged blocks.
     pub fn staged_count(&self) -> usize {
         self.phases.staged().len()
     }
 
-    /// Unassigned blocks.
+    /// Returns the number of unassigned blocks.
     pub fn unassigned_count(&self) -> usize {
         self.phases.unassigned().len()
     }
 
-    /// Whether there is no block, in any phase.
+    /// Returns whether there are no blocks, in any phase.
     pub fn is_empty(&self) -> bool {
         self.all_block_ids().next().is_none()
     }
 
-    /// Whether an id is there, in any phase.
+    /// Returns whether an id is present, in any phase. O(1).
     pub fn contains(&self, block_id: &BlockId) -> bool {
         self.phases.contains(*block_id)
     }
 
-    /// The assigned block `index`, in the order they were assigned.
+    /// Returns the assigned block at `index`, in the order in which they were assigned.
     pub fn get_assigned(&self, index: usize) -> Option<(&BlockId, &ImmutableBlock<T>)> {
         self.phases.get_assigned(index)
     }
 
-    /// The staged block `index`, in the order they were staged.
+    /// Returns the staged block at `index`, in the order in which they were staged.
     pub fn get_staged(&self, index: usize) -> Option<(&BlockId, &CompleteBlock<T>)> {
         self.phases.get_staged(index)
     }
 
-    /// The unassigned block `index`, in the order they came.
+    /// Returns the unassigned block at `index`, in the order in which they were added.
     pub fn get_unassigned(&self, index: usize) -> Option<(&BlockId, &MutableBlock<T>)> {
         self.phases.get_unassigned(index)
     }
 
-    /// The assigned blocks, in the order they were assigned.
+    /// Returns the assigned blocks in the order in which they were assigned.
     pub fn assigned_iter(&self) -> impl Iterator<Item = (&BlockId, &ImmutableBlock<T>)> {
         self.phases.assigned()
     }
 
-    /// The staged blocks, in the order they were staged.
+    /// Returns the staged blocks in the order in which they were staged.
     pub fn staged_iter(&self) -> impl Iterator<Item = (&BlockId, &CompleteBlock<T>)> {
         self.phases.staged()
     }
 
-    /// The unassigned blocks, in the order they came.
+    /// Returns the unassigned blocks in the order in which they were added.
     pub fn unassigned_iter(&self) -> impl Iterator<Item = (&BlockId, &MutableBlock<T>)> {
         self.phases.unassigned()
     }
 
-    /// The ids of all blocks: assigned, then staged, then unassigned.
+    /// Returns the ids of all blocks: assigned, then staged, then unassigned.
     pub fn all_block_ids(&self) -> impl Iterator<Item = &BlockId> {
         let assigned = self.phases.assigned().map(|(id, _)| id);
         let staged = self.phases.staged().map(|(id, _)| id);
@@ -94,12 +120,12 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
 
     // ---- changes ----
 
-    /// Adds unassigned blocks. Returns how many.
+    /// Adds unassigned blocks. Returns how many were added.
     ///
     /// # Errors
     ///
-    /// [`DuplicateBlockId`](LogicalBlockAssignmentError::DuplicateBlockId), with all of
-    /// `blocks`, if an id is there already or comes twice. Nothing has changed then.
+    /// Returns [`DuplicateBlockId`](LogicalBlockAssignmentError::DuplicateBlockId) with all of
+    /// `blocks`, having changed nothing, if an id is present already or occurs twice.
     pub fn extend_blocks(
         &mut self,
         blocks: impl IntoIterator<Item = MutableBlock<T>>,
@@ -115,13 +141,14 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
         Ok(count)
     }
 
-    /// Adds assigned blocks, such as matched ones. Returns how many.
+    /// Adds assigned blocks, such as matched ones. Returns how many were added.
     ///
     /// # Errors
     ///
-    /// [`DuplicateAssignedBlockId`](LogicalBlockAssignmentError::DuplicateAssignedBlockId),
-    /// with all of `blocks`, if an id is there already or comes twice. Nothing has
-    /// changed then.
+    /// Returns
+    /// [`DuplicateAssignedBlockId`](LogicalBlockAssignmentError::DuplicateAssignedBlockId)
+    /// with all of `blocks`, having changed nothing, if an id is present already or occurs
+    /// twice.
     pub fn extend_assigned(
         &mut self,
         blocks: impl IntoIterator<Item = ImmutableBlock<T>>,
@@ -137,13 +164,14 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
         Ok(count)
     }
 
-    /// Completes unassigned blocks with `sequence_blocks`, the first with the first, as
-    /// many as there are of both. Returns how many.
+    /// Completes unassigned blocks with `sequence_blocks`, the first with the first, until
+    /// either runs out. Returns how many were staged.
     ///
     /// # Errors
     ///
-    /// If a token block is of another size than the manager's blocks, with the block
-    /// that was to get it. Those before it stay staged.
+    /// Returns [`BlockError::BlockSizeMismatch`] if the size of a token block differs from
+    /// that of the manager's blocks. The error carries the block that should have been
+    /// completed, which is no longer part of the assignments; those before it stay staged.
     pub fn stage(
         &mut self,
         sequence_blocks: &[TokenBlock],
@@ -159,14 +187,14 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
         Ok(count)
     }
 
-    /// Registers all staged blocks, in their order, which makes them assigned. Returns
-    /// how many.
+    /// Registers all staged blocks in order, which makes them assigned. Returns how many were
+    /// registered.
     ///
     /// # Panics
     ///
-    /// If a block is another manager's, as
-    /// [`register_block`](BlockManager::register_block): the blocks before it are
-    /// assigned.
+    /// Panics if a block belongs to another manager; see
+    /// [`register_block`](BlockManager::register_block). That block is freed, the blocks
+    /// before it are assigned, and those after it stay staged.
     pub fn register(&mut self, manager: &BlockManager<T>) -> usize {
         let count = self.staged_count();
         while self.phases.assign_first(|_id, block| {
@@ -176,27 +204,28 @@ impl<T: BlockMetadata> LogicalBlockAssignments<T> {
         count
     }
 
-    /// Takes out the unassigned block that came last.
+    /// Removes and returns the unassigned block that was added last.
     pub fn pop_last_unassigned(&mut self) -> Option<(BlockId, MutableBlock<T>)> {
         self.phases.pop_unassigned()
     }
 
-    /// Takes the assigned blocks out.
+    /// Removes and returns the assigned blocks.
     pub fn take_assigned(&mut self) -> Vec<(BlockId, ImmutableBlock<T>)> {
         self.phases.take_assigned()
     }
 
-    /// Takes the staged blocks out.
+    /// Removes and returns the staged blocks.
     pub fn take_staged(&mut self) -> Vec<(BlockId, CompleteBlock<T>)> {
         self.phases.take_staged()
     }
 
-    /// Takes the unassigned blocks out.
+    /// Removes and returns the unassigned blocks.
     pub fn take_unassigned(&mut self) -> Vec<(BlockId, MutableBlock<T>)> {
         self.phases.take_unassigned()
     }
 
-    /// Drops all blocks: the assigned ones first, in their order.
+    /// Drops all blocks: the assigned ones first, in order, then the staged ones, then the
+    /// unassigned ones.
     pub fn clear(&mut self) {
         self.phases.clear();
     }

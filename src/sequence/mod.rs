@@ -1,23 +1,34 @@
-//! Which blocks a token sequence has, position by position.
+//! Pairs the blocks of a token sequence with the blocks of a manager, position by position.
 //!
-//! A [`BlockSequence`] cuts tokens into blocks. Two kinds of *assignments* say which
-//! block ids, or which guards, belong to them. In both a block goes through three
-//! phases, first in, first out: *unassigned*, there to be filled; *staged*, paired
-//! with a token block; and *assigned*, committed.
+//! A [`BlockSequence`] cuts tokens into blocks of equal size. *Assignments* record which
+//! block id, or which guard, belongs to each of them.
 //!
-//! | type | holds | for |
+//! # Which kind of assignments do I need?
+//!
+//! | type | holds | use it if |
 //! |---|---|---|
-//! | [`ExternalBlockAssignments`] | ids and hashes | who is told ids by a scheduler |
-//! | [`LogicalBlockAssignments`] | the guards themselves | who works with a [`BlockManager`](crate::BlockManager) |
+//! | [`ExternalBlockAssignments`] | ids and hashes | a scheduler elsewhere tells you ids |
+//! | [`LogicalBlockAssignments`] | the guards themselves | you call a [`BlockManager`](crate::BlockManager) yourself |
 //!
-//! A block that is *registered* can be matched by other requests, so its tokens must all
-//! be computed first. Which those are only the caller knows: stage a block of tokens, and
-//! commit or register it, when the model has computed its last token, not when the token
-//! is known. A token that was just sampled is known and not computed; the next forward
-//! pass computes it. ([`SchedulableSequence`](crate::SchedulableSequence) keeps this
-//! account for you.)
+//! [`SchedulableSequence`](crate::SchedulableSequence) combines all of this into a request,
+//! and keeps track of what is computed.
 //!
-//! The life of a request, from guards and tokens:
+//! # What phases does a block go through?
+//!
+//! In both kinds of assignments, blocks pass through three phases, first in, first out:
+//!
+//! 1. *unassigned*: allocated, to be filled;
+//! 2. *staged*: paired with a block of tokens;
+//! 3. *assigned*: committed, or registered with the manager.
+//!
+//! # When may a block be registered?
+//!
+//! When all of its tokens are computed, because other requests can match it from then on.
+//! Only you know which tokens are computed. So commit or register a block once the model
+//! has computed its last token, not as soon as that token is known: a token that was just
+//! sampled is known, but the next forward pass computes it.
+//!
+//! # How does a request use these types?
 //!
 //! ```
 //! use kvbm_lockfree::{BlockManager, BlockRegistry, BlockSequence, LogicalBlockAssignments};
@@ -51,7 +62,7 @@
 //! assert_eq!(commit(6, &tokens, &mut blocks, &manager)?, 1);
 //! assert_eq!(commit(12, &tokens, &mut blocks, &manager)?, 2);
 //!
-//! // Decode: each pass computes the token sampled by the one before. The fourth token
+//! // Decode: each pass computes the token that the previous one sampled. The fourth token
 //! // completes a block of tokens, but is not computed yet.
 //! blocks.extend_blocks(allocate(1)?)?;
 //! for sampled in 100..104 {
@@ -61,14 +72,14 @@
 //! }
 //! assert_eq!((tokens.blocks().len(), blocks.assigned_count()), (4, 3));
 //!
-//! // Speculative decode: the pass computes that token and a draft of four, of which two
-//! // are accepted. The last of them was sampled, and is for the next pass to compute.
+//! // Speculative decode: the pass computes that token and a draft of four, and the model
+//! // accepts two. The last of these was only sampled: the next pass computes it.
 //! blocks.extend_blocks(allocate(1)?)?;
 //! tokens.extend_tokens(vec![104, 105])?;
 //! assert_eq!(commit(tokens.total_tokens() - 1, &tokens, &mut blocks, &manager)?, 1);
 //!
-//! // Preemption, and resumption: what is matched is computed. What the partial block held
-//! // is lost, so a pass computes the tokens from there on.
+//! // Preemption and resumption: what is matched is computed. The content of the partial
+//! // block is lost, so the next pass computes the tokens from there on.
 //! blocks.clear();
 //! let last = tokens.total_tokens() - 1;
 //! let cached = manager.match_blocks(&tokens.all_sequence_hashes()[..last / 4]);
@@ -79,8 +90,8 @@
 //! tokens.append_token(106)?;
 //! assert_eq!(commit(computed, &tokens, &mut blocks, &manager)?, 0);
 //!
-//! // The whole prompt is cached. Its last token has to be computed for its logits, so the
-//! // block that it is in is left out of the match, and computed again.
+//! // Another request with the same prompt: all of it is cached. The last token has to be
+//! // computed for its logits, so its block is left out of the match and computed again.
 //! let prompt = BlockSequence::new((0..12).collect(), 4, None);
 //! let last = prompt.total_tokens() - 1;
 //! let cached = manager.match_blocks(&prompt.all_sequence_hashes()[..last / 4]);
@@ -92,7 +103,10 @@
 //! # }
 //! ```
 //!
-//! Nothing here is shared between threads: all of it is plain data of its owner.
+//! # What does it cost?
+//!
+//! All of this is plain, single-threaded data. Moving a block to its next phase is O(1), and
+//! so is looking up an id. Registering costs what the manager's registration costs.
 
 mod block_sequence;
 mod error;

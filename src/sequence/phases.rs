@@ -1,7 +1,7 @@
 //! Three queues that a block goes through: unassigned, staged, assigned.
 //!
-//! Blocks move in the order they came, so that a queue each and one count of all ids
-//! are enough: moving is O(1), whether an id is there one look-up.
+//! Blocks move on in the order in which they were added, so one queue per phase and one
+//! count per id are enough: moving a block is O(1), and so is looking up an id.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -11,17 +11,17 @@ use crate::BlockId;
 
 type Queue<B> = VecDeque<(BlockId, B)>;
 
-/// See the module documentation. No id comes twice; two blocks may become one when
-/// they are assigned.
+/// See the module documentation. Ids are added at most once, but two blocks may become the
+/// same one when they are assigned.
 pub(super) struct Phases<U, S, A> {
     unassigned: Queue<U>,
     staged: Queue<S>,
     assigned: Queue<A>,
-    /// How many blocks there are under each id.
+    /// The number of blocks under each id.
     ids: HashMap<BlockId, usize>,
 }
 
-/// The two by reference, as the public methods give them.
+/// References to both fields, as the public methods return them.
 fn apart<B>((id, block): &(BlockId, B)) -> (&BlockId, &B) {
     (id, block)
 }
@@ -40,14 +40,14 @@ impl<U, S, A> Phases<U, S, A> {
         self.ids.contains_key(&id)
     }
 
-    /// The first of `ids` that is there already or comes twice.
+    /// Returns the first of `ids` that is present already or occurs twice.
     pub(super) fn duplicate(&self, ids: impl IntoIterator<Item = BlockId>) -> Option<BlockId> {
         let mut new = HashSet::new();
         ids.into_iter()
             .find(|&id| self.contains(id) || !new.insert(id))
     }
 
-    // ---- looking ----
+    // ---- counts and blocks ----
 
     pub(super) fn unassigned(&self) -> impl ExactSizeIterator<Item = (&BlockId, &U)> {
         self.unassigned.iter().map(apart)
@@ -73,7 +73,7 @@ impl<U, S, A> Phases<U, S, A> {
         self.assigned.get(at).map(apart)
     }
 
-    // ---- coming: the id is not there yet ----
+    // ---- adding: the id must not be present yet ----
 
     pub(super) fn add_unassigned(&mut self, id: BlockId, block: U) {
         self.count(id);
@@ -89,10 +89,10 @@ impl<U, S, A> Phases<U, S, A> {
         *self.ids.entry(id).or_default() += 1;
     }
 
-    // ---- moving on ----
+    // ---- moving to the next phase ----
 
-    /// Moves the first unassigned block on, as what `stage` makes of it; if that is
-    /// an error the block is gone.
+    /// Moves the first unassigned block to the staged ones, as what `stage` turns it into. If
+    /// `stage` fails, the block is removed. Returns `None` if no block is unassigned.
     pub(super) fn stage_first<E>(
         &mut self,
         stage: impl FnOnce(U) -> Result<S, E>,
@@ -104,52 +104,52 @@ impl<U, S, A> Phases<U, S, A> {
                 Ok(())
             }
             Err(error) => {
-                self.forget(id);
+                self.uncount(id);
                 Err(error)
             }
         })
     }
 
-    /// Moves the first staged block on, as what `assign` makes of it, under the id
-    /// that it has then.
+    /// Moves the first staged block to the assigned ones, as what `assign` turns it into and
+    /// under the id that `assign` returns. Returns `false` if no block is staged.
     pub(super) fn assign_first(&mut self, assign: impl FnOnce(BlockId, S) -> (BlockId, A)) -> bool {
         let Some((id, block)) = self.staged.pop_front() else {
             return false;
         };
-        // Should `assign` panic, the block is gone.
-        self.forget(id);
+        // First, since the block is gone if `assign` panics.
+        self.uncount(id);
         let (id, assigned) = assign(id, block);
         self.add_assigned(id, assigned);
         true
     }
 
-    // ---- going ----
+    // ---- removing ----
 
     pub(super) fn pop_unassigned(&mut self) -> Option<(BlockId, U)> {
         let last = self.unassigned.pop_back()?;
-        self.forget(last.0);
+        self.uncount(last.0);
         Some(last)
     }
 
     pub(super) fn take_unassigned(&mut self) -> Vec<(BlockId, U)> {
         let taken = mem::take(&mut self.unassigned);
-        self.forget_all(&taken);
+        self.uncount_all(&taken);
         taken.into()
     }
 
     pub(super) fn take_staged(&mut self) -> Vec<(BlockId, S)> {
         let taken = mem::take(&mut self.staged);
-        self.forget_all(&taken);
+        self.uncount_all(&taken);
         taken.into()
     }
 
     pub(super) fn take_assigned(&mut self) -> Vec<(BlockId, A)> {
         let taken = mem::take(&mut self.assigned);
-        self.forget_all(&taken);
+        self.uncount_all(&taken);
         taken.into()
     }
 
-    /// Drops all blocks: the assigned ones, the staged ones, the unassigned ones.
+    /// Drops all blocks: the assigned ones, then the staged ones, then the unassigned ones.
     pub(super) fn clear(&mut self) {
         self.ids.clear();
         self.assigned.clear();
@@ -157,13 +157,13 @@ impl<U, S, A> Phases<U, S, A> {
         self.unassigned.clear();
     }
 
-    fn forget_all<B>(&mut self, blocks: &Queue<B>) {
+    fn uncount_all<B>(&mut self, blocks: &Queue<B>) {
         for &(id, _) in blocks {
-            self.forget(id);
+            self.uncount(id);
         }
     }
 
-    fn forget(&mut self, id: BlockId) {
+    fn uncount(&mut self, id: BlockId) {
         if let Entry::Occupied(mut count) = self.ids.entry(id) {
             match count.get() {
                 1 => drop(count.remove()),

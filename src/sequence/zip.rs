@@ -1,11 +1,10 @@
-//! Two assignments of one sequence, side by side: what a transfer between tiers
-//! needs to know.
+//! Compares two assignments of one sequence, to plan a transfer between tiers.
 
 use super::ExternalBlockAssignments;
 use crate::BlockId;
 
-/// The positions at which both have an assigned block, ascending, with the id in `a`
-/// and the id in `b`.
+/// Returns the positions at which both `a` and `b` have an assigned block, in ascending order,
+/// each with the id in `a` and the id in `b`. Allocates the vector.
 ///
 /// ```
 /// use kvbm_lockfree::{BlockSequence, ExternalBlockAssignments, zip_assigned};
@@ -30,8 +29,22 @@ pub fn zip_assigned(
         .collect()
 }
 
-/// The positions at which `src` has an assigned block and `dst` an unassigned one,
-/// ascending, with the id in `src` and the id in `dst`: which block to copy where.
+/// Returns the positions at which `src` has an assigned block and `dst` an unassigned one, in
+/// ascending order, each with the id in `src` and the id in `dst`: which block to copy where.
+/// Allocates the vector.
+///
+/// ```
+/// use kvbm_lockfree::{BlockSequence, ExternalBlockAssignments, zip_assigned_pending};
+///
+/// let prompt = BlockSequence::new((0..8).collect(), 4, None);
+/// let mut gpu = ExternalBlockAssignments::new(0);
+/// gpu.extend_block_ids([10, 11])?;
+/// gpu.assign_pending(prompt.blocks())?;
+/// let mut host = ExternalBlockAssignments::new(0);
+/// host.extend_block_ids([5, 6])?;
+/// assert_eq!(zip_assigned_pending(&gpu, &host), [(0, 10, 5), (1, 11, 6)]);
+/// # Ok::<(), kvbm_lockfree::sequence::BlockSequenceError>(())
+/// ```
 pub fn zip_assigned_pending(
     src: &ExternalBlockAssignments,
     dst: &ExternalBlockAssignments,

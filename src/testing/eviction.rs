@@ -5,24 +5,25 @@ use crate::eviction::{EvictionPolicy, InactiveBlock};
 use crate::policy::Keys;
 use crate::retention::Priority;
 
-/// Blocks of the checker's pool.
+/// The number of blocks in the checker's pool.
 const BLOCKS: usize = 64;
 
-/// Blocks that are children of one another.
+/// The length of each chain of parents and children.
 const CHAIN: u64 = 8;
 
-/// What an eviction policy did that it must not do, and at which step.
+/// A fault that [`check_eviction_policy`] found: what the policy did wrong, and at which step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("step {step}: {fault}")]
+#[non_exhaustive]
 pub struct EvictionPolicyFault {
-    /// The number of the call that showed it, from 0.
+    /// The number of the step that revealed the fault, counted from 0.
     pub step: usize,
-    /// What it was.
+    /// A description of the fault.
     pub fault: String,
 }
 
-/// Runs a new policy through `steps` generated releases, matches, priorities and evictions, and then
-/// evicts everything that is left. `seed` decides which.
+/// Drives a new policy through `steps` generated releases, matches, priorities and evictions,
+/// then evicts everything that is left. The same `seed` generates the same steps.
 ///
 /// ```
 /// use std::collections::VecDeque;
@@ -50,7 +51,7 @@ pub struct EvictionPolicyFault {
 ///
 /// check_eviction_policy(Fifo::default(), 1, 10_000)?;
 ///
-/// /// Forgets to take a block out that has come into use again.
+/// /// Forgets to remove a block that is in use again.
 /// #[derive(Default)]
 /// struct Forgetful(Fifo);
 ///
@@ -73,13 +74,13 @@ pub struct EvictionPolicyFault {
 ///
 /// # Errors
 ///
-/// If a victim is not in the order, if there is none while blocks are in the order, and,
-/// where the policy says that it is [leaf-first](EvictionPolicy::is_leaf_first), if a
-/// victim has a child in the order.
+/// Returns the first fault: a victim that is not in the order, no victim while blocks are in
+/// the order, or, if the policy claims to be [leaf-first](EvictionPolicy::is_leaf_first), a
+/// victim with a child in the order.
 ///
 /// # Panics
 ///
-/// If the policy does.
+/// Panics if the policy does.
 pub fn check_eviction_policy(
     mut policy: impl EvictionPolicy,
     seed: u64,
@@ -128,14 +129,14 @@ pub fn check_eviction_policy(
     Ok(())
 }
 
-/// A hash: of the nth block of some chain.
+/// Returns the `n`th of the hashes, which form chains of [`CHAIN`] blocks.
 fn content(n: u64) -> SequenceHash {
     let position = n % CHAIN;
     let own = |n: u64| 1 + n;
     SequenceHash::new(own(n), (position > 0).then(|| own(n - 1)), position)
 }
 
-/// What is in the order.
+/// The blocks that should be in the order.
 struct Pool {
     listed: [Option<SequenceHash>; BLOCKS],
 }
@@ -153,7 +154,7 @@ impl Pool {
         self.listed[block.block_id] = Some(block.seq_hash);
     }
 
-    /// Returns whether there was a victim.
+    /// Evicts a block and checks the victim. Returns whether there was one.
     fn evict(
         &mut self,
         policy: &mut impl EvictionPolicy,

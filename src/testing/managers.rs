@@ -1,4 +1,4 @@
-//! Managers with a registry of their own that tracks frequencies.
+//! Managers, each with its own registry that tracks frequencies.
 
 use std::sync::Arc;
 
@@ -10,16 +10,17 @@ use crate::tinylfu::FrequencyTracker;
 use super::config::DEFAULT_TEST_BLOCK_SIZE;
 use super::metered_tracker::MeteredFrequencyTracker;
 
-/// A manager with blocks of four tokens that evicts the least recently used.
+/// Creates a manager with blocks of four tokens that evicts the least recently used one.
 ///
 /// # Panics
 ///
-/// If `block_count` is no number of blocks a manager can have. So do the others.
+/// Like the other functions that create managers, panics if the configuration is invalid, for
+/// example because a manager cannot have `block_count` blocks.
 pub fn create_test_manager<T: BlockMetadata>(block_count: usize) -> BlockManager<T> {
     create_test_manager_with_backend(block_count, BlockManagerConfigBuilder::with_lru_backend)
 }
 
-/// A manager with blocks of four tokens, configured by the caller.
+/// Creates a manager with blocks of four tokens that `configure` configures further.
 pub fn create_test_manager_with_backend<T: BlockMetadata>(
     block_count: usize,
     configure: impl FnOnce(BlockManagerConfigBuilder<T>) -> BlockManagerConfigBuilder<T>,
@@ -27,7 +28,7 @@ pub fn create_test_manager_with_backend<T: BlockMetadata>(
     build(block_count, default_tracker(), configure)
 }
 
-/// As [`create_test_manager`], with blocks of `block_size` tokens.
+/// Creates a manager like [`create_test_manager`], but with blocks of `block_size` tokens.
 pub fn create_test_manager_with_block_size<T: BlockMetadata>(
     block_count: usize,
     block_size: usize,
@@ -37,8 +38,8 @@ pub fn create_test_manager_with_block_size<T: BlockMetadata>(
     })
 }
 
-/// As [`create_test_manager`], with blocks that are forgotten when they are
-/// released, or not.
+/// Creates a manager like [`create_test_manager`], and chooses whether blocks are freed rather
+/// than becoming inactive when they are released.
 pub fn create_test_manager_with_default_reset_on_release<T: BlockMetadata>(
     block_count: usize,
     default_reset_on_release: bool,
@@ -50,8 +51,8 @@ pub fn create_test_manager_with_default_reset_on_release<T: BlockMetadata>(
     })
 }
 
-/// As [`create_test_manager`], and its frequency tracker, which counts how it is
-/// used.
+/// Creates a manager like [`create_test_manager`], and returns it with its frequency tracker,
+/// which counts its calls.
 pub fn create_test_manager_metered<T: BlockMetadata>(
     block_count: usize,
 ) -> (BlockManager<T>, Arc<MeteredFrequencyTracker>) {
@@ -81,6 +82,6 @@ fn build<T: BlockMetadata>(
         .registry(registry);
     match configure(builder).build() {
         Ok(manager) => manager,
-        Err(error) => panic!("no manager of {block_count} blocks: {error}"),
+        Err(error) => panic!("cannot create a manager of {block_count} blocks: {error}"),
     }
 }

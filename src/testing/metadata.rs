@@ -1,20 +1,20 @@
-//! Metadata types, so that tests can have several tiers.
+//! Metadata types for tests with one or several tiers.
 
 /// A metadata type with a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestMeta {
-    /// Whatever the test likes.
+    /// Any value: tests may use it as they like.
     pub value: u64,
 }
 
-/// One metadata type.
+/// The metadata type of a first tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetadataA(pub u32);
 
-/// Another metadata type.
+/// The metadata type of a second tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetadataB(pub String);
 
-/// A third metadata type.
+/// The metadata type of a third tier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetadataC;

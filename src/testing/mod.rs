@@ -1,6 +1,8 @@
-//! What tests of code that uses this crate need again and again: managers with
-//! sensible settings, token blocks, metadata types, a frequency tracker that counts
-//! how it is used, and a checker for eviction policies.
+//! Fixtures for testing code that uses this crate.
+//!
+//! They comprise managers with sensible settings, token blocks, metadata types, a frequency
+//! tracker that counts its calls, and a checker for eviction policies. The module needs the
+//! feature `testing`.
 //!
 //! ```
 //! use kvbm_lockfree::KvbmSequenceHashProvider;

@@ -1,4 +1,4 @@
-//! Block ids with the hashes of a token sequence.
+//! Block ids paired with the hashes of a token sequence.
 
 use dynamo_tokens::{SaltHash, TokenBlockSequence};
 
@@ -6,7 +6,7 @@ use crate::{BlockId, KvbmSequenceHashProvider, SequenceHash};
 
 use super::config::{DEFAULT_TEST_BLOCK_SIZE, validate_test_block_size};
 
-/// Makes the hashes of a token sequence, with a block id for each.
+/// Builds the hashes of a token sequence, each with a block id.
 ///
 /// ```
 /// use kvbm_lockfree::testing::BlockSequenceBuilder;
@@ -17,6 +17,8 @@ use super::config::{DEFAULT_TEST_BLOCK_SIZE, validate_test_block_size};
 /// assert_eq!(blocks.len(), 2);
 /// assert_eq!((blocks[1].0, blocks[1].1.position()), (1, 1));
 /// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct BlockSequenceBuilder {
     tokens: Vec<u32>,
     salt: Option<SaltHash>,
@@ -24,7 +26,7 @@ pub struct BlockSequenceBuilder {
 }
 
 impl BlockSequenceBuilder {
-    /// A builder for these tokens, in blocks of four.
+    /// Creates a builder for these tokens, in blocks of four.
     pub fn from_tokens(tokens: Vec<u32>) -> Self {
         Self {
             tokens,
@@ -37,11 +39,11 @@ impl BlockSequenceBuilder {
     ///
     /// # Panics
     ///
-    /// If it is not a power of two from 1 to 1024.
+    /// Panics if it is not a power of two from 1 to 1024.
     pub fn with_block_size(mut self, size: usize) -> Self {
         assert!(
             validate_test_block_size(size),
-            "{size} is no block size: powers of two from 1 to 1024 are"
+            "block size {size} is not a power of two from 1 to 1024"
         );
         self.block_size = size;
         self
@@ -53,11 +55,11 @@ impl BlockSequenceBuilder {
         self
     }
 
-    /// The blocks, with ids from 0 on.
+    /// Returns the hash of each block, with ids from 0 on.
     ///
     /// # Panics
     ///
-    /// If the last block is not full.
+    /// Panics if the tokens do not fill the last block.
     pub fn build(self) -> Vec<(BlockId, SequenceHash)> {
         assert!(
             self.tokens.len().is_multiple_of(self.block_size),

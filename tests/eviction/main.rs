@@ -196,7 +196,9 @@ fn threads_share_a_policy() {
                     for round in 0..20_000 {
                         // Each holds one block, so that nobody is refused.
                         let n = (round * (thread + 1)) % 40;
-                        request(manager, n, &mut Vec::new()).expect("12 blocks for 4 threads");
+                        drop(
+                            request(manager, n, &mut Vec::new()).expect("12 blocks for 4 threads"),
+                        );
                     }
                 });
             }

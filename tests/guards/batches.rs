@@ -1,4 +1,4 @@
-//! Blocks let go of together are let go of as one after the other.
+//! Releasing blocks in a batch has the same effect as dropping them one by one.
 
 use std::fmt::Debug;
 
@@ -9,14 +9,14 @@ use crate::{audit, chain, manager, register, registry};
 
 const BLOCKS: usize = 12;
 
-/// Blocks of all kinds, registered and held: of two chains, one of them with a
-/// second holder, one that is reset on release.
+/// Returns registered blocks of two chains, one with a second pin and one that is freed on
+/// release, together with the second pin.
 fn held(manager: &BlockManager<()>) -> (Vec<ImmutableBlock<()>>, ImmutableBlock<()>) {
     let mut held = register(manager, &chain(1, 4));
     held.extend(register(manager, &chain(2, 4)));
     held[6].set_evict_on_reset(true);
     let second = held[1].clone();
-    // Released and matched before, so that notes of them are about.
+    // Release and match some of them again, so that there are queued releases.
     let hashes: Vec<SequenceHash> = held[2..4].iter().map(|b| b.sequence_hash()).collect();
     held.drain(2..4).for_each(drop);
     for hash in hashes {
@@ -91,7 +91,7 @@ fn guards_of_another_manager_go_their_own_way() {
         assert_eq!(manager.available_blocks(), BLOCKS);
         audit(manager);
     }
-    // Also where nothing of the manager itself is left to do.
+    // Even after the blocks' manager is dropped.
     let mut held = register(&other, &chain(3, 1));
     drop(other);
     one.release_from(&mut held);

@@ -1,11 +1,11 @@
-//! Encodings and `Debug` output, byte by byte those of the published crate.
+//! Encodings and `Debug` output are byte for byte those of the published crate.
 
 use bincode::config::standard;
 use bincode::{Decode, Encode, decode_from_slice, encode_to_vec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Both encodings of a value, which must decode to the value again.
+/// Returns both encodings of a value, and checks that they decode to the same value.
 fn encodings<V>(value: V) -> (Vec<u8>, String)
 where
     V: Encode + Decode<()> + Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
@@ -48,7 +48,7 @@ fn layout_handles_are_encoded_alike() {
     }
 }
 
-/// `Debug` output of each kind of guard, with the ids, which may differ, masked.
+/// Returns the `Debug` output of each kind of guard, with ids masked, since those may differ.
 macro_rules! debug_of_each_guard {
     ($kvbm:ident) => {{
         use $kvbm::{BlockManager, BlockRegistry};
@@ -89,7 +89,7 @@ macro_rules! debug_of_each_guard {
     }};
 }
 
-/// Replaces the number in the field, bare or in a tuple struct.
+/// Masks the number in a field, whether it is bare or in a tuple struct.
 fn mask(text: String, field: &str, number: u64) -> String {
     let bare = text.replace(&format!("{field}: {number}"), &format!("{field}: _"));
     bare.replace(

@@ -1,4 +1,4 @@
-//! Bad input, and input the published crate cannot take.
+//! Invalid input, and input on which the published crate panics.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use kvbm_lockfree::{BlockError, SequenceHash};
 use crate::policy::Policy;
 use crate::{BLOCK_SIZE, audit, chain, manager, register, registry};
 
-/// The message with which `f` panics, if it does.
+/// Returns the message with which `f` panics, if it does.
 fn panic_message<R>(f: impl FnOnce() -> R) -> Option<String> {
     let payload = catch_unwind(AssertUnwindSafe(f)).err()?;
     let message = match payload.downcast::<String>() {
@@ -56,7 +56,7 @@ fn builder_panics_on_the_same_thresholds() {
     }
 }
 
-/// The errors of every incomplete or contradictory configuration, as text.
+/// Returns the error message of every incomplete or contradictory configuration.
 macro_rules! builder_errors {
     ($kvbm:ident) => {{
         use $kvbm::{BlockManager, BlockRegistry};
@@ -152,8 +152,8 @@ fn staging_the_wrong_size_returns_the_block() {
     assert_eq!(staged.block_id(), id);
 }
 
-/// Two hashes that share their position and the fragment by which children name
-/// them, and a child of both.
+/// Returns two hashes that share their position and the fragment by which children refer to
+/// them, and a hash that is a child of both.
 fn colliding() -> ([SequenceHash; 2], SequenceHash) {
     let pair = [
         SequenceHash::new(42, Some(1), 5),

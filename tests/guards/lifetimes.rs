@@ -1,4 +1,4 @@
-//! Guards, their manager and their registry may go in any order.
+//! Guards, their manager and their registry can be dropped in any order.
 
 use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,16 +16,16 @@ use kvbm_lockfree::{
 use crate::policy::Policy;
 use crate::{audit, chain, manager, register, registry, stage};
 
-/// Blocks in the pools of this module: one under each kind of exclusive guard,
-/// one shared by the others, one free.
+/// The number of blocks per pool: one for each kind of exclusive guard, one that the other
+/// guards share, and a free one.
 const BLOCKS: usize = 4;
 
-/// One of each thing that keeps a pool or a registration alive.
+/// One of everything that keeps a pool or a registration alive.
 struct Kept {
     manager: Option<BlockManager<()>>,
     mutable: Option<MutableBlock<()>>,
     complete: Option<CompleteBlock<()>>,
-    /// This guard, the weak guard, the pin and the handle are of one block.
+    /// This guard, the weak block, the pin and the handle refer to the same block.
     immutable: Option<ImmutableBlock<()>>,
     weak: Option<WeakBlock<()>>,
     pin: Option<LifecyclePinRef>,
@@ -52,7 +52,7 @@ impl Kept {
         }
     }
 
-    /// Gives up the `kind`-th of them.
+    /// Takes out the `kind`th of them.
     fn take(&mut self, kind: usize) -> Box<dyn Send> {
         match kind {
             0 => Box::new(self.manager.take()),
@@ -76,7 +76,7 @@ impl Kept {
         }
     }
 
-    /// Whether something names the registered block, apart from the pool.
+    /// Returns whether anything except the pool keeps the hash registered.
     fn names_registration(&self) -> bool {
         self.immutable.is_some()
             || self.weak.is_some()
@@ -104,8 +104,8 @@ impl From<MetricsSnapshot> for Gauges {
     }
 }
 
-/// Drops one of each in the given order by means of `dispose`, checking the
-/// gauges at every step.
+/// Drops one of everything in the given order by means of `dispose`, and checks the gauges
+/// after every step.
 fn drop_in_order(policy: Policy, order: &[usize], dispose: impl Fn(Box<dyn Send>)) {
     let registry = registry();
     let mut kept = Kept::new(manager(policy, BLOCKS, &registry));
@@ -129,7 +129,7 @@ fn drop_in_order(policy: Policy, order: &[usize], dispose: impl Fn(Box<dyn Send>
     assert_eq!(registry.registered_count(), 0, "{policy:?}, {order:?}");
 }
 
-/// Every order of the numbers below `KINDS`.
+/// Returns every permutation of the numbers below `KINDS`.
 fn orders() -> Vec<Vec<usize>> {
     let mut orders = vec![Vec::new()];
     for _ in 0..KINDS {
@@ -196,7 +196,7 @@ fn guards_work_without_their_manager() {
         let id = block.block_id();
         drop((block, pin));
 
-        // Inactive now; the weak guard still reaches it.
+        // The block is inactive now, and the weak block still finds it.
         let weak = kept.weak.expect("kept");
         let revived = weak.upgrade().expect("nobody can have evicted it");
         assert_eq!((revived.block_id(), revived.sequence_hash()), (id, hash));
@@ -223,7 +223,7 @@ fn handles_outlive_their_registry() {
     assert_eq!(handle.get::<u32>().with_unique(|value| *value), Some(5));
 }
 
-/// Metadata of a second tier.
+/// The metadata type of a second tier.
 #[derive(Clone)]
 struct Disk;
 
@@ -238,7 +238,7 @@ fn tiers_on_one_registry_are_independent() {
         drop(register(&disk, &hashes));
         assert_eq!(registry.registered_count(), 2);
 
-        // Evict all of one tier.
+        // Evict all blocks of one tier.
         let blocks = memory.allocate_blocks(2).expect("both are inactive");
         let present = |hashes: &[SequenceHash]| {
             let present = registry.check_presence::<()>(hashes);
@@ -260,7 +260,7 @@ fn tiers_on_one_registry_are_independent() {
         assert_eq!(matched.len(), 2, "{policy:?}");
         assert_ne!(memory.id(), matched[0].pin().manager_id());
 
-        // Drop the emptied tier; the other still serves.
+        // Drop that tier. The other one still works.
         drop((memory, blocks, matched));
         assert_eq!(disk.match_blocks(&hashes).len(), 2, "{policy:?}");
         audit(&disk);

@@ -1,15 +1,15 @@
-//! What a caller may rely on beyond hits and evictions.
+//! What can callers rely on beyond hits and evictions?
 //!
-//! * `lifetimes`: guards outlive their manager, whatever is dropped first, on
-//!   whichever thread, by unwinding too; tiers on one registry do not disturb each
-//!   other.
-//! * `input`: bad input is refused with the published crate's messages and changes
-//!   nothing; colliding lineage hashes, on which that crate panics, are both kept.
-//! * `batches`: blocks let go of together are let go of as one after the other.
-//! * `errors`: every error that can be made is made.
-//! * `formats`: encodings and `Debug` output are the published crate's.
+//! * `lifetimes`: guards outlive their manager, whatever is dropped first, on any thread, and
+//!   during unwinding. Tiers that share a registry do not interfere.
+//! * `input`: invalid input is refused with the published crate's messages and changes
+//!   nothing. Colliding lineage hashes, on which that crate panics, are both kept.
+//! * `batches`: releasing blocks in a batch has the same effect as dropping them one by one.
+//! * `errors`: every error that can be returned is returned.
+//! * `formats`: encodings and `Debug` output are those of the published crate.
+//! * `regressions`: a test for each defect that was found and fixed.
 //!
-//! Pools are tiny, and every test that a policy could influence runs under each
+//! Pools are tiny, and every test whose result could depend on the policy runs under each
 //! policy.
 
 mod batches;
@@ -32,7 +32,7 @@ use policy::{Policy, with_policy};
 
 const BLOCK_SIZE: usize = 16;
 
-/// A registry on which every policy can be built.
+/// Creates a registry that supports every policy.
 fn registry() -> BlockRegistry {
     BlockRegistry::builder()
         .frequency_tracker(Arc::new(TinyLFUTracker::new(64)))
@@ -53,12 +53,12 @@ fn manager<T: BlockMetadata>(
         .expect("the configuration is valid")
 }
 
-/// Checks the invariants of a pool that no other thread is using.
+/// Checks the invariants of a manager that no other thread is using.
 fn audit<T: BlockMetadata>(manager: &BlockManager<T>) {
     manager.audit().expect("the pool is consistent");
 }
 
-/// A chain of lineage hashes, root first.
+/// Returns a chain of lineage hashes, root first.
 fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
     let root = SequenceHash::root(seed);
     std::iter::successors(Some(root), |parent| Some(parent.extend(seed)))

@@ -1,4 +1,4 @@
-//! Defects that were found, each by the test that would have found it.
+//! Defects that were found and fixed, each with the test that would have caught it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ fn lru(blocks: usize) -> BlockManager<Tier> {
         .unwrap()
 }
 
-/// Leaves blocks of these hashes inactive, the first released first.
+/// Caches these hashes in inactive blocks, released in this order.
 fn leave_inactive(manager: &BlockManager<Tier>, hashes: &[SequenceHash]) {
     let blocks = manager.allocate_blocks(hashes.len()).unwrap();
     let complete = blocks
@@ -29,7 +29,7 @@ fn leave_inactive(manager: &BlockManager<Tier>, hashes: &[SequenceHash]) {
     drop(manager.register_blocks(complete));
 }
 
-/// Panics when it is dropped, unless that would abort.
+/// An attachment that panics when it is dropped, unless that would abort the process.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -40,8 +40,8 @@ impl Drop for Bomb {
     }
 }
 
-/// An attachment that panicked during a reset took the rest of the batch and its
-/// credits with it.
+/// When an attachment panicked during a reset, the rest of the batch and its credits were
+/// lost.
 #[test]
 fn a_panicking_attachment_costs_no_block() {
     let manager = lru(8);
@@ -57,7 +57,7 @@ fn a_panicking_attachment_costs_no_block() {
     manager.reset_inactive_pool().unwrap();
 }
 
-/// A victim put aside was recognised by a count of its releases, which wrapped.
+/// A prefetched victim was recognized by a count of its releases, which wrapped around.
 #[test]
 fn a_block_released_often_is_no_victim() {
     let manager = lru(4);
@@ -72,7 +72,7 @@ fn a_block_released_often_is_no_victim() {
     assert_eq!(evicted, hashes[2..3]);
 }
 
-/// A reset reserved many blocks at once, and refused them to others meanwhile.
+/// A reset reserved many blocks at once, so concurrent allocations were refused.
 #[test]
 fn a_reset_beside_an_allocation_refuses_nothing() {
     let manager = lru(8);
@@ -92,7 +92,7 @@ fn a_reset_beside_an_allocation_refuses_nothing() {
     manager.audit().unwrap();
 }
 
-/// A match asks for no more than it can get, however often it names a hash.
+/// A match that named a hash many times reserved a block for each occurrence.
 #[test]
 fn a_hash_named_often_is_one_block() {
     let manager = lru(16);

@@ -1,5 +1,5 @@
-//! Leases through the manager, by the real clock: what has no duration has expired, and
-//! a day is longer than any test.
+//! Leases through the manager, with the real clock: a lease of zero duration has expired, and
+//! a day is longer than any test runs.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ fn a_lease_holds_its_blocks_until_it_is_released() {
     assert!(lease.remaining().unwrap() <= DAY);
     assert_eq!(manager.available_blocks(), 2);
 
-    // Guards are their caller's.
+    // Guards belong to their caller and outlive the lease.
     let guards = lease.to_guards().unwrap();
     assert_eq!(
         guards
@@ -63,7 +63,7 @@ fn a_handle_that_is_dropped_releases_and_one_that_is_detached_does_not() {
     assert_eq!(manager.renew_lease(id, DAY), Err(LeaseError::Expired(id)));
 }
 
-/// All ways to allocate: each would be refused.
+/// Every way to allocate, in a situation where it would otherwise be refused.
 #[test]
 fn an_allocation_takes_the_blocks_of_leases_that_have_expired() {
     type Allocate = fn(&Manager) -> usize;
@@ -98,7 +98,7 @@ fn an_allocation_takes_the_blocks_of_leases_that_have_expired() {
         let lease = manager.lease(blocks, "forgetful", DAY).unwrap();
         assert_eq!(allocate(&manager), 0, "way {way}");
         lease.renew(EXPIRED).unwrap();
-        // The client never comes back.
+        // The client never returns.
         std::mem::forget(lease);
         assert_eq!(allocate(&manager), BLOCKS, "way {way}");
         assert_eq!(manager.expire_leases(), 0);
@@ -131,7 +131,7 @@ fn what_asks_for_the_available_blocks_counts_those_of_expired_leases() {
     }
 }
 
-/// Whoever asks for more than there can be ends nobody's lease.
+/// A request for more blocks than the manager has does not end leases.
 #[test]
 fn an_allocation_of_more_than_all_blocks_expires_nothing() {
     let manager = manager(BLOCKS);
@@ -171,7 +171,7 @@ fn blocks_of_another_manager_come_back_and_none_is_leased() {
     assert_eq!((refused.block_id, back), (ids[2], ids));
     assert!(manager.holders().is_empty() && other.holders().is_empty());
 
-    // Nor are ids another's.
+    // Nor does another manager know the id.
     let lease = manager.lease(Vec::new(), "a", None).unwrap();
     let id = lease.id();
     assert_eq!(other.release_lease(id), Err(LeaseError::Expired(id)));
@@ -194,7 +194,7 @@ fn leases_end_with_their_manager() {
     let id = lease.id();
     assert_eq!(lease.renew(DAY), Err(LeaseError::Expired(id)));
     assert_eq!(lease.to_guards().unwrap_err(), LeaseError::Expired(id));
-    // Guards do not.
+    // Guards do not expire.
     assert!(registry.is_registered(hash));
     drop(guards);
     assert!(!registry.is_registered(hash));
@@ -229,7 +229,7 @@ fn holders_and_those_nobody_knows() {
     );
 }
 
-/// An attachment that panics when it is dropped, and counts that.
+/// An attachment that counts its drops and panics when it is dropped.
 struct Bomb(Arc<AtomicUsize>);
 
 impl Drop for Bomb {
@@ -239,8 +239,8 @@ impl Drop for Bomb {
     }
 }
 
-/// All of the attachments panic: by expiry in another client's allocation, by a release,
-/// by a drop while a panic unwinds, and with the manager.
+/// All attachments panic when their lease ends: by expiry during another client's allocation,
+/// by a release, by a drop during unwinding, and with the manager.
 #[test]
 fn attachments_that_panic_keep_no_block() {
     let dropped = Arc::new(AtomicUsize::new(0));
@@ -276,8 +276,8 @@ fn attachments_that_panic_keep_no_block() {
     assert_eq!(dropped.load(Ordering::Relaxed), 4 * BLOCKS);
 }
 
-/// Leases are made, renewed, released, dropped, leaked and expired by some threads while
-/// others allocate: no block is lost, and none is had twice.
+/// Threads make, renew, release, drop, leak and expire leases while they allocate: no block
+/// is lost, and none is handed out twice.
 #[test]
 fn leases_under_threads() {
     const POOL: usize = 64;
@@ -312,7 +312,7 @@ fn leases_under_threads() {
                         5 => ids.extend(rng.pick(&mut leases).map(|lease| lease.detach())),
                         6 => {
                             if let Some(id) = rng.pick(&mut ids) {
-                                // Either way there is no such lease afterwards.
+                                // In either case, the lease is gone afterwards.
                                 let _ = manager.release_lease(id);
                                 assert!(manager.renew_lease(id, DAY).is_err());
                             }
@@ -339,7 +339,7 @@ fn leases_under_threads() {
         }
     });
     manager.audit().unwrap();
-    // What has leaked, is leased still: and what has expired is not.
+    // Leaked leases still hold their blocks; expired ones do not.
     let mut leased = HashSet::new();
     for holder in manager.holders() {
         leased.extend(holder.blocks);

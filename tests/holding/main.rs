@@ -1,8 +1,8 @@
-//! Who holds blocks, and when they run out.
+//! Leases and the low watermark: who holds blocks, and when are few left?
 //!
-//! * `leases`: a lease ends by release, drop, expiry or with its manager, once, and then
-//!   its blocks are available; what is refused changes nothing.
-//! * `watermark`: falls below the low watermark are told of, exactly once each from one
+//! * `leases`: a lease ends exactly once, by release, drop, expiry or with its manager, and
+//!   its blocks are available afterwards. Calls that fail change nothing.
+//! * `watermark`: every fall below the low watermark is reported, exactly once with one
 //!   thread, and at least once when threads race.
 
 mod leases;
@@ -25,7 +25,7 @@ fn manager(block_count: usize) -> Manager {
         .expect("the configuration is valid")
 }
 
-/// Guards of blocks that hold these contents.
+/// Registers a block for each of these contents and returns their guards.
 fn register(manager: &Manager, contents: impl IntoIterator<Item = u64>) -> Vec<ImmutableBlock<()>> {
     let register = |content| {
         let block = manager.allocate_one().expect("a block is available");

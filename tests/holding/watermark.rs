@@ -1,4 +1,4 @@
-//! The low watermark.
+//! The callback for falls below the low watermark.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak};
@@ -11,7 +11,7 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 use crate::rng::{Rng, seed};
 use crate::{BLOCK_SIZE, Manager, register};
 
-/// What the callback has been told and nobody has asked for yet.
+/// The reports of the callback that the test has not taken yet.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<LowWatermark>>>);
 
@@ -48,15 +48,15 @@ fn with_callback(
         .expect("the configuration is valid")
 }
 
-/// Every kind of operation, and after each of them the calls that there must have been:
-/// one if it took the number from the level to below it, and else none.
+/// Runs operations of every kind. After each of them, the callback must have been called once
+/// if the available blocks fell below the level, and not at all otherwise.
 fn exact(block_count: usize, level: usize, operations: usize, rng: &mut Rng) {
     let (manager, told) = watched(block_count, level);
     let (mut mutable, mut held) = (Vec::new(), Vec::new());
     let some = block_count / 4;
     for _ in 0..operations {
         let before = manager.available_blocks();
-        // Where many contents are not there, a match reserves more than it pins.
+        // With many contents missing, a match reserves more blocks than it pins.
         let contents = 2 * block_count;
         let hashes: Vec<_> = (0..rng.between(1, some))
             .map(|_| SequenceHash::root(rng.below(contents) as u64))
@@ -88,7 +88,7 @@ fn exact(block_count: usize, level: usize, operations: usize, rng: &mut Rng) {
             ),
             8 => held.extend(manager.scan_matches(&hashes, false).into_values()),
             9 => {
-                // Some of it is needed.
+                // It fails while blocks are held.
                 let _ = manager.reset_inactive_pool();
             }
             10 => drop(rng.pick(&mut mutable)),
@@ -117,14 +117,14 @@ fn from_one_thread_every_fall_is_told_of_once() {
     for level in 0..=24 {
         exact(24, level, 600, &mut rng);
     }
-    // With shards.
+    // Enough blocks for several shards.
     for level in [1, 20, 100, 128, 250, 256] {
         exact(256, level, 2_000, &mut rng);
     }
 }
 
-/// Rounds from rest to rest: all threads take blocks at once, from what is inactive and
-/// what is free, and after each round that ends below the level a fall has been told of.
+/// In each round, all threads take inactive and free blocks at once. If the round ends below
+/// the level, the fall must have been reported.
 #[test]
 fn threads_that_fall_together_are_told_of() {
     const THREADS: usize = 4;
@@ -142,7 +142,7 @@ fn threads_that_fall_together_are_told_of() {
             scope.spawn(move || {
                 for round in 0..ROUNDS {
                     let mut rng = Rng::of(seed, round);
-                    // From all threads together, around 156.
+                    // Around 156 from all threads together.
                     let count = rng.between(34, 44);
                     let is_matching = part < rng.below(3);
                     let (mut mutable, mut held) = (Vec::new(), Vec::new());
@@ -217,7 +217,7 @@ fn a_panic_of_the_callback_goes_no_further() {
     manager.audit().unwrap();
 }
 
-/// The callback uses the manager in every way, and makes the number fall again within.
+/// The callback uses every kind of operation, and causes another fall while it runs.
 #[test]
 fn the_callback_may_use_the_manager() {
     static DEPTH: AtomicUsize = AtomicUsize::new(0);
@@ -233,7 +233,7 @@ fn the_callback_may_use_the_manager() {
         let _ = manager.reset_inactive_pool();
         drop(register(&manager, [5]));
         assert_eq!(manager.match_blocks(&[SequenceHash::root(5)]).len(), 1);
-        // Rises, and falls again, once.
+        // Lets the number rise and fall again, once.
         let mut kept = keeping.lock().unwrap();
         if DEPTH.fetch_add(1, Ordering::Relaxed) == 0 {
             kept.clear();
@@ -258,7 +258,7 @@ fn the_callback_may_use_the_manager() {
     watched.audit().unwrap();
 }
 
-/// Blocks of leases that have expired are available, and so no fall is told of.
+/// Blocks of expired leases count as available, so they cause no report.
 #[test]
 fn what_has_expired_is_no_fall() {
     let (manager, told) = watched(4, 3);

@@ -1,4 +1,4 @@
-//! A directive is said of one content, and of no later one in the same block.
+//! A directive belongs to one content, and never applies to a later one in the same block.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
 
 use super::*;
 
-/// Tenancies after which the low bits of a count of them come round.
+/// The number of tenancies after which the low bits of the generation wrap around.
 const ROUND: u64 = 1 << 16;
 
-/// Has the only block of a pool hold so many contents, one after the other.
+/// Makes the only block of a pool hold each of these contents in turn.
 fn pass(manager: &Manager, contents: std::ops::Range<u64>) {
     for content in contents {
         drop(register(manager, hash(content)));
@@ -47,7 +47,7 @@ fn the_lowest_priority_holds_in_every_tenancy() {
     }
 }
 
-/// A block that is never listed by the policy, since it is freed as soon as it is let go of.
+/// The policy never lists the block, because it is freed as soon as it is released.
 #[test]
 fn a_directive_ends_with_its_content() {
     for given in [
@@ -65,8 +65,8 @@ fn a_directive_ends_with_its_content() {
     }
 }
 
-/// Victims that were taken ahead of need before there was a directive are put back, with what
-/// has been said of them since.
+/// Victims taken ahead of need before the first directive are returned to the order, with the
+/// directives given to them since.
 #[test]
 fn the_first_directives_are_for_victims_taken_ahead_of_need() {
     let manager = manager(200, Builder::with_lru_backend);
@@ -74,14 +74,14 @@ fn the_first_directives_are_for_victims_taken_ahead_of_need() {
     cache(&manager, &hashes);
     let (_first, evicted) = evict(&manager, 1);
     assert_eq!(evicted, hashes[..1]);
-    // The next ones are aside now.
+    // The next victims have been taken ahead of need by now.
     assert_eq!(manager.set_retention(&hashes[1..25], .., priority(100)), 24);
     let (_rest, evicted) = evict(&manager, 199);
     assert_eq!(evicted[..175], hashes[25..]);
     assert_eq!(evicted[175..], hashes[1..25]);
 }
 
-/// The order as the crate tells it of priorities, and how often it does.
+/// A policy that counts how often it is told of a priority, and keeps the last one.
 struct Told {
     order: Vec<usize>,
     told: Arc<AtomicUsize>,
@@ -119,9 +119,9 @@ fn a_priority_that_is_over_is_not_told_of_again() {
     cache(&manager, &[hash(0)]);
     let short = priority(80).for_duration(Duration::from_millis(20));
     assert_eq!(manager.set_retention(&[hash(0)], .., short), 1);
-    // Applies what there is to be applied, and evicts nothing: one block is free.
+    // Applies everything that is queued and evicts nothing, since a block is free.
     let apply = || drop(manager.reset_inactive_pool());
-    // The policy learns of the release and of the priority before the victims are looked for.
+    // The policy learns of the release and of the priority before it looks for victims.
     let keep = register(&manager, hash(1));
     let match_and_release = || drop(manager.match_one(hash(0)).unwrap());
     match_and_release();

@@ -1,8 +1,10 @@
-//! Retention directives: what they do to the order of eviction, and for how long.
+//! Retention directives: what do they do to the eviction order, and for how long?
 //!
-//! * what is said of a block, through which guard or by which range of tokens;
-//! * the order, with every policy, against the rule stated anew;
-//! * threads that give directives while others evict: nothing is lost.
+//! * `said`: which blocks a directive applies to, given through a guard or by a range of
+//!   tokens, and what a policy of the user's own is told.
+//! * `order`: the eviction order with every policy; threads that give directives while others
+//!   evict lose nothing.
+//! * `content`: a directive ends with its content.
 
 mod content;
 mod order;
@@ -17,10 +19,10 @@ const BLOCK_SIZE: usize = 16;
 type Manager = BlockManager<()>;
 type Builder = BlockManagerConfigBuilder<()>;
 
-/// Chooses a policy.
+/// Selects an eviction policy.
 type Policy = fn(Builder) -> Builder;
 
-/// Every policy that this crate brings.
+/// Every policy that comes with this crate.
 const POLICIES: [(&str, Policy); 7] = [
     ("lru", Builder::with_lru_backend),
     ("multi-lru", Builder::with_multi_lru_backend),
@@ -51,12 +53,12 @@ fn priority(priority: u8) -> Retention {
     Retention::new(Priority::new(priority).expect("at most 100"))
 }
 
-/// Content that is nobody's parent.
+/// Returns the hash of a content that is no other's parent.
 fn hash(n: u64) -> SequenceHash {
     SequenceHash::root(n)
 }
 
-/// A sequence's hashes.
+/// Returns the hashes of a sequence.
 fn chain(base: u64, length: u64) -> Vec<SequenceHash> {
     let own = |position| 1_000 * base + position;
     (0..length)
@@ -72,14 +74,14 @@ fn register(manager: &Manager, hash: SequenceHash) -> ImmutableBlock<()> {
     manager.register_block(block.stage(hash, BLOCK_SIZE).expect("of this size"))
 }
 
-/// Fills the pool with inactive contents, released in this order.
+/// Caches these contents in inactive blocks, released in this order.
 fn cache(manager: &Manager, hashes: &[SequenceHash]) {
     for &hash in hashes {
         drop(register(manager, hash));
     }
 }
 
-/// Evicts so many, which stay allocated as long as the blocks are kept.
+/// Allocates `count` blocks, and returns them with the contents evicted for them.
 fn evict(manager: &Manager, count: usize) -> (Vec<MutableBlock<()>>, Vec<SequenceHash>) {
     let evicted = manager.allocate_blocks_with_evictions(count);
     evicted.expect("as many are available")

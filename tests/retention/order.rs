@@ -1,4 +1,4 @@
-//! What directives do to the order of eviction.
+//! What do directives do to the eviction order?
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,7 +27,7 @@ fn lower_priorities_go_first() {
     }
 }
 
-/// Victims that were taken from the order ahead of need go back into it.
+/// Victims taken ahead of need are returned to the order.
 #[test]
 fn the_first_directive_finds_an_order_in_motion() {
     for (name, policy) in POLICIES {
@@ -46,7 +46,7 @@ fn the_first_directive_finds_an_order_in_motion() {
     }
 }
 
-/// The end of a duration is tried in the policies and in the engine, without a clock.
+/// Unit tests of the policies and the engine cover the end of a duration, without a clock.
 #[test]
 fn a_directive_that_is_taken_back_leaves_the_place() {
     for (name, policy) in POLICIES {
@@ -62,7 +62,7 @@ fn a_directive_that_is_taken_back_leaves_the_place() {
         manager.set_retention(&hashes[2..3], .., priority(95).for_duration(Duration::ZERO));
         let (_blocks, evicted) = evict(&manager, 4);
         let expected = match name {
-            // Leaves in order of becoming one.
+            // Leaves are ordered by when they became leaves.
             "lineage by fifo" => [4, 1, 2, 0],
             _ => [1, 2, 4, 0],
         };
@@ -100,13 +100,13 @@ fn among_equals_the_last_release_or_change_decides() {
         }
         let (_block, evicted) = evict(&manager, 1);
         assert_eq!(evicted, [hash(7)], "{name}");
-        // In another place with another priority, and not with the same.
+        // Only a different priority moves a block.
         say(0, 10);
         say(1, 10);
         say(2, 80);
         let (_blocks, evicted) = evict(&manager, 4);
         assert_eq!(evicted, [1, 0, 5, 6].map(hash), "{name}");
-        // Aside by now.
+        // The policy has set this block aside by now.
         say(3, 60);
         drop(manager.match_one(hash(4)));
         let (_block, evicted) = evict(&manager, 1);
@@ -116,8 +116,8 @@ fn among_equals_the_last_release_or_change_decides() {
     }
 }
 
-/// What is said of a block whose release the order has not heard of comes with the release;
-/// and of several things that are said of a block it hears the last.
+/// A directive for a block whose release is still queued counts with that release, and of
+/// several directives for a block only the last counts.
 #[test]
 fn the_order_hears_of_releases_first() {
     for (name, policy) in POLICIES {
@@ -149,7 +149,7 @@ fn the_end_of_a_duration_is_noticed() {
     while manager.match_one(hash(1)).unwrap().retention() != Retention::default() {
         thread::sleep(soon);
     }
-    // Released last now.
+    // This block is now the one released last.
     let (_block, evicted) = evict(&manager, 1);
     assert_eq!(evicted, [hash(2)]);
 }
@@ -164,7 +164,7 @@ fn leaves_go_first_whatever_is_said() {
         let (kept, other) = (chain(1, 3), chain(2, 3));
         cache(&manager, &kept);
         cache(&manager, &other);
-        // The last block of one, and the first of the other.
+        // The last block of one sequence, and the first of the other.
         assert_eq!(manager.set_retention(&kept, 47.., priority(80)), 1);
         assert_eq!(manager.set_retention(&other, ..1, priority(0)), 1);
         let (_blocks, evicted) = evict(&manager, 6);
@@ -188,14 +188,14 @@ fn a_prompt_outlives_a_scan_for_as_long_as_it_is_said() {
         for n in 0..1_000 {
             cache(&manager, &[hash(20_000 + n)]);
         }
-        // With LRFU it was used twice as often as all the others.
+        // LRFU keeps the prompt anyway: it was used twice as often as everything else.
         let expected = if name == "lrfu" { 8 } else { 0 };
         assert_eq!(manager.match_blocks(&prompt).len(), expected, "{name}");
         manager.audit().unwrap();
     }
 }
 
-/// Those that must be gone are: the held blocks, the released, the refused directives.
+/// Directives race with matches, releases and evictions, and the order is right afterwards.
 #[test]
 fn directives_race_with_everything() {
     const BLOCKS: usize = 48;
@@ -235,7 +235,7 @@ fn directives_race_with_everything() {
         manager
             .audit()
             .unwrap_or_else(|fault| panic!("{name}: {fault}"));
-        // What is left is in order.
+        // The remaining blocks are in order.
         for n in 0..CONTENTS {
             let of = Priority::new(n as u8 % 101).unwrap();
             manager.set_retention(&[hash(n)], .., Retention::new(of));

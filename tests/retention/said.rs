@@ -1,4 +1,4 @@
-//! What is said of a block.
+//! Which blocks does a directive apply to, and what is a policy told?
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn a_guard_says_what_holds() {
 fn it_is_the_contents_as_long_as_it_is_cached() {
     let manager = manager(2, |builder| builder.with_lru_backend());
     register(&manager, hash(1)).set_retention(priority(80));
-    // It is matched and released again.
+    // The directive outlasts a match and a release.
     assert_eq!(
         manager.match_blocks(&[hash(1)])[0].retention(),
         priority(80)
@@ -45,7 +45,7 @@ fn it_is_the_contents_as_long_as_it_is_cached() {
         manager.match_blocks(&[hash(1)])[0].retention(),
         priority(80)
     );
-    // Another content in the same block.
+    // Other content in the same block has no directive.
     drop(evict(&manager, 2));
     let blocks = [register(&manager, hash(2)), register(&manager, hash(3))];
     assert!(
@@ -54,7 +54,7 @@ fn it_is_the_contents_as_long_as_it_is_cached() {
             .all(|block| block.retention() == Retention::default())
     );
     drop(blocks);
-    // The same content in another block.
+    // The same content in another block has none either.
     drop(evict(&manager, 2));
     assert_eq!(
         register(&manager, hash(1)).retention(),
@@ -89,7 +89,7 @@ fn a_range_of_tokens() {
     assert_eq!([0, 1, 2, 3].map(of), [35, 70, 20, 20].map(priority));
     assert_eq!(manager.set_retention(&hashes, 64.., priority(1)), 0);
     assert_eq!(manager.set_retention(&hashes, 5..5, priority(1)), 0);
-    // What is held, what is missing, and what is held again.
+    // A hash that is present, one that is missing, and the first again.
     let sequence = [hash(9), hash(77), hash(9)];
     assert_eq!(manager.set_retention(&sequence, .., priority(1)), 2);
     assert_eq!(held.retention(), priority(1));
@@ -98,7 +98,7 @@ fn a_range_of_tokens() {
     manager.audit().unwrap();
 }
 
-/// A policy that writes down what it is told, and goes by release.
+/// A FIFO policy that records the priorities it is told.
 struct Told {
     order: VecDeque<BlockId>,
     said: Arc<Mutex<Vec<(BlockId, u8)>>>,
@@ -136,7 +136,7 @@ fn a_policy_of_ones_own_is_told() {
         .collect();
     let take = || std::mem::take(&mut *said.lock().unwrap());
 
-    // Before it is released, and after.
+    // One directive before the release, and one after.
     let block = manager.match_one(hash(3)).unwrap();
     block.set_retention(priority(80));
     drop(block);
@@ -145,7 +145,7 @@ fn a_policy_of_ones_own_is_told() {
     assert_eq!(evicted, [hash(0)]);
     let mut told = take();
     told.sort_unstable();
-    // It may be told twice.
+    // The policy may be told the same priority twice.
     told.dedup();
     let mut expected = vec![(ids[2], 10), (ids[3], 80)];
     expected.sort_unstable();
@@ -157,14 +157,14 @@ fn a_policy_of_ones_own_is_told() {
         expected
     );
 
-    // Taken back.
+    // Withdraw a directive.
     manager.set_retention(&[hash(2)], .., Retention::default());
     let (_blocks, evicted) = evict(&manager, 2);
     assert_eq!(evicted, [hash(1), hash(2)]);
     assert!(take().contains(&(ids[2], 35)));
 }
 
-/// As [`Told`], until it has no victim any more.
+/// Behaves like [`Told`] for a number of victims, then returns none.
 struct Failing {
     told: Told,
     victims: u32,
@@ -200,7 +200,7 @@ fn a_policy_that_fails_leaves_the_priorities() {
     let (_block, evicted) = evict(&manager, 1);
     assert_eq!(evicted, [hash(0)]);
     let (_blocks, mut evicted) = evict(&manager, 4);
-    // In the order of the slots, where the priority is the same.
+    // Blocks of equal priority are in slot order, which is arbitrary: sort them.
     evicted[1..3].sort_unstable_by_key(|&other| hashes.iter().position(|&hash| hash == other));
     assert_eq!(evicted, [3, 2, 4, 1].map(hash));
     manager.audit().unwrap();

@@ -1,7 +1,7 @@
-//! Nothing is registered before all of its tokens are computed, and positions say what
-//! a request holds: one test for each way in which `kvbm-logical` does otherwise.
+//! No block is registered before all of its tokens are computed, and positions reflect what
+//! a request holds. One test for each way in which `kvbm-logical` behaves differently.
 //!
-//! *Matchable* is what another request would find.
+//! A block is *matchable* if another request would find it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -40,12 +40,12 @@ fn hashes(tokens: Vec<u32>) -> Vec<SequenceHash> {
     BlockSequence::new(tokens, SIZE as u32, None).all_sequence_hashes()
 }
 
-/// Blocks of the prompt that another request finds.
+/// Returns how many blocks of the prompt another request would find.
 fn matchable(manager: &BlockManager<Tier>) -> usize {
     manager.match_blocks(&hashes(prompt())).len()
 }
 
-/// Blocks that are found of all tokens that the request knows.
+/// Returns how many blocks of all known tokens another request would find.
 fn matchable_of(request: &SchedulableSequence<Tier>, manager: &BlockManager<Tier>) -> usize {
     let hashes = request.inner().sequence().all_sequence_hashes();
     manager.match_blocks(&hashes).len()
@@ -87,7 +87,7 @@ fn a_chunk_that_ends_within_a_block_registers_the_blocks_before_it() {
         (request.assigned_blocks(), request.unassigned_blocks()),
         (1, 1)
     );
-    // The next chunk begins within the block that is there.
+    // The next chunk starts within a block that is held already.
     request.schedule_prefill(28, &manager).unwrap();
     assert_eq!(
         request.state(),
@@ -112,7 +112,7 @@ fn blocks_that_were_not_computed_are_reacquired_unregistered() {
     assert!(request.reacquire(&manager).unwrap());
     assert_eq!(matchable(&manager), 1);
     assert_eq!(positions(&request), (16, 16));
-    // All blocks are there, for prefill to fill.
+    // All blocks are allocated, for prefill to fill.
     request.schedule_prefill(48, &manager).unwrap();
     assert_eq!(
         request.state(),
@@ -139,7 +139,7 @@ fn a_request_whose_blocks_were_evicted_begins_again() {
     assert_eq!(positions(&request), (0, 0));
     assert!(!request.is_prefill_complete());
 
-    // In chunks; the token that was sampled is known already.
+    // Prefill in chunks, including the token that was sampled before.
     prefill(&mut request, 40, None, &manager);
     assert_eq!(matchable(&manager), 2);
     prefill(&mut request, 24, None, &manager);
@@ -196,12 +196,12 @@ fn a_decode_without_blocks_says_what_is_missing() {
                 })
             ));
         }
-        // The same with blocks that nothing has been written to.
+        // The same with blocks that have never been written to.
         request.release().unwrap();
         assert!(request.reacquire(&manager).unwrap());
     }
 
-    // The prompt is cached, and what was generated is not.
+    // The prompt is still cached, but the generated tokens are not.
     let mut request = self::request();
     prefill(&mut request, PROMPT, Some(100), &manager);
     for token in 101..130 {
@@ -234,7 +234,7 @@ fn prefill_after_a_release_goes_on_where_the_blocks_end() {
     request.release().unwrap();
     evict_all(&manager);
 
-    // The chunk that would have been next is not the last one any more.
+    // The chunk that would have come next is no longer the last one.
     request.schedule_prefill(32, &manager).unwrap();
     let refused = request.apply_prefill(Some(100), &manager);
     assert!(matches!(refused, Err(ApplyError::TokenOnNonFinalChunk)));
@@ -247,7 +247,7 @@ fn prefill_after_a_release_goes_on_where_the_blocks_end() {
     assert_eq!(matchable(&manager), 1);
     assert_eq!(positions(&request), (16, 16));
 
-    // If the blocks are still there, they can be matched.
+    // If the blocks are still cached, they can be matched.
     request.release().unwrap();
     assert_eq!(request.match_and_add_prefix(&manager).unwrap(), 1);
     assert_eq!(positions(&request), (16, 16));
@@ -269,7 +269,7 @@ fn a_request_released_after_a_decode_goes_on() {
         assert_eq!(request.assigned_blocks(), 4);
         assert_eq!(request.unassigned_blocks(), 0);
         assert_eq!(positions(&request), (64, 64));
-        // The token that the partial block held is computed along with the last one.
+        // The decode recomputes the token of the lost partial block along with the last one.
         assert_eq!((request.total_tokens(), request.tail_tokens()), (66, 2));
         decode(&mut request, 102, &manager);
         assert_eq!((request.kv_position(), request.tail_tokens()), (66, 1));
@@ -379,7 +379,7 @@ fn a_block_completed_by_a_draft_is_registered_by_the_next_step() {
     assert_eq!(outcome, DecodeOutcome::BlockCompleted);
     assert_eq!((request.total_tokens(), request.kv_position()), (80, 79));
     assert_eq!(matchable_of(&request, &manager), 4);
-    // Nothing is accepted: the last token is still to be computed.
+    // No token is accepted, so the last token still has to be computed.
     request.schedule_speculative(4, &manager).unwrap();
     request.apply_speculative(&[], &manager).unwrap();
     assert_eq!(matchable_of(&request, &manager), 4);
@@ -437,7 +437,7 @@ fn a_prompt_that_is_cached_whole_yields_its_last_logits() {
     assert_eq!(matchable(&manager), 4);
     decode(&mut second, 101, &manager);
 
-    // A resumption that finds everything, before a token was sampled.
+    // Resumed before a token was sampled, with everything still cached.
     let mut third = request();
     prefill(&mut third, 48, None, &manager);
     third.release().unwrap();
@@ -446,13 +446,13 @@ fn a_prompt_that_is_cached_whole_yields_its_last_logits() {
     assert_eq!(third.unassigned_blocks(), 1);
     prefill(&mut third, 16, Some(100), &manager);
 
-    // Where nothing is to be generated, there are no logits to be had.
+    // Without tokens to generate, no logits are needed.
     let mut embedded = SchedulableSequence::new(prompt(), 0, SIZE as u32, None);
     assert_eq!(embedded.match_and_add_prefix(&manager).unwrap(), 4);
     assert!(embedded.is_prefill_complete() && embedded.is_complete());
 }
 
-// ---- requests whose steps are the caller's ----
+// ---- requests whose steps the caller orders ----
 
 #[test]
 fn a_prefix_that_is_matched_again_counts_once() {
@@ -490,7 +490,7 @@ fn a_request_registers_nothing_that_it_has_just_allocated() {
 
 // ---- managers ----
 
-/// What a call panics with.
+/// Returns the message with which a call panics.
 fn panic_of<R>(call: impl FnOnce() -> R) -> String {
     let unwound = catch_unwind(AssertUnwindSafe(call));
     let payload = unwound.err().expect("the call panics");
@@ -546,7 +546,7 @@ fn blocks_of_another_manager_release_the_request() {
     prefill(&mut request, 32, Some(100), &manager);
 }
 
-/// User code that panics when the block it is attached to is evicted.
+/// An attachment that panics when its block is evicted.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -555,7 +555,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Caches a block with a bomb.
+/// Caches a block with a bomb attached.
 fn plant(manager: &BlockManager<Tier>) {
     let tokens: Vec<_> = (500..517).collect();
     let mut other = SchedulableSequence::new(tokens.clone(), 1, SIZE as u32, None);

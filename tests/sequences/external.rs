@@ -1,21 +1,21 @@
-//! Assignments of ids.
+//! Assignments of ids, compared with the reference.
 
 use std::ops::Range;
 
 use proptest::prelude::*;
 
-/// Ids are few, so that they meet.
+/// So few ids that duplicates are common.
 const IDS: Range<usize> = 0..12;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// The ids that are there, then these.
+    /// Extends with the present ids, followed by these.
     Grow(Vec<usize>),
-    /// These alone, whatever is there.
+    /// Extends with these ids only, whichever are present.
     ExtendIds(Vec<usize>),
-    /// With the hashes of the sequence from this position on.
+    /// Adds these ids with the hashes of the sequence from this position on.
     ExtendAssigned(Vec<usize>, usize),
-    /// With so many blocks of the sequence, from this one on.
+    /// Stages with this range of the blocks of the sequence.
     Stage(Range<usize>),
     Assign(Range<usize>),
     Commit,
@@ -27,7 +27,7 @@ fn ids() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(IDS, 0..6)
 }
 
-/// Mostly from the start, as it should be.
+/// Generates a range that mostly starts at 0, as it should.
 fn blocks() -> impl Strategy<Value = Range<usize>> {
     prop_oneof![
         5 => (0..12usize).prop_map(|end| 0..end),
@@ -55,7 +55,7 @@ macro_rules! side {
 
             let sequence = BlockSequence::new((0..48).collect(), 4, None);
             let hashes = sequence.all_sequence_hashes();
-            // Another tier, with half of its blocks assigned.
+            // Another tier, half of whose blocks are assigned.
             let mut tier = ExternalBlockAssignments::new(other);
             tier.extend_block_ids(100..103).unwrap();
             tier.assign_pending(sequence.blocks()).unwrap();

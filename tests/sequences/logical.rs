@@ -1,26 +1,27 @@
-//! Assignments of guards. Where duplicates are rejected, the reference keeps the guard of
-//! another block under the id of the one that was freed; what this crate does is a test
-//! of its own.
+//! Assignments of guards, compared with the reference.
+//!
+//! If duplicates are rejected, the reference keeps the primary's guard under the id of the
+//! block that was freed. A separate test covers what this crate does instead.
 
 use proptest::prelude::*;
 
-/// Blocks of each manager.
+/// The number of blocks of each manager.
 const BLOCKS: usize = 12;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// So many blocks of the manager.
+    /// Adds this many allocated blocks.
     Extend(usize),
-    /// So many blocks of another manager, whose ids are partly there: they would
-    /// confuse a registration, so they go in only to be refused.
+    /// Adds this many blocks of another manager, but only if some of their ids are present, so
+    /// that they are refused. If added, they would break registrations.
     ExtendForeign(usize),
-    /// So many blocks that were registered before.
+    /// Adds this many blocks that were registered before.
     ExtendAssigned(usize),
-    /// Clones of assigned blocks, which are there already.
+    /// Adds clones of this many assigned blocks, which are present already.
     ExtendClones(usize),
-    /// With token blocks from the first to the second.
+    /// Stages with token blocks from the first to the second index.
     Stage(usize, usize),
-    /// With token blocks one of which is too large.
+    /// Stages with token blocks of which one is too large.
     StageTooLarge(usize),
     Register,
     PopLast,
@@ -71,7 +72,7 @@ macro_rules! side {
                     .unwrap()
             }
 
-            /// The error, and the blocks it gives back.
+            /// Describes an error and the blocks that it returns.
             fn refused(
                 error: Error<Tier>,
             ) -> (String, Vec<MutableBlock<Tier>>, Vec<ImmutableBlock<Tier>>) {
@@ -90,7 +91,7 @@ macro_rules! side {
                 let mut foreign_shelf = foreign.allocate_blocks(BLOCKS).unwrap();
                 let sequence = BlockSequence::new((0..24).collect(), 4, None);
                 let large = BlockSequence::new((0..8).collect(), 8, None);
-                // Blocks that are registered already, with contents of their own.
+                // Registered blocks with contents that the sequence does not have.
                 let others = BlockSequence::new((100..112).collect(), 4, None);
                 let mut registered: Vec<_> = shelf
                     .drain(..3)
@@ -259,7 +260,7 @@ fn a_rejected_duplicate_leaves_the_primary_and_its_id() {
         .ok()
         .unwrap();
     let freed: Vec<_> = all.unassigned_iter().map(|(id, _)| *id).collect();
-    // The same content twice becomes the same block twice.
+    // Two blocks with the same content become the same block.
     let staged = [tokens[0].clone(), tokens[0].clone(), tokens[1].clone()];
     assert_eq!(all.stage(&staged).ok(), Some(3));
     assert_eq!(all.register(&manager), 3);
@@ -271,7 +272,7 @@ fn a_rejected_duplicate_leaves_the_primary_and_its_id() {
     );
     assert!(!all.contains(&freed[0]) && !all.contains(&freed[1]));
 
-    // The blocks that were freed can come again.
+    // The freed blocks can be added again.
     let again = manager.allocate_blocks(2).unwrap();
     let again_ids: Vec<_> = again.iter().map(|block| block.block_id()).collect();
     assert_eq!(again_ids, freed[..2]);

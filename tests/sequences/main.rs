@@ -1,8 +1,12 @@
-//! Sequences and assignments beside those of `kvbm-logical`: the same calls, and the
-//! same answers, errors with the blocks they carry included.
+//! Do sequences and assignments behave like those of `kvbm-logical`?
 //!
-//! Blocks are allocated up front, from pools that have never been used, so that their
-//! ids are the same in both crates.
+//! * `tokens`, `external`, `logical`, `schedules`: the same calls in both crates get the same
+//!   answers, including errors and the blocks that these return.
+//! * `computed`: what this crate does differently, and why.
+//! * `model`: generated schedules, checked against a model that computes KV.
+//!
+//! Blocks are allocated up front from fresh pools, so that their ids are the same in both
+//! crates.
 
 mod computed;
 mod external;

@@ -1,17 +1,16 @@
-//! Generated schedules against a model that computes.
+//! Generated schedules, checked against a model that computes KV.
 //!
-//! The model has a memory, a row of slots for each block, and fills it as a GPU would: a
-//! slot holds a number that stands for a token and all tokens before it. It keeps its own
-//! account of what each request has computed, from nothing but the steps that were
-//! applied. After every call:
+//! The model has a memory with a row of slots per block, and fills it as a GPU would: a slot
+//! holds a number that stands for a token and all tokens before it. It tracks what each
+//! request has computed from nothing but the steps that were applied. After every call:
 //!
-//! * every block that can be matched holds what its hash says, slot by slot;
-//! * every block that a request holds, and has computed, can be matched;
-//! * a request's positions are those of the model;
-//! * a call that was refused was refused for the reason the model has, and has changed
+//! * every block that can be matched holds what its hash promises, slot by slot;
+//! * every block that a request holds and has computed can be matched;
+//! * a request's positions equal those of the model;
+//! * a call that was refused was refused for the same reason as in the model, and changed
 //!   nothing.
 //!
-//! In the end every request can be served to its last token, however it was left.
+//! At the end, every request can be served to its last token, whatever state it was left in.
 
 use kvbm_lockfree::blocks::BlockDuplicationPolicy;
 use kvbm_lockfree::{
@@ -22,10 +21,10 @@ use proptest::prelude::*;
 
 use super::schedules::{Prompt, REQUESTS, Step, Tier, prompt, steps};
 
-/// What a slot holds that nothing of use was written to.
+/// The content of a slot that has not been computed.
 const GARBAGE: u64 = 0;
 
-/// For each token, a number that stands for it and those before it.
+/// Returns, for each token, a number that stands for it and all tokens before it.
 fn contents(tokens: &[u32]) -> Vec<u64> {
     tokens
         .iter()
@@ -37,7 +36,7 @@ fn contents(tokens: &[u32]) -> Vec<u64> {
         .collect()
 }
 
-/// A step that is scheduled: what it computes, and how many draft tokens follow.
+/// A scheduled step: what it computes, and how many draft tokens follow.
 #[derive(Clone, Copy)]
 enum Scheduled {
     Prefill(usize),
@@ -50,9 +49,9 @@ struct Request {
     prompt: usize,
     max_output: usize,
     tokens: Vec<u32>,
-    /// Tokens computed by applied steps, or matched, in blocks that are held.
+    /// Tokens that were computed by applied steps or matched, in blocks that are held.
     computed: usize,
-    /// The most that `computed` has been.
+    /// The largest value that `computed` has had.
     ever: usize,
     held: usize,
     scheduled: Option<Scheduled>,
@@ -94,7 +93,7 @@ impl Model {
         }
     }
 
-    /// How many leading blocks are cached that the request may take.
+    /// Returns how many leading cached blocks the request may match.
     fn cached(&self, request: &Request) -> usize {
         let tokens = request.tokens.len();
         let limit = tokens - usize::from(tokens > 0 && request.remaining() > 0);
@@ -104,7 +103,7 @@ impl Model {
         found.min(limit / self.size)
     }
 
-    /// Fresh blocks of a request, from this position on, hold nothing.
+    /// Erases the fresh blocks of a request, from this position on.
     fn wipe(&mut self, request: &mut Request, from: usize) {
         let pages = request.real.inner().page_indices();
         for &page in &pages[from..] {
@@ -113,8 +112,8 @@ impl Model {
         request.held = pages.len();
     }
 
-    /// What a forward pass does: reads what is computed, and writes the known tokens after
-    /// it, then a draft of which some tokens turn out right.
+    /// Runs a forward pass: reads the computed tokens, then writes the known tokens after them
+    /// and a draft, some tokens of which turn out right.
     fn forward(&mut self, request: &Request, end: usize, sampled: &[u32], draft: usize) {
         let pages = request.real.inner().page_indices();
         let mut tokens = request.tokens[..end].to_vec();
@@ -166,8 +165,7 @@ impl Model {
         self.manager.audit().unwrap();
     }
 
-    /// Takes a step, if it is the request's to take, and otherwise sees that it is
-    /// refused.
+    /// Takes a step if the request allows it, and otherwise checks that it is refused.
     fn take(&mut self, request: &mut Request, step: &Step) {
         let before = format!("{:?}", request.real);
         let free = self.manager.available_blocks();
@@ -266,7 +264,7 @@ impl Model {
         let known = request.tokens.len();
         let (expected, end) = match step {
             Scheduled::Prefill(count) => (request.prefill_refusal(count), request.computed + count),
-            // The next token has a place, too.
+            // The next token needs a place, too.
             Scheduled::Decode => (request.decode_refusal(self.size), known + 1),
             Scheduled::Draft(count) => (
                 request.decode_refusal(self.size),
@@ -364,7 +362,7 @@ impl Model {
             };
             self.take(request, &step);
             match request.scheduled {
-                // There are too few blocks for it.
+                // The manager has too few blocks for it.
                 None => return,
                 Some(Scheduled::Decode) => self.take(request, &Step::ApplyDecode(7)),
                 Some(_) => self.take(request, &Step::ApplyChunk(8)),
@@ -388,7 +386,7 @@ impl Request {
         self.ever = self.ever.max(computed);
     }
 
-    /// Blocks were dropped.
+    /// Adjusts to the request's having dropped blocks.
     fn shrink(&mut self) {
         self.held = self.real.inner().page_indices().len();
     }
@@ -403,8 +401,9 @@ impl Request {
         }
     }
 
-    /// A decode goes on from the last token, which alone has never been computed. What was
-    /// lost of its block is computed with it; other blocks must be there.
+    /// Returns why a decode is refused, if it is. A decode goes on from the last token, which
+    /// must be the only one that was never computed. It recomputes lost tokens of that token's
+    /// block; all other blocks must be held.
     fn decode_refusal(&self, size: usize) -> Option<&'static str> {
         let known = self.tokens.len();
         let is_ready = self.ever >= self.prompt

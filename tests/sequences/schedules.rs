@@ -1,47 +1,50 @@
-//! Requests that share a small pool, step by step, with steps that are not theirs to
-//! take now, beside the same requests of `kvbm-logical`.
+//! Requests that share a small pool run step by step, next to the same requests of
+//! `kvbm-logical`. Some steps are not allowed in their state.
 //!
-//! The reference registers blocks that are not computed, and keeps positions when blocks
-//! are gone. Its requests are compared up to where that begins, and again from where it
-//! makes no difference any more. Left out are, and nothing else:
+//! # What is not compared?
 //!
-//! 1. a chunk that ends within a block all of whose tokens are known (the reference
-//!    registers the block);
-//! 2. standing still after a decode that completed a block: the next decode follows at
-//!    once, and if there can be none, the decode is left out. So with blocks of one token
-//!    there is no decode. A draft that would complete a block with its last token is
-//!    accepted to the token before; one of which nothing is accepted, while the last known
-//!    token completes a block, is left out (the reference registers the block early);
-//! 3. a draft that ends the generation (the reference drops the last block, and still
-//!    counts its tokens as computed);
-//! 4. the positions of a request without blocks, and every step of a request that was
-//!    released when tokens were computed, until it has got all of them back: a
-//!    reacquisition is left out unless all complete blocks are cached and exactly they
-//!    were computed (the reference keeps its positions, and registers what it allocates);
-//! 5. dropping a block that is partly computed (the reference keeps its positions);
-//! 6. matching all known tokens (the reference cannot go on);
-//! 7. prefill of tokens that were appended, and appending before the prompt is computed
-//!    (the reference cannot go on);
-//! 8. a token for a chunk where none is to be generated (the reference panics), and what
-//!    panics in both: matching or reacquiring with blocks, dropping them during a step.
+//! The reference registers blocks that are not computed, and keeps its positions when blocks
+//! are gone. Requests are compared up to the point where that matters, and again from the
+//! point where it no longer does. Exactly these cases are left out:
 //!
-//! What happens there is in [`computed`](super::computed) and [`model`](super::model).
+//! 1. A chunk that ends within a block whose tokens are all known: the reference registers
+//!    the block.
+//! 2. A pause after a decode that completed a block, since the reference registers the block
+//!    early. The next decode follows at once; if none can, the decode is left out. So with
+//!    blocks of one token there are no decodes. For the same reason, a draft whose last
+//!    token would complete a block is accepted up to the token before, and a draft of which
+//!    nothing is accepted is left out while the last known token completes a block.
+//! 3. A draft that ends the generation: the reference drops the last block and still counts
+//!    its tokens as computed.
+//! 4. The positions of a request without blocks, and every step of a request that was
+//!    released with computed tokens, until it has all of them back. A reacquisition is left
+//!    out unless all complete blocks are cached and exactly those were computed: the
+//!    reference keeps its positions and registers what it allocates.
+//! 5. Dropping a partly computed block: the reference keeps its positions.
+//! 6. Matching all known tokens: the reference cannot go on from there.
+//! 7. Prefill of appended tokens, and appending before the prompt is computed: the reference
+//!    cannot go on from there.
+//! 8. A token for a chunk although none is to be generated: the reference panics. Also what
+//!    panics in both crates: matching or reacquiring while holding blocks, and dropping
+//!    blocks during a step.
+//!
+//! [`computed`](super::computed) and [`model`](super::model) cover these cases.
 
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-/// Requests at a time.
+/// The number of concurrent requests.
 pub const REQUESTS: usize = 3;
 
 #[derive(Debug, Clone)]
 pub enum Step {
     Match,
     Prefill(usize),
-    /// All that is left of the prompt.
+    /// Schedules the rest of the prompt.
     PrefillRest,
     ApplyPrefill(Option<u32>),
-    /// With a token exactly if it is the last chunk.
+    /// Applies the chunk, with this token if and only if it is the last chunk.
     ApplyChunk(u32),
     Decode,
     ApplyDecode(u32),
@@ -74,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Steps of one request, mostly such as follow each other.
+/// Generates steps of one request, which mostly fit together.
 fn turn() -> impl Strategy<Value = Vec<Step>> {
     let token = || 0..3u32;
     let chunk = (1..40usize, token())
@@ -101,7 +104,7 @@ fn turn() -> impl Strategy<Value = Vec<Step>> {
     ]
 }
 
-/// Steps, each with the number of a request.
+/// Generates steps, each with the index of a request.
 pub fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     prop::collection::vec((0..REQUESTS, turn()), 1..60).prop_map(|turns| {
         let steps = turns
@@ -117,7 +120,8 @@ pub struct Prompt {
     pub max_output: usize,
 }
 
-/// Prompts of few different tokens share prefixes, and some are the same blocks.
+/// Generates prompts of so few distinct tokens that they share prefixes, and some have equal
+/// blocks.
 pub fn prompt() -> impl Strategy<Value = Prompt> {
     let shared = prop_oneof![0..100usize, (0..3usize).prop_map(|blocks| blocks * 32)];
     let own = prop_oneof![
@@ -151,10 +155,10 @@ macro_rules! side {
                 }
             }
 
-            /// A request, and what the reference's positions say of blocks that are gone.
+            /// A request, and how far it was when it was released.
             struct Request {
                 sequence: SchedulableSequence<Tier>,
-                /// `kv_position` when the request was released, until it is back.
+                /// The `kv_position` at the release, until the request has its blocks back.
                 released_at: Option<usize>,
             }
 
@@ -167,19 +171,19 @@ macro_rules! side {
                     self.sequence.inner().assignments().is_empty()
                 }
 
-                /// Prompt tokens to be computed.
+                /// Returns how many prompt tokens remain to be computed.
                 fn rest(&self) -> usize {
                     let sequence = &self.sequence;
                     sequence.num_input_tokens().saturating_sub(sequence.prefill_position())
                 }
 
-                /// Blocks of all known tokens that are cached.
+                /// Returns how many blocks of the known tokens are cached.
                 fn cached(&self, manager: &BlockManager<Tier>) -> usize {
                     let hashes = self.sequence.inner().sequence().all_sequence_hashes();
                     manager.match_blocks(&hashes).len()
                 }
 
-                /// Whether a step is left out: see the list above.
+                /// Returns whether a step is left out. See the module documentation.
                 fn is_left_out(&self, manager: &BlockManager<Tier>, step: &Step) -> bool {
                     let sequence = &self.sequence;
                     let size = sequence.block_size();
@@ -238,13 +242,13 @@ macro_rules! side {
                     }
                 }
 
-                /// Whether so many tokens more end with a complete block.
+                /// Returns whether `count` more tokens would end with a complete block.
                 fn completes(&self, count: usize) -> bool {
                     let sequence = &self.sequence;
                     (sequence.total_tokens() + count) % sequence.block_size() == 0
                 }
 
-                /// The tokens, without the last one if it would complete a block.
+                /// Returns the tokens, without the last one if it would complete a block.
                 fn accepted<'a>(&self, tokens: &'a [u32]) -> &'a [u32] {
                     match tokens.split_last() {
                         Some((_, others)) if self.completes(tokens.len()) => others,

@@ -1,4 +1,4 @@
-//! Tokens, cut into blocks of any size.
+//! Tokens cut into blocks of any size, compared with the reference.
 
 use proptest::prelude::*;
 

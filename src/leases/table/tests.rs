@@ -1,4 +1,4 @@
-//! The table, at times of the tests' choosing.
+//! Tests of the table, with times that the tests choose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,14 +23,14 @@ fn manager() -> Manager {
         .expect("valid")
 }
 
-/// A guard of a block that holds the `n`th content.
+/// Returns a guard of a block that holds the `n`th content.
 fn block(manager: &Manager, n: u64) -> ImmutableBlock<()> {
     let block = manager.allocate_one().expect("a block is available");
     let hash = SequenceHash::root(n);
     manager.register_block(block.stage(hash, manager.block_size()).expect("its size"))
 }
 
-/// A manager, the time, and a table of that time.
+/// Returns a manager, the current time, and a table created at that time.
 fn set_up() -> (Manager, Instant, Arc<LeaseTable<()>>) {
     let now = Instant::now();
     (manager(), now, LeaseTable::new(now))
@@ -56,7 +56,7 @@ fn a_lease_expires_when_its_time_is_up() {
     assert_eq!(table.expire(last), 0);
     assert_eq!(manager.available_blocks(), BLOCKS - 1);
 
-    // It has expired, though its blocks are still there.
+    // It has expired, although its blocks are still held.
     let up = now + SECOND;
     let id = lease.id();
     assert_eq!(table.remaining(id, up), Err(expired(&lease)));
@@ -66,13 +66,13 @@ fn a_lease_expires_when_its_time_is_up() {
     assert_eq!(table.expire(up), 1);
     assert_eq!(manager.available_blocks(), BLOCKS);
     assert_eq!(table.expire(up), 0);
-    // The time cannot go back, but threads come late with theirs.
+    // Time does not go back, but a thread may arrive late with an earlier reading.
     assert_eq!(table.renew(id, Some(SECOND), now), Err(expired(&lease)));
     assert_eq!(lease.release(), Err(LeaseError::Expired(id)));
 }
 
 #[test]
-fn the_release_of_what_has_expired_lets_go_of_it() {
+fn releasing_an_expired_lease_frees_its_blocks() {
     let (manager, now, table) = set_up();
     let lease = table.add(vec![block(&manager, 1)], "a".into(), Some(SECOND), now);
     let id = lease.detach();
@@ -89,7 +89,7 @@ fn a_renewal_counts_from_its_own_time() {
     let (manager, now, table) = set_up();
     let lease = table.add(vec![block(&manager, 1)], "a".into(), Some(SECOND * 10), now);
     let id = lease.id();
-    // Sooner, later, never, and after all.
+    // Sooner, later, never, and at some time again.
     for (at, duration, until) in [
         (1, Some(2), Some(3)),
         (2, Some(20), Some(22)),
@@ -137,13 +137,13 @@ fn leases_expire_in_the_order_of_their_time_and_no_other_does() {
         assert_eq!(owners(), left);
         assert_eq!(manager.available_blocks(), BLOCKS - left.len());
     }
-    // Nothing is left that could expire, and the clock is not asked.
+    // No lease is left that could expire, so the clock is not read.
     assert!(table.try_expire(|| unreachable!("no lease has an expiry")));
     drop(leases);
 }
 
 #[test]
-fn the_clock_is_asked_only_if_a_lease_can_expire() {
+fn the_clock_is_read_only_if_a_lease_can_expire() {
     let (manager, now, table) = set_up();
     let asked = AtomicUsize::new(0);
     let clock = || {
@@ -200,25 +200,25 @@ fn holders_say_since_when_and_until_when() {
     assert_eq!(table.leased(), 1);
 }
 
-/// Nobody who allocates waits for a thread that has the mutex.
+/// An expiry on behalf of an allocation does not wait for a thread that holds the mutex.
 #[test]
-fn an_expiry_that_finds_the_table_taken_goes_on() {
+fn try_expire_does_not_wait_for_the_mutex() {
     let (manager, now, table) = set_up();
     let lease = table.add(vec![block(&manager, 1)], "a".into(), Some(SECOND), now);
-    let (take, taken) = mpsc::channel();
-    let (let_go, gone) = mpsc::channel::<()>();
+    let (lock, locked) = mpsc::channel();
+    let (unlock, unlocked) = mpsc::channel::<()>();
     thread::scope(|scope| {
         let table = &table;
         scope.spawn(move || {
             let _held = table.lock();
-            take.send(()).unwrap();
-            // Until the other end is dropped.
-            let _ = gone.recv();
+            lock.send(()).unwrap();
+            // Blocks until the other end is dropped.
+            let _ = unlocked.recv();
         });
-        taken.recv().unwrap();
+        locked.recv().unwrap();
         assert!(!table.try_expire(|| now + SECOND));
         assert_eq!(manager.available_blocks(), BLOCKS - 1);
-        drop(let_go);
+        drop(unlock);
     });
     assert!(table.try_expire(|| now + SECOND));
     assert!(table.holders(now).is_empty());
@@ -226,8 +226,8 @@ fn an_expiry_that_finds_the_table_taken_goes_on() {
     drop(lease);
 }
 
-/// Renewals and a release against the expiry: each lease ends once, and whoever was told
-/// that it lives finds its blocks.
+/// Renewals and releases race with expiry: each lease ends once, and a lease whose renewal
+/// succeeded still holds its blocks.
 #[test]
 fn expiry_races_renewal_and_release() {
     for round in 0..300 {
@@ -267,7 +267,7 @@ fn expiry_races_renewal_and_release() {
             .iter()
             .map(|&id| table.to_guards(id, up).is_ok())
             .collect();
-        // The two that nobody has released: renewed in time, or ended.
+        // The two that were not released: renewed in time, or ended.
         assert_eq!(&live[..2], &renewed[..2]);
         assert_eq!(&live[2..], [false; 2]);
         let expired = renewed[..2].iter().filter(|&&renewed| !renewed).count();
