@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kvbm_lockfree::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
 use kvbm_lockfree::tinylfu::{
-    TinyLFUSettings, TinyLFUSettingsBuilder, TinyLFUSketch, TinyLFUTracker,
+    FrequencyTracker, TinyLFUSettings, TinyLFUSettingsBuilder, TinyLFUSketch, TinyLFUTracker,
 };
 use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 
