@@ -1,18 +1,18 @@
-//! The progress bar on a terminal.
+//! The progress bar on the terminal.
 
 use std::io::{self, IsTerminal};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-
-/// Progress over all requests of all runs, drawn on standard error.
+/// The progress over all requests of all runs, drawn on standard error.
+///
+/// Nothing is drawn unless standard error is a terminal. Dropping this removes the bar.
 ///
 /// Where standard error is not a terminal, nothing is drawn. Dropping it removes the bar.
-pub struct Progress {
+    /// The number of requests in completed runs.
     bar: ProgressBar,
     /// Requests of the runs that have ended.
     ended: u64,
 }
-
+    /// Creates a bar for `requests` requests.
 impl Progress {
     /// Starts a bar over `requests` requests.
     pub fn new(requests: usize) -> Self {
@@ -27,17 +27,17 @@ impl Progress {
         };
         Self { bar, ended: 0 }
     }
-
+    /// Shows the name of the run that begins.
     /// Names the run that begins.
     pub fn begin(&mut self, name: String) {
         self.bar.set_message(name);
     }
-
+    /// Moves the bar to `done` requests of the current run.
     /// Moves the bar to `done` requests of the current run.
     pub fn update(&mut self, done: usize) {
         self.bar.set_position(self.ended + done as u64);
     }
-
+    /// Marks a run of `requests` requests as completed.
     /// Ends a run of `requests` requests.
     pub fn end(&mut self, requests: usize) {
         self.ended += requests as u64;
