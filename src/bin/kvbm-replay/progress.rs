@@ -2,19 +2,19 @@
 
 use std::io::{self, IsTerminal};
 
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+
 /// The progress over all requests of all runs, drawn on standard error.
 ///
 /// Nothing is drawn unless standard error is a terminal. Dropping this removes the bar.
-///
-/// Where standard error is not a terminal, nothing is drawn. Dropping it removes the bar.
-    /// The number of requests in completed runs.
+pub struct Progress {
     bar: ProgressBar,
-    /// Requests of the runs that have ended.
+    /// The number of requests in completed runs.
     ended: u64,
 }
-    /// Creates a bar for `requests` requests.
+
 impl Progress {
-    /// Starts a bar over `requests` requests.
+    /// Creates a bar for `requests` requests.
     pub fn new(requests: usize) -> Self {
         let bar = if io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {eta:>4}  {msg}")
@@ -27,18 +27,18 @@ impl Progress {
         };
         Self { bar, ended: 0 }
     }
+
     /// Shows the name of the run that begins.
-    /// Names the run that begins.
     pub fn begin(&mut self, name: String) {
         self.bar.set_message(name);
     }
-    /// Moves the bar to `done` requests of the current run.
+
     /// Moves the bar to `done` requests of the current run.
     pub fn update(&mut self, done: usize) {
         self.bar.set_position(self.ended + done as u64);
     }
+
     /// Marks a run of `requests` requests as completed.
-    /// Ends a run of `requests` requests.
     pub fn end(&mut self, requests: usize) {
         self.ended += requests as u64;
         self.bar.set_position(self.ended);

@@ -68,7 +68,7 @@ pub enum TraceError {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum LineError {
     /// It exceeds [`MAX_LINE_BYTES`].
-    #[error("the line is longer than {MAX_LINE_BYTES} bytes")]
+    #[error("longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
     /// It is not JSON.
     #[error("column {column}: not valid JSON: {reason}")]
@@ -249,7 +249,7 @@ fn type_name(value: &Value) -> &'static str {
         Value::Bool(_) => "a boolean",
         Value::Number(number) if number.is_u64() => "an unsigned integer",
         Value::Number(number) if number.is_i64() => "a negative integer",
-        Value::Number(_) => "a fraction or an integer that exceeds 64 bits",
+        Value::Number(_) => "a fraction or an integer beyond 64 bits",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",

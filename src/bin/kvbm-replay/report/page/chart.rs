@@ -132,7 +132,11 @@ impl Chart<'_> {
 
     fn pool(&self, blocks: usize) -> String {
         let share = blocks as f64 / self.distinct_blocks as f64 * 100.0;
-        format!("{} blocks, {} of the distinct blocks", grouped(blocks), share_tick(share))
+        format!(
+            "{} blocks, {} of the distinct blocks",
+            grouped(blocks),
+            share_tick(share)
+        )
     }
 }
 

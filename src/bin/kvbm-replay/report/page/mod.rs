@@ -195,11 +195,9 @@ fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
         (heading, chart)
     };
     [
-        chart(
-            "Median latency",
-            "Median latency by pool size",
-            |row| row.p50_us,
-        ),
+        chart("Median latency", "Median latency by pool size", |row| {
+            row.p50_us
+        }),
         chart(
             "99th percentile",
             "99th percentile of the latency by pool size",
