@@ -1,4 +1,4 @@
-//! Heap bytes a registered block, active and inactive.
+//! Heap bytes per registered block, active and inactive.
 
 use kvbm_lockfree::manager::FrequencyTrackingCapacity;
 use kvbm_lockfree::{BlockManager, BlockRegistry};
@@ -10,25 +10,25 @@ use crate::{Gpu, chain, turn};
 const BLOCKS: usize = 1_000_000;
 const BATCH: usize = 100;
 
-/// What a pool of [`BLOCKS`] blocks may take for each.
+/// The maximum size of a pool of [`BLOCKS`] blocks, in bytes per block.
 ///
-/// It has arrays for its blocks and nothing else, so that this is a sum of sizes, in
-/// bytes a block (rounded up to a power of two where a mask is to address it):
+/// A pool consists of arrays for its blocks and nothing else, so this is a sum of sizes in bytes per
+/// block. A length that is used with a mask is rounded up to a power of two.
 ///
 /// | part | LRU | multi-level LRU | lineage by tick | by FIFO |
 /// |---|---:|---:|---:|---:|
 /// | the slot, a cache line | 64 | 64 | 64 | 64 |
-/// | index: two words a block, rounded | 16.8 | 16.8 | 16.8 | 16.8 |
+/// | index: two words per block, rounded | 16.8 | 16.8 | 16.8 | 16.8 |
 /// | freelist: a bit, and summaries | 0.2 | 0.2 | 0.2 | 0.2 |
-/// | ring of releases: four places a block, rounded, and a position | 20.8 | | 20.8 | |
+/// | ring of releases: four places per block, rounded, and a position | 20.8 | | 20.8 | |
 /// | list links | | 8 | | 8 |
 /// | graph: links of the block | | | 16 | 16 |
 /// | graph: two nodes of half a cache line, and buckets, rounded | | | 72.4 | 72.4 |
-/// | marks: a bit for each place of the ring, and summaries | | | 0.5 | |
+/// | marks: a bit per place of the ring, and summaries | | | 0.5 | |
 /// | sum | 101.8 | 89.0 | 190.7 | 177.4 |
 ///
-/// Just past a power of two the rounded parts are up to twice as large. What is left, for
-/// counters, stashes and metrics, does not depend on the blocks.
+/// If the number of blocks is just above a power of two, the rounded parts are up to twice as large.
+/// The rest (counters, victim caches and metrics) does not depend on the number of blocks.
 fn most_bytes_a_block(policy: Policy) -> f64 {
     match policy {
         Policy::Lru => 103.0,
@@ -39,7 +39,8 @@ fn most_bytes_a_block(policy: Policy) -> f64 {
     }
 }
 
-/// It may free what an earlier manager left to the epochs of crossbeam.
+/// Checks that nothing was allocated. Garbage that an earlier manager has left to the epochs may have
+/// been freed.
 fn takes_nothing(tally: Tally, policy: Policy) {
     assert_eq!(tally.allocations, 0, "{policy:?}");
     assert!(tally.bytes <= 0, "{policy:?}: {tally:?}");
@@ -48,7 +49,7 @@ fn takes_nothing(tally: Tally, policy: Policy) {
 #[test]
 fn a_registered_block_takes_what_the_manager_has_from_the_start() {
     let _turn = turn();
-    // The others have the same backends.
+    // The other policies use the same orders as these.
     for policy in [
         Policy::Lru,
         Policy::MultiLru,
@@ -74,7 +75,7 @@ fn a_registered_block_takes_what_the_manager_has_from_the_start() {
         println!("{policy:?}: {a_block:.1} bytes a block");
         assert!(a_block <= most_bytes_a_block(policy), "{a_block}");
 
-        // The vectors of the caller, with room for all.
+        // The caller's vectors, with enough capacity.
         let (mut fresh, mut held) = (Vec::with_capacity(BATCH), Vec::with_capacity(BLOCKS));
         for number in 0..(BLOCKS / BATCH) as u64 {
             let hashes = chain(number, BATCH);
@@ -93,8 +94,8 @@ fn a_registered_block_takes_what_the_manager_has_from_the_start() {
     }
 }
 
-/// Beside it the reference's, with fewer blocks, since it takes more memory and
-/// time. Its maps grow by doubling, and are not the same for every number of blocks.
+/// Prints the reference's footprint for comparison. It is measured with fewer blocks, since it takes
+/// more memory and time. Its maps grow by doubling, so the result depends on the number of blocks.
 #[test]
 fn a_registered_block_takes_less_than_the_references() {
     use kvbm_logical::{BlockManager, BlockRegistry};
