@@ -304,7 +304,7 @@ impl World {
         (facts, faults)
     }
 
-    /// The operations that follow.
+    /// Performs further operations, and adds their results.
     fn use_all(&self, facts: &mut Facts, faults: &mut Vec<String>) {
         let manager = self.manager();
         let all = BLOCKS as usize;

@@ -200,7 +200,7 @@ fn a_wake_that_panics_stops_neither_the_others_nor_the_thread_of_the_events() {
         for times in 1..4 {
             all.bus.emit();
             all.wait_until_woken(times);
-            // Neither event has been read before the first read.
+            // Lets both events be broadcast before the first is read.
             thread::sleep(Duration::from_millis(1));
             all.wait(2);
         }

@@ -42,7 +42,7 @@ pub enum Tiers {
     TwoThatShare,
 }
 
-/// The length of the sequences, in blocks.
+/// Returns hash number `n`. The hashes form sequences of four blocks.
 pub fn hash(n: u64) -> SequenceHash {
     let position = n % 4;
     SequenceHash::new(1 + n, (position > 0).then_some(n), position)
