@@ -59,10 +59,11 @@ pub fn table(report: &Report, styled: bool) -> String {
         text.push_str(&format!("refusal = {REFUSAL}\n"));
     }
     if !report.optimum.is_empty() {
-        text.push_str(&format!("optimum = {OPTIMUM}\n"));
+        text.push_str(&format!("optimum = {OPTIMUM}"));
         if report.config.threads > 1 {
-            text.push_str(&format!("          {OPTIMUM_OF_ONE}\n"));
+            text.push_str(&format!(",\n          {OPTIMUM_OF_ONE}"));
         }
+        text.push('\n');
     }
     text
 }
