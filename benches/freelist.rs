@@ -1,12 +1,12 @@
-//! Taking free blocks and giving them back, beside a queue and a mutex that could do
-//! the same for block ids.
+//! Allocating and freeing blocks, compared with a queue and a mutex that could do the same for
+//! block ids.
 //!
-//! `cargo bench --bench freelist`. This crate's side is its public methods in a pool
-//! whose blocks are all free: it includes the reservation that makes allocations all
-//! or nothing, the counters, and the guards. Times are per block. With two threads
-//! both do the same at once, from a barrier on.
+//! `cargo bench --bench freelist`. This crate is measured through its public methods, in a pool
+//! whose blocks are all free. That includes the reservation that makes allocations all or nothing,
+//! the counters, and the guards. Times are per block. With two threads, both do the same
+//! concurrently, starting from a barrier.
 
-// `criterion_group!` makes a public function without documentation.
+// `criterion_group!` generates a public function without documentation.
 #![allow(missing_docs)]
 
 mod workload;

@@ -1,14 +1,13 @@
-//! Latency of single requests, side by side with `kvbm-logical`.
+//! The latency of single requests, side by side with `kvbm-logical`.
 //!
-//! `cargo bench --bench latency` prints a table and writes the data of the figure.
-//! A request matches 32 blocks, allocates what is missing, which evicts, stages and
-//! registers it, and drops the request before the last four: all of that is timed,
-//! again and again, on each thread, in a pool of 10,000 blocks. About half of the
-//! blocks requested are hits.
+//! `cargo bench --bench latency` prints a table and writes the data of the figure. A request matches
+//! 32 blocks, allocates what is missing, which evicts, stages and registers it, and drops the
+//! request before the last four. All of that is timed, repeatedly, on each thread, in a pool of
+//! 10,000 blocks. About half of the requested blocks are hits.
 //!
-//! The two crates take turns, so that what the machine does to the one it does to
-//! the other. A thread sends its next request when the last one is served; where
-//! there are more threads than cores, the tail is how long a thread waits for one.
+//! The two crates take turns, so that disturbances of the machine affect both. A thread starts its
+//! next request when the previous one is complete. If there are more threads than cores, the tail of
+//! the distribution is how long a thread waits for a core.
 
 #[path = "workload/concurrent.rs"]
 mod concurrent;
@@ -31,17 +30,17 @@ use workload::together::together;
 
 const THREADS: [usize; 3] = [1, 2, 8];
 const TURNS: usize = 10;
-/// Requests a turn, over all threads.
+/// The number of requests per turn, over all threads.
 const REQUESTS: usize = 20_000;
-/// The curve's points for each nine.
+/// The number of points of the curve per nine.
 const POINTS: usize = 20;
 
-/// Latencies in nanoseconds, to three digits.
+/// Creates a histogram of nanoseconds with three significant digits.
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are possible")
 }
 
-/// One side with so many threads.
+/// One crate with a number of threads.
 struct Samples<'a, P> {
     side: Side,
     pool: P,

@@ -1,12 +1,11 @@
-//! The registry beside concurrent maps from a hash to a value.
+//! The registry, compared with concurrent maps from hashes to values.
 //!
-//! `cargo bench --bench registry`. *Look up*: a handle to a hash that is registered,
-//! taken and dropped; with a map, a clone of its `Arc`. *Register*: a hash that is not
-//! there is registered, and its handle dropped, which ends the registration; with a
-//! map, an insertion and a removal. 100,000 hashes are there. Times are per hash. With
-//! two threads both do the same at once, on hashes of their own.
+//! `cargo bench --bench registry`. *Look up* takes a handle to a registered hash and drops it; with
+//! a map, it clones the value's `Arc`. *Register* registers a new hash and drops the handle, which
+//! ends the registration; with a map, it inserts and removes. There are 100,000 other hashes. Times
+//! are per hash. With two threads, both do the same concurrently, on different hashes.
 
-// `criterion_group!` makes a public function without documentation.
+// `criterion_group!` generates a public function without documentation.
 #![allow(missing_docs)]
 
 mod workload;
@@ -21,7 +20,7 @@ use kvbm_lockfree::BlockRegistry;
 use workload::together::together;
 
 const PRESENT: u64 = 100_000;
-/// Hashes a turn.
+/// The number of hashes per turn.
 const TURN: u64 = 32;
 
 fn hash(number: u64) -> SequenceHash {
@@ -42,7 +41,7 @@ fn measure(
         group.bench_function(format!("{name}/{threads} threads"), |b| {
             b.iter_custom(|turns| {
                 together(threads, |thread| {
-                    // Each thread walks over a half of its own.
+                    // Each thread iterates over its own half.
                     let own = start + thread as u64 * PRESENT / 2;
                     for at in 0..turns * TURN {
                         each(hash(own + at % (PRESENT / 2)));

@@ -1,6 +1,6 @@
 //! The data of the figures: `scaling` and `latency` write it, `figures` reads it.
 
-// Each benchmark uses a part.
+// Each benchmark uses some of this.
 #![allow(dead_code)]
 
 use std::error::Error;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const THROUGHPUT: &str = "throughput.json";
 pub const LATENCY: &str = "latency.json";
 
-/// Which of the two crates.
+/// One of the two crates.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
@@ -54,7 +54,7 @@ impl Display for Policy {
     }
 }
 
-/// What the threads do all the time.
+/// The operation that the threads repeat.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
@@ -98,7 +98,7 @@ impl Display for Machine {
     }
 }
 
-/// How the values of several turns lie.
+/// The distribution of the values of several turns.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Spread {
     pub lowest: f64,
@@ -109,7 +109,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of no values there is none.
+    /// Returns `None` if there are no values.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         let last = values.len().checked_sub(1)?;
         values.sort_by(f64::total_cmp);
@@ -124,7 +124,7 @@ impl Spread {
     }
 }
 
-/// Lowest, median and highest.
+/// Formats the lowest, the median, and the highest value.
 impl Display for Spread {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(
@@ -148,12 +148,11 @@ pub struct ThroughputRow {
     pub policy: Policy,
     pub side: Side,
     pub by_threads: Vec<Rate>,
-    /// Throughput on two threads by that on one, of the same turn.
+    /// Throughput with two threads divided by that with one, in the same turn.
     pub second_thread: Spread,
-    /// What a loop that only computes gained from a second thread after each turn.
+    /// After each turn, what a loop that only computes gained from a second thread.
     pub machine: Spread,
-    /// `second_thread` of the turns in which the machine was undisturbed, and their
-    /// number.
+    /// `second_thread` in the turns in which the machine was undisturbed, and their number.
     pub undisturbed: Option<Spread>,
     pub undisturbed_turns: usize,
 }
@@ -177,11 +176,11 @@ pub struct LatencyRow {
     pub threads: usize,
     pub side: Side,
     pub max_ns: u64,
-    /// Percentile and nanoseconds.
+    /// Pairs of a percentile and nanoseconds.
     pub curve: Vec<(f64, u64)>,
 }
 
-/// The folder of the data and of the figures.
+/// Returns the folder of the data and the figures.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/figures")
 }

@@ -1,16 +1,16 @@
-//! Latency by percentile, a panel for each number of threads.
+//! The latency by percentile, with one panel per number of threads.
 
 use crate::data::{Latency, LatencyRow};
 use crate::page::{Axis, Curve, Line, Outcome, Page, Panel};
 
-/// Where a percentile lies on the axis: each further nine is one further.
+/// Returns the position of a percentile on the axis, which is the number of nines.
 fn nines(percentile: f64) -> f64 {
     -(1.0 - percentile / 100.0).log10()
 }
 
 const TICKS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
-/// The number without digits that say nothing.
+/// Formats a percentile without insignificant digits.
 fn percent(nines: &f64) -> String {
     let percentile = 100.0 - 100.0 * 0.1_f64.powf(*nines);
     format!("{} %", (percentile * 100.0).round() / 100.0)
@@ -46,7 +46,7 @@ pub fn draw(data: &Latency) -> Outcome {
             label: percent,
         },
         y: Axis {
-            name: "time a request (log)",
+            name: "time per request (log)",
             range: decades.clone(),
             ticks: (decades.start as i32..=decades.end as i32)
                 .map(f64::from)

@@ -1,5 +1,5 @@
-//! A page: a title, panels side by side, and one legend for all of them. Here it is
-//! said how everything looks; what is drawn comes from the data.
+//! A page: a title, panels side by side, and one legend for all of them. This module defines how
+//! everything looks; what is drawn comes from the data.
 
 use std::error::Error;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::data::{Policy, Side, folder};
 const SIZE: (u32, u32) = (1200, 600);
 const HEADER: u32 = 88;
 const LEGEND: u32 = 52;
-/// Pixels from the edge of the page to the titles.
+/// The distance from the edge of the page to the titles, in pixels.
 const MARGIN: i32 = 24;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(31, 35, 40);
@@ -42,7 +42,7 @@ pub struct Panel {
     pub curves: Vec<Curve>,
 }
 
-/// An axis with even distances; what its numbers mean, `label` says.
+/// An evenly divided axis. `label` formats its numbers.
 #[derive(Clone)]
 pub struct Axis {
     pub name: &'static str,
@@ -73,12 +73,11 @@ pub struct Curve {
     pub line: Line,
     pub points: Vec<(f64, f64)>,
     pub markers: Vec<(f64, f64)>,
-    /// Bars behind the line, from one point to another.
+    /// Vertical bars behind the line, each from one point to another.
     pub bars: Vec<[(f64, f64); 2]>,
 }
 
-/// One crate with one policy. The colour tells the crate, and solid or dashed the
-/// policy.
+/// One crate with one policy. The colour shows the crate, a solid or dashed line the policy.
 #[derive(Clone, Copy)]
 pub struct Line {
     pub side: Side,
@@ -112,7 +111,7 @@ impl Line {
         matches!(self.policy, Policy::LineageTick | Policy::LineageFifo)
     }
 
-    /// Dashed lines have hollow markers.
+    /// Returns the fill of the markers, which are hollow on dashed lines.
     fn fill(self) -> ShapeStyle {
         match self.is_dashed() {
             false => self.color().filled(),
@@ -130,7 +129,7 @@ impl Line {
 }
 
 impl Page {
-    /// Draws the page into a file of the folder of the figures.
+    /// Draws the page into a file in the folder of the figures.
     pub fn draw(&self, name: &str) -> Outcome {
         let path = folder().join(name);
         let root = SVGBackend::new(&path, SIZE).into_drawing_area();
@@ -206,7 +205,7 @@ impl Panel {
     }
 }
 
-/// A line of the legend.
+/// An entry of the legend.
 fn draw_key(line: Line, area: &Area) -> Outcome {
     let middle = LEGEND as i32 / 2 - 4;
     let (start, end) = (MARGIN, MARGIN + 52);

@@ -1,4 +1,4 @@
-//! Throughput by threads, a panel for each operation.
+//! The throughput by number of threads, with one panel per operation.
 
 use crate::data::{Operation, Throughput, ThroughputRow};
 use crate::page::{Axis, Curve, Line, Outcome, Page, Panel};
@@ -51,7 +51,7 @@ fn panel(operation: Operation, rows: &[&ThroughputRow]) -> Panel {
     }
 }
 
-/// Round numbers up to `end`, about six.
+/// Returns about six round numbers up to `end`.
 fn ticks(end: f64) -> Vec<f64> {
     let magnitude = 10_f64.powf((end / 6.0).log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]

@@ -1,5 +1,5 @@
-//! What the reference has nothing like: clearing, leases, and retention directives; and what
-//! must not grow with the pool.
+//! Operations that have no counterpart in the reference: clearing, leases, and retention directives;
+//! and operations whose cost must not grow with the pool.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{POOL, Tier};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A full pool of which there has been said something.
+/// A full pool in which a directive has been given.
 fn directed(policy: &str) -> Buffered {
     let at = steady_beyond(policy);
     let low = Retention::new(Priority::LOWEST);
@@ -23,25 +23,25 @@ fn directed(policy: &str) -> Buffered {
     at
 }
 
-/// A pool of which all has been forgotten.
+/// A pool that has been cleared.
 fn cleared(policy: &str) -> Buffered {
     let at = steady_beyond(policy);
     at.scene.manager.clear_inactive_pool();
     at
 }
 
-/// A request, held.
+/// A request that is held.
 fn held(policy: &str) -> Buffered {
     let mut at = steady_beyond(policy);
     admit(&at.scene.manager, &chain(1), &mut at.fresh, &mut at.held);
-    // The table of the leases has its room, and that of the directives is there.
+    // The tables of leases and directives have been allocated.
     let lease = at.scene.manager.lease(at.held.clone(), "bench", None);
     lease.expect("of this manager").release().expect("it holds");
     at.held[0].set_retention(Retention::default());
     at
 }
 
-/// A pool of so many times as many blocks, full.
+/// A full pool that is larger by this factor.
 fn many_blocks(times: usize) -> BlockManager<Tier> {
     let manager = BlockManager::builder()
         .block_count(times * POOL)
@@ -59,7 +59,7 @@ fn many_blocks(times: usize) -> BlockManager<Tier> {
     manager
 }
 
-// The limit is that of a pool of 4,096.
+// The limit is that of a pool of 4,096 blocks.
 #[library_benchmark]
 #[bench::large(args = (32), setup = many_blocks, config = limit("snapshot.large"))]
 fn snapshot(manager: BlockManager<Tier>) -> BlockManager<Tier> {
@@ -78,7 +78,7 @@ fn registered_count(manager: BlockManager<Tier>) -> BlockManager<Tier> {
     manager
 }
 
-// Every other request is to go first.
+// Every other request is to be evicted first.
 #[library_benchmark]
 #[bench::lru(args = ("lru"), setup = directed, config = limit("retained.lru"))]
 fn retained(mut at: Buffered) -> Buffered {

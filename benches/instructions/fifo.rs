@@ -1,15 +1,15 @@
-//! An eviction policy as a user would write it.
+//! An eviction policy as a user might write it.
 
 use std::collections::VecDeque;
 
 use kvbm_lockfree::BlockId;
 use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
 
-/// By release, and what comes into use again is passed over.
+/// Evicts in the order of release. Skips blocks that have been used again since.
 #[derive(Default)]
 pub struct Fifo {
     order: VecDeque<(BlockId, u64)>,
-    /// The release of each block that counts; 0 for none.
+    /// The current release of each block, or 0 if there is none.
     releases: Vec<u64>,
     last: u64,
 }

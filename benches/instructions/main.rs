@@ -1,27 +1,27 @@
 //! Instruction counts, with a limit for each operation.
 //!
 //! ```sh
-//! cargo bench --bench instructions              # fails where a limit is passed
-//! cargo bench --bench instructions -- --table   # beside the reference, in Markdown
+//! cargo bench --bench instructions              # fails if a limit is exceeded
+//! cargo bench --bench instructions -- --table   # compares with the reference, in Markdown
 //! ```
 //!
-//! Times on a shared machine vary by half; instruction counts repeat. Each operation
-//! runs many times under callgrind, and only it is counted: what is there before it
-//! is a `setup`, and what is there after it is handed back. What each takes a block,
-//! and may take, is in `operations.rs`, which says how to change it.
+//! On a shared machine, times vary by half; instruction counts are reproducible. Each operation runs
+//! many times under callgrind, and nothing else is counted: a `setup` creates what it needs, and it
+//! returns what is to be dropped. `operations.rs` lists what each operation takes and may take per
+//! block, and says how to change that.
 //!
-//! Needs valgrind and `iai-callgrind-runner` of the version that `Cargo.lock` has of
-//! `iai-callgrind`, on the `PATH` or where `IAI_CALLGRIND_RUNNER` says.
+//! Requires valgrind, and `iai-callgrind-runner` in the version of `iai-callgrind` in `Cargo.lock`,
+//! either on the `PATH` or where `IAI_CALLGRIND_RUNNER` says.
 //!
-//! # What the counts depend on
+//! # What do the counts depend on?
 //!
-//! * *The number of cores*, since that is the number of shards: the process limits
-//!   itself to two.
-//! * *The keys of the hash tables*, which are drawn anew in every process. They
-//!   decide which hashes meet in a bucket: `operations.rs` says how much it comes to.
-//! * *The compiler.* Another version may want other limits.
+//! * *The number of cores*, which determines the number of shards. The process limits itself to two
+//!   cores.
+//! * *The keys of the hash tables*, which are random in every process. They determine which hashes
+//!   share a bucket; `operations.rs` says how much that matters.
+//! * *The compiler.* Another version may require other limits.
 
-// The harness's macros make public items without documentation.
+// The harness's macros generate public items without documentation.
 #![allow(missing_docs)]
 
 #[path = "../workload/mod.rs"]
@@ -37,13 +37,13 @@ mod table;
 use iai_callgrind::{Callgrind, CallgrindMetrics, EventKind, LibraryBenchmarkConfig};
 use operations::Operation;
 
-/// Blocks of the pools: requests of 32, without a rest.
+/// The number of blocks in the pools, a multiple of the 32 blocks of a request.
 const POOL: usize = 4_096;
 
 #[derive(Clone)]
 pub struct Tier;
 
-// The one source runs against either crate.
+// The same source is compiled against either crate.
 side::side!(drop_in, kvbm_lockfree, limit_drop_in);
 side::side!(reference, kvbm_logical, no_limit);
 
@@ -72,7 +72,7 @@ fn no_limit(_name: &str) -> LibraryBenchmarkConfig {
     config(None)
 }
 
-/// This crate alone.
+/// Runs this crate only.
 mod limited {
     use super::{beyond::beyond, drop_in::drop_in, own::own};
     iai_callgrind::main!(library_benchmark_groups = drop_in, own, beyond);
@@ -81,7 +81,7 @@ mod limited {
     }
 }
 
-/// Both crates; and what the runner calls back to run a single benchmark.
+/// Runs both crates; also what the runner calls to run a single benchmark.
 mod compared {
     use super::{beyond::beyond, drop_in::drop_in, own::own, reference::reference};
     iai_callgrind::main!(library_benchmark_groups = drop_in, own, beyond, reference);
@@ -90,7 +90,7 @@ mod compared {
     }
 }
 
-/// Limits this process, and those it starts, to the first two of its cores.
+/// Limits this process, and those that it starts, to the first two of its cores.
 #[cfg(target_os = "linux")]
 fn use_two_cores() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -104,13 +104,13 @@ fn use_two_cores() {
     }
     sched_setaffinity(None, &allowed).expect("a process can leave cores to others");
     if cores.len() < 2 {
-        eprintln!("The limits are for two cores, and this machine has one.");
+        eprintln!("warning: the limits are for two cores, but this machine has only one");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 fn use_two_cores() {
-    eprintln!("The limits are for two cores, and this machine may have more.");
+    eprintln!("warning: the limits are for two cores, but this process may use more");
 }
 
 fn main() {

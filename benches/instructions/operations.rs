@@ -1,27 +1,26 @@
-//! The operations and what each of them takes: the one place to change when one
-//! becomes faster, or has a reason to become slower.
+//! The operations and what each of them takes: the one place to change if an operation has become
+//! faster, or slower for a reason.
 //!
-//! The numbers are those that `cargo bench --bench instructions -- --table` prints;
-//! a run fails if it takes more than [`HEADROOM`] times as many. Most counts are
-//! the same in every run; where hash tables have a part in them they differ by up to
-//! 1 %, since the tables' keys are drawn anew. After a change: print the table, and
-//! write down what it says.
+//! The numbers are those that `cargo bench --bench instructions -- --table` prints. A run fails if it
+//! takes more than [`HEADROOM`] times as many instructions. Most counts are the same in every run.
+//! Those that depend on hash tables differ by up to 1 %, since the tables' keys are random. After a
+//! change, print the table and copy its numbers.
 
-/// What a run may take, of what is written here: more than the keys of the hash
-/// tables can make of it, and less than a change worth knowing of.
+/// The limit of a run, as a multiple of the number given here: more than the keys of the hash tables
+/// can account for, but less than a change worth knowing about.
 const HEADROOM: f64 = 1.03;
 
-/// An operation that is measured.
+/// A measured operation.
 pub struct Operation {
     /// The benchmark's function and case.
     pub name: &'static str,
-    /// For the reader of the table.
+    /// The description in the table.
     pub what: &'static str,
-    /// Blocks (or calls, or hashes: what `what` says) that one run comes to.
+    /// The number of blocks that one run handles (or calls or hashes, if `what` says so).
     pub blocks: u64,
-    /// Instructions a block of the methods that the reference has too.
+    /// Instructions per block with the methods that the reference has, too.
     pub drop_in: Option<f64>,
-    /// Instructions a block of the methods that only this crate has: see `own`.
+    /// Instructions per block with the methods that only this crate has; see `own`.
     pub own: Option<f64>,
 }
 
@@ -43,14 +42,14 @@ const fn operation(
 
 #[rustfmt::skip]
 pub const OPERATIONS: &[Operation] = &[
-    // name, what, blocks, instructions a block: drop-in methods, own methods
+    // name, what, blocks, instructions per block: drop-in methods, own methods
     operation("allocate_1.lru", "allocate 1 + drop", 1_000, Some(427.0), Some(179.0)),
     operation("allocate_32.lru", "allocate 32 + drop", 3_200, Some(112.0), Some(56.9)),
     operation("match_active.lru", "match 32 active + drop", 3_200, Some(202.0), Some(195.0)),
     operation("match_inactive.lru", "match 32 inactive + drop, LRU", 3_200, Some(357.0), Some(303.0)),
     operation("match_inactive.multi_lru", "match 32 inactive + drop, multi-level LRU, frequency tracker", 3_200, Some(812.0), Some(809.0)),
     operation("match_inactive.lineage_tick", "match 32 inactive + drop, lineage by tick", 3_200, Some(455.0), Some(401.0)),
-    operation("match_miss.lru", "match 32, a miss at the first; a call", 1_000, Some(509.0), Some(260.0)),
+    operation("match_miss.lru", "match 32, a miss at the first; per call", 1_000, Some(509.0), Some(260.0)),
     operation("scan_matches.lru", "scan_matches of 32 inactive + drop", 3_200, Some(599.0), None),
     operation("lifecycle.lru", "full lifecycle of 32 under eviction, LRU", 3_200, Some(770.0), Some(662.0)),
     operation("lifecycle.multi_lru", "full lifecycle of 32 under eviction, multi-level LRU", 3_200, Some(1399.0), Some(1363.0)),
@@ -64,7 +63,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("upgrade.active", "upgrade a weak guard of an active block + drop", 1_000, Some(108.0), None),
     operation("upgrade.inactive", "upgrade a weak guard of an inactive block + drop", 1_000, Some(557.0), None),
     operation("touch.tracker", "touch", 3_200, Some(237.0), None),
-    operation("check_presence.lru", "check_presence of 32; a hash", 3_200, Some(105.0), None),
+    operation("check_presence.lru", "check_presence of 32; per hash", 3_200, Some(105.0), None),
     operation("register_handle.new", "register a hash without a block + drop the handle", 1_000, Some(1162.0), None),
     operation("match_handle.held", "look up a hash that has a handle + drop the new handle", 1_000, Some(336.0), None),
     operation("first_allocation.lru", "first allocation of a pool, of 32", 32, Some(49.5), None),
@@ -73,24 +72,24 @@ pub const OPERATIONS: &[Operation] = &[
     operation("reset_pool.lru", "reset_inactive_pool of 4,096 inactive blocks, LRU", 4_096, Some(569.0), None),
     operation("reset_pool.lineage_tick", "reset_inactive_pool of 4,096 inactive blocks, lineage by tick", 4_096, Some(932.0), None),
     operation("reset_pool.empty", "reset_inactive_pool of 4,096 free blocks (here: a sweep)", 4_096, Some(19.5), None),
-    operation("refused.lru", "an allocation refused; a call", 1_000, Some(149.0), None),
+    operation("refused.lru", "an allocation refused; per call", 1_000, Some(149.0), None),
     operation("grow_registry.from_empty", "register 32,768 hashes without blocks in an empty registry", 32_768, Some(680.0), None),
     operation("build_manager.lru", "build a manager of 4,096 blocks, LRU", 4_096, Some(47.8), None),
     operation("build_manager.lineage_tick", "build a manager of 4,096 blocks, lineage by tick", 4_096, Some(58.0), None),
-    operation("snapshot.lru", "metrics snapshot of a pool of 4,096; a call", 10, Some(1354.0), None),
-    operation("halve_counters.tracker", "halve the counters of a tracker for 4,096 hashes; a halving", 16, Some(16740.0), None),
+    operation("snapshot.lru", "metrics snapshot of a pool of 4,096; per call", 10, Some(1354.0), None),
+    operation("halve_counters.tracker", "halve the counters of a tracker for 4,096 hashes; per halving", 16, Some(16740.0), None),
     operation("lifecycle.lrfu", "full lifecycle of 32 under eviction, LRFU", 3_200, None, Some(1960.0)),
     operation("lifecycle.tinylfu", "full lifecycle of 32 under eviction, W-TinyLFU", 3_200, None, Some(2936.0)),
     operation("lifecycle.custom", "full lifecycle of 32 under eviction, a user's own policy", 3_200, None, Some(774.0)),
     operation("retained.lru", "full lifecycle of 32 under eviction, LRU, a directive for every other request", 3_200, None, Some(3196.0)),
     operation("match_inactive.lrfu", "match 32 inactive + drop, LRFU", 3_200, None, Some(996.0)),
     operation("match_inactive.tinylfu", "match 32 inactive + drop, W-TinyLFU", 3_200, None, Some(1239.0)),
-    operation("clear.lru", "clear_inactive_pool of 4,096 inactive blocks; a call", 100, None, Some(1449.0)),
-    operation("take_forgotten.lru", "allocate 32 forgotten", 3_200, None, Some(174.0)),
+    operation("clear.lru", "clear_inactive_pool of 4,096 inactive blocks; per call", 100, None, Some(1449.0)),
+    operation("take_forgotten.lru", "allocate 32 cleared blocks", 3_200, None, Some(174.0)),
     operation("lease.lru", "lease 32 + release the lease", 3_200, None, Some(139.0)),
     operation("set_retention.lru", "set_retention of 32 by hash", 3_200, None, Some(371.0)),
-    operation("snapshot.large", "metrics snapshot of a pool of 131,072; a call", 10, None, Some(1354.0)),
-    operation("registered_count.large", "registered_count with 131,072 cached blocks; a call", 10, None, Some(1544.0)),
+    operation("snapshot.large", "metrics snapshot of a pool of 131,072; per call", 10, None, Some(1354.0)),
+    operation("registered_count.large", "registered_count with 131,072 cached blocks; per call", 10, None, Some(1544.0)),
     operation("audit.lru", "audit of a pool of 4,096, LRU", 4_096, None, Some(1104.0)),
     operation("audit.lineage_tick", "audit of a pool of 4,096, lineage by tick", 4_096, None, Some(1120.0)),
 ];
@@ -103,7 +102,7 @@ impl Operation {
             .unwrap_or_else(|| panic!("{name} is not among the operations"))
     }
 
-    /// The instructions a run may take, if it is to take `a_block` for each block.
+    /// Returns the number of instructions a run may take if `a_block` is the number per block.
     pub fn limit(&self, a_block: Option<f64>) -> u64 {
         let a_block = a_block.unwrap_or_else(|| panic!("{} has no limit", self.name));
         (a_block * self.blocks as f64 * HEADROOM) as u64

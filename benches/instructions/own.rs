@@ -1,5 +1,5 @@
-//! The operations that only this crate has: the methods that allocate nothing, with
-//! those that let go of all blocks of a buffer at once, and the audit.
+//! Operations that only this crate has: methods that allocate nothing, including those that release
+//! all blocks of a buffer at once, and the audit.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use crate::limit_own as limit;
 use crate::workload::{BATCH, chain};
 use crate::{POOL, Tier};
 
-/// A scene with the caller's buffers, which have their capacity.
+/// A scene with the caller's buffers, which have enough capacity.
 pub struct Buffered {
     pub scene: Scene,
     pub fresh: Vec<MutableBlock<Tier>>,
@@ -51,7 +51,7 @@ fn buffered_steady(policy: &str) -> Buffered {
     buffered(steady(policy))
 }
 
-/// A full pool in its steady state, of a policy that the reference does not have.
+/// A full pool in its steady state, with a policy that the reference does not have.
 pub fn steady_beyond(policy: &str) -> Buffered {
     let builder = BlockManager::builder()
         .block_count(POOL)
@@ -81,7 +81,7 @@ pub fn steady_beyond(policy: &str) -> Buffered {
     at
 }
 
-/// One request, inactive, under a policy that the reference does not have.
+/// One inactive request, with a policy that the reference does not have.
 fn inactive_beyond(policy: &str) -> Buffered {
     let mut at = steady_beyond(policy);
     at.scene.requests = vec![chain(999 + 2 * (POOL / BATCH) as u64)];
@@ -237,7 +237,7 @@ fn lifecycle(mut at: Buffered) -> Buffered {
 fn mixed(mut at: Buffered) -> Buffered {
     let mut running = VecDeque::with_capacity(5);
     for hashes in &at.scene.requests {
-        // The oldest request's buffer serves the newest.
+        // The oldest request's buffer is reused for the newest.
         let mut held = match running.len() {
             5 => running.pop_front().expect("there are five"),
             _ => Vec::with_capacity(BATCH),

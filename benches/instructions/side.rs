@@ -1,6 +1,6 @@
-//! The operations that both crates have: methods that return collections.
+//! Operations that both crates have: methods that return collections.
 
-/// One crate's side. `$limit` makes the configuration of a benchmark.
+/// The operations of one crate. `$limit` creates the configuration of a benchmark.
 macro_rules! side {
     ($name:ident, $krate:ident, $limit:ident) => {
         pub mod $name {
@@ -22,7 +22,7 @@ macro_rules! side {
             use crate::workload::{BATCH, Requests, chain};
             use crate::{POOL, Tier};
 
-            /// What an operation finds.
+            /// What exists before an operation.
             pub struct Scene {
                 pub manager: BlockManager<Tier>,
                 pub requests: Vec<[SequenceHash; BATCH]>,
@@ -102,14 +102,14 @@ macro_rules! side {
                 }
             }
 
-            /// A pool of which every block has been used, and is free.
+            /// A pool in which every block has been used and is free.
             pub fn used(policy: &str) -> Scene {
                 let scene = empty(policy);
                 drop(scene.manager.allocate_blocks(POOL));
                 scene
             }
 
-            /// One request, held.
+            /// One request that is held.
             pub fn active(policy: &str) -> Scene {
                 let mut scene = used(policy);
                 scene.requests.push(chain(1));
@@ -117,7 +117,7 @@ macro_rules! side {
                 scene
             }
 
-            /// One request, inactive, which has been matched before.
+            /// One inactive request, which has been matched before.
             pub fn inactive(policy: &str) -> Scene {
                 let mut scene = active(policy);
                 scene.held.clear();
@@ -134,7 +134,7 @@ macro_rules! side {
                 scene
             }
 
-            /// A full pool in its steady state, and requests that it has nothing of.
+            /// A full pool in its steady state, and requests for which it has no block.
             pub fn steady(policy: &str) -> Scene {
                 let mut scene = full(policy);
                 for number in 1_000..1_000 + (POOL / BATCH) as u64 {
@@ -144,7 +144,7 @@ macro_rules! side {
                 scene
             }
 
-            /// A pool that has served shared prompts, and more such requests.
+            /// A pool that has served requests with shared prompts, and more such requests.
             pub fn mixed_requests(policy: &str) -> Scene {
                 let mut scene = full(policy);
                 let mut requests = Requests::new(500, 1).hashes;
@@ -155,7 +155,7 @@ macro_rules! side {
                 scene
             }
 
-            /// All blocks are held.
+            /// A pool whose blocks are all held.
             fn exhausted(policy: &str) -> (Scene, Vec<MutableBlock<Tier>>) {
                 let scene = used(policy);
                 let blocks = scene.manager.allocate_blocks(POOL).expect("all are free");
@@ -164,7 +164,7 @@ macro_rules! side {
 
             pub type Staged = Vec<Vec<CompleteBlock<Tier>>>;
 
-            /// A request, held, and a hundred times the same staged.
+            /// A request that is held, and the same request staged a hundred times.
             pub fn duplicates(policy: &str) -> (Scene, Staged) {
                 let policy = match policy {
                     "allow" => BlockDuplicationPolicy::Allow,
@@ -212,7 +212,7 @@ macro_rules! side {
                 (registry, hashes)
             }
 
-            /// A tracker that halves its counters whenever it has counted.
+            /// A tracker that halves its counters after every increment.
             fn halving() -> Arc<TinyLFUTracker<u128>> {
                 let settings = TinyLFUSettings::builder()
                     .capacity(POOL)

@@ -1,4 +1,4 @@
-//! Instructions a block of both crates, as a table in Markdown.
+//! The instructions per block of both crates, as a table in Markdown.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use crate::operations::OPERATIONS;
 
-/// The environment variable by which this program tells itself to measure the
-/// reference too.
+/// The environment variable that tells a child process to measure the reference as well.
 pub const COMPARE: &str = "KVBM_COMPARE_INSTRUCTIONS";
 
-/// Runs all benchmarks and prints what they come to.
+/// Runs all benchmarks and prints the results.
 pub fn print() {
     let program = std::env::current_exe().expect("a program knows where it is");
     let output = Command::new(program)
@@ -21,7 +20,7 @@ pub fn print() {
         .output()
         .expect("it can be started again");
     let counts = counts(&String::from_utf8_lossy(&output.stdout));
-    println!("| instructions a block | own methods | drop-in methods | reference | ratio |");
+    println!("| instructions per block | own methods | drop-in methods | reference | ratio |");
     println!("|---|---:|---:|---:|---:|");
     for operation in OPERATIONS {
         let count = |group: &str| {
@@ -41,7 +40,7 @@ pub fn print() {
             ratio.unwrap_or_default()
         );
     }
-    // A limit that was passed has been told on the way.
+    // If a limit was exceeded, the child has already said so.
     std::process::exit(output.status.code().unwrap_or(1));
 }
 
@@ -53,15 +52,14 @@ fn shown(count: Option<f64>) -> String {
     }
 }
 
-/// The counts by group and operation, from the runner's summaries: a JSON document
-/// each.
+/// Reads the counts by group and operation from the runner's summaries, which are JSON documents.
 fn counts(summaries: &str) -> HashMap<(String, String), u64> {
     serde_json::Deserializer::from_str(summaries)
         .into_iter::<Value>()
         .map(|summary| {
             let summary = summary.expect("the runner writes JSON");
             let text = |field: &str| summary[field].as_str().expect(field).to_owned();
-            // The crate's modules, the group, and the benchmark.
+            // The path consists of the crate's modules, the group, and the benchmark.
             let path = text("module_path");
             let group = path.rsplit("::").nth(1).expect("a group");
             let name = format!("{}.{}", text("function_name"), text("id"));
@@ -73,7 +71,7 @@ fn counts(summaries: &str) -> HashMap<(String, String), u64> {
         .collect()
 }
 
-/// The count of this run: there may be one of the run before beside it.
+/// Returns the count of this run. There may also be one of an earlier run.
 fn newest(metrics: &Value) -> Option<u64> {
     let new = match metrics.get("Both") {
         Some(both) => &both[0],

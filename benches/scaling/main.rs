@@ -1,23 +1,21 @@
-//! Throughput on 1, 2, 4 and 8 threads, side by side with `kvbm-logical`.
+//! Throughput with 1, 2, 4 and 8 threads, side by side with `kvbm-logical`.
 //!
-//! `cargo bench --bench scaling` measures everything, prints tables, and writes the
-//! data of the figure. A filter, as in `cargo bench --bench scaling -- allocate`,
-//! measures the tables whose title contains it and writes nothing.
+//! `cargo bench --bench scaling` measures everything, prints tables, and writes the data of the
+//! figure. With a filter, as in `cargo bench --bench scaling -- allocate`, it measures the tables
+//! whose titles contain the filter and writes nothing.
 //!
-//! * *Mixed requests*: a thread matches a request of 32 blocks, allocates what is
-//!   missing, which evicts, registers it, and drops the request before the last
-//!   four. The pool has 10,000 blocks and about half of the blocks requested are
-//!   hits.
-//! * *Allocate 1 + drop*, where no block is free, only inactive: what is allocated
-//!   first evicts, and then comes back from the blocks dropped.
+//! * *Mixed requests*: each thread matches a request of 32 blocks, allocates what is missing, which
+//!   evicts, registers it, and drops the request before the last four. The pool has 10,000 blocks,
+//!   and about half of the requested blocks are hits.
+//! * *Allocate 1 + drop*: no block is free at first, so the first allocations evict; later ones
+//!   reuse the dropped blocks.
 //! * *Match 32 active + drop*: all threads match the same blocks, which are held.
 //!
-//! A table's runs take turns, many times over, and so does a loop that only
-//! computes: what *it* gains from a second thread, in the column *machine*, is what
-//! the machine had to give at that time. On a machine that others use too this tells
-//! a lot about the other numbers. Medians are printed, with the lowest and the
-//! highest, and the median gain from a second thread over the turns in which the
-//! machine was undisturbed.
+//! The runs of a table take turns, many times. A loop that only computes takes turns with them. The
+//! column *machine* shows what that loop gains from a second thread, which is what the machine can
+//! offer at that time. On a shared machine, this explains much of the other numbers. The tables show
+//! medians with the lowest and highest values, and the median gain from a second thread over the
+//! turns in which the machine was undisturbed.
 
 #[path = "../workload/concurrent.rs"]
 mod concurrent;
@@ -42,14 +40,14 @@ use workload::{BATCH, chain};
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 const TURNS: usize = 31;
-/// What the computing loop must gain for a turn to count as undisturbed. Where it
-/// gained more than it can, its run on one thread was disturbed.
+/// The gain of the computing loop for which a turn counts as undisturbed. A larger gain than is
+/// possible means that its run with one thread was disturbed.
 const UNDISTURBED: RangeInclusive<f64> = 1.7..=2.2;
 
-/// Million blocks a second of so many threads.
+/// Returns the throughput with this many threads, in million blocks per second.
 type Measure<'a> = Box<dyn Fn(usize) -> f64 + 'a>;
 
-/// Shares `rounds` of `blocks` each among the threads.
+/// Divides `rounds` of `blocks` blocks each among the threads. Returns million blocks per second.
 fn rate<T: Send>(
     threads: usize,
     rounds: usize,
@@ -70,7 +68,7 @@ fn measure<'a, P: Pool + 'a>(
     let pool = P::full(Shape::new(policy, POOL));
     match operation {
         Operation::MixedRequests => {
-            // Some hundredths of a second of either.
+            // A few hundredths of a second for either crate.
             let rounds = match side {
                 Side::ThisCrate => 16_000,
                 Side::Reference => 1_600,
@@ -107,7 +105,7 @@ fn measure<'a, P: Pool + 'a>(
     }
 }
 
-/// What a loop that only computes gains from a second thread.
+/// Returns what a loop that only computes gains from a second thread.
 fn machine() -> f64 {
     let compute = |_| {
         let end = black_box(8_000_000_u64);
@@ -119,7 +117,7 @@ fn machine() -> f64 {
     2.0 * alone.as_secs_f64() / together(2, compute).0.as_secs_f64()
 }
 
-/// The samples of one side.
+/// The samples of one crate.
 struct Samples<'a> {
     side: Side,
     measure: Measure<'a>,
@@ -222,7 +220,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mixed = Mixed::new(THREADS[THREADS.len() - 1]);
     let machine = Machine::this();
     println!("{machine}");
-    println!("million blocks a second: lowest / median / highest of {TURNS} turns");
+    println!("million blocks per second: lowest / median / highest of {TURNS} turns");
     let mut rows = Vec::new();
     for (operation, policy) in [
         (Operation::MixedRequests, Policy::Lru),

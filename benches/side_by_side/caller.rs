@@ -1,5 +1,5 @@
-//! One caller of a pool: the operations that are compared, through the methods that
-//! both crates have, and through those without vectors.
+//! A caller of a pool: the compared operations, through the methods that both crates have, and
+//! through those that return no vectors.
 
 use std::hint::black_box;
 
@@ -8,20 +8,20 @@ use kvbm_lockfree::{BlockManager, ImmutableBlock, MutableBlock};
 
 use crate::pool::{Pool, Shape, Tier};
 
-/// Operations drop what they got, apart from [`hold`](Self::hold).
+/// The operations. Each drops its results, except [`hold`](Self::hold).
 pub trait Caller {
     type Held;
 
     fn new(shape: Shape) -> Self;
     fn allocate(&mut self, count: usize);
     fn match_blocks(&mut self, hashes: &[SequenceHash]);
-    /// Matches, allocates what is missing, stages and registers it.
+    /// Matches a request, and allocates, stages and registers what is missing.
     fn request(&mut self, hashes: &[SequenceHash]);
-    /// As [`request`](Self::request), and keeps it.
+    /// Like [`request`](Self::request), but keeps the blocks.
     fn hold(&mut self, hashes: &[SequenceHash]) -> Self::Held;
 }
 
-/// Through the methods that both crates have.
+/// Uses the methods that both crates have.
 pub struct DropIn<P>(pub P);
 
 impl<P: Pool> Caller for DropIn<P> {
@@ -48,7 +48,7 @@ impl<P: Pool> Caller for DropIn<P> {
     }
 }
 
-/// Through this crate's methods that fill the caller's buffers.
+/// Uses this crate's methods that fill the caller's buffers.
 pub struct Own {
     manager: BlockManager<Tier>,
     fresh: Vec<MutableBlock<Tier>>,
@@ -56,7 +56,7 @@ pub struct Own {
 }
 
 impl Own {
-    /// Puts a request into `held`.
+    /// Serves a request and puts its blocks into `held`.
     fn admit(&mut self, hashes: &[SequenceHash]) {
         let missing = &hashes[self.manager.match_into(hashes, &mut self.held)..];
         assert!(self.manager.allocate_into(missing.len(), &mut self.fresh));

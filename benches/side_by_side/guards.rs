@@ -1,4 +1,4 @@
-//! The operations for which there is one method.
+//! The operations that have only one method.
 
 use std::hint::black_box;
 
@@ -8,7 +8,7 @@ use crate::data::Policy;
 use crate::pool::{Pool, Shape};
 use crate::workload::{BATCH, chain};
 
-/// A request that is held, in a registry that counts accesses.
+/// A request that is held, in a registry that tracks frequencies.
 pub struct Guards<P: Pool> {
     pool: P,
     held: P::Held,
@@ -16,7 +16,7 @@ pub struct Guards<P: Pool> {
     hashes: [SequenceHash; BATCH],
 }
 
-/// An operation, its name, and how many blocks it handles.
+/// An operation, its name, and the number of blocks that it handles.
 type Operation<P> = (&'static str, usize, fn(&Guards<P>));
 
 impl<P: Pool> Guards<P> {

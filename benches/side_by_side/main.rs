@@ -1,19 +1,16 @@
-//! This crate and `kvbm-logical`, side by side: the same operations on the same
-//! inputs in one process, on one thread.
+//! This crate and `kvbm-logical`, side by side: the same operations on the same inputs, in one
+//! process and on one thread.
 //!
-//! `cargo bench --bench side_by_side` runs everything, which takes ten minutes, and
-//! prints a table with the ratios; a filter, as in
-//! `cargo bench --bench side_by_side -- lifecycle`, runs a part. How throughput
-//! changes with threads is measured by `scaling`. What is worth comparing is the
-//! ratio within one run.
+//! `cargo bench --bench side_by_side` runs everything, which takes ten minutes, and prints a table
+//! with the ratios. A filter, as in `cargo bench --bench side_by_side -- lifecycle`, runs a part.
+//! Only the ratios within a run are worth comparing. `scaling` measures how throughput changes with
+//! the number of threads.
 //!
-//! * *Match*: of blocks that are in use, that are inactive, of which there are none,
-//!   of which the first half is there, and of some request or other in a pool so large
-//!   that nothing of it is near.
-//! * *Lifecycle*: a request of which nothing is there; in a full pool, so that it
-//!   evicts.
-//! * *Mixed requests*: with prompts that others have too, by Zipf's law; about half of
-//!   the blocks are hits in a pool of 10,000.
+//! * *Match*: of active blocks; of inactive blocks; of none; of a request whose first half is cached;
+//!   and of a random request in a pool so large that none of it is in the processor's caches.
+//! * *Lifecycle*: a request of which nothing is cached; in a full pool, so that it evicts.
+//! * *Mixed requests*: requests that share prompts, chosen by Zipf's law. In a pool of 10,000 blocks,
+//!   about half of the blocks are hits.
 
 mod caller;
 #[path = "../figures/data.rs"]
@@ -42,7 +39,7 @@ use workload::BATCH;
 type Ours = kvbm_lockfree::BlockManager<Tier>;
 type Reference = kvbm_logical::BlockManager<Tier>;
 
-/// Blocks of a pool where nothing else is said.
+/// The default number of blocks in a pool.
 const POOL: usize = 10_000;
 const LARGE: usize = 1_000_000;
 const OTHER_POOLS: [usize; 3] = [1_000, 100_000, LARGE];
@@ -55,7 +52,7 @@ const POLICIES: [Policy; 5] = [
     Policy::LineageFifo,
 ];
 
-/// Whose methods are measured.
+/// The methods that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Method {
     Own,
@@ -128,15 +125,15 @@ impl Display for Case {
     }
 }
 
-/// What measures, and what has been measured.
+/// The harness, and what has been measured so far.
 struct Bench {
     criterion: Criterion,
-    /// Operation and circumstances.
+    /// The operations with their circumstances.
     cases: Vec<(String, String)>,
 }
 
 impl Bench {
-    /// Measures turns of a batch each. The scene is set only for what runs.
+    /// Measures turns of one batch each. The scene is created only if it is needed.
     fn measure<F: FnMut()>(
         &mut self,
         operation: &str,
@@ -157,7 +154,7 @@ impl Bench {
         }
     }
 
-    /// Measures through all methods.
+    /// Measures an operation through all methods.
     fn compare<S: Scene>(&mut self, cases: impl IntoIterator<Item = Case>) {
         for case in cases {
             let turns = || S::turns::<Own>(case);
@@ -169,7 +166,7 @@ impl Bench {
         }
     }
 
-    /// Measures what there is one method for.
+    /// Measures an operation that has only one method.
     fn guards<P: Pool>(&mut self, method: Method) {
         let guards = Guards::<P>::new(POOL);
         for (name, batch, turn) in Guards::OPERATIONS {

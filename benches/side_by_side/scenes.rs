@@ -1,4 +1,4 @@
-//! The operations that are measured, and what each finds.
+//! The measured operations and their scenes.
 
 use std::sync::LazyLock;
 
@@ -6,11 +6,11 @@ use crate::Case;
 use crate::caller::Caller;
 use crate::workload::{BATCH, Requests, chain, long_chain};
 
-/// An operation in its surroundings.
+/// An operation and its scene.
 pub trait Scene {
     const NAME: &'static str;
 
-    /// Sets the scene. Every call of the result handles a batch.
+    /// Creates the scene. Every call of the result handles one batch.
     fn turns<C: Caller>(case: Case) -> impl FnMut();
 }
 
@@ -23,7 +23,7 @@ fn full<C: Caller>(case: Case) -> C {
     caller
 }
 
-/// From a pool whose blocks are all free.
+/// Allocates from a pool whose blocks are all free.
 pub struct Allocate;
 
 impl Scene for Allocate {
@@ -96,7 +96,7 @@ impl Scene for Cold {
     const NAME: &'static str = "match cold inactive + drop";
 
     fn turns<C: Caller>(case: Case) -> impl FnMut() {
-        /// Prime, so that all chains have their turn, one far from the other.
+        /// A prime, so that the chains are visited in turn, each far from the previous one.
         const STRIDE: usize = 7_919;
         let mut caller = full::<C>(case);
         let last = case.shape.blocks / BATCH;
@@ -121,7 +121,7 @@ impl Scene for Lifecycle {
         let mut number = 0;
         move || {
             number += 1;
-            // The making of the hashes is measured too, on every side.
+            // Creating the hashes is included in the time, for every method.
             if case.batch == BATCH {
                 caller.request(&chain(number));
             } else {
@@ -137,8 +137,7 @@ impl Scene for Mixed {
     const NAME: &'static str = "mixed requests";
 
     fn turns<C: Caller>(case: Case) -> impl FnMut() {
-        // When the list comes round the pool has long forgotten what no other
-        // request has.
+        // When the list starts over, the pool has long evicted what no other request has.
         static REQUESTS: LazyLock<Requests> = LazyLock::new(|| Requests::new(20_000, 1));
         let mut caller = full::<C>(case);
         let mut requests = REQUESTS.hashes.iter().cycle();

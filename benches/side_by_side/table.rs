@@ -1,4 +1,4 @@
-//! What criterion has measured, in one table: from the files it leaves.
+//! A table of what criterion has measured, read from the files that it writes.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::Method;
 
-/// Nanoseconds an element, by method.
+/// Nanoseconds per element, by method.
 type Row = BTreeMap<Method, f64>;
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct Estimate {
     point_estimate: f64,
 }
 
-/// Prints a row for each of `cases`, operation and circumstances, that was measured
+/// Prints a row for each of `cases` (an operation with its circumstances) that has been measured
 /// since `start`.
 pub fn print(
     folder: &Path,
@@ -50,7 +50,7 @@ pub fn print(
     collect(folder, start, &mut rows)?;
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header([
-        "ns a block",
+        "ns per block",
         "",
         "own methods",
         "drop-in methods",
@@ -94,7 +94,7 @@ fn collect(
             continue;
         }
         let estimates = path.join("estimates.json");
-        // Of the runs that criterion keeps, the last.
+        // The latest of the runs that criterion keeps.
         if !path.ends_with("new") {
             collect(&path, start, rows)?;
         } else if fs::metadata(&estimates)?.modified()? >= start {

@@ -1,6 +1,6 @@
-//! Mixed requests without end, from several threads.
+//! Endless mixed requests from several threads.
 
-// Each benchmark uses a part.
+// Each benchmark uses some of this.
 #![allow(dead_code)]
 
 use std::collections::VecDeque;
@@ -11,20 +11,20 @@ use dynamo_tokens::PositionalLineageHash as SequenceHash;
 use crate::pool::Pool;
 use crate::workload::{BATCH, Requests};
 
-/// Blocks of the pools.
+/// The number of blocks in the pools.
 pub const POOL: usize = 10_000;
-/// A thread holds its last requests, so many of them.
+/// The number of most recent requests that a thread holds.
 const IN_FLIGHT: usize = 4;
 
-/// Mixed requests, other ones for each thread; about half of their blocks are hits
-/// in a pool of [`POOL`] blocks.
+/// Mixed requests, different ones for each thread. About half of their blocks are hits in a pool of
+/// [`POOL`] blocks.
 pub struct Mixed {
     requests: Vec<Requests>,
 }
 
 impl Mixed {
-    /// A list comes round after so many requests, when the pool has long forgotten
-    /// those of its blocks that no other request has.
+    /// The length of a list, which then starts over. By then, the pool has long evicted the blocks
+    /// that no other request has.
     const COUNT: usize = 4_000;
 
     pub fn new(threads: usize) -> Self {
@@ -36,8 +36,8 @@ impl Mixed {
     }
 }
 
-/// How far each thread has come in its list. Each run goes on where the thread's
-/// last one stopped: a repeated request would be all hits.
+/// The position of each thread in its list. A run continues where the thread's previous run stopped,
+/// because repeated requests would always hit.
 pub struct Progress<'a> {
     mixed: &'a Mixed,
     next: Vec<AtomicUsize>,
@@ -51,7 +51,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The next `count` requests of a thread.
+    /// Returns the next `count` requests of a thread.
     pub fn take(
         &self,
         thread: usize,
@@ -63,7 +63,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// The requests a thread holds.
+/// The requests that a thread holds.
 pub struct InFlight<'a, P: Pool> {
     pool: &'a P,
     held: VecDeque<P::Held>,
@@ -77,7 +77,7 @@ impl<'a, P: Pool> InFlight<'a, P> {
         }
     }
 
-    /// One request, and the end of the one that came [`IN_FLIGHT`] before it.
+    /// Serves one request, and drops the one [`IN_FLIGHT`] before it.
     pub fn serve(&mut self, hashes: &[SequenceHash]) {
         self.held.push_back(self.pool.request(hashes));
         if self.held.len() > IN_FLIGHT {

@@ -1,21 +1,21 @@
-//! The requests the benchmarks run.
+//! The requests that the benchmarks run.
 
-// Each benchmark uses a part.
+// Each benchmark uses some of this.
 #![allow(dead_code)]
 
 pub mod together;
 
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
 
-/// Blocks a request.
+/// The number of blocks per request.
 pub const BATCH: usize = 32;
 
-/// Hashes of a chain of `BATCH` blocks that no other chain shares.
+/// Returns the hashes of a chain of `BATCH` blocks that shares none with other chains.
 pub fn chain(number: u64) -> [SequenceHash; BATCH] {
     std::array::from_fn(|at| block_of(number, at))
 }
 
-/// As [`chain`], of any length.
+/// Like [`chain`], with any length.
 pub fn long_chain(number: u64, len: usize) -> Vec<SequenceHash> {
     (0..len).map(|at| block_of(number, at)).collect()
 }
@@ -28,8 +28,8 @@ fn block_of(chain: u64, at: usize) -> SequenceHash {
     SequenceHash::new(seed.wrapping_add(at), parent, at)
 }
 
-/// Requests that share prefixes as chats do: a prompt by Zipf's law, then
-/// blocks of its own.
+/// Returns requests that share prefixes as chats do: a prompt chosen by Zipf's law, followed by
+/// blocks of their own.
 pub struct Requests {
     pub hashes: Vec<[SequenceHash; BATCH]>,
 }

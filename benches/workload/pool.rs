@@ -1,6 +1,6 @@
-//! The two crates' managers behind one trait: their methods that return collections.
+//! The managers of both crates behind one trait: their methods that return collections.
 
-// Each benchmark uses a part.
+// Each benchmark uses some of this.
 #![allow(dead_code)]
 
 use dynamo_tokens::PositionalLineageHash as SequenceHash;
@@ -8,18 +8,18 @@ use dynamo_tokens::PositionalLineageHash as SequenceHash;
 use crate::data::Policy;
 use crate::workload::{BATCH, chain};
 
-/// The contents of the pools.
+/// The metadata type of the pools.
 #[derive(Clone)]
 pub struct Tier;
 
-/// A pool, and what it is made with.
+/// The configuration of a pool.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub policy: Policy,
     pub blocks: usize,
-    /// Whether the registry counts accesses. With multi-level LRU it always does.
+    /// Whether the registry tracks frequencies. With multi-level LRU it always does.
     pub is_tracked: bool,
-    /// Whether the registry emits events, to which nobody has subscribed.
+    /// Whether the registry emits events, to no subscriber.
     pub has_events: bool,
 }
 
@@ -36,26 +36,26 @@ impl Shape {
 
 /// The manager of either crate.
 pub trait Pool: Sized + Send + Sync {
-    /// The guards of some registered blocks.
+    /// Guards of some registered blocks.
     type Held: Send;
     type Weak;
 
     fn new(shape: Shape) -> Self;
-    /// Allocates so many blocks, and drops them.
+    /// Allocates this many blocks, and drops them.
     fn allocate(&self, count: usize);
     fn match_blocks(&self, hashes: &[SequenceHash]) -> Self::Held;
-    /// Matches, allocates what is missing, stages and registers it.
+    /// Matches a request, and allocates, stages and registers what is missing.
     fn request(&self, hashes: &[SequenceHash]) -> Self::Held;
     /// Clones the first guard, and drops the clone.
     fn clone_first(held: &Self::Held);
     fn downgrade_first(held: &Self::Held) -> Self::Weak;
-    /// Upgrades a guard, and drops the new one.
+    /// Upgrades a weak guard, and drops the new guard.
     fn upgrade(weak: &Self::Weak);
     fn scan(&self, hashes: &[SequenceHash]);
     fn touch(&self, hash: SequenceHash);
     fn check_presence(&self, hashes: &[SequenceHash]);
 
-    /// A pool whose blocks are all inactive.
+    /// Returns a pool whose blocks are all inactive.
     fn full(shape: Shape) -> Self {
         let pool = Self::new(shape);
         for number in 0..shape.blocks.div_ceil(BATCH) as u64 {
@@ -65,7 +65,7 @@ pub trait Pool: Sized + Send + Sync {
     }
 }
 
-/// The same source against either crate.
+/// Implements the trait for either crate with the same source.
 macro_rules! pool {
     ($krate:ident) => {
         impl Pool for $krate::BlockManager<Tier> {

@@ -1,11 +1,11 @@
-//! Threads that do the same at once.
+//! Threads that do the same thing at the same time.
 
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// Runs `work` on so many threads, which wait for each other before and after it.
-/// Returns the time from the first start to the last end, by the threads' own
-/// clocks, and what they returned.
+/// Runs `work` on this many threads, which wait for each other before and after it. Returns the time
+/// from the first start to the last end, according to the threads' own clocks, and the threads'
+/// results.
 pub fn together<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> (Duration, Vec<T>) {
     let barrier = Barrier::new(threads);
     let runs: Vec<(Instant, T, Instant)> = std::thread::scope(|scope| {

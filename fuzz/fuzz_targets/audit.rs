@@ -1,17 +1,15 @@
-//! Whatever one thread does with two tiers on one registry, the invariants hold
-//! after every operation, and nothing is lost or counted twice.
+//! Whatever one thread does with two tiers of one registry, the invariants hold after every
+//! operation, and nothing is lost or counted twice.
 //!
-//! All ways to allocate, match and register are used, those that return
-//! collections and those that fill the caller's buffers, with clones, weak guards,
-//! pins, leases, duplicates, reset flags, retention directives and handles with
-//! attachments, over every policy, and a user's own that may fail. Managers are dropped
-//! while guards live. After each operation `BlockManager::audit` must pass, and
-//! its counts must be what the guards at hand say: `tier` is that model. At last
-//! everything is dropped, and every attachment must be.
+//! All ways to allocate, match and register are used, those that return collections and those that
+//! fill the caller's buffers, over every policy and a user's own policy that may fail. Also used are
+//! clones, weak guards, pins, leases, duplicates, reset flags, retention directives, and handles
+//! with attachments. Managers are dropped while guards are alive. After each operation,
+//! `BlockManager::audit` must pass, and its counts must agree with the guards: `tier` is that model.
+//! In the end everything is dropped, and so must every attachment be.
 //!
-//! Among the hashes are some that the published crate panics on, see `hashes`.
-//! Built for fuzzing, the crate keeps two bits of its keyed hashes, so that
-//! hashes meet in the tables.
+//! Some of the hashes make the published crate panic; see `hashes`. When built for fuzzing, the
+//! crate keeps only two bits of its keyed hashes, so that hashes collide in the tables.
 
 #![no_main]
 
@@ -89,7 +87,7 @@ struct World {
     first: Tier<Device>,
     second: Tier<Host>,
     handles: Vec<BlockRegistrationHandle>,
-    /// What is attached are clones of this.
+    /// The value of which attachments are clones.
     attached: Arc<()>,
 }
 
@@ -165,7 +163,8 @@ fn config(draw: &mut Draw) -> Config {
     }
 }
 
-/// The first as they always were, so that inputs keep their meaning.
+/// Draws an order. The first policies keep their numbers, so that existing inputs keep their
+/// meaning.
 fn order(draw: &mut Draw) -> Order {
     let further = Policy::ALL.len() + OwnPolicy::FURTHER.len();
     let policy = draw.below(further + 3);

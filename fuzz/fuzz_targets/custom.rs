@@ -4,22 +4,22 @@ use kvbm_lockfree::BlockId;
 use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
 use kvbm_lockfree::retention::Priority;
 
-/// What the policy does wrong.
+/// A defect of the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// The policy works.
     None,
-    /// It has no victim.
+    /// It returns no victim.
     Nothing,
-    /// Its victim is a block that is in the order perhaps, and perhaps not.
+    /// It returns a victim that may or may not be in the order.
     Stranger,
-    /// Its victim is no block.
+    /// It returns a victim that is not a block.
     OutOfRange,
 }
 
-/// Last in, first out, with a fault from one of the victims on.
+/// A last-in, first-out policy that has a defect from some victim on.
 ///
-/// It does not panic: a panic that the crate catches would end the fuzzer's run.
+/// It does not panic: a panic would end the fuzzer's run even if the crate catches it.
 #[derive(Debug, Clone)]
 pub struct Custom {
     order: Vec<BlockId>,

@@ -1,9 +1,8 @@
-//! Every public type that can be decoded takes any bytes: decoding does not panic,
-//! and a decoded value encodes to something that decodes to an equal value.
+//! Every public type that can be decoded accepts any bytes: decoding does not panic, and a decoded
+//! value encodes to something that decodes to an equal value.
 //!
-//! The formats are bincode 2 (variable and fixed integers), JSON and MessagePack.
-//! Of the types that the published `kvbm-logical` has too, its own take the same
-//! bytes to the same values.
+//! The formats are bincode 2 (variable and fixed integers), JSON and MessagePack. If the published
+//! `kvbm-logical` has the same type, it must decode the same bytes to the same value.
 
 #![no_main]
 
@@ -22,17 +21,17 @@ fuzz_target!(|bytes: &[u8]| {
 
     let ours = every_format::<kvbm_lockfree::LogicalLayoutHandle>(bytes);
     let reference = every_format::<kvbm_logical::LogicalLayoutHandle>(bytes);
-    // The types differ, their variants are called alike.
+    // The types differ, but their variants have the same names.
     assert_eq!(format!("{ours:?}"), format!("{reference:?}"));
 
     every_format::<kvbm_lockfree::BlockId>(bytes);
 
-    // Any sixteen bytes are a hash. It is not printed: its type panics in `Debug`
-    // where the two highest bits are set.
+    // Any sixteen bytes are a hash. It is not printed, because its `Debug` panics if the two highest
+    // bits are set.
     serde_formats::<kvbm_lockfree::SequenceHash>(bytes);
 });
 
-/// The value that each format reads from the bytes.
+/// Returns the value that each format reads from the bytes.
 fn every_format<V>(bytes: &[u8]) -> [Option<V>; 5]
 where
     V: Encode + Decode<()> + Serialize + DeserializeOwned + PartialEq + Debug + Copy,
@@ -54,7 +53,7 @@ where
     let (value, read): (V, usize) = bincode::decode_from_slice(bytes, config).ok()?;
     assert!(read <= bytes.len());
     let encoded = bincode::encode_to_vec(&value, config).expect("encodable");
-    // Numbers may stand in more bytes than they need.
+    // A number may be encoded in more bytes than it needs.
     assert!(encoded.len() <= read);
     let (again, read): (V, usize) =
         bincode::decode_from_slice(&encoded, config).expect("decodable");
@@ -62,13 +61,13 @@ where
     Some(value)
 }
 
-/// JSON and MessagePack.
+/// Checks JSON and MessagePack.
 fn serde_formats<V: Serialize + DeserializeOwned + PartialEq>(bytes: &[u8]) -> [Option<V>; 2] {
     let json: Option<V> = serde_json::from_slice(bytes).ok();
     if let Some(value) = &json {
         let encoded = serde_json::to_vec(value).expect("serializable");
         let again: V = serde_json::from_slice(&encoded).expect("deserializable");
-        assert!(again == *value, "JSON {encoded:?} reads as another value");
+        assert!(again == *value, "JSON {encoded:?} decodes to another value");
     }
     let message_pack: Option<V> = rmp_serde::from_slice(bytes).ok();
     if let Some(value) = &message_pack {

@@ -1,14 +1,13 @@
-//! Whatever one thread does, this crate behaves exactly as the published
-//! `kvbm-logical`.
+//! Whatever one thread does, this crate behaves exactly as the published `kvbm-logical`.
 //!
-//! The bytes choose a configuration (every eviction policy, both duplication
-//! policies, resetting on release, frequency trackers, one or two managers on one
-//! registry) and operations; both crates run them side by side, and results,
-//! evicted hashes, counts, metrics, presence and frequencies must agree. The driver
-//! and the comparison are those of `tests/differential`, which says what is
+//! The bytes choose a configuration (every eviction policy, both duplication policies, reset on
+//! release, frequency trackers, one or two managers on one registry) and operations. Both crates run
+//! them side by side, and results, evicted hashes, counts, metrics, presence and frequencies must
+//! agree. The driver and the comparison are those of `tests/differential`, which says what is
 //! compared and what cannot be.
 //!
-//! Built for fuzzing, this crate keeps two bits of its keyed hashes: nearly all
+//! When built for fuzzing, this crate keeps only two bits of its keyed hashes, so that nearly all
+//! hashes of a case collide in the tables.
 //! hashes of a case meet in the tables.
 
 #![no_main]
@@ -27,7 +26,7 @@ mod outcome;
 mod pair;
 #[path = "../../tests/policy/mod.rs"]
 mod policy;
-// Both sides compile one driver, each against its own crate.
+// Both sides compile the same driver, each against its own crate.
 #[allow(clippy::duplicate_mod)]
 #[path = "../../tests/differential/reference.rs"]
 mod reference;
@@ -47,7 +46,7 @@ use policy::Policy;
 
 const MAX_OPS: usize = 160;
 
-/// Picks are taken modulo what there is to choose from, which is less than this.
+/// Picks are taken modulo the number of choices, which is less than this.
 const PICKS: usize = 64;
 
 fuzz_target!(|case: Case| {
@@ -236,7 +235,7 @@ fn tier_op(draw: &mut Draw) -> TierOp {
         45 => TierOp::TakePinHandle { pick: pick(draw) },
         46 if draw.once_in(2) => TierOp::ClearInactive,
         46 => TierOp::ResetInactive,
-        // Most of a case should have its managers.
+        // The managers should be alive during most of a case.
         _ if draw.once_in(4) => TierOp::DropManager,
         _ => TierOp::ResetInactive,
     }

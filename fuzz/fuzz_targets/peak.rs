@@ -1,9 +1,9 @@
-//! How much memory a call takes: an allocator that counts.
+//! How much memory a call takes, measured by an allocator that counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// Counts what is allocated on top of the system's allocator.
+/// The system's allocator, with a count of what is allocated.
 struct Counting;
 
 #[global_allocator]
@@ -17,23 +17,23 @@ fn count(bytes: isize) {
     PEAK.fetch_max(allocated, Relaxed);
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is.
+// SAFETY: every call is forwarded to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller's promises are those the system asks for.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: as above; the memory came from the system's allocator.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(memory, layout) }
     }
 }
 
-/// The result of a call, and the most bytes it had allocated at a time. For one
-/// thread.
+/// Returns the result of a call and the maximum number of bytes that it had allocated at a time. For
+/// use by one thread only.
 pub fn of<R>(call: impl FnOnce() -> R) -> (R, usize) {
     let before = ALLOCATED.load(Relaxed);
     PEAK.store(before, Relaxed);

@@ -1,15 +1,14 @@
-//! A registry does what a map from hashes to counted handles would do, also where
-//! hashes meet in its table.
+//! A registry behaves like a map from hashes to reference-counted handles, even if hashes collide in
+//! its table.
 //!
-//! Handles are registered, looked up, cloned and dropped, values and callbacks are
-//! attached to them, and a manager's blocks come and go under the same hashes. After
-//! each operation everything the registry tells must be what the `model` says: what
-//! is registered, what is present, how often it was touched, what is attached. And
-//! attachments and callbacks live exactly as long as their hash is registered.
+//! Handles are registered, looked up, cloned and dropped; values and callbacks are attached to them;
+//! and a manager's blocks come and go under the same hashes. After each operation, everything that
+//! the registry reports must agree with the model: what is registered, what is present, how often it
+//! was touched, and what is attached. Attachments and callbacks must live exactly as long as their
+//! hash is registered.
 //!
-//! Built for fuzzing, the crate keeps two bits of its keyed hashes: the twelve
-//! hashes have four keyed values, so they share buckets, and in these they are told
-//! apart by the hash itself.
+//! When built for fuzzing, the crate keeps only two bits of its keyed hashes. The twelve hashes thus
+//! have four keyed values and share buckets, in which they are distinguished by the hash itself.
 
 #![no_main]
 
@@ -35,11 +34,11 @@ const NODES: usize = 12;
 #[derive(Clone)]
 struct Device;
 
-/// A metadata type without a tier.
+/// A metadata type that no tier has.
 #[derive(Clone)]
 struct Host;
 
-/// Picks are taken modulo what there is to choose from.
+/// Picks are taken modulo the number of choices.
 #[derive(Debug)]
 enum Op {
     Register {
@@ -97,7 +96,7 @@ enum Op {
     DropManager,
 }
 
-/// Which of two attached types.
+/// One of the two attached types.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     A,
@@ -120,7 +119,7 @@ fuzz_target!(|case: Case| {
     garbage::free();
 });
 
-/// A value of one of the attached types, which tells how many there are.
+/// A value of one of the attached types, which counts how many exist.
 struct Value<const KIND: usize> {
     number: usize,
     alive: Arc<AtomicUsize>,
@@ -142,7 +141,7 @@ impl<const KIND: usize> Drop for Value<KIND> {
     }
 }
 
-/// Notes every touch.
+/// Records every touch.
 #[derive(Default)]
 struct Touches(Mutex<Vec<u128>>);
 
@@ -157,7 +156,7 @@ impl FrequencyTracker<u128> for Touches {
     }
 }
 
-/// The model of a type's attachments: the first attachment decides for good.
+/// The model of a type's attachments, whose kind is fixed by the first one.
 #[derive(Clone, Default)]
 enum Attached {
     #[default]
@@ -183,7 +182,7 @@ struct Carried {
     callbacks: Vec<usize>,
 }
 
-/// A registry with a manager, what is held of them, and the model.
+/// A registry with a manager, the guards and handles taken from them, and the model.
 struct World {
     hashes: Vec<SequenceHash>,
     registry: BlockRegistry,
@@ -191,13 +190,13 @@ struct World {
     handles: Vec<BlockRegistrationHandle>,
     blocks: Vec<ImmutableBlock<Device>>,
     weak: Vec<WeakBlock<Device>>,
-    /// Callbacks that ran: which, with what.
+    /// The callbacks that ran, with their arguments.
     called: Arc<Mutex<Vec<(usize, SequenceHash)>>>,
-    /// Values and callbacks that exist, by node.
+    /// The values and callbacks that exist, by node.
     alive: Vec<Arc<AtomicUsize>>,
-    /// Numbers values and callbacks.
+    /// The number of the next value or callback.
     next: usize,
-    /// Model: whether the tier has the node's hash.
+    /// Model: whether the tier holds the node's hash.
     present: [bool; NODES],
     /// Model: how often the node's hash was touched.
     touched: [u32; NODES],
@@ -212,8 +211,8 @@ impl World {
         let registry = BlockRegistry::builder()
             .frequency_tracker(Arc::new(Touches::default()))
             .build();
-        // One block more than there are hashes: nothing is ever evicted to make
-        // room, so the model needs no policy.
+        // One block more than there are hashes: nothing is ever evicted, so the model needs no
+        // policy.
         let manager = BlockManager::builder()
             .block_count(NODES + 1)
             .registry(registry.clone())
@@ -361,7 +360,7 @@ impl World {
         self.next += 1;
     }
 
-    /// Adds one to every value of a type.
+    /// Increments every value of a type.
     fn change<const KIND: usize>(&mut self, at: usize) {
         let Some(handle) = pick(&self.handles, at) else {
             return;
@@ -388,7 +387,7 @@ impl World {
         let called = Arc::clone(&self.called);
         let value = Value::<2>::new(self.next, &self.alive[node]);
         handle.on_touch(Arc::new(move |hash| {
-            // All of the value: the closure is to own it, not its number alone.
+            // Captures the entire value: the closure must own it, not only its number.
             let value = &value;
             called.lock().unwrap().push((value.number, hash));
         }));
@@ -396,7 +395,7 @@ impl World {
         self.next += 1;
     }
 
-    /// Registers a block; where the hash has one already, that one is returned.
+    /// Registers a block. If the hash already has one, that one is returned.
     fn publish(&mut self, node: usize) {
         let Some(manager) = &self.manager else {
             return;
@@ -409,7 +408,7 @@ impl World {
         self.present[node] = true;
     }
 
-    /// Lets the model forget what no longer is.
+    /// Removes from the model what no longer exists.
     fn settle(&mut self) {
         let is_gone = self.manager.is_none() && self.blocks.is_empty() && self.weak.is_empty();
         if is_gone {

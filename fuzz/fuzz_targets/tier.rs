@@ -1,5 +1,5 @@
-//! A tier: its manager, every guard taken from it, and what follows from these for
-//! the manager's counts.
+//! A tier: its manager, all guards taken from it, and what follows from them for the manager's
+//! counts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::policy::{OwnPolicy, with_own_policy};
 
 const BLOCK_SIZE: usize = 16;
 
-/// Longer than a case takes: time plays no part.
+/// Longer than any case takes, so that time plays no role.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
@@ -30,14 +30,14 @@ pub struct Config {
     pub reset_on_release: bool,
 }
 
-/// The order of eviction.
+/// The eviction order.
 #[derive(Debug, Clone, Copy)]
 pub enum Order {
     Own(OwnPolicy),
     Custom(Fault, usize),
 }
 
-/// How a result is returned.
+/// How results are returned.
 #[derive(Debug, Clone, Copy)]
 pub enum Way {
     /// One block at a time, without a collection.
@@ -46,12 +46,12 @@ pub enum Way {
     Returned,
     /// In the caller's buffer, which is not empty.
     Into,
-    /// In a collection of its own or the caller's, by the other route: with the
-    /// evicted hashes, or for scattered hashes.
+    /// In a collection of its own or in the caller's buffer, by the other method: the one with
+    /// evicted hashes, or the one for scattered hashes.
     Other,
 }
 
-/// Picks are taken modulo what there is to choose from.
+/// Picks are taken modulo the number of choices.
 #[derive(Debug)]
 pub enum Op {
     Allocate {
@@ -225,7 +225,7 @@ pub fn take<G>(guards: &mut Vec<G>, pick: usize) -> Option<G> {
     (!guards.is_empty()).then(|| guards.remove(pick % guards.len()))
 }
 
-/// A manager and the guards taken from it.
+/// A manager and all guards taken from it.
 pub struct Tier<T: BlockMetadata> {
     manager: Option<BlockManager<T>>,
     registry: BlockRegistry,
@@ -236,7 +236,7 @@ pub struct Tier<T: BlockMetadata> {
     immutable: Vec<ImmutableBlock<T>>,
     weak: Vec<WeakBlock<T>>,
     pins: Vec<LifecyclePinRef>,
-    /// Leases with what they hold.
+    /// The leases, with what they hold.
     leases: Vec<(Lease<T>, BlockId, SequenceHash)>,
     /// The duplicates that are held.
     duplicates: HashSet<BlockId>,
@@ -387,7 +387,7 @@ impl<T: BlockMetadata> Tier<T> {
                     self.leases.push((lease, id, hash));
                     manager.expire_leases();
                     let holders = manager.holders();
-                    // Those of no duration have ended.
+                    // Leases with a duration of zero have ended.
                     self.leases.retain(|(lease, ..)| {
                         let is_held = holders.iter().any(|holder| holder.lease == lease.id());
                         assert_eq!(is_held, lease.to_guards().is_ok());
@@ -458,7 +458,7 @@ impl<T: BlockMetadata> Tier<T> {
         assert_eq!(self.mutable.len(), before + taken);
     }
 
-    /// Registers the blocks staged last.
+    /// Registers the most recently staged blocks.
     fn register(&mut self, count: usize, way: Way) {
         let Some(manager) = &self.manager else {
             return;
@@ -560,7 +560,7 @@ impl<T: BlockMetadata> Tier<T> {
         self.immutable.extend(upgraded);
     }
 
-    /// The registered block of every guard that holds one.
+    /// Returns the registered block of every guard that holds one.
     fn holders(&self) -> impl Iterator<Item = (BlockId, SequenceHash)> {
         let guards = self.immutable.iter();
         let guards = guards.map(|block| (block.block_id(), block.sequence_hash()));
@@ -571,12 +571,12 @@ impl<T: BlockMetadata> Tier<T> {
             .chain(leases)
     }
 
-    /// Whether a guard holds a block of the hash.
+    /// Returns whether a guard holds a block of the hash.
     pub fn holds(&self, hash: SequenceHash) -> bool {
         self.holders().any(|(_, held)| held == hash)
     }
 
-    /// Whether a weak guard names the hash.
+    /// Returns whether a weak guard refers to the hash.
     pub fn refers_to(&self, hash: SequenceHash) -> bool {
         self.weak.iter().any(|weak| weak.sequence_hash() == hash)
     }
@@ -585,8 +585,8 @@ impl<T: BlockMetadata> Tier<T> {
         self.mutable.len() + self.complete.len()
     }
 
-    /// Registered blocks that are held: by guards, or as primaries by their
-    /// duplicates.
+    /// Returns the registered blocks that are held, either by guards or, if they are primaries, by
+    /// their duplicates.
     fn active(&self) -> usize {
         let held: HashMap<_, _> = self.holders().collect();
         let (duplicates, primaries): (Vec<_>, Vec<_>) = held
@@ -598,7 +598,7 @@ impl<T: BlockMetadata> Tier<T> {
         hashes.len() + duplicates.len()
     }
 
-    /// Audits the pool and compares what is counted.
+    /// Audits the pool and compares its counts with the guards.
     pub fn check(&self) {
         let ids = self.mutable.iter().map(MutableBlock::block_id);
         let ids = ids.chain(self.complete.iter().map(CompleteBlock::block_id));

@@ -1,9 +1,8 @@
-//! The parser of request traces takes any bytes: it does not panic, needs memory
-//! in proportion to the bytes, and holds what its documentation says.
+//! The trace parser accepts any bytes: it does not panic, needs memory proportional to the bytes, and
+//! does what its documentation says.
 //!
-//! What it accepts is compared with each line read as plain JSON; of what it
-//! refuses, the line it names is checked: the lines before it are requests or
-//! blank, and that one is neither.
+//! Accepted requests are compared with each line read as plain JSON. If a trace is rejected, the
+//! reported line is checked: all lines before it must be requests or blank, and that line neither.
 
 #![no_main]
 
@@ -16,13 +15,13 @@ use serde_json::Value;
 
 use trace::{MAX_LINE_BYTES, TOKENS_PER_ID, TraceError, TraceRequest};
 
-/// Bytes of memory per byte of trace: a JSON object `{"":1}` takes most.
+/// The maximum number of bytes of memory per byte of trace. The JSON object `{"":1}` takes most.
 const MEMORY_PER_BYTE: usize = 256;
 
-/// Memory that does not depend on the trace.
+/// The maximum amount of memory that does not depend on the trace, in bytes.
 const MEMORY: usize = 1 << 16;
 
-/// No message repeats what stands in the trace.
+/// The maximum length of a message, which must not repeat the contents of the trace.
 const MAX_MESSAGE: usize = 300;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -50,7 +49,7 @@ fn is_blank(line: &[u8]) -> bool {
     line.trim_ascii().is_empty() && line.len() <= MAX_LINE_BYTES
 }
 
-/// The lines that are not blank, with their numbers.
+/// Returns the lines that are not blank, with their numbers.
 fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     (1..)
         .zip(bytes.split(|&byte| byte == b'\n'))

@@ -1,6 +1,7 @@
-//! Export to Prometheus.
+//! Exporting metrics to Prometheus.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use prometheus::core::{Collector, Desc};
@@ -9,42 +10,64 @@ use prometheus::proto;
 use super::BlockPoolMetrics;
 use super::families::{COUNTERS, Family, GAUGES, OWN_COUNTERS, OWN_GAUGES};
 
-/// The label that names the pool.
+/// The label that holds the name of the pool.
 const POOL: &str = "pool";
 
-/// The label that tells pools of one name apart, from the second on.
+/// The label that distinguishes pools with the same name, from the second on.
 const POOL_NUMBER: &str = "pool_number";
 
-/// A Prometheus collector over the metrics of any number of managers.
+/// A Prometheus collector for any number of managers.
 ///
-/// Metrics are read when they are collected; counting never waits for that.
-/// Every value is labelled `pool` with the
-/// [type label](BlockPoolMetrics::type_label) of its source, and with the
-/// external labels. Clones share sources and labels.
+/// Every value is labelled `pool`, with the [type label](BlockPoolMetrics::type_label) of its
+/// source, plus the external labels. Clones share sources and labels.
 ///
-/// # Sources of one name
+/// ```
+/// use kvbm_lockfree::metrics::MetricsAggregator;
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
 ///
-/// Managers of one metadata type have the same type label. Of the sources with one
-/// label, all but one get another label, `pool_number`, since Prometheus rejects a
-/// scrape that has a series twice: the lowest number from 2 that no other source of the
-/// name has when it is registered. A source keeps its number for as long as it is
-/// registered, so that its series go on.
+/// #[derive(Clone)]
+/// struct Gpu;
 ///
-/// # The end of a source
+/// let prometheus = prometheus::Registry::new();
+/// let aggregator = MetricsAggregator::new();
+/// aggregator.register_with(&prometheus)?;
 ///
-/// A source whose manager is gone stays, with the last values, until it is
-/// [removed](Self::remove_source), or until another source of the same name is
-/// registered after everybody else has let go of it: that one then takes its place, and
-/// its series begin anew as after a restart.
+/// let manager = BlockManager::<Gpu>::builder()
+///     .block_count(8)
+///     .block_size(16)
+///     .registry(BlockRegistry::new())
+///     .aggregator(aggregator)
+///     .build()?;
+/// let blocks = manager.allocate_blocks(3);
 ///
-/// # What is collected
+/// let text = prometheus::TextEncoder::new().encode_to_string(&prometheus.gather())?;
+/// assert!(text.contains("kvbm_allocations_total{pool=\"Gpu\"} 3"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
-/// The metrics of the reference come first, under its names. Three are this
-/// crate's own: `kvbm_plane_fallbacks_total`, `kvbm_steals_total` and
-/// `kvbm_pending_garbage`.
+/// # What is collected?
 ///
-/// Collecting reads a few words of each source, and writes nothing that the managers
-/// use.
+/// All metrics of `kvbm-logical`, under the same names, followed by three that only this
+/// crate has: `kvbm_plane_fallbacks_total`, `kvbm_steals_total` and `kvbm_pending_garbage`.
+///
+/// # What if several managers have the same type label?
+///
+/// All managers of one metadata type do. Prometheus rejects a scrape that contains a series
+/// twice, so all but one of them get an additional label, `pool_number`: the lowest number
+/// from 2 that no other source with this type label has when the source is registered. A
+/// source keeps its number while it is registered, so its series continue.
+///
+/// # What happens when a manager is dropped?
+///
+/// Its source stays, with its last values, until it is [removed](Self::remove_source), or
+/// until another source with the same type label is registered and nobody else holds the
+/// metrics any more. The new source then takes its place, and its series start over as after
+/// a restart.
+///
+/// # What does collecting cost?
+///
+/// A few reads per source and thread, and no writes to anything that managers use. Managers
+/// never wait for a collection.
 #[derive(Clone)]
 pub struct MetricsAggregator {
     shared: Arc<Shared>,
@@ -57,21 +80,22 @@ struct Shared {
 }
 
 struct Source {
-    /// Cloned for nobody, so that its count tells who else has it.
+    /// Never cloned, so that the reference count tells whether anybody else holds it.
     metrics: Arc<BlockPoolMetrics>,
-    /// From 1; no two sources of one name have the same.
+    /// Counts from 1; unique among the sources with the same type label.
     number: usize,
 }
 
 impl Source {
-    /// Whether only the aggregator still has it, so that its values stay as they are.
+    /// Returns whether only the aggregator still holds the metrics, so that their values are
+    /// final.
     fn is_abandoned(&self) -> bool {
         Arc::strong_count(&self.metrics) == 1
     }
 }
 
 impl MetricsAggregator {
-    /// An aggregator without sources: it collects nothing.
+    /// Creates an aggregator without sources, which collects nothing.
     pub fn new() -> Self {
         let described = COUNTERS.iter().map(Family::described);
         let described = described.chain(GAUGES.iter().map(Family::described));
@@ -90,10 +114,11 @@ impl MetricsAggregator {
         }
     }
 
-    /// Collects from `source` too. A manager that was built with this
-    /// aggregator does it by itself. Does nothing if it is a source already.
+    /// Adds `source` to what is collected. Does nothing if it is a source already.
     ///
-    /// See [above](Self#sources-of-one-name) for sources of one name.
+    /// Managers built [with this aggregator](crate::manager::BlockManagerConfigBuilder::aggregator)
+    /// register themselves. For sources with the same type label, see [the type's
+    /// documentation](Self#what-if-several-managers-have-the-same-type-label).
     pub fn register_source(&self, source: Arc<BlockPoolMetrics>) {
         let mut sources = self.sources_mut();
         if position(&sources, &source).is_some() {
@@ -105,7 +130,7 @@ impl MetricsAggregator {
             .iter()
             .filter(|other| other.metrics.type_label() == label);
         let taken: Vec<usize> = namesakes.map(|other| other.number).collect();
-        // One of so many numbers is not among those taken.
+        // Among this many numbers, at least one is not taken.
         let number = (1..=taken.len())
             .find(|number| !taken.contains(number))
             .unwrap_or(taken.len() + 1);
@@ -115,20 +140,21 @@ impl MetricsAggregator {
         }));
     }
 
-    /// Collects from `source` no longer; whether it was a source.
+    /// Stops collecting from `source`, and returns whether it was a source.
     ///
-    /// For a manager that has ended, keep its
-    /// [`metrics`](crate::BlockManager::metrics) and remove them when its last values
-    /// have been collected.
+    /// To remove a manager's source after the manager has been dropped, keep a clone of its
+    /// [`metrics`](crate::BlockManager::metrics).
     pub fn remove_source(&self, source: &Arc<BlockPoolMetrics>) -> bool {
         let mut sources = self.sources_mut();
         let position = position(&sources, source);
         position.map(|at| sources.remove(at)).is_some()
     }
 
-    /// Replaces the labels that every value gets besides `pool`, such as the
-    /// instance or worker. They must have other names than `pool` and `pool_number`:
-    /// Prometheus rejects a label that a series has twice.
+    /// Replaces the external labels, which are added to every value: for example the
+    /// instance or the worker.
+    ///
+    /// Do not name a label `pool` or `pool_number`: Prometheus rejects a series that has a
+    /// label twice.
     pub fn set_external_labels(&self, labels: Vec<(String, String)>) {
         *self
             .shared
@@ -137,18 +163,18 @@ impl MetricsAggregator {
             .unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
-    /// Registers a clone of this with `registry`.
+    /// Registers a clone of this aggregator with `registry`.
     ///
     /// # Errors
     ///
-    /// If `registry` has an aggregator already, or another collector with a
-    /// metric of the same name.
+    /// Returns an error if `registry` already contains an aggregator, or another collector
+    /// with a metric of the same name.
     pub fn register_with(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.clone()))
     }
 
-    /// The labels of `source`: its pool, then its number if that is needed, then the
-    /// external ones.
+    /// Returns the labels of `source`: `pool`, then `pool_number` if needed, then the
+    /// external labels.
     fn labels(&self, source: &Source) -> Vec<proto::LabelPair> {
         let external = self
             .shared
@@ -163,6 +189,14 @@ impl MetricsAggregator {
             .collect()
     }
 
+    fn sources(&self) -> Vec<Arc<Source>> {
+        self.shared
+            .sources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn sources_mut(&self) -> RwLockWriteGuard<'_, Vec<Arc<Source>>> {
         self.shared
             .sources
@@ -171,7 +205,7 @@ impl MetricsAggregator {
     }
 }
 
-/// Where `metrics` is among the sources.
+/// Returns the position of `metrics` among the sources.
 fn position(sources: &[Arc<Source>], metrics: &Arc<BlockPoolMetrics>) -> Option<usize> {
     sources
         .iter()
@@ -184,20 +218,25 @@ impl Default for MetricsAggregator {
     }
 }
 
+impl fmt::Debug for MetricsAggregator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = self.sources();
+        let names = sources.iter().map(|source| source.metrics.type_label());
+        f.debug_struct("MetricsAggregator")
+            .field("sources", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Collector for MetricsAggregator {
     fn desc(&self) -> Vec<&Desc> {
         self.shared.descs.iter().collect()
     }
 
-    /// One family for every metric with one value for every source, or
-    /// nothing at all without sources.
+    /// Returns one family per metric, with one value per source, or nothing if there are no
+    /// sources.
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let sources = self
-            .shared
-            .sources
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let sources = self.sources();
         if sources.is_empty() {
             return Vec::new();
         }
@@ -222,7 +261,7 @@ impl Collector for MetricsAggregator {
 
 type Labels = Vec<proto::LabelPair>;
 
-/// A family with a counter for each of `pools`.
+/// Collects a counter from each of `pools`.
 fn counters<S>(family: &Family<S, u64>, pools: &[(&Labels, &S)]) -> proto::MetricFamily {
     let kind = proto::MetricType::COUNTER;
     collect(family, kind, pools, |metric, value| {
@@ -232,7 +271,7 @@ fn counters<S>(family: &Family<S, u64>, pools: &[(&Labels, &S)]) -> proto::Metri
     })
 }
 
-/// A family with a gauge for each of `pools`.
+/// Collects a gauge from each of `pools`.
 fn gauges<S>(family: &Family<S, i64>, pools: &[(&Labels, &S)]) -> proto::MetricFamily {
     let kind = proto::MetricType::GAUGE;
     collect(family, kind, pools, |metric, value| {
@@ -275,21 +314,21 @@ mod tests {
     use kvbm_logical::metrics as reference;
     use prometheus::{Registry, TextEncoder};
 
-    /// Whether the reference has a family of this name too.
+    /// Returns whether the reference has a family with this name, too.
     fn is_shared(name: &str) -> bool {
         let own = OWN_COUNTERS.iter().map(|family| family.name);
         let mut own = own.chain(OWN_GAUGES.iter().map(|family| family.name));
         own.all(|own| own != name)
     }
 
-    /// What a scrape of `registry` shows of the families that both have.
+    /// Encodes what `registry` gathers of the families that both crates have.
     fn text(registry: &Registry) -> String {
         let mut families = registry.gather();
         families.retain(|family| is_shared(family.name()));
         TextEncoder::new().encode_to_string(&families).unwrap()
     }
 
-    /// Drives every counter and gauge of a pool, each to another value.
+    /// Sets every counter and gauge of a pool to a different value.
     macro_rules! drive {
         ($metrics:expr, $n:expr) => {{
             let (metrics, n) = (&$metrics, $n);
@@ -402,7 +441,7 @@ mod tests {
         }
     }
 
-    /// What is shown of the allocations: a line for each source.
+    /// Returns the exported lines of the allocation counter, one per source.
     fn allocations(aggregator: &MetricsAggregator) -> Vec<String> {
         let registry = Registry::new();
         aggregator.register_with(&registry).unwrap();

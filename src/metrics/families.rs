@@ -1,8 +1,8 @@
-//! The exported metrics: their names, what they say, and where they are read.
+//! The exported metrics: names, help texts, and where each value is read.
 
 use super::{BlockPoolMetrics, MetricsSnapshot};
 
-/// A metric and how it is read from a pool's snapshot, or from the pool.
+/// A metric, and how it is read from a pool's snapshot or from the pool itself.
 pub(super) struct Family<S, V> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
@@ -10,13 +10,13 @@ pub(super) struct Family<S, V> {
 }
 
 impl<S, V> Family<S, V> {
-    /// The name, and what it says.
+    /// Returns the name and the help text.
     pub(super) fn described(&self) -> (&'static str, &'static str) {
         (self.name, self.help)
     }
 }
 
-/// The counters, in the order they are collected.
+/// The counters, in the order in which they are collected.
 pub(super) const COUNTERS: [Family<MetricsSnapshot, u64>; 15] = [
     Family {
         name: "kvbm_allocations_total",
@@ -100,7 +100,7 @@ pub(super) const COUNTERS: [Family<MetricsSnapshot, u64>; 15] = [
     },
 ];
 
-/// The gauges, collected after the counters.
+/// The gauges, which are collected after the counters.
 pub(super) const GAUGES: [Family<MetricsSnapshot, i64>; 4] = [
     Family {
         name: "kvbm_inflight_mutable",
@@ -124,23 +124,23 @@ pub(super) const GAUGES: [Family<MetricsSnapshot, i64>; 4] = [
     },
 ];
 
-/// Counters that the reference does not have.
+/// Counters that only this crate has.
 pub(super) const OWN_COUNTERS: [Family<BlockPoolMetrics, u64>; 2] = [
     Family {
         name: "kvbm_plane_fallbacks_total",
-        help: "Searches for victims without the policy, because the thread that had it did not come back",
+        help: "Searches of all blocks because the eviction policy's lock was held for too long",
         read: BlockPoolMetrics::plane_fallbacks,
     },
     Family {
         name: "kvbm_steals_total",
-        help: "Total free blocks taken from the shard of another thread",
+        help: "Total free blocks taken from another thread's shard",
         read: BlockPoolMetrics::steals,
     },
 ];
 
-/// Gauges that the reference does not have.
+/// Gauges that only this crate has.
 pub(super) const OWN_GAUGES: [Family<BlockPoolMetrics, i64>; 1] = [Family {
     name: "kvbm_pending_garbage",
-    help: "Current registry entries removed and not freed; of the whole registry, for each of its pools",
+    help: "Registry entries removed but not freed yet; counted per registry and repeated for each of its pools",
     read: |pool| pool.pending_garbage() as i64,
 }];

@@ -1,9 +1,8 @@
-//! Gauges that nobody has to keep.
+//! Gauges that are derived when read instead of being kept up to date.
 //!
-//! What a manager's gauges show follows from its engine, which works it out
-//! when asked, from the counters and a few words more. What the gauge methods of
-//! [`BlockPoolMetrics`](super::BlockPoolMetrics) change is an offset to that.
-//! Metrics without a manager have nothing but the offsets.
+//! A manager's engine computes its gauges on demand, from the counters and a few more words.
+//! The gauge methods of [`BlockPoolMetrics`](super::BlockPoolMetrics) change an offset that
+//! is added to the result. Metrics without a manager consist of the offsets alone.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{OnceLock, Weak};
@@ -13,23 +12,23 @@ use super::Counts;
 /// The gauges of a manager.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Gauges {
-    /// Blocks held by mutable and complete guards.
+    /// Mutable guards.
     pub(crate) inflight_mutable: i64,
-    /// Blocks held by immutable guards.
+    /// Immutable guards.
     pub(crate) inflight_immutable: i64,
-    /// Free blocks.
+    /// Free blocks, including cleared ones.
     pub(crate) reset_pool_size: i64,
-    /// Registered blocks that nobody holds.
+    /// Inactive blocks: registered, and held by nobody.
     pub(crate) inactive_pool_size: i64,
 }
 
-/// Works out the gauges of a manager.
+/// Computes the gauges of a manager.
 pub(crate) trait GaugeSource: Send + Sync {
-    /// The gauges now, when the counters were read just before. May be called from any
-    /// thread at any time. None is negative.
+    /// Returns the current gauges, none of them negative, given counters that have just been
+    /// read. May be called from any thread at any time.
     fn gauges(&self, counts: &Counts) -> Gauges;
 
-    /// The garbage of the manager's registry.
+    /// Returns the number of removed registry entries that have not been freed yet.
     fn pending_garbage(&self) -> u64;
 }
 
@@ -45,20 +44,20 @@ pub(super) struct GaugeBoard {
 }
 
 impl GaugeBoard {
-    /// Derives the gauges from `source` from now on. The first source stays.
+    /// Derives the gauges from `source` from now on. Must be called at most once.
     pub(super) fn attach(&self, source: Weak<dyn GaugeSource>) {
         let attached = self.source.set(source);
         debug_assert!(attached.is_ok(), "metrics belong to one engine");
     }
 
-    /// Keeps the last gauges of a source that is about to go.
+    /// Keeps the last gauges of a source that is about to be dropped.
     pub(super) fn retire(&self, last: Gauges) {
         let retired = self.retired.set(last);
         debug_assert!(retired.is_ok(), "an engine retires once");
     }
 
-    /// What the source shows, or showed last; zeros if there never was one,
-    /// and between its last use and its retirement.
+    /// Returns what the source shows, or what it showed last. Returns zeros if there never
+    /// was a source, and between its last use and its retirement.
     pub(super) fn derived(&self, counts: &Counts) -> Gauges {
         match self.source.get().and_then(Weak::upgrade) {
             Some(source) => source.gauges(counts),
@@ -66,13 +65,13 @@ impl GaugeBoard {
         }
     }
 
-    /// The garbage of the source's registry; 0 if there is no source.
+    /// Returns the garbage of the source's registry, or 0 if there is no source.
     pub(super) fn pending_garbage(&self) -> u64 {
         let source = self.source.get().and_then(Weak::upgrade);
         source.map_or(0, |source| source.pending_garbage())
     }
 
-    /// What the gauges show.
+    /// Returns the derived gauges plus the offsets.
     pub(super) fn read(&self, counts: &Counts) -> Gauges {
         let derived = self.derived(counts);
         let add = |gauge: i64, offset: &AtomicI64| gauge.wrapping_add(offset.load(Relaxed));

@@ -1,5 +1,6 @@
 //! The metrics of one manager.
 
+use std::fmt;
 use std::sync::Weak;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,26 +8,42 @@ use super::gauges::GaugeBoard;
 use super::stripes::Stripes;
 use super::{Counter, Counts, GaugeSource, Gauges, MetricsSnapshot};
 
-/// Counters and gauges of one manager, that is, of one tier.
+/// The counters and gauges of one manager, that is, of one tier.
 ///
-/// Made by itself, this is a set of numbers: every method changes one, and a
-/// [`snapshot`](Self::snapshot) shows them. The metrics of a manager show
-/// what the manager does, and the methods below that change a number change
-/// what is shown on top of it; they never change the manager.
+/// [`BlockManager::metrics`](crate::BlockManager::metrics) returns those of a manager. They
+/// show what the manager does. The methods below that change a number only change what is
+/// shown, never the manager. Metrics created with [`new`](Self::new) belong to no manager and
+/// show only what these methods have counted.
 ///
-/// # Cost
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
 ///
-/// No method takes a lock or allocates, [`new`](Self::new) excepted (8 KiB of
-/// counters). A manager raises a counter by a plain addition to a number of the
-/// calling thread's own, and by a locked one from the 31st live thread on; the methods
-/// below by a locked one. Reading sums over as many such numbers as there are threads, at
-/// most 32 for each counter.
+/// let manager = BlockManager::<()>::builder()
+///     .block_count(8)
+///     .block_size(16)
+///     .registry(BlockRegistry::new())
+///     .build()?;
+/// let blocks = manager.allocate_blocks(3);
 ///
-/// # Order
+/// let snapshot = manager.metrics().snapshot();
+/// assert_eq!(snapshot.allocations, 3);
+/// assert_eq!((snapshot.inflight_mutable, snapshot.reset_pool_size), (3, 5));
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
 ///
-/// Counters are raised by Release writes, which pair with the Acquire reads of
-/// [`snapshot`](Self::snapshot): whoever sees a count sees what the counting thread did
-/// before. Gauges are changed by Relaxed writes.
+/// # What does it cost?
+///
+/// No method takes a lock. None allocates except [`new`](Self::new), which allocates 8 KiB of
+/// counters. A manager increments a counter with a load and a store in a row of the calling
+/// thread's own, or with an atomic addition if 30 other live threads have one already. The
+/// methods below always use an atomic addition. Reading a counter sums over the rows of the
+/// threads there have been, at most 32.
+///
+/// # Which ordering do counts have?
+///
+/// Counters are written with release ordering, and [`snapshot`](Self::snapshot) reads them
+/// with acquire ordering. A thread that sees a count therefore also sees everything that the
+/// counting thread did before. Gauges are changed with relaxed ordering.
 pub struct BlockPoolMetrics {
     type_label: String,
     counters: Stripes,
@@ -34,7 +51,7 @@ pub struct BlockPoolMetrics {
 }
 
 impl BlockPoolMetrics {
-    /// Metrics of a pool called `type_label`, all zero.
+    /// Creates metrics for a pool named `type_label`, all zero.
     pub fn new(type_label: String) -> Self {
         Self {
             type_label,
@@ -43,20 +60,20 @@ impl BlockPoolMetrics {
         }
     }
 
-    /// What the pool is called.
+    /// Returns the name of the pool: the value of the `pool` label in exports.
     #[inline]
     pub fn type_label(&self) -> &str {
         &self.type_label
     }
 
-    /// Reads everything.
+    /// Reads all counters and gauges.
     ///
-    /// Of a manager that is in use, the numbers need not belong to one
-    /// moment, but no gauge is negative on that account, and a part is not above its whole:
-    /// no more hashes have been found than asked for. Every block that `registrations`
-    /// counts can be matched.
+    /// While other threads use the manager, the values need not describe one moment. Even
+    /// so, concurrent work makes no gauge negative and no part larger than its whole: there
+    /// are never more hits than requested hashes, for example. Every block included in
+    /// `registrations` can be matched.
     ///
-    /// Reads a few words for each shard and for each thread, however many blocks there are.
+    /// Takes a few reads per shard and per thread, regardless of the number of blocks.
     pub fn snapshot(&self) -> MetricsSnapshot {
         let counts = self.counts();
         let gauges = self.gauges.read(&counts);
@@ -83,31 +100,31 @@ impl BlockPoolMetrics {
         }
     }
 
-    /// How often an allocation did without the policy plane, because whoever had
-    /// it did not come back: then victims are not chosen by the policy.
+    /// Returns how many times an allocation searched all blocks because the policy plane was
+    /// held for too long. Such a search does not evict in the policy's order.
     pub fn plane_fallbacks(&self) -> u64 {
         self.sum(Counter::PlaneFallbacks)
     }
 
-    /// How many free blocks were taken from another thread's shard.
+    /// Returns how many free blocks were taken from another thread's shard.
     pub fn steals(&self) -> u64 {
         self.sum(Counter::Steals)
     }
 
-    /// How many entries of the manager's registry have been removed and not been
-    /// freed yet, as [`BlockRegistry::pending_garbage`]; 0 after the manager's end.
+    /// Returns how many removed entries of the manager's registry have not been freed yet, as
+    /// [`BlockRegistry::pending_garbage`] does; 0 after the manager has been dropped.
     ///
     /// [`BlockRegistry::pending_garbage`]: crate::BlockRegistry::pending_garbage
     pub fn pending_garbage(&self) -> u64 {
         self.gauges.pending_garbage()
     }
 
-    /// The counters, for who counts often.
+    /// Returns a handle to the counters, for code that counts often.
     pub(crate) fn counters(&self) -> Stripes {
         self.counters.clone()
     }
 
-    /// Adds `n` to a counter.
+    /// Adds `n` to a counter, as the engine does.
     #[cfg(all(test, not(kvbm_loom)))]
     pub(crate) fn add(&self, c: Counter, n: u64) {
         self.counters.add(c, n);
@@ -123,239 +140,244 @@ impl BlockPoolMetrics {
         self.counters.sum(c)
     }
 
-    /// Derives the gauges from `source` from now on; to be called once.
+    /// Derives the gauges from `source` from now on. Must be called at most once.
     ///
-    /// A reading holds the source while it asks it. It may so be the last to
-    /// let go of it.
+    /// Reading the gauges keeps the source alive for the duration of the read, so a reader
+    /// may be the one that drops it.
     pub(crate) fn attach(&self, source: Weak<dyn GaugeSource>) {
         self.gauges.attach(source);
     }
 
-    /// Keeps the last gauges of the source that was attached, for readings
-    /// after its end; to be called once.
+    /// Keeps the last gauges of the attached source for later readers. Must be called at most
+    /// once.
     pub(crate) fn retire(&self, last: Gauges) {
         self.gauges.retire(last);
     }
 }
 
-/// Counters.
+/// Methods that count.
 impl BlockPoolMetrics {
-    /// Counts `n` blocks handed out.
+    /// Counts `n` allocated blocks.
     #[inline]
     pub fn inc_allocations(&self, n: u64) {
         self.counters.add_by_hand(Counter::Allocations, n);
     }
 
-    /// Counts `n` blocks handed out that were free.
+    /// Counts `n` allocated blocks that were free.
     #[inline]
     pub fn inc_allocations_from_reset(&self, n: u64) {
         self.counters.add_by_hand(Counter::AllocationsFromReset, n);
     }
 
-    /// Counts `n` inactive blocks evicted.
+    /// Counts `n` evicted blocks.
     #[inline]
     pub fn inc_evictions(&self, n: u64) {
         self.counters.add_by_hand(Counter::Evictions, n);
     }
 
-    /// Counts a registered block; see
-    /// [`inc_registrations_by`](Self::inc_registrations_by).
+    /// Counts one registered block; see [`inc_registrations_by`](Self::inc_registrations_by).
     #[inline]
     pub fn inc_registrations(&self) {
         self.inc_registrations_by(1);
     }
 
-    /// Counts `n` registered blocks, to be called once they can be matched.
+    /// Counts `n` registered blocks. Call this once they can be matched.
     ///
-    /// Callers take the count for a watermark: who reads it in a
-    /// [`snapshot`](Self::snapshot) also sees what the counting thread did
-    /// before.
+    /// Readers use the count as a watermark: a thread that reads it in a
+    /// [`snapshot`](Self::snapshot) also sees what the counting thread did before.
     #[inline]
     pub fn inc_registrations_by(&self, n: u64) {
         self.counters.add_by_hand(Counter::Registrations, n);
     }
 
-    /// Counts a block registered beside a primary of its hash.
+    /// Counts one block registered as a duplicate of a primary with the same hash.
     #[inline]
     pub fn inc_duplicate_blocks(&self) {
         self.counters.add_by_hand(Counter::DuplicateBlocks, 1);
     }
 
-    /// Counts a registration answered with the primary that was there.
+    /// Counts one registration that returned the existing primary.
     #[inline]
     pub fn inc_registration_dedup(&self) {
         self.counters.add_by_hand(Counter::RegistrationDedup, 1);
     }
 
-    /// Counts a mutable block staged.
+    /// Counts one staged block.
     #[inline]
     pub fn inc_stagings(&self) {
         self.counters.add_by_hand(Counter::Stagings, 1);
     }
 
-    /// Counts `n` hashes asked for in a match.
+    /// Counts `n` hashes requested in a match.
     #[inline]
     pub fn inc_match_hashes_requested(&self, n: u64) {
         self.counters.add_by_hand(Counter::MatchHashesRequested, n);
     }
 
-    /// Counts `n` blocks that a match returned.
+    /// Counts `n` blocks returned by a match.
     #[inline]
     pub fn inc_match_blocks_returned(&self, n: u64) {
         self.counters.add_by_hand(Counter::MatchBlocksReturned, n);
     }
 
-    /// Counts `n` hashes asked for in a scan.
+    /// Counts `n` hashes requested in a scan.
     #[inline]
     pub fn inc_scan_hashes_requested(&self, n: u64) {
         self.counters.add_by_hand(Counter::ScanHashesRequested, n);
     }
 
-    /// Counts `n` blocks that a scan returned.
+    /// Counts `n` blocks returned by a scan.
     #[inline]
     pub fn inc_scan_blocks_returned(&self, n: u64) {
         self.counters.add_by_hand(Counter::ScanBlocksReturned, n);
     }
 
-    /// Counts a look-up that found a primary between its last use and its
-    /// becoming inactive.
+    /// Counts one lookup that found a primary between its last use and its becoming inactive.
     #[inline]
     pub fn inc_eager_primary_to_inactive(&self) {
         self.counters
             .add_by_hand(Counter::EagerPrimaryToInactive, 1);
     }
 
-    /// Counts an allocation undone because fewer blocks could be evicted than
-    /// were announced.
+    /// Counts one allocation rolled back because fewer blocks could be evicted than expected.
     #[inline]
     pub fn inc_allocate_atomic_rollback(&self) {
         self.counters
             .add_by_hand(Counter::AllocateAtomicRollback, 1);
     }
 
-    /// Counts a release of a primary that found it in use again or gone.
+    /// Counts one release of a primary that had been reused or removed in the meantime.
     #[inline]
     pub fn inc_release_primary_noop(&self) {
         self.counters.add_by_hand(Counter::ReleasePrimaryNoop, 1);
     }
 
-    /// Counts a release of a duplicate that found another in its place.
+    /// Counts one release of a duplicate whose slot had been given to another block.
     #[inline]
     pub fn inc_release_duplicate_noop(&self) {
         self.counters.add_by_hand(Counter::ReleaseDuplicateNoop, 1);
     }
 }
 
-/// Gauges.
+/// Methods that change what the gauges show.
 impl BlockPoolMetrics {
-    /// Shows one more block held by a mutable or complete guard.
+    /// Raises the number of mutable guards shown by one.
     #[inline]
     pub fn inc_inflight_mutable(&self) {
         self.inc_inflight_mutable_by(1);
     }
 
-    /// Shows `n` more blocks held by mutable or complete guards.
+    /// Raises the number of mutable guards shown by `n`.
     #[inline]
     pub fn inc_inflight_mutable_by(&self, n: i64) {
         self.gauges.inflight_mutable.fetch_add(n, Relaxed);
     }
 
-    /// Shows one fewer block held by a mutable or complete guard.
+    /// Lowers the number of mutable guards shown by one.
     #[inline]
     pub fn dec_inflight_mutable(&self) {
         self.dec_inflight_mutable_by(1);
     }
 
-    /// Shows `n` fewer blocks held by mutable or complete guards.
+    /// Lowers the number of mutable guards shown by `n`.
     #[inline]
     pub fn dec_inflight_mutable_by(&self, n: i64) {
         self.gauges.inflight_mutable.fetch_sub(n, Relaxed);
     }
 
-    /// Shows one more block held by an immutable guard.
+    /// Raises the number of immutable guards shown by one.
     #[inline]
     pub fn inc_inflight_immutable(&self) {
         self.inc_inflight_immutable_by(1);
     }
 
-    /// Shows `n` more blocks held by immutable guards.
+    /// Raises the number of immutable guards shown by `n`.
     #[inline]
     pub fn inc_inflight_immutable_by(&self, n: i64) {
         self.gauges.inflight_immutable.fetch_add(n, Relaxed);
     }
 
-    /// Shows one fewer block held by an immutable guard.
+    /// Lowers the number of immutable guards shown by one.
     #[inline]
     pub fn dec_inflight_immutable(&self) {
         self.dec_inflight_immutable_by(1);
     }
 
-    /// Shows `n` fewer blocks held by immutable guards.
+    /// Lowers the number of immutable guards shown by `n`.
     #[inline]
     pub fn dec_inflight_immutable_by(&self, n: i64) {
         self.gauges.inflight_immutable.fetch_sub(n, Relaxed);
     }
 
-    /// Shows `size` free blocks from here on.
+    /// Makes the metrics show `size` free blocks now; later changes are added to that.
     #[inline]
     pub fn set_reset_pool_size(&self, size: i64) {
         let offset = size.wrapping_sub(self.gauges.derived(&self.counts()).reset_pool_size);
         self.gauges.reset_pool_size.store(offset, Relaxed);
     }
 
-    /// Shows one more free block.
+    /// Raises the number of free blocks shown by one.
     #[inline]
     pub fn inc_reset_pool_size(&self) {
         self.inc_reset_pool_size_by(1);
     }
 
-    /// Shows `n` more free blocks.
+    /// Raises the number of free blocks shown by `n`.
     #[inline]
     pub fn inc_reset_pool_size_by(&self, n: i64) {
         self.gauges.reset_pool_size.fetch_add(n, Relaxed);
     }
 
-    /// Shows one fewer free block.
+    /// Lowers the number of free blocks shown by one.
     #[inline]
     pub fn dec_reset_pool_size(&self) {
         self.dec_reset_pool_size_by(1);
     }
 
-    /// Shows `n` fewer free blocks.
+    /// Lowers the number of free blocks shown by `n`.
     #[inline]
     pub fn dec_reset_pool_size_by(&self, n: i64) {
         self.gauges.reset_pool_size.fetch_sub(n, Relaxed);
     }
 
-    /// Shows `size` registered blocks that nobody holds from here on.
+    /// Makes the metrics show `size` inactive blocks now; later changes are added to that.
     #[inline]
     pub fn set_inactive_pool_size(&self, size: i64) {
         let offset = size.wrapping_sub(self.gauges.derived(&self.counts()).inactive_pool_size);
         self.gauges.inactive_pool_size.store(offset, Relaxed);
     }
 
-    /// Shows one more registered block that nobody holds.
+    /// Raises the number of inactive blocks shown by one.
     #[inline]
     pub fn inc_inactive_pool_size(&self) {
         self.inc_inactive_pool_size_by(1);
     }
 
-    /// Shows `n` more registered blocks that nobody holds.
+    /// Raises the number of inactive blocks shown by `n`.
     #[inline]
     pub fn inc_inactive_pool_size_by(&self, n: i64) {
         self.gauges.inactive_pool_size.fetch_add(n, Relaxed);
     }
 
-    /// Shows one fewer registered block that nobody holds.
+    /// Lowers the number of inactive blocks shown by one.
     #[inline]
     pub fn dec_inactive_pool_size(&self) {
         self.dec_inactive_pool_size_by(1);
     }
 
-    /// Shows `n` fewer registered blocks that nobody holds.
+    /// Lowers the number of inactive blocks shown by `n`.
     #[inline]
     pub fn dec_inactive_pool_size_by(&self, n: i64) {
         self.gauges.inactive_pool_size.fetch_sub(n, Relaxed);
+    }
+}
+
+impl fmt::Debug for BlockPoolMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockPoolMetrics")
+            .field("type_label", &self.type_label)
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
     }
 }
 

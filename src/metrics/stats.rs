@@ -1,26 +1,27 @@
-//! Rates from counters: how much happened lately.
+//! Rates: how much has happened recently.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{BlockPoolMetrics, MetricsSnapshot};
 
-/// How a [`StatsCollector`] samples.
+/// How often a [`StatsCollector`] samples, and how many samples it keeps.
 #[derive(Debug, Clone)]
 pub struct StatsConfig {
-    /// How many samples are kept. 60 by default.
+    /// The number of samples that are kept. Default: 60.
     ///
-    /// With 0 none is kept, so that there is never anything to read. Memory is taken as
-    /// samples come, so that a large window costs nothing in advance.
+    /// If it is 0, no sample is kept and there is never anything to read. Memory is allocated
+    /// as samples arrive, so a large window costs nothing up front.
     pub window_size: usize,
-    /// The time between two samples of [`StatsCollector::spawn`]'s task. A second
-    /// by default.
+    /// The time between two samples taken by the task of `StatsCollector::spawn`. Default:
+    /// one second.
     ///
-    /// A millisecond at least, which is as fine as the runtime's timer: a shorter
-    /// interval, 0 included, is taken for that. With one that the clock does not reach,
-    /// such as [`Duration::MAX`], the task takes its first sample and no other.
+    /// Anything shorter than a millisecond, the resolution of the runtime's timer, is taken as
+    /// a millisecond. If the interval exceeds what the clock can represent, as
+    /// [`Duration::MAX`] does, the task takes one sample and no more.
     pub sample_interval: Duration,
 }
 
@@ -37,33 +38,36 @@ impl Default for StatsConfig {
     }
 }
 
-/// What happened between a sample and the one before it, and what was there at the
-/// sample. The first sample has no rates: they are 0.
+/// What happened between two consecutive samples, and the gauges at the second.
+///
+/// In the first sample, which has no predecessor, all rates, ratios and gradients are 0.
 #[derive(Debug, Clone, Copy)]
 pub struct StatsSnapshot {
-    /// Blocks allocated a second.
+    /// Blocks allocated per second.
     pub allocation_rate: f64,
-    /// Blocks evicted a second.
+    /// Blocks evicted per second.
     pub eviction_rate: f64,
-    /// Blocks that matches returned ÷ hashes they asked for; 0 if none did.
+    /// Blocks returned by matches, divided by the hashes they requested: from 0 to 1, and 0
+    /// if none were requested.
     pub match_hit_rate: f64,
-    /// Blocks that scans returned ÷ hashes they asked for; 0 if none did.
+    /// Blocks returned by scans, divided by the hashes they requested: from 0 to 1, and 0 if
+    /// none were requested.
     pub scan_hit_rate: f64,
-    /// By how much the allocation rate has grown, a second.
+    /// The change of the allocation rate, per second.
     pub allocation_gradient: f64,
-    /// By how much the eviction rate has grown, a second.
+    /// The change of the eviction rate, per second.
     pub eviction_gradient: f64,
-    /// Blocks held by mutable and complete guards.
+    /// Mutable guards.
     pub inflight_mutable: i64,
-    /// Blocks held by immutable guards.
+    /// Immutable guards.
     pub inflight_immutable: i64,
-    /// Free blocks.
+    /// Free blocks, including cleared ones.
     pub reset_pool_size: i64,
-    /// Registered blocks that nobody holds.
+    /// Inactive blocks: registered, and held by nobody.
     pub inactive_pool_size: i64,
 }
 
-/// A sample, and what it was made from.
+/// A sample, with the values it was computed from.
 struct Sample {
     taken: Instant,
     raw: MetricsSnapshot,
@@ -86,13 +90,13 @@ impl Sample {
         };
         if let Some(before) = before {
             let seconds = taken.duration_since(before.taken).as_secs_f64();
-            // A clock too coarse to tell them apart gives no rates.
+            // If the clock is too coarse to tell the samples apart, there are no rates.
             if seconds > 0.0 {
                 let grown = |read: fn(&MetricsSnapshot) -> u64| {
                     read(&raw).saturating_sub(read(&before.raw)) as f64
                 };
-                // A call under way at the sample before may have been in the whole then, and
-                // is in the part only now.
+                // A call in progress at the previous sample may have been counted in the
+                // whole then, and in the part only now.
                 let ratio = |part: f64, whole: f64| {
                     if whole > 0.0 {
                         (part / whole).min(1.0)
@@ -120,10 +124,12 @@ impl Sample {
     }
 }
 
-/// Samples the metrics of a manager now and then, and keeps the last samples.
+/// Samples the metrics of a manager and keeps the most recent samples.
 ///
-/// Switched off at first. Sampling reads the metrics, which disturbs nobody who
-/// counts; the samples have a lock of their own.
+/// A new collector is disabled. Once enabled, it is driven by calls to
+/// [`sample`](Self::sample), or with the feature `stats` by a task that `spawn` starts.
+/// Sampling never delays threads that count. The samples are guarded by a mutex, which only
+/// `sample` and the methods that read samples lock.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -144,12 +150,12 @@ pub struct StatsCollector {
     is_enabled: AtomicBool,
     metrics: Arc<BlockPoolMetrics>,
     config: StatsConfig,
-    /// The oldest first.
+    /// Oldest first.
     samples: Mutex<VecDeque<Sample>>,
 }
 
 impl StatsCollector {
-    /// A collector for one manager's metrics, switched off.
+    /// Creates a disabled collector for one manager's metrics.
     pub fn new(metrics: Arc<BlockPoolMetrics>, config: StatsConfig) -> Self {
         Self {
             is_enabled: AtomicBool::new(false),
@@ -159,22 +165,23 @@ impl StatsCollector {
         }
     }
 
-    /// Switches sampling on or off. What has been sampled stays.
+    /// Enables or disables sampling. Samples already taken are kept.
     pub fn set_enabled(&self, enabled: bool) {
         self.is_enabled.store(enabled, Ordering::Relaxed);
     }
 
-    /// Whether sampling is switched on.
+    /// Returns whether sampling is enabled.
     pub fn is_enabled(&self) -> bool {
         self.is_enabled.load(Ordering::Relaxed)
     }
 
-    /// Takes a sample, if switched on. As cheap as [`BlockPoolMetrics::snapshot`].
+    /// Takes a sample if sampling is enabled. Costs about as much as
+    /// [`BlockPoolMetrics::snapshot`].
     pub fn sample(&self) {
         if !self.is_enabled() {
             return;
         }
-        // Read under the lock, so that samples are in the order of their times.
+        // Read under the lock, so that samples are ordered by time.
         let mut samples = self.samples();
         let raw = self.metrics.snapshot();
         let sample = Sample::new(Instant::now(), raw, samples.back());
@@ -184,12 +191,12 @@ impl StatsCollector {
         }
     }
 
-    /// The last sample.
+    /// Returns the most recent sample, or `None` if there is none.
     pub fn latest(&self) -> Option<StatsSnapshot> {
         self.samples().back().map(|sample| sample.stats)
     }
 
-    /// The last `n` samples, the oldest first; fewer if there are not as many.
+    /// Returns the most recent `n` samples, or fewer if there are not as many, oldest first.
     pub fn window(&self, n: usize) -> Vec<StatsSnapshot> {
         let samples = self.samples();
         let skipped = samples.len().saturating_sub(n);
@@ -200,12 +207,15 @@ impl StatsCollector {
             .collect()
     }
 
-    /// Starts a task that takes a sample now and one in every interval, until it is
-    /// aborted or the runtime ends.
+    /// Starts a task that takes a sample immediately and then one per interval, until it is
+    /// aborted or the runtime shuts down. While sampling is disabled, the task skips samples.
+    ///
+    /// The task keeps the collector alive.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime. The task panics if the runtime has no timer.
+    /// Panics if called outside a tokio runtime. The task panics if the runtime's timer is not
+    /// enabled.
     #[cfg(feature = "stats")]
     pub fn spawn(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let stats = Arc::clone(self);
@@ -221,6 +231,16 @@ impl StatsCollector {
 
     fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for StatsCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatsCollector")
+            .field("is_enabled", &self.is_enabled())
+            .field("config", &self.config)
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,9 @@
-//! Counters that threads raise without meeting.
+//! Counters that many threads increment without contention.
 //!
-//! Every thread has a row of its own and adds to it with a plain load and a
-//! plain store; a counter's value is the sum over the rows. Threads too many
-//! for a row each share one, and add there with `fetch_add`. What is counted by
-//! hand, through the public methods, has a row of its own too, so that it changes
-//! what is shown and not what the engine knows.
+//! Each of the first threads has a row of its own and increments it with a plain load and a
+//! plain store. Threads beyond that share a row and use `fetch_add`. A counter's value is
+//! the sum over all rows. Another row holds what is counted through the public methods, so
+//! that these change what is shown but not what the engine knows.
 
 use std::array;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ use crate::sync::thread;
 
 /// What is counted.
 ///
-/// The order is that in which all of them are read ([`Stripes::counts`]): what is taken away
-/// stands before what it is taken from, and a part before the whole. So a difference
-/// between two of them does not come out negative because one was raised meanwhile.
+/// [`Stripes::counts`] reads the counters in this order. Where the engine subtracts one
+/// counter from another, the subtrahend comes first, and a part comes before the whole. An
+/// increment during the read therefore cannot turn a difference negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Counter {
@@ -26,104 +25,104 @@ pub(crate) enum Counter {
     MutableReleased,
     /// Complete guards dropped.
     CompleteReleased,
-    /// Blocks registered and to be found. Callers read it as a watermark: who sees the
-    /// count also sees the blocks it counts.
+    /// Blocks registered and published. Callers use it as a watermark: a thread that sees the
+    /// count also sees the blocks it includes.
     Registrations,
-    /// Registrations answered with the primary there was, and the block freed.
+    /// Registrations that returned the existing primary and freed the new block.
     RegistrationDedup,
-    /// Duplicates whose last holder has let go of them.
+    /// Duplicates whose last holder has released them.
     DuplicatesEnded,
-    /// Blocks registered beside a primary.
+    /// Blocks registered as duplicates of a primary.
     DuplicateBlocks,
-    /// Registered blocks that were freed without being handed out.
+    /// Registered blocks that were freed instead of being handed to an allocation.
     Reset,
-    /// Of these, blocks that had been cleared or discarded.
+    /// Those among `Reset` that had been cleared or discarded before.
     ClearedFreed,
-    /// Blocks that had been cleared, or discarded, and were handed out.
+    /// Cleared or discarded blocks that were handed to an allocation.
     ClearedTaken,
-    /// Inactive blocks whose content was given up, and that had not been cleared.
+    /// Inactive blocks that were discarded without having been cleared.
     Discarded,
-    /// Mutable → complete.
+    /// Mutable blocks that became complete.
     Stagings,
-    /// Complete → mutable.
+    /// Complete blocks that became mutable again.
     Unstaged,
-    /// Blocks handed out that were free, or had been cleared.
+    /// Blocks allocated that were free or had been cleared.
     AllocationsFromReset,
     /// Inactive blocks evicted.
     Evictions,
-    /// Blocks handed out.
+    /// Blocks allocated.
     Allocations,
     /// Blocks returned by matches.
     MatchBlocksReturned,
-    /// Hashes asked for in matches.
+    /// Hashes requested in matches.
     MatchHashesRequested,
     /// Blocks returned by scans.
     ScanBlocksReturned,
-    /// Hashes asked for in scans.
+    /// Hashes requested in scans.
     ScanHashesRequested,
     /// Lifecycle pins released.
     PinsReleased,
     /// Lifecycle pins taken.
     PinsTaken,
-    /// Pins taken off of blocks that had others.
+    /// Pins released while the block had other pins.
     SharedUnpins,
-    /// Pins of blocks that had others.
+    /// Pins taken while the block had other pins.
     SharedPins,
-    /// Look-ups that found a primary on its way to inactive.
+    /// Lookups that found a primary on its way to inactive.
     EagerPrimaryToInactive,
-    /// Allocations undone.
+    /// Allocations rolled back.
     AllocateAtomicRollback,
-    /// Releases of a primary that had nothing to do.
+    /// Releases of a primary that had nothing left to do.
     ReleasePrimaryNoop,
-    /// Releases of a duplicate that had nothing to do.
+    /// Releases of a duplicate that had nothing left to do.
     ReleaseDuplicateNoop,
-    /// Times the policy plane was busy and its caller did without.
+    /// Searches of all slots because the policy plane was held for too long.
     PlaneFallbacks,
     /// Blocks taken from another thread's shard.
     Steals,
 }
 
-/// How many counters there are.
+/// The number of counters.
 const COUNTERS: usize = Counter::Steals as usize + 1;
 
-/// Rows, of which all but the last two belong to one thread each. Servers drive a
-/// manager from a scheduler and about as many workers as cores, so that 30
-/// are enough for most, and 32 rows of two cache line pairs are 8 KiB. Past
-/// that a thread pays for a locked addition, nothing worse.
+/// The number of rows. All but the last two belong to one thread each. A server drives a
+/// manager from a scheduler and about as many workers as there are cores, so 30 rows are
+/// enough for most servers, and 32 rows of two pairs of cache lines take 8 KiB. A thread
+/// beyond that pays for an atomic addition, and nothing worse.
 const ROWS: usize = 32;
-/// The row of what is counted by hand.
+/// The row of the public counting methods.
 const MANUAL: usize = ROWS - 1;
-/// The row of threads that have none of their own.
+/// The row of threads without a row of their own.
 const SHARED: usize = ROWS - 2;
 
-/// How often the counters are read anew at most, until they are of about one moment.
+/// How many times the counters are read, at most, to get values of roughly one moment.
 const READINGS: usize = 4;
-/// How far a counter may go on while all are read.
+/// How far a counter may advance while all of them are read.
 const DRIFT: u64 = 64;
 
 type Row = CachePadded<[AtomicU64; COUNTERS]>;
 
-/// All counters of a manager, a row for each of the first threads.
+/// The counters of a manager, with a row for each of the first threads.
 #[derive(Clone)]
 pub(crate) struct Stripes {
-    /// Shared by all who count.
+    /// Shared by everything that counts for this manager.
     rows: Arc<[Row; ROWS]>,
 }
 
-/// All counters, read once.
+/// The values of all counters.
 pub(crate) struct Counts {
     engine: [u64; COUNTERS],
     manual: [u64; COUNTERS],
 }
 
 impl Counts {
-    /// What the engine has counted.
+    /// Returns what the engine has counted.
     #[inline]
     pub(crate) fn of(&self, c: Counter) -> u64 {
         self.engine[c as usize]
     }
 
-    /// What is shown: that, and what was counted by hand.
+    /// Returns what the metrics show: the engine's count plus that of the public methods.
     #[inline]
     pub(crate) fn shown(&self, c: Counter) -> u64 {
         self.engine[c as usize].wrapping_add(self.manual[c as usize])
@@ -138,21 +137,20 @@ impl Stripes {
         }
     }
 
-    /// Adds `n` to counter `c`, for this thread.
+    /// Adds `n` to counter `c` in the calling thread's row.
     ///
-    /// A row's owner is the one live thread with its number. The next thread
-    /// of that number sees what this one has stored, because the number is
-    /// handed on with Release and Acquire.
+    /// At any time, a row is owned by the one live thread with its number. The next thread
+    /// with that number sees the stored values, because numbers are released and acquired.
     #[inline]
     pub(crate) fn add(&self, c: Counter, n: u64) {
         self.add_each([(c, n)]);
     }
 
-    /// Adds to several counters, for this thread. As [`add`](Self::add), with the
-    /// row looked up once.
+    /// Adds to several counters in the calling thread's row. Like [`add`](Self::add), but
+    /// looks up the row only once.
     ///
-    /// Release: who reads one of these numbers, and another one after it, does not miss
-    /// what happened before. Pairs with the Acquire of [`counts`](Self::counts).
+    /// Release: pairs with the acquire in [`counts`](Self::counts). A thread that reads one of
+    /// these values and then another counter does not miss what happened before.
     #[inline]
     pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
         let index = thread::known_index();
@@ -160,13 +158,13 @@ impl Stripes {
             if index < SHARED {
                 add_to(&self.rows[index], c, n);
             } else {
-                // One by one, so that nothing need be in memory for it.
+                // One call per counter, so that the array can stay in registers.
                 self.add_slowly(c, n);
             }
         }
     }
 
-    /// For a thread without a row of its own, or without a number yet.
+    /// Handles threads without a row, and threads that have no number yet.
     #[cold]
     fn add_slowly(&self, c: Counter, n: u64) {
         let index = thread::index();
@@ -177,23 +175,23 @@ impl Stripes {
         }
     }
 
-    /// Adds `n` to what is shown of counter `c`.
+    /// Adds `n` to what is shown of counter `c`, but not to what the engine has counted.
     pub(crate) fn add_by_hand(&self, c: Counter, n: u64) {
         self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
     }
 
-    /// The rows that may have been written by threads.
+    /// Iterates over the rows that threads may have written.
     fn rows(&self) -> impl Iterator<Item = &Row> + Clone {
-        // A thread whose locals are being destroyed adds to the shared row, however few
-        // threads there have been.
+        // A thread whose locals are being destroyed uses the shared row, however few threads
+        // there have been.
         let own = thread::used().min(SHARED);
         self.rows[..own].iter().chain([&self.rows[SHARED]])
     }
 
-    /// The value of counter `c`, modulo 2⁶⁴.
+    /// Returns the value of counter `c`, modulo 2⁶⁴.
     ///
-    /// Includes every addition that the caller can know of; additions going
-    /// on at the same time may be missing.
+    /// Includes every addition that happens before the call; concurrent additions may be
+    /// missing.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
         // Acquire: pairs with the stores of `add_each`.
         let of = |row: &Row| row[c as usize].load(Ordering::Acquire);
@@ -201,10 +199,10 @@ impl Stripes {
             .fold(of(&self.rows[MANUAL]), |sum, row| sum.wrapping_add(of(row)))
     }
 
-    /// All counters, one after the other, in the order in which they are listed.
+    /// Reads all counters, one after the other, in the order of [`Counter`].
     ///
-    /// A reader that was held up in between, so that the last are of a much later moment
-    /// than the first, reads them again, up to [`READINGS`] times.
+    /// If the reading thread is held up, the last values may be much newer than the first. In
+    /// that case it starts over, reading up to [`READINGS`] times.
     pub(crate) fn counts(&self) -> Counts {
         let mut readings = 0;
         loop {
@@ -225,7 +223,7 @@ impl Stripes {
         }
     }
 
-    /// Whether those read first are not any more what they were.
+    /// Returns whether counters that were read first have advanced by more than [`DRIFT`].
     #[inline]
     fn have_gone_on(&self, counts: &Counts) -> bool {
         let first = [
@@ -241,7 +239,7 @@ impl Stripes {
     }
 }
 
-/// What the engine has counted.
+/// Sums a counter over `rows`.
 #[inline]
 fn sum_of<'r>(rows: impl Iterator<Item = &'r Row>, c: usize) -> u64 {
     rows.fold(0, |sum, row| {
@@ -250,7 +248,7 @@ fn sum_of<'r>(rows: impl Iterator<Item = &'r Row>, c: usize) -> u64 {
     })
 }
 
-/// Adds to a row that is this thread's.
+/// Adds to a row that belongs to the calling thread.
 #[inline]
 fn add_to(row: &Row, c: Counter, n: u64) {
     let count = &row[c as usize];
@@ -295,7 +293,7 @@ mod tests {
     fn sums_are_exact_with_more_threads_than_rows() {
         const THREADS: usize = SHARED + 9;
         let stripes = Stripes::new();
-        // All have a number before one ends, so that some have no row.
+        // All threads get a number before any of them ends, so some have no row.
         let start = Barrier::new(THREADS);
         let added: u64 = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS)

@@ -1,9 +1,10 @@
-//! What a tier is called in its metrics.
+//! The default name of a tier in its metrics.
 
-/// The name of `T` without its path and without generic arguments.
+/// Returns the name of `T` without its path and generic arguments: a manager's default
+/// [`type_label`](super::BlockPoolMetrics::type_label).
 ///
-/// For people to read: two types may have the same short name, and the names
-/// of types that have none of their own (tuples, closures) are not tidy.
+/// The name is meant for people. Two types may share a short name, and for types that have
+/// no name of their own, such as tuples, the result is not pretty.
 ///
 /// ```
 /// use kvbm_lockfree::metrics::short_type_name;

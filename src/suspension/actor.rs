@@ -1,4 +1,4 @@
-//! Threads that are not suspended, and are to get on.
+//! Threads that are not suspended and must make progress.
 
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -7,19 +7,19 @@ use crate::sync::thread::index;
 
 use super::gate::PATIENCE;
 
-/// Where a thread is, relative to another one.
+/// The shard of a thread, relative to that of another one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Home {
-    /// On its shard.
+    /// The same shard.
     Same,
-    /// On another, if there are several.
+    /// Another shard, if there are several.
     Other,
 }
 
-/// Tells what a thread is about to do.
+/// Announces what a thread does next.
 pub(super) type Say<'a> = &'a dyn Fn(&'static str);
 
-/// A thread that is not suspended.
+/// A thread that must make progress.
 pub(super) struct Actor {
     home: Home,
     thread: JoinHandle<()>,
@@ -27,14 +27,14 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    /// Has a thread act that is at home where it should be.
+    /// Starts `act` on a thread with this home, relative to that of thread number `suspended`.
     pub(super) fn new(
         home: Home,
         suspended: usize,
         act: impl FnOnce(Say) + Send + 'static,
     ) -> Self {
-        // Numbers cannot be chosen, so threads are started until one has a
-        // number that fits. Shards are at most eight, and a power of two.
+        // Thread numbers cannot be chosen, so this starts threads until one has a number that
+        // fits. There are at most eight shards, and their number is a power of two.
         let fits = |index: usize| match home {
             Home::Same => index % 8 == suspended % 8,
             Home::Other => index % 2 != suspended % 2,
@@ -57,7 +57,7 @@ impl Actor {
         }
     }
 
-    /// Waits until the thread is done.
+    /// Waits until the thread has finished, and fails if it makes no progress or panics.
     pub(super) fn watch(self) {
         let mut doing = "start";
         loop {

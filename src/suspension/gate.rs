@@ -1,4 +1,4 @@
-//! Where a suspended thread stands.
+//! The gate at which a thread is suspended.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use super::Step;
 
-/// How long anything may take. Only a verdict, "stuck": nothing here is
-/// expected to take a noticeable part of it.
+/// The time after which a thread counts as stuck. Nothing is expected to take a noticeable
+/// fraction of it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 thread_local! {
-    /// The steps, in this order, at which the thread is to stop.
+    /// The steps at which the thread must stop, in this order.
     static ARMED: RefCell<Option<(Arc<Gate>, &'static [Step])>> = const { RefCell::new(None) };
 }
 
-/// Stops the thread if it is to stop here.
+/// Suspends the calling thread if it is to stop at this step.
 pub(crate) fn reach(step: Step) {
-    // A thread whose locals are gone is not one that was armed.
+    // A thread whose locals have been destroyed is not armed.
     let gate = ARMED.try_with(|armed| {
         let (gate, steps) = armed.take()?;
         let (reached, rest) = match steps {
@@ -34,7 +34,7 @@ pub(crate) fn reach(step: Step) {
     }
 }
 
-/// One thread stops here, once for each step it was armed with.
+/// A gate at which one thread stops, once for each step that it was armed with.
 #[derive(Default)]
 pub(super) struct Gate {
     passes: Mutex<Passes>,
@@ -43,16 +43,16 @@ pub(super) struct Gate {
 
 #[derive(Default)]
 struct Passes {
-    /// Times the thread has stopped.
+    /// How many times the thread has stopped.
     stopped: usize,
-    /// Times it may go on.
+    /// The number of the last stop from which the thread may continue.
     granted: usize,
-    /// Whether it has come to the end of its operation.
+    /// Whether the thread has completed its operation.
     ended: bool,
 }
 
 impl Gate {
-    /// Has the calling thread stop at these steps.
+    /// Arms the gate: the calling thread will stop at these steps.
     pub(super) fn arm(self: &Arc<Self>, steps: &'static [Step]) {
         ARMED.set(Some((Arc::clone(self), steps)));
     }
@@ -69,15 +69,15 @@ impl Gate {
         );
     }
 
-    /// Says that the operation is over, armed for more steps or not.
+    /// Signals that the operation is complete, even if the thread is armed for more steps.
     pub(super) fn end(&self) {
         ARMED.set(None);
         self.passes.lock().unwrap().ended = true;
         self.changed.notify_all();
     }
 
-    /// Waits until the thread has stopped for the `nth` time. Returns whether it
-    /// has: not if it came to its end first, or took too long.
+    /// Waits until the thread has stopped for the `nth` time. Returns false if the operation is
+    /// complete before that, or if it takes too long.
     pub(super) fn wait_for_stop(&self, nth: usize) -> bool {
         let passes = self.passes.lock().unwrap();
         let (passes, _) = self
@@ -89,7 +89,7 @@ impl Gate {
         passes.stopped >= nth
     }
 
-    /// Waits until the operation is over, no longer than `patience`.
+    /// Waits until the operation is complete, for at most `patience`. Returns whether it is.
     pub(super) fn wait_for_end(&self, patience: Duration) -> bool {
         let passes = self.passes.lock().unwrap();
         let (passes, _) = self
@@ -99,7 +99,7 @@ impl Gate {
         passes.ended
     }
 
-    /// Lets the thread go on from its `nth` stop.
+    /// Lets the thread continue from its `nth` stop.
     pub(super) fn grant(&self, nth: usize) {
         self.passes.lock().unwrap().granted = nth;
         self.changed.notify_all();

@@ -1,53 +1,58 @@
-//! Suspending a thread at a named step, to see that it stops nobody.
+//! Suspending a thread at a named step, to check that it blocks nobody.
 //!
-//! The engine and the registry name the points between their exchanges:
-//! `step!(VictimVacated);`. In the unit tests a thread can be told to stop at one
-//! of them, and the test then sees whether all others get on. In every other
-//! build a step is nothing at all.
+//! The engine and the registry name the points between their atomic steps:
+//! `step!(VictimVacated);`. In unit tests, a thread can be told to stop at one of them, and the
+//! test then checks that all other threads make progress. In every other build, a step compiles to
+//! nothing.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `steps` | the steps: what has been done there and what not yet |
-//! | `gate` | where a suspended thread stands |
+//! | `steps` | the steps: what has been done there, and what has not |
+//! | `gate` | where a suspended thread waits |
 //! | `scene` | a manager, and the threads that are suspended in it |
-//! | `actor` | threads that are to get on beside them |
-//! | `others` | what the others do, and what must come of it |
-//! | `table` | one scene in each line: how a thread gets to its step |
-//! | `tests` | every scene under several settings; and the exceptions |
+//! | `actor` | threads that must make progress in the meantime |
+//! | `others` | what those threads do, and the expected results |
+//! | `table` | one line per scene: how a thread gets to its step |
+//! | `tests` | plays every scene in several settings, and the exceptions |
 //!
-//! # What the others do
+//! # What do the other threads do?
 //!
-//! For every scene one thread on the suspended thread's shard and then one on
-//! another, and then both at once: allocate one block, several, and all there
-//! are, evicting what is inactive; are refused one more; match blocks that are
-//! active and inactive; clone, drop, downgrade and upgrade; stage; register
-//! what is new, what is there, and the very hash the suspended thread is at work
-//! on; ask for presence; register hashes and attach to them; build a second
-//! manager on the registry; reset the inactive blocks; read the metrics. None
-//! may take long, and each must come to what it would without the suspended
-//! thread, but for what that thread holds.
+//! In every scene, the following is done by a thread on the suspended thread's shard, then by one on
+//! another shard, and then by both at once:
 //!
-//! # What a suspended thread holds up
+//! * allocate one block, several, and all there are, evicting inactive ones; and try to allocate
+//!   one too many;
+//! * match active and inactive blocks; clone, drop, downgrade and upgrade guards;
+//! * stage blocks, and register new hashes, present ones, and the one that the suspended thread is
+//!   working on;
+//! * ask for presence, register hashes, and attach values to them;
+//! * build a second manager on the registry;
+//! * reset the inactive blocks, and read the metrics.
 //!
-//! By design, and nothing else:
+//! None of this may take long, and each result must be what it would be without the suspended
+//! thread, except for what that thread holds.
 //!
-//! * **What it has asked for.** Its credits are out: an allocation is refused
-//!   that needs them, and with no credit left an inactive block is not matched
-//!   and [`reset_inactive_pool`](crate::BlockManager::reset_inactive_pool) resets
-//!   none. The table says how many blocks that is at each step.
-//! * **What it has not finished.** A block whose registration is under way is not
-//!   matched until that returns, or until someone else registers its hash. A
-//!   hash keeps its attachments while whoever is to end it sleeps.
-//! * **The policy's order.** With the plane or a stash in its hand, or notes
-//!   that it has made and not pushed, others evict by a sweep, or leave those
-//!   blocks for later: which block goes is then not the policy's choice.
-//! * **The time of an eviction.** Blocks that it hides are found by a search of
-//!   all blocks, after a bounded number of tries: O(blocks), not O(1).
-//! * **The registry's memory.** Under an epoch guard it keeps entries that have
-//!   ended from being freed, and the table from shrinking to its end and growing
-//!   meanwhile: a gauge shows it, and look-ups stay correct.
-//! * **[`audit`](crate::BlockManager::audit)**, which is for a manager at rest: it
-//!   says `Busy` while the plane or a stash is held.
+//! # What may a suspended thread hold up?
+//!
+//! By design, the following and nothing else:
+//!
+//! * **What it has reserved.** Its credits are not available. An allocation that needs them is
+//!   refused. If no credit is left, inactive blocks cannot be matched, and
+//!   [`reset_inactive_pool`](crate::BlockManager::reset_inactive_pool) resets none. The table says
+//!   how many blocks are missing at each step.
+//! * **What it has not finished.** A block that is being registered is not matched until its
+//!   registration returns, or until another thread registers the same hash. A hash keeps its
+//!   attachments while the thread that is to end its registration is suspended.
+//! * **The policy's order.** While it holds the plane or a victim cache, or has releases that it has
+//!   not queued, other threads evict by a sweep, or leave those blocks for later. The victims are
+//!   then not the policy's choice.
+//! * **The time of an eviction.** Blocks that it hides are found by a search of all blocks after a
+//!   bounded number of attempts: O(blocks) instead of O(1).
+//! * **The registry's memory.** While it holds an epoch guard, entries that have ended are not freed,
+//!   and the table can neither finish shrinking nor grow while it shrinks. A gauge shows the garbage,
+//!   and lookups stay correct.
+//! * **[`audit`](crate::BlockManager::audit)**, which requires an idle manager. It returns `Busy`
+//!   while the plane or a victim cache is held.
 
 mod actor;
 mod gate;

@@ -1,4 +1,4 @@
-//! What the others do beside a suspended thread, and what must come of it.
+//! The operations of threads that are not suspended, and their expected results.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use super::scene::{Gpu, World};
 #[derive(Clone)]
 struct Host;
 
-/// What is known of the world while a thread is suspended in it.
+/// What is known about the world while a thread is suspended in it.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
-    /// Blocks that nobody holds or has been promised.
+    /// Blocks that are neither held nor reserved.
     pub(super) available: usize,
-    /// The hash the suspended thread is at work on.
+    /// The hash that the suspended thread is working on.
     pub(super) subject: Option<SequenceHash>,
-    /// Whether a match finds it, where that is known.
+    /// Whether a match finds it, if that is known.
     pub(super) is_matched: Option<bool>,
 }
 
-/// Every operation, by a thread that nobody but the suspended ones is beside.
+/// Performs every operation. Only suspended threads may use the world at the same time.
 pub(super) fn do_everything(world: &World, known: Known, say: Say) {
     look(world, known, say);
     match_active(world, say);
@@ -225,7 +225,8 @@ fn refill(world: &World, known: Known, say: Say) {
     assert_eq!(world.fill().len(), known.available);
 }
 
-/// A share of everything, by one of two threads.
+/// Allocates, registers and matches a quarter of the available blocks, several times. Another thread
+/// may do the same concurrently.
 pub(super) fn do_half(world: &World, known: Known, say: Say) {
     let share = known.available / 4;
     for _ in 0..20 {

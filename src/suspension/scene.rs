@@ -1,4 +1,4 @@
-//! A manager, and the threads that are suspended in it.
+//! A manager, and the threads that are suspended while they use it.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +19,15 @@ use super::gate::{Gate, PATIENCE};
 #[derive(Clone)]
 pub(super) struct Gpu;
 
-/// Anything that is to be dropped later.
+/// Anything that is dropped later.
 pub(super) type Kept = Box<dyn Any + Send>;
 
-/// Tokens a block.
+/// The number of tokens per block.
 const BLOCK_SIZE: usize = 16;
-/// Blocks of a chain of hashes, each the parent of the next.
+/// The number of blocks in a chain of hashes, each of which is the parent of the next.
 pub(super) const CHAIN: usize = 4;
 
-/// What scenes are played under.
+/// The configuration in which scenes are played.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) policy: PolicyKind,
@@ -40,7 +40,7 @@ impl Setting {
         self.policy.is_leaf_first()
     }
 
-    /// Whether victims are taken ahead of need.
+    /// Returns whether victims are prefetched.
     pub(super) fn has_stashes(&self) -> bool {
         self.policy == PolicyKind::Lru
     }
@@ -56,11 +56,10 @@ pub(super) struct World {
     pub(super) manager: BlockManager<Gpu>,
     pub(super) registry: BlockRegistry,
     pub(super) active: ImmutableBlock<Gpu>,
-    /// Keeps the registry from having no entries, which would spare evictions
-    /// the look for one.
+    /// Ensures that the registry has an entry. Without any, evictions would skip the lookup.
     _handle: BlockRegistrationHandle,
     hashes: AtomicU64,
-    /// Threads that a plan needs suspended besides its own.
+    /// Threads that a plan needs suspended in addition to its own.
     besides: Mutex<Vec<Suspended>>,
 }
 
@@ -102,7 +101,7 @@ impl World {
         }
     }
 
-    /// The shards of the manager, as `StoreRef::new` counts them.
+    /// Returns the number of shards of the manager, computed as `StoreRef::new` does.
     pub(super) fn shards(&self) -> usize {
         if self.setting.blocks < 128 {
             return 1;
@@ -111,12 +110,12 @@ impl World {
         cores.next_power_of_two().min(8)
     }
 
-    /// A hash that is used nowhere else.
+    /// Returns a hash that is used nowhere else.
     pub(super) fn hash(&self) -> SequenceHash {
         SequenceHash::new(self.hashes.fetch_add(1, Ordering::Relaxed), None, 0)
     }
 
-    /// New hashes, in chains.
+    /// Returns new hashes, in chains.
     pub(super) fn hashes(&self, count: usize) -> Vec<SequenceHash> {
         let first = self.hashes.fetch_add(count as u64, Ordering::Relaxed);
         (0..count as u64)
@@ -152,8 +151,8 @@ impl World {
         self.manager.match_one(hash).expect("it is registered")
     }
 
-    /// Has every available block registered and inactive. Returns their hashes,
-    /// the first to be released first.
+    /// Makes every available block registered and inactive. Returns their hashes in the order of
+    /// release.
     pub(super) fn fill(&self) -> Vec<SequenceHash> {
         let blocks = self.take_all();
         let hashes = self.hashes(blocks.len());
@@ -166,7 +165,7 @@ impl World {
         hashes
     }
 
-    /// Suspends a thread besides the one whose plan asks for it.
+    /// Suspends a thread in addition to the one whose plan asks for it.
     pub(super) fn suspend_besides(
         self: &Arc<Self>,
         plan: impl Fn(&Arc<World>) -> Plan + Send + 'static,
@@ -179,8 +178,8 @@ impl World {
         std::mem::take(&mut self.besides.lock().unwrap())
     }
 
-    /// Nobody is suspended any more and the active block is let go of:
-    /// everything is in order, and nothing is lost.
+    /// Releases the active block after all suspended threads have finished. Checks that everything
+    /// is in order and nothing is lost.
     pub(super) fn close(self) {
         drop(self.active);
         let blocks = self.setting.blocks;
@@ -196,23 +195,23 @@ impl World {
     }
 }
 
-/// What a thread is about to do when it is suspended.
+/// The operation in which a thread is suspended.
 pub(super) struct Plan {
-    /// The steps it stops at, one after the other: it stays at the last.
+    /// The steps at which it stops, one after the other. It stays at the last.
     pub(super) steps: &'static [Step],
     pub(super) run: Box<dyn FnOnce() -> Kept>,
     pub(super) scenery: Scenery,
 }
 
-/// What others have to know of a suspended thread, and to do about it.
+/// What other threads need to know about a suspended thread, and what they must do.
 pub(super) struct Scenery {
-    /// Dropped by another thread at the first stop, if there are several.
+    /// Dropped by another thread at the first stop, if there is more than one.
     pub(super) between: Kept,
-    /// Dropped by another thread of the same shard at the last stop.
+    /// Dropped by another thread on the same shard at the last stop.
     pub(super) aside: Kept,
-    /// Blocks held and credits out at the last stop.
+    /// The number of blocks held and credits reserved at the last stop.
     pub(super) takes: usize,
-    /// The hash the thread is at work on, and whether a match finds it.
+    /// The hash that the thread is working on, and whether a match finds it.
     pub(super) subject: Option<(SequenceHash, bool)>,
 }
 
@@ -254,16 +253,16 @@ impl Plan {
     }
 }
 
-/// A thread that stands at its last step.
+/// A thread that is suspended at its last step.
 pub(super) struct Suspended {
     gate: Arc<Gate>,
     thread: Option<JoinHandle<()>>,
-    /// The thread's number.
+    /// The thread's number; see `sync::thread`.
     pub(super) index: usize,
 }
 
 impl Suspended {
-    /// Starts a thread, has it carry out a plan, and waits until it stands.
+    /// Starts a thread that carries out a plan, and waits until it is suspended.
     pub(super) fn new(
         world: &Arc<World>,
         plan: impl FnOnce(&Arc<World>) -> Plan + Send + 'static,
@@ -301,7 +300,7 @@ impl Suspended {
         )
     }
 
-    /// Lets the thread go on.
+    /// Lets the thread continue.
     pub(super) fn resume(&self) {
         self.gate.grant(usize::MAX);
     }
@@ -310,7 +309,7 @@ impl Suspended {
         self.gate.wait_for_end(patience)
     }
 
-    /// Lets the thread go on to its end.
+    /// Lets the thread run to its end.
     pub(super) fn finish(mut self) {
         self.resume();
         assert!(self.is_done_within(PATIENCE), "it does not come to its end");
@@ -320,12 +319,12 @@ impl Suspended {
 
 impl Drop for Suspended {
     fn drop(&mut self) {
-        // A test that has failed leaves nobody standing.
+        // A failed test must not leave a thread suspended.
         self.resume();
     }
 }
 
-/// Says that an operation is over, by a panic or not.
+/// Signals the end of an operation, even if it panics.
 struct Ended<'a>(&'a Arc<Gate>);
 
 impl Drop for Ended<'_> {

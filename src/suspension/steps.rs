@@ -1,122 +1,124 @@
 //! The steps at which a thread can be suspended.
 
-/// A point between two steps of an operation: what has been done there, and what
-/// not yet.
+/// A point between two steps of an operation. Its documentation says what has been done there,
+/// and what has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     // ---- allocate ----
-    /// Credits are reserved, and no block has been taken.
+    /// Credits are reserved; no block has been taken.
     CreditsReserved,
-    /// The free blocks have been taken, and victims are still missing.
+    /// The free blocks have been taken; victims are still missing.
     FreeTaken,
-    /// The home stash is held, and nothing has been taken from it.
+    /// The home shard's victim cache is held; nothing has been taken from it.
     StashHeld,
-    /// The plane is held, and no note has been applied.
+    /// The plane is held; no queued release has been applied.
     PlaneHeld,
-    /// The plane is held; a slot is off its stack and no longer noted, and not
-    /// yet in the order.
+    /// The plane is held; a slot has been taken off the release log and is no longer marked as
+    /// queued, but is not in the order yet.
     NoteTaken,
-    /// The plane is held; candidates are out of the order, and not vacated.
+    /// The plane is held; candidates have been removed from the order but not vacated.
     VictimsPopped,
-    /// The plane is let go of; candidates are out of the order, and not vacated.
+    /// The plane has been released; candidates have been removed from the order but not vacated.
     VictimsInHand,
-    /// A victim is vacated, and still linked in the index.
+    /// A victim is vacated, but still linked in the index.
     VictimVacated,
-    /// The order came to nothing for so long that a search of everything begins.
+    /// The order has yielded nothing for so long that a search of all slots begins.
     Searching,
 
     // ---- freelist ----
-    /// A block's bit is set in an empty leaf word, and no summary says so.
+    /// A block's bit is set in an empty leaf word, but its summary bit is not set yet.
     LeafSet,
-    /// A leaf word has been emptied, and its summary bit is still set.
+    /// A leaf word has become empty, but its summary bit is still set.
     LeafEmptied,
-    /// A summary bit is cleared, and the word below not looked at again.
+    /// A summary bit has been cleared; the word below has not been checked again.
     HintCleared,
 
     // ---- register ----
-    /// The slot is pending, and not linked.
+    /// The slot is pending, but not linked.
     Pending,
-    /// The slot's link leads to the bucket's head, and the head not to the slot.
+    /// The slot's link points to the bucket's head, but the head does not point to the slot.
     LinkPrepared,
-    /// The slot is linked and pending, and not primary.
+    /// The slot is linked and pending, but not primary.
     Linked,
-    /// There is a primary and it is pinned; the own slot is still pending.
+    /// An existing primary has been pinned; the new slot is still pending.
     PrimaryPinned,
-    /// The own slot is exclusive again, and not freed.
+    /// The new slot is exclusive again, but not freed.
     Refused,
-    /// A primary in the way of a registration is discarded, and the hash not registered anew.
+    /// A primary that was in the way of a registration has been discarded; the hash has not been
+    /// registered again.
     Discarded,
 
     // ---- directives ----
-    /// A directive is given, and its slot not announced.
+    /// A directive has been given, but its slot has not been queued for it.
     DirectiveGiven,
 
     // ---- clear ----
-    /// An era has begun, and the hand is still where it was.
+    /// A new era has begun, but the hand has not moved yet.
     EraBegun,
-    /// Cleared blocks are vacated, and the hand is not moved past them.
+    /// Cleared blocks have been vacated, but the hand has not moved past them.
     StretchTaken,
 
     // ---- match ----
-    /// A block is found and a credit reserved if it is inactive; it is not pinned.
+    /// A block has been found, and a credit reserved if it is inactive; it is not pinned.
     Pinning,
-    /// A block is pinned, and the credit not counted as used.
+    /// A block is pinned, but the credit has not been counted as used.
     Pinned,
-    /// Blocks are pinned; their notes are not pushed, nor credits left over
-    /// returned.
+    /// Blocks are pinned; their releases are not queued, and excess credits not returned.
     MatchUnsettled,
 
     // ---- release ----
-    /// The block has been seen to have other holders, and the pin is not off.
+    /// The block has been found to have other holders; the pin has not been removed.
     Unpinning,
-    /// The last pin is off and the slot is marked as noted, and on no stack.
+    /// The last pin has been removed and the slot marked as queued, but it is on no stack.
     Unpinned,
-    /// The last pin is off and the slot noted; the credit is not returned.
+    /// The last pin has been removed and the slot queued; the credit has not been returned.
     Noted,
     /// The last holder has vacated the block, which is to be reset.
     ResetVacated,
-    /// A slot has been vacated and unlinked, and its hash not forgotten.
+    /// A slot has been vacated and unlinked; its registration has not ended.
     Unlinked,
-    /// A block is free, and its credit not returned.
+    /// A block is free; its credit has not been returned.
     Freed,
 
     // ---- credits ----
-    /// Credits are taken from the pot, and the home shard is not open.
+    /// Credits have been taken from the central balance; the home shard is not open.
     TakenFromPot,
-    /// A share is frozen, and not in the pot.
+    /// A shard's balance is frozen, but not added to the central balance.
     ShareFrozen,
-    /// A share is in the pot and its folded bit set; its phase says frozen.
+    /// A shard's balance has been added to the central balance and its folded bit set; its phase
+    /// still says frozen.
     ShareFolded,
-    /// A share is announced, and still in the pot.
+    /// A grant to a shard has been announced, but is still part of the central balance.
     ShareGranted,
-    /// A share is out of the pot and its folded bit clear; its phase says granted.
+    /// A grant has been taken out of the central balance and the folded bit cleared; the phase
+    /// still says granted.
     ShareWithdrawn,
 
     // ---- index ----
-    /// A vacated slot's link is marked dead, and the slot not unlinked.
+    /// A vacated slot's link is marked as dead; the slot has not been unlinked.
     LinkDead,
 
     // ---- registry ----
-    /// An entry is counted, and not in the table.
+    /// An entry has been counted, but is not in the table.
     EntryCounted,
-    /// An entry is in the table, and no tier has been asked for its hash.
+    /// An entry is in the table; no tier has been asked for its hash.
     EntryInserted,
-    /// An entry has a new handle, which nobody has in hand.
+    /// An entry has a new handle, which has not been returned to anybody.
     HandleMade,
-    /// The last handle is off an entry, and its end not decided.
+    /// The last handle to an entry has been dropped; whether the entry ends is undecided.
     HandleReleased,
-    /// An entry is dead, and in the table.
+    /// An entry is dead, but still in the table.
     EntryDead,
-    /// An entry is out of the table; its attachments are not dropped, nor is it
-    /// counted as gone.
+    /// An entry has been removed from the table; its attachments have not been dropped, and it is
+    /// still counted.
     EntryRemoved,
-    /// A bucket's marker is claimed, and not linked.
+    /// A bucket's marker has been claimed, but not linked.
     MarkerClaimed,
-    /// A bucket's marker is linked, and not announced as such.
+    /// A bucket's marker has been linked, but not announced.
     MarkerLinked,
 }
 
 impl Step {
-    /// How many steps there are.
+    /// The number of steps.
     pub(super) const COUNT: usize = Self::MarkerLinked as usize + 1;
 }

@@ -1,4 +1,4 @@
-//! The scenes: how a thread gets to each step, and what it holds up there.
+//! The scenes: how a thread gets to each step, and what it delays there.
 
 use std::sync::Arc;
 
@@ -9,34 +9,34 @@ use crate::retention::{Priority, Retention};
 use super::Step;
 use super::scene::{CHAIN, Gpu, Plan, Setting, World};
 
-/// What cannot be had while a thread is suspended at a step, besides the blocks
-/// that it holds or has been promised.
+/// What is unavailable while a thread is suspended at a step, in addition to the blocks that it
+/// holds or has reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeldUp {
-    /// The audit is busy.
+    /// The audit, which reports `Busy`.
     Audit,
-    /// The subject is not matched.
+    /// A match of the subject.
     Match,
-    /// Entries of the registry that have ended are not freed.
+    /// The memory of registry entries that have ended.
     Memory,
 }
 
-/// One step, a way to get there, and what it holds up, with the reason.
+/// A step, a way to get there, and what is held up at it, with the reasons.
 pub(super) struct Scene {
     pub(super) step: Step,
-    /// What is special about this way.
+    /// What distinguishes this way from others to the same step.
     pub(super) way: &'static str,
-    /// Whether there is this way under a setting.
+    /// Returns whether this way exists in a setting.
     pub(super) is_in: fn(&Setting) -> bool,
     pub(super) plan: fn(&Arc<World>) -> Plan,
     pub(super) held_up: &'static [(HeldUp, &'static str)],
 }
 
-const PLANE: (HeldUp, &str) = (HeldUp::Audit, "the plane is in the thread's hand");
+const PLANE: (HeldUp, &str) = (HeldUp::Audit, "the thread holds the plane");
 const UNDECIDED: (HeldUp, &str) = (HeldUp::Match, "its registration has not returned");
-const EVICTED: (HeldUp, &str) = (HeldUp::Match, "the block is the thread's, to be handed out");
-const RESET: (HeldUp, &str) = (HeldUp::Match, "the block is on its way to be free");
-const GUARD: (HeldUp, &str) = (HeldUp::Memory, "the thread is under an epoch guard");
+const EVICTED: (HeldUp, &str) = (HeldUp::Match, "the thread is about to return the block");
+const RESET: (HeldUp, &str) = (HeldUp::Match, "the block is being freed");
+const GUARD: (HeldUp, &str) = (HeldUp::Memory, "the thread holds an epoch guard");
 
 const fn scene(step: Step, plan: fn(&Arc<World>) -> Plan) -> Scene {
     Scene {
@@ -80,7 +80,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::PlaneHeld, |w| evict(w, at![PlaneHeld], 1)).holds_up(&[PLANE]),
     scene(Step::PlaneHeld, |w| {
         let hash = w.fill()[0];
-        // Noted already: its release applies the notes first.
+        // The block is already queued, so its release applies the queued releases first.
         let block = w.find(hash);
         Plan::new(at![PlaneHeld], move || drop(block)).takes(1).subject(hash, true)
     }).way("by a release").holds_up(&[PLANE]),
@@ -106,7 +106,7 @@ pub(super) const SCENES: &[Scene] = &[
         Plan::new(at![Searching, VictimVacated], move || world.take(1)).takes(2)
     }).way("by a sweep").holds_up(&[PLANE]),
 
-    // The freelist. The rest is put back beside the thread, on its shard.
+    // The freelist. The other blocks are freed by another thread on the same shard.
     scene(Step::LeafSet, |w| {
         let mut rest = w.take_all();
         let block = rest.pop();
@@ -143,7 +143,7 @@ pub(super) const SCENES: &[Scene] = &[
     }),
     scene(Step::Discarded, |w| register_cleared(w, at![Discarded])).way("cleared"),
 
-    // Directives: the first of the manager, of which the others then give more.
+    // Directives: the manager's first. The other threads then give more.
     scene(Step::DirectiveGiven, |w| {
         let hash = w.fill()[CHAIN];
         let world = Arc::clone(w);
@@ -226,14 +226,14 @@ pub(super) const SCENES: &[Scene] = &[
 
 type Steps = &'static [Step];
 
-/// Allocates when all blocks are inactive.
+/// Allocates while all blocks are inactive.
 fn evict(world: &Arc<World>, steps: Steps, count: usize) -> Plan {
     world.fill();
     let world = Arc::clone(world);
     Plan::new(steps, move || world.take(count)).takes(count)
 }
 
-/// Fills the world and returns the hash that is evicted first.
+/// Fills the world and returns the hash that will be evicted first.
 fn victim(world: &World) -> SequenceHash {
     let hashes = world.fill();
     hashes[if world.setting.is_lineage() {
@@ -251,7 +251,7 @@ fn evict_subject(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(subject, false)
 }
 
-/// Takes the only block that is free, and the only one of its shard.
+/// Takes the only free block, which is also the only one of its shard.
 fn take_only(world: &Arc<World>, steps: Steps) -> Plan {
     let mut rest = world.take_all();
     drop(rest.pop());
@@ -269,7 +269,7 @@ fn register(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(hash, false)
 }
 
-/// Frees all blocks but those that the rest of the world has, together.
+/// Frees all blocks except those used by the rest of the world, in one call.
 fn free_batch(world: &Arc<World>, steps: Steps) -> Plan {
     let mut rest = world.take_all();
     let mut blocks = rest.split_off(rest.len() - CHAIN);
@@ -279,7 +279,7 @@ fn free_batch(world: &Arc<World>, steps: Steps) -> Plan {
         .aside(rest)
 }
 
-/// Lets go of a chain together.
+/// Releases a chain in one call.
 fn release_batch(world: &Arc<World>, steps: Steps) -> Plan {
     let hashes = world.fill()[..CHAIN].to_vec();
     let mut held = world.manager.match_blocks(&hashes);
@@ -299,8 +299,8 @@ fn register_again(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(hash, true)
 }
 
-/// Registers a hash that has an inactive block, which is promised to an
-/// allocation, as all blocks are.
+/// Registers a hash that has an inactive block while an allocation has reserved all available
+/// blocks, including that one.
 pub(super) fn register_promised(world: &Arc<World>, steps: Steps) -> Plan {
     let hash = *world.fill().last().unwrap();
     let aside = world.take(3 * CHAIN);
@@ -317,7 +317,7 @@ pub(super) fn register_promised(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(hash, false)
 }
 
-/// A block that was inactive.
+/// Returns a guard of a block that was inactive, and its hash.
 fn inactive(world: &World) -> (ImmutableBlock<Gpu>, SequenceHash) {
     let hash = world.fill()[CHAIN];
     (world.find(hash), hash)
@@ -338,7 +338,7 @@ fn release(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(hash, true)
 }
 
-/// Drops one of two guards; the other goes while the thread is about to.
+/// Drops one of two guards. The other is dropped while the thread is about to do so.
 fn release_late(block: ImmutableBlock<Gpu>) -> Plan {
     let other = block.clone();
     Plan::new(at![Unpinning, Unpinned], move || drop(block)).between(other)
@@ -361,19 +361,19 @@ fn reset(world: &Arc<World>, steps: Steps) -> Plan {
         .subject(hash, false)
 }
 
-/// Asks for more than the home shard has.
+/// Allocates more blocks than the home shard has credits.
 fn fold(world: &Arc<World>, steps: Steps) -> Plan {
     world.fill();
     let (world, all) = (Arc::clone(world), world.manager.available_blocks());
-    // Blocks are back when it goes on, but not for sure in time.
+    // By the time the thread continues, blocks have been returned; but perhaps too late for it.
     Plan::new(steps, move || world.manager.allocate_blocks(all))
 }
 
-/// Returns credits when all shards are folded and the pot is empty.
+/// Returns credits while all shards are folded and the central balance is empty.
 fn unfold(world: &Arc<World>, steps: Steps) -> Plan {
     let mut aside = world.take_all();
     let few = aside.split_off(aside.len() - 32);
-    // The home shard is given its part of the pot once that is a credit.
+    // The home shard is granted its part of the central balance once that is at least a credit.
     let returned = 2 * world.shards();
     Plan::new(steps, move || drop(few))
         .takes(32 - returned)
@@ -394,7 +394,7 @@ fn drop_handle(world: &Arc<World>, steps: Steps) -> Plan {
     Plan::new(steps, move || drop(handle)).subject(hash, false)
 }
 
-/// Registers hashes until one of them has a new bucket.
+/// Registers hashes until one of them needs a new bucket.
 fn mark(world: &Arc<World>, steps: Steps) -> Plan {
     let world = Arc::clone(world);
     Plan::new(steps, move || {

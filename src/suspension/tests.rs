@@ -1,4 +1,4 @@
-//! Every scene under several settings, and some that are told in full.
+//! Plays every scene in several settings, and some longer scenes.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use super::others::{Known, do_everything, do_half};
 use super::scene::{CHAIN, Plan, Setting, Suspended, World};
 use super::table::{HeldUp, SCENES, Scene, register_promised};
 
-/// Blocks of one shard, whose freelist has summaries.
+/// The number of blocks in a pool with one shard, whose freelist has summaries.
 const FEW: usize = 96;
-/// Blocks of as many shards as there are cores.
+/// The number of blocks in a pool with as many shards as there are cores.
 const MANY: usize = 256;
 
 fn play(scene: &'static Scene, setting: Setting) {
@@ -108,8 +108,8 @@ fn every_step_has_a_scene() {
     assert_eq!(has_scene.iter().position(|&has| !has), None);
 }
 
-/// An allocation that has been promised every available block gets the one too whose hash a
-/// suspended thread is registering anew.
+/// An allocation that has reserved every available block also gets the one whose hash a suspended
+/// thread is about to register.
 #[test]
 fn an_allocation_does_not_wait_for_a_registration() {
     let world = Arc::new(World::new(Setting {
@@ -129,8 +129,8 @@ fn an_allocation_does_not_wait_for_a_registration() {
         .close();
 }
 
-/// A thread that has looked for directives when there were none takes victims ahead of need
-/// after the first has been given: what it has no need of goes by its priority.
+/// A thread that saw no directives prefetches victims after the first directive has been given.
+/// Those it does not need must still be evicted by priority.
 #[test]
 fn the_first_directive_meets_a_stash_that_is_being_filled() {
     let world = Arc::new(World::new(Setting {
@@ -158,8 +158,8 @@ fn the_first_directive_meets_a_stash_that_is_being_filled() {
         .close();
 }
 
-/// A hash whose block was cleared is registered anew while every available block is promised:
-/// its old registration ends, with what was attached to it.
+/// A hash whose block was cleared is registered while an allocation has reserved every available
+/// block. The old registration ends, and its attachments are dropped.
 #[test]
 fn a_cleared_hash_begins_anew_without_a_credit() {
     let world = Arc::new(World::new(Setting {
@@ -196,8 +196,8 @@ fn a_cleared_hash_begins_anew_without_a_credit() {
         .close();
 }
 
-/// The content of a block is given up while a suspended thread has taken its note and not yet
-/// listed it: the block stays in reach.
+/// A block is discarded while a suspended thread has taken it off the release log but not added it
+/// to the order. The block stays in reach.
 #[test]
 fn a_block_is_discarded_while_its_note_is_applied() {
     for policy in [PolicyKind::Lru, PolicyKind::Lineage(LeafOrder::Fifo)] {
@@ -208,7 +208,7 @@ fn a_block_is_discarded_while_its_note_is_applied() {
         }));
         let hash = *world.fill().last().expect("a block is inactive");
         let block = world.complete(hash);
-        // The only note there is.
+        // The only queued release.
         drop(world.find(hash));
         let most = world.manager.available_blocks() - CHAIN;
         let (allocates, scenery) = Suspended::new(&world, move |world| {

@@ -1,11 +1,10 @@
-//! Catches reads of freed nodes in models.
+//! Canaries, which detect reads of freed nodes in models.
 //!
-//! A model runs the code that ships, and that frees its nodes; a read after that
-//! would be undefined rather than reported. So in a model a node carries a
-//! canary: every accessor looks at it, to free a node is to kill it, and the
-//! memory stays until the next run begins. Loom also checks that the look and
-//! the kill are ordered by what the code synchronizes with, whichever came first
-//! in the run at hand. Elsewhere a canary is nothing at all.
+//! A model runs the code that ships, which frees its nodes. A later read would be undefined
+//! behaviour instead of a reported failure. In a model, a node therefore carries a canary: every
+//! accessor checks it, freeing the node kills it, and the memory is kept until the next run begins.
+//! Loom also verifies that checks and kills are ordered by the code's own synchronization,
+//! whichever came first in a run. In all other builds, a canary compiles to nothing.
 
 #[cfg(kvbm_loom)]
 pub(crate) use model::*;
@@ -19,11 +18,11 @@ impl Canary {
         Self
     }
 
-    /// Fails the run if the canary is dead.
+    /// Fails the model if the canary is dead.
     #[inline(always)]
     pub(crate) fn check(&self) {}
 
-    /// Kills the canary: what carries it is freed.
+    /// Kills the canary, because its node is about to be freed.
     #[inline(always)]
     pub(crate) fn kill(&self) {}
 }
@@ -51,22 +50,21 @@ mod model {
 
         #[track_caller]
         pub(crate) fn check(&self) {
-            // SAFETY: loom has checked that nobody writes it meanwhile.
+            // SAFETY: loom checks that there is no concurrent write.
             let is_dead = self.0.with(|is_dead| unsafe { *is_dead });
             assert!(!is_dead, "read of a freed node");
         }
 
         #[track_caller]
         pub(crate) fn kill(&self) {
-            // SAFETY: loom has checked that nobody accesses it meanwhile.
+            // SAFETY: loom checks that there is no concurrent access.
             let was_dead = self.0.with_mut(|is_dead| unsafe { is_dead.replace(true) });
             assert!(!was_dead, "a node freed twice");
         }
     }
 
     thread_local! {
-        /// What the run at hand has freed. A model's threads share it: see
-        /// `model_epoch`.
+        /// What the current run has freed. The threads of a model share it; see `model_epoch`.
         static FREED: RefCell<Vec<(*mut u8, Layout)>> = RefCell::default();
     }
 
@@ -76,13 +74,12 @@ mod model {
         FREED.with_borrow_mut(|freed| freed.push((memory, layout)));
     }
 
-    /// Gives back the memory of what the last run freed. To be called at the
-    /// beginning of a run.
+    /// Frees the memory of the previous run's nodes. Must be called at the beginning of a run.
     #[cfg(test)]
     pub(crate) fn begin() {
         for (memory, layout) in FREED.take() {
-            // SAFETY: from a box of this layout, in a run that has ended. Its
-            // atomics were that run's and need no dropping.
+            // SAFETY: the memory comes from a box of this layout, in a run that has ended. Its
+            // atomics belonged to that run and need not be dropped.
             unsafe { std::alloc::dealloc(memory, layout) };
         }
     }

@@ -1,10 +1,10 @@
-//! Limits: the sizes and patience that model checkers shrink.
+//! Limits: the sizes and retry counts that are smaller in models.
 //!
-//! A model explores every interleaving, so in a model a table is small enough to grow in a few
-//! steps, a version wraps after a few exchanges, and a thread that waits gives up at once. All
-//! such numbers stand here, beside the values that ship.
+//! A model explores every interleaving. In a model, a table is therefore small enough to grow
+//! after a few steps, a version wraps around after a few exchanges, and a waiting thread gives
+//! up at once. This file contains all such numbers, next to the values that ship.
 
-/// Whether loom explores every interleaving.
+/// Whether loom explores every interleaving of this build.
 pub(crate) const IS_MODEL: bool = cfg!(kvbm_loom);
 
 /// Whether a checker, loom or shuttle, decides how threads take turns.
@@ -25,37 +25,39 @@ macro_rules! shrunk {
 
 // ---- allocation ----
 
-/// Attempts to find a reserved block before the thread yields.
+/// The number of attempts to find a reserved block before the thread yields.
 pub(crate) const FIND_SPINS: u32 = shrunk!(64, in models 1);
-/// Attempts to find a reserved block before the thread searches everywhere.
+/// The number of attempts to find a reserved block before the thread searches all slots.
 pub(crate) const FIND_ATTEMPTS: u32 = shrunk!(FIND_SPINS + 256, in models 2);
-/// Pauses between two attempts: few enough that a plane that is let go of is noticed before its
-/// last holder is back.
+/// The number of pauses between two attempts: few enough that a plane that has been released is
+/// noticed before its last holder takes it again.
 pub(crate) const FIND_PAUSES: u32 = shrunk!(8, in models 1);
-/// Pauses between two attempts while the plane is seen to be held.
+/// The number of pauses between two attempts while the plane appears to be held.
 pub(crate) const FIND_PAUSES_WHILE_HELD: u32 = shrunk!(64, in models 1);
 
 // ---- matching ----
 
-/// Looks at a block that is inactive, while there is no credit for it, before the thread
-/// yields: the credit may be with another match of that very block, which is about to pin it,
-/// or with the release of it.
+/// The number of checks of an inactive block for which there is no credit before the thread
+/// yields. The credit may be held by another match of the same block, which is about to pin it,
+/// or by the release of the block.
 pub(crate) const CREDIT_LOOKS: u32 = shrunk!(64, in models 1);
-/// Yields before a match takes a block for one that has been promised to an allocation.
+/// The number of yields before a match concludes that a block without a credit is reserved for
+/// an allocation.
 pub(crate) const CREDIT_YIELDS: u32 = shrunk!(16, in models 1);
 
 // ---- the parts of a store ----
 
-/// Stores with fewer blocks than this have one shard: more would only mean more places to look.
+/// Stores with fewer blocks than this have one shard. More shards would only be more places to
+/// look.
 pub(crate) const MIN_BLOCKS_TO_SHARD: usize = shrunk!(128, in models 1);
-/// Bits used in each word of a freelist, and thereby the fan-out of its summary levels. Models
-/// have few blocks, and need summaries of summaries all the same.
+/// The number of bits used in each word of a freelist, and thus the fan-out of its summary
+/// levels. Models have few blocks but still need summaries of summaries.
 pub(crate) const FREELIST_FAN_OUT: usize = shrunk!(64, in models 2);
-/// The lowest bit of the version in a link of the index: models have so few versions that they
-/// wrap.
+/// The lowest bit of the version in a link of the index. In models, the version has so few bits
+/// that it wraps around.
 pub(crate) const LINK_VERSION_AT: u32 = shrunk!(32, in models 62);
-/// Clearings between two that visit all slots: a quarter of the eras that a slot can tell apart,
-/// so that several visits pass before one era could be mistaken for another.
+/// After this many clearings, one visits all slots. This is a quarter of the eras that a slot
+/// can distinguish, so several visits take place before an era could be mistaken for another.
 pub(crate) const CLEARINGS_PER_VISIT: u32 = shrunk!(1 << 14, in models 2);
 
 // ---- the registry ----

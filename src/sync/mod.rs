@@ -1,12 +1,11 @@
-//! What threads share, by three names: `std`'s, loom's or shuttle's.
+//! Synchronization primitives, from `std`, loom, or shuttle.
 //!
-//! Everything in the engine and the registry through which threads meet comes
-//! from this module, so that a model explores the very code that ships. Compiled
-//! with `--cfg kvbm_loom` or `--cfg kvbm_shuttle` the atomics are the checker's,
-//! and so is the time at which garbage is freed: see [`epoch`].
+//! The engine and the registry take everything through which threads communicate from this module,
+//! so that models explore the code that ships. With `--cfg kvbm_loom` or `--cfg kvbm_shuttle`, the
+//! atomics are the model checker's, and [`epoch`] is our own, which decides when garbage is freed.
 //!
-//! Metrics and frequency trackers are not part of this: their counters decide
-//! nothing.
+//! Metrics and frequency trackers do not use this module: no other decision depends on their
+//! counters.
 
 #[cfg(kvbm_loom)]
 #[path = "model_atomic.rs"]
@@ -54,7 +53,7 @@ pub(crate) use shuttle::{
     thread::yield_now,
 };
 
-/// A cell whose accesses loom can watch, with loom's way to access it.
+/// A cell whose accesses loom can track, with loom's interface.
 #[cfg(not(kvbm_loom))]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -64,13 +63,13 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
-    /// The value's address, to be read.
+    /// Calls `f` with a pointer through which the value may be read.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         f(self.0.get())
     }
 
-    /// The value's address, to be read and written.
+    /// Calls `f` with a pointer through which the value may be read and written.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())

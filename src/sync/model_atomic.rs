@@ -1,19 +1,20 @@
-//! loom's atomics, with every access of one in turn with every other.
+//! loom's atomics, changed so that all accesses of an atomic depend on each other.
 //!
-//! loom tries the order of two accesses the other way around if the second
-//! depends on the first, and of the accesses so far it remembers only the last. A
-//! thread that loads and then exchanges hides with its own load that another
-//! thread had loaded before, and what that thread does if the exchange comes first
-//! is never tried. So here every access is preceded by a relaxed addition to a
-//! second atomic. All of these depend on each other, and order nothing else: only a
-//! release fence would make more of them than there is.
+//! loom explores the reverse order of two accesses if the second depends on the first, and it
+//! remembers only the latest access. If a thread loads and then exchanges, its own load hides the
+//! fact that another thread has loaded before, and loom never explores what that thread does if the
+//! exchange comes first.
+//!
+//! Here, every access is therefore preceded by a relaxed addition to a second atomic. All of these
+//! additions depend on each other. They impose no order otherwise, unless there is a release fence
+//! before them, which they would make stronger than it is.
 
 use std::ops::Deref;
 
 use loom::sync::atomic as loomed;
 use loom::sync::atomic::Ordering;
 
-/// See the module documentation.
+/// An atomic and the second atomic that links its accesses; see the module documentation.
 pub(crate) struct InTurn<A> {
     atomic: A,
     turn: loomed::AtomicU32,

@@ -1,17 +1,18 @@
-//! Grace periods for models: what a deferral may wait for, and not a moment more.
+//! Epochs for models: garbage is freed as early as the rules allow.
 //!
-//! crossbeam frees garbage in batches, now and then, at a time that depends on
-//! what the process did before. A checker needs every run of a model to be the
-//! same, and wants garbage freed as early as the rules allow, since that is when
-//! a reader that breaks them gets hurt. So here a deferral runs at the very
-//! moment the last of the guards is gone that were there when it was made.
+//! crossbeam frees garbage in batches, at a time that depends on what the process has done before.
+//! A model checker needs every run of a model to be the same. It also wants garbage to be freed as
+//! early as possible, since that is when a reader that breaks the rules is caught. Here, a deferred
+//! function runs as soon as all guards that existed when it was deferred have been dropped.
 //!
-//! What crossbeam orders is ordered here too, with the fences that it has: whoever
-//! is pinned after a deferral was made sees what was done before it, and what is
-//! deferred runs after everything that was done under the guards it waited for.
+//! # Which orderings does it provide?
 //!
-//! loom and shuttle run all threads of a model on one thread of the system, so
-//! that thread's locals are the state the model's threads share.
+//! Those of crossbeam, by the same fences. A thread that pins after a function was deferred sees
+//! what was done before the deferral. A deferred function runs after everything that was done under
+//! the guards it waited for.
+//!
+//! loom and shuttle run all threads of a model on one operating system thread, so the model's
+//! threads share that thread's locals.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ type Deferred = Box<dyn FnOnce()>;
 struct State {
     next: u64,
     guards: BTreeSet<u64>,
-    /// What is deferred, with the guards that it waits for.
+    /// The deferred functions, each with the guards that it waits for.
     deferred: Vec<(BTreeSet<u64>, Deferred)>,
 }
 
@@ -32,10 +33,10 @@ thread_local! {
     static STATE: RefCell<State> = RefCell::default();
 }
 
-/// Keeps what is reachable now from being freed.
+/// Prevents what is reachable now from being freed.
 pub(crate) struct Guard(u64);
 
-/// A new guard.
+/// Returns a new guard.
 pub(crate) fn pin() -> Guard {
     STATE.with_borrow_mut(|state| {
         state.next += 1;
@@ -48,7 +49,7 @@ pub(crate) fn pin() -> Guard {
 }
 
 impl Guard {
-    /// Runs `f` once every guard there is now has been dropped.
+    /// Runs `f` once every guard that exists now has been dropped.
     pub(crate) fn defer(&self, f: impl FnOnce() + 'static) {
         fence(Ordering::SeqCst);
         STATE.with_borrow_mut(|state| {
@@ -57,7 +58,7 @@ impl Guard {
         });
     }
 
-    /// Nothing: deferrals run as soon as they may.
+    /// Does nothing: deferred functions always run as soon as possible.
     #[expect(clippy::unused_self, reason = "as crossbeam's")]
     pub(crate) fn flush(&self) {}
 }
@@ -65,12 +66,12 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A failed run has nothing left to prove, and may not be resumed.
+            // A failed run has nothing left to prove, and must not be resumed.
             std::mem::forget(STATE.take());
             return;
         }
-        // Orders what was done under this guard before what waits for it, and
-        // if that runs here, all that it waited for before it.
+        // Orders what was done under this guard before the functions that wait for it; and if one
+        // of them runs here, everything under the other guards it waited for before it as well.
         fence(Ordering::SeqCst);
         let due: Vec<Deferred> = STATE.with_borrow_mut(|state| {
             state.guards.remove(&self.0);

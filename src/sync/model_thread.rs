@@ -1,6 +1,6 @@
-//! The numbers of a model's threads, in the order they were started.
+//! The numbers of a model's threads, in the order in which they were started.
 
-/// The calling thread's number.
+/// Returns the calling thread's number.
 #[cfg(kvbm_shuttle)]
 pub(crate) fn index() -> usize {
     usize::from(shuttle::current::me())
@@ -11,19 +11,19 @@ loom::thread_local! {
     static INDEX: std::cell::Cell<usize> = std::cell::Cell::new(0);
 }
 
-/// The calling thread's number: 0 unless it has been given another.
+/// Returns the calling thread's number: 0 unless it has been given another.
 #[cfg(kvbm_loom)]
 pub(crate) fn index() -> usize {
     INDEX.with(std::cell::Cell::get)
 }
 
-/// Gives the calling thread a number.
+/// Sets the calling thread's number.
 #[cfg(all(kvbm_loom, test))]
 pub(crate) fn set_index(index: usize) {
     INDEX.with(|cell| cell.set(index));
 }
 
-/// As many as there may be: see the module that this stands in for.
+/// Returns an upper bound of all numbers; see the module that this one replaces.
 pub(crate) fn used() -> usize {
     usize::MAX
 }

@@ -1,43 +1,42 @@
 //! A small integer for every live thread.
 //!
-//! Sharding by thread needs a number that is cheap to read and dense: the
-//! first threads get 0, 1, 2, …, and a number is handed out again once its
-//! thread has exited. A structure with more rows than there are threads can
-//! therefore give each thread a row of its own, and write it without a locked
-//! instruction.
+//! Sharding by thread needs numbers that are dense and cheap to read. The first threads get 0, 1,
+//! 2, …, and a number is reused once its thread has exited. A structure with more rows than there
+//! are threads can give each thread a row of its own, which the thread can then write without
+//! atomic read-modify-write operations.
 //!
 //! # Ordering
 //!
-//! Whoever is handed a number sees everything its previous owner wrote: the
-//! release in [`Lease::drop`] pairs with the acquire in [`claim`]. That is what
-//! allows plain load-and-store updates of a row across owners.
+//! A thread that is given a number sees everything that the number's previous owner wrote: the
+//! release in [`Lease::drop`] pairs with the acquire in [`claim`]. Rows can therefore be updated
+//! with plain loads and stores by one owner after another.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Threads alive at once that get a number; those beyond share [`EXHAUSTED`].
+/// The number of live threads that get a number. Any more of them share [`EXHAUSTED`].
 const CAPACITY: usize = 64 * 1024;
 
 const UNASSIGNED: usize = usize::MAX - 1;
 
-/// The index of a thread that has no number of its own: one whose locals are
-/// being destroyed, or one started when every number was taken.
+/// The index of a thread without a number: one whose locals are being destroyed, or one that
+/// started when every number was taken.
 pub(crate) const EXHAUSTED: usize = usize::MAX;
 
 /// Bit `i` of word `w` is set while some thread owns `64 * w + i`.
 static TAKEN: [AtomicU64; CAPACITY / 64] = [const { AtomicU64::new(0) }; CAPACITY / 64];
 
-/// One above the highest number that has been handed out.
+/// One more than the highest number that has been assigned.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    // Without a destructor, so that it can be read at any moment of a thread's
-    // life and costs one load.
+    // Without a destructor, so that it can be read at any time in a thread's life, with a single
+    // load.
     static INDEX: Cell<usize> = const { Cell::new(UNASSIGNED) };
     static LEASE: Lease = Lease(claim());
 }
 
-/// Gives the thread's number back when the thread exits.
+/// Returns the thread's number to the pool when the thread exits.
 struct Lease(usize);
 
 impl Drop for Lease {
@@ -50,15 +49,15 @@ impl Drop for Lease {
     }
 }
 
-/// The calling thread's number, unique among live threads, or [`EXHAUSTED`].
+/// Returns the calling thread's number, unique among live threads, or [`EXHAUSTED`].
 #[inline]
 pub(crate) fn index() -> usize {
     let index = INDEX.get();
     if index == UNASSIGNED { assign() } else { index }
 }
 
-/// The calling thread's number, if it has asked for it before; else one that is larger than
-/// any. One load.
+/// Returns the calling thread's number if it has already been assigned, or else a value greater
+/// than any number. Takes one load.
 #[inline]
 pub(crate) fn known_index() -> usize {
     INDEX.get()
@@ -68,21 +67,21 @@ pub(crate) fn known_index() -> usize {
 fn assign() -> usize {
     let index = LEASE.try_with(|lease| lease.0).unwrap_or(EXHAUSTED);
     if index != EXHAUSTED {
-        // Before the number is used. Release: pairs with the acquire in `used`.
+        // Must happen before the number is used. Release: pairs with the acquire in `used`.
         USED.fetch_max(index + 1, Ordering::AcqRel);
     }
     INDEX.set(index);
     index
 }
 
-/// One above the highest number that any thread has had: no thread that the caller can know
-/// of has had a higher one. Numbers are dense, so this is about how many threads there
-/// were at once.
+/// Returns one more than the highest number that any thread has had. No thread that the caller can
+/// know about has had a higher one. Since numbers are dense, this is about the maximum number of
+/// threads that have been alive at once.
 pub(crate) fn used() -> usize {
     USED.load(Ordering::Acquire)
 }
 
-/// Takes the lowest number no live thread owns.
+/// Takes the lowest number that no live thread has.
 fn claim() -> usize {
     for (at, word) in TAKEN.iter().enumerate() {
         let mut seen = word.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! A lock that nobody waits for: who finds it taken does without.
+//! A lock with only `try_lock`: if it is held, callers take another path.
 //!
-//! The policy plane, the stashes and the registry's upkeep are guarded by one each: plain
-//! sequential data, with a way around for when the holder does not come back.
+//! Each policy plane, each victim cache, and the registry's upkeep is guarded by one. They contain
+//! plain sequential data, and there is a way around each in case the holder does not come back.
 
 use std::ops::{Deref, DerefMut};
 
@@ -9,14 +9,14 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicBool, Ordering, UnsafeCell};
 
-/// See the module documentation.
+/// A lock that can only be tried; see the module documentation.
 pub(crate) struct TryLock<T> {
     taken: CachePadded<AtomicBool>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through `Held`, of which there is one at a
-// time, on one thread after the other.
+// SAFETY: the value is reached only through `Held`, of which there is at most one at a time, which
+// one thread uses after another.
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
 impl<T> TryLock<T> {
@@ -27,18 +27,18 @@ impl<T> TryLock<T> {
         }
     }
 
-    /// Whether someone has the lock: a look that does not take its line away.
+    /// Returns whether the lock is held. Only reads, so the lock's cache line stays shared.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Takes the lock, unless someone has it.
+    /// Takes the lock unless it is held.
     #[inline]
     pub(crate) fn try_hold(&self) -> Option<Held<'_, T>> {
-        // Not a swap: a try that fails writes nothing. Acquire: pairs with the
-        // release of the holder before. A `Held` is made only by the winner:
-        // dropping one lets go of the lock.
+        // An exchange rather than a swap, because a failed one writes nothing. Acquire: pairs with
+        // the previous holder's release. Only the winner may construct a `Held`, because dropping
+        // it releases the lock.
         self.taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -46,7 +46,7 @@ impl<T> TryLock<T> {
     }
 }
 
-/// The lock, taken until this is dropped.
+/// A guard that releases the lock when it is dropped.
 pub(crate) struct Held<'a, T> {
     lock: &'a TryLock<T>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Held<'a, T> {
 impl<T> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        // Release: pairs with the acquire of the next holder.
+        // Release: pairs with the next holder's acquire.
         self.lock.taken.store(false, Ordering::Release);
     }
 }
@@ -64,8 +64,8 @@ impl<T> Deref for Held<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `taken` was false when this `Held` was made and is true until
-        // it is dropped, so it is the only one, and it is borrowed.
+        // SAFETY: `taken` was false when this `Held` was created and is true until it is dropped,
+        // so this is the only one, and it is borrowed.
         self.lock.value.with(|value| unsafe { &*value })
     }
 }
@@ -73,7 +73,7 @@ impl<T> Deref for Held<'_, T> {
 impl<T> DerefMut for Held<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and it is borrowed mutably.
+        // SAFETY: as in `deref`; and it is mutably borrowed.
         self.lock.value.with_mut(|value| unsafe { &mut *value })
     }
 }
@@ -87,7 +87,7 @@ mod tests {
         let lock = TryLock::new(0);
         let held = lock.try_hold().unwrap();
         assert!(lock.is_taken() && lock.try_hold().is_none());
-        // A try that failed must not let go of it either.
+        // A failed attempt must not release it either.
         assert!(lock.is_taken());
         drop(held);
         assert!(lock.try_hold().is_some());

@@ -1,27 +1,29 @@
-//! The table of 4-bit counters, and where a key's four counters are in it.
+//! The table of 4-bit counters, and which four of them belong to a key.
 //!
-//! Sixteen counters share a word. The table may be read by anybody at any
-//! time, but has **one writer at a time**: the owner of a sketch, or whoever
-//! holds the lock of a tracker. That is why an increment is a plain load and a
-//! plain store. Words are read and written `Relaxed`: they publish nothing
-//! but themselves, and the writers' lock orders one writer after the other.
+//! Sixteen counters share a word. Any thread may read the table at any time, but it has **one
+//! writer at a time**: the owner of a sketch, or the thread that holds a tracker's lock. An
+//! increment can therefore be a plain load and a plain store. Words are accessed with relaxed
+//! ordering: they publish nothing but themselves, and the lock orders one writer after the
+//! other.
 //!
-//! # Which counter
+//! # Which counter does a hash select?
 //!
-//! A hash names a word and a counter in it, and the two choices must be
-//! independent: if the counter follows from the word, the other fifteen of each
-//! word are never used. The word is the hash's remainder by the length of the
-//! table, which for a power of two is its low bits, so the counter is chosen by
-//! the two highest bits. Two are enough because each of a key's four hashes has
-//! a quarter of every word to itself. Hence the rows of the sketch are disjoint,
-//! as in a count-min sketch, and the secrets may be as similar as they are: keys
-//! that differ as two secrets do have the same four hashes in another order, but
-//! not the same counters.
+//! A hash selects a word and a counter within it. The two choices must be independent: if the
+//! word determines the counter, the other fifteen counters of each word are never used. The
+//! word is the hash modulo the length of the table (its low bits if the length is a power of
+//! two), so the two highest bits select the counter. Two bits suffice because each of a key's
+//! four hashes has a quarter of every word to itself. The rows of the sketch are thus
+//! disjoint, as in a count-min sketch.
 //!
-//! [`Layout::Reference`] takes the counter from the low four bits instead. It
-//! exists to be compared with the reference.
+//! Disjoint rows also make up for the similarity of the four secrets. Two keys that differ in
+//! the way two secrets do have the same four hashes in a different order, but not the same
+//! counters.
+//!
+//! [`Layout::Reference`] selects the counter by the lowest four bits instead. It exists for
+//! comparisons with the reference.
 
 use std::array;
+use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -29,7 +31,7 @@ use xxhash_rust::const_xxh3::const_custom_default_secret;
 
 use super::SketchKey;
 
-/// How many counters a key has.
+/// The number of counters per key.
 pub(super) const DEPTH: usize = 4;
 
 const SECRETS: [[u8; 192]; DEPTH] = [
@@ -39,34 +41,34 @@ const SECRETS: [[u8; 192]; DEPTH] = [
     const_custom_default_secret(3),
 ];
 
-/// The words of a table of 2 MiB, about as much as the cache of a core holds.
+/// The number of words in a table of 2 MiB, roughly the size of a core's private caches.
 const FAR: usize = 1 << 18;
 
-/// The value at which a counter stays.
+/// The largest value of a counter.
 const SATURATED: u64 = 0xF;
-/// The lowest bit of every counter of a word.
+/// The lowest bit of each counter in a word.
 const LOWEST_BITS: u64 = 0x1111_1111_1111_1111;
-/// All bits of every counter of a word but the highest.
+/// All but the highest bit of each counter in a word.
 const ALL_BUT_HIGHEST_BITS: u64 = 0x7777_7777_7777_7777;
 
-/// How the counter within a word is chosen.
+/// How a hash selects the counter within a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// By the highest two bits, in the quarter of the word that the row has.
+    /// By its highest two bits, in the quarter of the word that belongs to the row.
     #[default]
     Spread,
-    /// By the lowest four bits. Two hashes of a key may then name the same
-    /// counter, which goes up by two.
+    /// By its lowest four bits. Two hashes of a key may select the same counter, which is then
+    /// incremented twice.
     Reference,
 }
 
-/// The four hashes of a key, one a row. Each names one counter: see the
-/// documentation of the module.
+/// The four hashes of a key, one per row. Each selects one counter; see the module
+/// documentation.
 #[derive(Clone, Copy)]
 pub(super) struct Hashes(pub(super) [u64; DEPTH]);
 
 impl Hashes {
-    /// Room for the hashes of a key.
+    /// A placeholder to be overwritten with the hashes of a key.
     pub(super) const NONE: Self = Self([0; DEPTH]);
 
     #[inline]
@@ -78,14 +80,14 @@ impl Hashes {
 /// A table of saturating 4-bit counters.
 pub(super) struct Counters {
     words: Box<[AtomicU64]>,
-    /// Spares the division that a table of any other length needs.
+    /// If set, a mask replaces the division that other table lengths need.
     power_of_two: bool,
     layout: Layout,
 }
 
 impl Counters {
-    /// A table of zeros: one word for every four keys of `capacity`, that is
-    /// four counters a key, and one word at least.
+    /// Creates a table of zeros with one word per four keys of `capacity`, that is, four
+    /// counters per key, and at least one word.
     pub(super) fn new(capacity: usize, layout: Layout) -> Self {
         let words: Box<[AtomicU64]> = (0..(capacity / 4).max(1))
             .map(|_| AtomicU64::new(0))
@@ -97,8 +99,8 @@ impl Counters {
         }
     }
 
-    /// Adds one to each of the four counters that is not saturated; whether
-    /// there was one.
+    /// Increments each of the four counters that is not saturated. Returns whether there was
+    /// one.
     #[inline(always)]
     pub(super) fn increment(&self, hashes: Hashes) -> bool {
         let words = self.words_of(hashes);
@@ -107,8 +109,8 @@ impl Counters {
             Layout::Reference => array::from_fn(|row| reference(row, hashes.0[row])),
         };
         let mut counted = false;
-        // One after the other, each on what the one before has left: rows may
-        // meet in a word, and in the reference's layout in a counter.
+        // One at a time, because rows may share a word and, in the reference's layout, even a
+        // counter: each step must see the result of the one before.
         for (index, shift) in words.into_iter().zip(shifts) {
             let word = &self.words[index];
             let value = word.load(Relaxed);
@@ -120,25 +122,24 @@ impl Counters {
         counted
     }
 
-    /// Whether the table is too large for the caches near a core, so that it
-    /// pays to [`fetch`](Self::fetch) a batch before it is counted.
+    /// Returns whether the table exceeds the caches close to a core, so that it pays to
+    /// [`fetch`](Self::fetch) a batch before counting it.
     #[inline]
     pub(super) fn are_far(&self) -> bool {
         self.words.len() >= FAR
     }
 
-    /// Brings the four counters near. An increment stops for each word that
-    /// is far, as it has to know whether the counter is saturated; a row of
-    /// fetches waits for all words at once.
+    /// Brings the four counters into the cache. An increment stalls on each cache miss, since
+    /// it must know whether the counter is saturated; consecutive fetches overlap their misses.
     #[inline]
     pub(super) fn fetch(&self, hashes: Hashes) {
         for word in self.words_of(hashes) {
-            // A load of which nothing is used might be left out.
+            // The compiler would remove a load whose result is not used.
             black_box(self.words[word].load(Relaxed));
         }
     }
 
-    /// The smallest of the four counters.
+    /// Returns the smallest of the four counters.
     #[inline]
     pub(super) fn estimate(&self, hashes: Hashes) -> u32 {
         match self.layout {
@@ -158,7 +159,7 @@ impl Counters {
         least as u32
     }
 
-    /// Halves every counter, rounding down; returns how many were odd.
+    /// Halves every counter, rounding down. Returns how many were odd.
     pub(super) fn halve(&self) -> u32 {
         let mut odd = 0u32;
         for word in &self.words {
@@ -169,7 +170,7 @@ impl Counters {
         odd
     }
 
-    /// The indices of the words of the four counters.
+    /// Returns the indices of the words that hold the four counters.
     #[inline(always)]
     fn words_of(&self, hashes: Hashes) -> [usize; DEPTH] {
         let len = self.words.len();
@@ -181,13 +182,22 @@ impl Counters {
     }
 }
 
-/// Where in its word the counter of a row starts: [`Layout::Spread`].
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters")
+            .field("words", &self.words.len())
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the bit at which a row's counter starts in its word, for [`Layout::Spread`].
 #[inline(always)]
 fn spread(row: usize, hash: u64) -> u32 {
     (hash >> 62) as u32 * 4 + row as u32 * 16
 }
 
-/// Where in its word the counter of a row starts: [`Layout::Reference`].
+/// Returns the bit at which the counter starts in its word, for [`Layout::Reference`].
 #[inline(always)]
 fn reference(_row: usize, hash: u64) -> u32 {
     (hash as u32 & 15) * 4
@@ -199,7 +209,7 @@ mod tests {
 
     const LAYOUTS: [Layout; 2] = [Layout::Spread, Layout::Reference];
 
-    /// Names a counter of a table of two words in either layout.
+    /// Returns a hash that selects this counter of a two-word table in either layout.
     fn counter(word: u64, counter: u64) -> u64 {
         counter << 62 | counter << 1 | word
     }

@@ -1,38 +1,66 @@
-//! When the counters are halved.
+//! When the counters of a sketch are halved.
+
+use std::fmt;
 
 use super::counters::Counters;
 
-/// Decides when the counters of a sketch are halved.
+/// Decides when the counters of a sketch are halved, so that old popularity fades.
+///
+/// ```
+/// use kvbm_lockfree::tinylfu::{DecayPolicy, TinyLFUSettings};
+///
+/// /// Remembers everything.
+/// struct Never;
+///
+/// impl DecayPolicy for Never {
+///     fn should_decay(&self, _: u32) -> bool {
+///         false
+///     }
+/// }
+///
+/// let settings = TinyLFUSettings::builder()
+///     .capacity(4096_usize)
+///     .decay_policy(Never)
+///     .build()?;
+/// # drop(settings);
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub trait DecayPolicy: Send + Sync {
-    /// Called after every increment that found a counter to raise, with the
-    /// number of such increments since the last halving (less a correction:
-    /// a halving sets the number to half of it, less a quarter of the
-    /// counters that were odd). Returning `true` halves now.
+    /// Returns whether to halve the counters now.
     ///
-    /// A [`TinyLFUTracker`](super::TinyLFUTracker) calls this while it holds
-    /// the lock of its table, from whichever thread applies the batch. The
-    /// lock is only ever tried, so a policy may use the tracker it belongs
-    /// to, which is then held as by another thread. It may panic: the panic
-    /// leaves the `touch` or `count` that applied the batch, and all that is
-    /// missing afterwards is the halving; and, if it leaves a `touch_all`, those of
-    /// its touches that were still to come.
+    /// The sketch calls this after every increment that raised at least one counter, with the
+    /// number of such increments since the last halving. A halving does not reset that number
+    /// to zero but to half of it, minus a quarter of the number of counters that were odd.
+    ///
+    /// # When does a tracker call it?
+    ///
+    /// While it holds the lock of its table, on the thread that applies a batch of touches.
+    /// Since threads only ever try that lock, a policy may use the tracker that it belongs
+    /// to: the lock then appears to be held by another thread.
+    ///
+    /// # Panics
+    ///
+    /// An implementation may panic. The panic propagates out of the `touch`, `touch_all` or
+    /// `count` that applied the batch. The halving is then skipped, and a `touch_all` loses
+    /// those of its touches that were still to come.
     fn should_decay(&self, increments_since_last_reset: u32) -> bool;
 }
 
-/// Halves whenever a fixed number of increments was counted.
+/// Halves the counters after a fixed number of increments.
+#[derive(Debug)]
 pub struct FixedDecayPolicy {
     sample_size: u32,
 }
 
 impl FixedDecayPolicy {
-    /// Halves once `sample_size` increments were counted; 0 halves after
-    /// every one.
+    /// Creates a policy that halves once `sample_size` increments have been counted, or after
+    /// every increment if it is 0.
     pub fn new(sample_size: u32) -> Self {
         Self { sample_size }
     }
 
-    /// Halves once ten increments a key of `capacity` were counted, at most
-    /// `u32::MAX`. This is what a sketch does that was given no policy.
+    /// Creates a policy that halves once ten increments per key of `capacity` have been
+    /// counted, or [`u32::MAX`] if that is less. It is the default policy of a sketch.
     pub fn from_capacity(capacity: usize) -> Self {
         let sample_size = u32::try_from(capacity.saturating_mul(10)).unwrap_or(u32::MAX);
         Self { sample_size }
@@ -46,7 +74,7 @@ impl DecayPolicy for FixedDecayPolicy {
     }
 }
 
-/// The age of a table: what was counted since it was last halved.
+/// The age of a table: how much has been counted since it was last halved.
 pub(super) struct Age {
     size: u32,
     policy: Box<dyn DecayPolicy>,
@@ -57,17 +85,25 @@ impl Age {
         Self { size: 0, policy }
     }
 
-    /// Takes note of an increment that raised a counter, and halves
-    /// `counters` if the policy says so. The caller is their only writer.
+    /// Counts an increment that raised a counter, and halves `counters` if the policy says
+    /// so. The caller must be their only writer.
     #[inline]
     pub(super) fn advance(&mut self, counters: &Counters) {
         self.size = self.size.wrapping_add(1);
         if self.policy.should_decay(self.size) {
-            // Rounding took something from every odd counter, and one
-            // increment is four counters.
+            // Rounding down lost one from every odd counter, and an increment adds to four
+            // counters.
             let odd = counters.halve();
             self.size = (self.size / 2).saturating_sub(odd / 4);
         }
+    }
+}
+
+impl fmt::Debug for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Age")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,20 +1,22 @@
-//! What the sketch can count.
+//! The keys that a sketch can count.
 
 use xxhash_rust::xxh3::xxh3_64_with_secret;
 
-/// A key of the frequency sketch.
+/// A key of a frequency sketch.
 ///
-/// The sketch hashes a key four times with four fixed secrets. An
-/// implementation must give equal keys equal hashes, and should depend on
-/// every byte of the secret it uses: two hashes that agree more often than by
-/// chance make the estimates of the sketch worse. So do hashes in which some bits
-/// are always the same: both the highest and the lowest choose counters.
+/// The sketch hashes a key four times, with four fixed secrets, and selects counters by both
+/// the highest and the lowest bits of each hash. Equal keys must have equal hashes. The
+/// estimates are best if
+///
+/// * the hashes depend on every byte of the secret that they use, so that two of them agree
+///   no more often than by chance, and
+/// * no bit is the same in all hashes.
 pub trait SketchKey: Copy + Send + Sync + 'static {
-    /// Hashes this key under `secret`.
+    /// Returns the hash of this key under `secret`.
     fn hash_with_secret(&self, secret: &[u8; 192]) -> u64;
 }
 
-/// XXH3 over the eight little-endian bytes; equal on every platform.
+/// XXH3 of the eight little-endian bytes; the same on every platform.
 impl SketchKey for u64 {
     #[inline]
     fn hash_with_secret(&self, secret: &[u8; 192]) -> u64 {
@@ -22,7 +24,7 @@ impl SketchKey for u64 {
     }
 }
 
-/// XXH3 over the sixteen little-endian bytes; equal on every platform.
+/// XXH3 of the sixteen little-endian bytes; the same on every platform.
 impl SketchKey for u128 {
     #[inline]
     fn hash_with_secret(&self, secret: &[u8; 192]) -> u64 {

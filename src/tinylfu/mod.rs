@@ -1,17 +1,20 @@
-//! How often a hash was asked for lately.
+//! TinyLFU: how often has a hash been requested recently?
 //!
-//! The sketch of *TinyLFU: A Highly Efficient Cache Admission Policy*
-//! (Einziger, Friedman, Manes; ACM Transactions on Storage, 2017): every key
-//! owns four 4-bit counters in one table, an increment adds one to each of
-//! them, and the estimate of a key is the smallest of its four. Keys that
-//! share a counter can only make an estimate too high. Once enough increments
-//! were counted, a [`DecayPolicy`] has every counter halved, so that old
-//! popularity fades.
+//! Frequency-based eviction policies, multi-level LRU and W-TinyLFU, ask a
+//! [`FrequencyTracker`] which of their blocks are worth keeping.
 //!
-//! [`TinyLFUSketch`] is that table for one owner. [`TinyLFUTracker`] shares it
-//! between threads without a lock that anybody waits for: touches are noted in
-//! a small buffer of the touching thread and applied to the table in batches,
-//! the striped read buffers of the Caffeine cache.
+//! # How are frequencies counted?
+//!
+//! In the sketch of *TinyLFU: A Highly Efficient Cache Admission Policy* (Einziger,
+//! Friedman, Manes; ACM Transactions on Storage, 2017). Every key selects four 4-bit
+//! counters of one table. An increment adds one to each of them, and the estimate of a key
+//! is the smallest of the four: keys that share a counter can only make an estimate too
+//! high. After a certain number of increments, a [`DecayPolicy`] has all counters halved,
+//! so old popularity fades.
+//!
+//! [`TinyLFUSketch`] is that table for a single owner. [`TinyLFUTracker`] shares it between
+//! threads, none of which ever waits for a lock: touches are buffered per thread and applied
+//! to the table in batches, as in the striped read buffers of the Caffeine cache.
 //!
 //! # Accuracy
 //!
@@ -36,8 +39,6 @@
 //! assert_eq!(tracker.count(8), 0);
 //! ```
 
-#[cfg(all(test, not(kvbm_loom)))]
-mod accuracy;
 mod counters;
 mod decay;
 mod key;

@@ -1,11 +1,13 @@
-//! How a sketch or tracker is configured.
+//! The settings of a sketch or tracker, and their builder.
+
+use std::fmt;
 
 use anyhow::Context;
 
 use super::counters::Layout;
 use super::{DecayPolicy, FixedDecayPolicy, SketchKey, TinyLFUSketch, TinyLFUTracker};
 
-/// The settings of a [`TinyLFUSketch`] or [`TinyLFUTracker`].
+/// The settings of a [`TinyLFUSketch`] or [`TinyLFUTracker`]: a capacity and a decay policy.
 ///
 /// ```
 /// use kvbm_lockfree::tinylfu::{FixedDecayPolicy, TinyLFUSettings};
@@ -28,24 +30,40 @@ pub struct TinyLFUSettings {
 }
 
 impl TinyLFUSettings {
-    /// Starts with nothing set.
+    /// Returns a builder with nothing set.
     pub fn builder() -> TinyLFUSettingsBuilder {
         TinyLFUSettingsBuilder::default()
     }
 
-    /// Makes a sketch for one owner.
+    /// Creates a sketch for a single owner.
     pub fn into_sketch<K: SketchKey>(self) -> TinyLFUSketch<K> {
         TinyLFUSketch::with_policy(self.capacity, self.decay_policy, self.layout)
     }
 
-    /// Makes a tracker that threads share.
+    /// Creates a tracker that threads share.
     pub fn into_tracker<K: SketchKey>(self) -> TinyLFUTracker<K> {
         TinyLFUTracker::from_sketch(self.into_sketch())
     }
 }
 
-/// Builds [`TinyLFUSettings`]; a setter called again replaces what it set.
+/// A builder of [`TinyLFUSettings`]. Calling a setter again replaces the earlier value.
+///
+/// ```
+/// use kvbm_lockfree::tinylfu::{FixedDecayPolicy, FrequencyTracker, TinyLFUSettings};
+///
+/// let settings = TinyLFUSettings::builder()
+///     .capacity(100_usize)
+///     .decay_policy(FixedDecayPolicy::new(500))
+///     .build()?;
+/// let tracker = settings.into_tracker::<u64>();
+/// tracker.touch(42);
+/// assert_eq!(tracker.count(42), 1);
+///
+/// assert!(TinyLFUSettings::builder().build().is_err(), "the capacity is required");
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 #[derive(Default)]
+#[must_use]
 pub struct TinyLFUSettingsBuilder {
     capacity: Option<usize>,
     decay_policy: Option<Box<dyn DecayPolicy>>,
@@ -53,7 +71,10 @@ pub struct TinyLFUSettingsBuilder {
 }
 
 impl TinyLFUSettingsBuilder {
-    /// About how many different keys are in use at a time. Required.
+    /// Sets the number of different keys expected to be in use at a time. Required.
+    ///
+    /// The sketch takes two bytes per key; see [`TinyLFUSketch`] for how wrong estimates are
+    /// at a given number of keys.
     pub fn capacity<VALUE: Into<usize>>(self, value: VALUE) -> Self {
         Self {
             capacity: Some(value.into()),
@@ -61,8 +82,8 @@ impl TinyLFUSettingsBuilder {
         }
     }
 
-    /// When the counters are halved. Without this,
-    /// [`FixedDecayPolicy::from_capacity`] of the capacity.
+    /// Sets the policy that decides when the counters are halved. Default:
+    /// [`FixedDecayPolicy::from_capacity`].
     pub fn decay_policy(self, policy: impl DecayPolicy + 'static) -> Self {
         Self {
             decay_policy: Some(Box::new(policy)),
@@ -70,14 +91,14 @@ impl TinyLFUSettingsBuilder {
         }
     }
 
-    /// Places counters where `kvbm-logical` 1.6.1 does, so that every estimate is the
-    /// same as that crate's. For comparisons only.
+    /// Places the counters as `kvbm-logical` 1.6.1 does, so that every estimate equals that
+    /// crate's. For comparisons only.
     ///
-    /// That layout chooses a word and the counter in it by the same bits of a hash.
-    /// Wherever the number of words, a quarter of the capacity, is a multiple of 16, only
-    /// one of the sixteen counters of each word is ever used, and estimates are as wrong
-    /// as those of a sketch for a sixteenth of the capacity: of a sketch for 65,536 keys
-    /// that counted half as many, almost every key appears to have been used.
+    /// That layout selects a word and the counter in it by the same bits of a hash. If the
+    /// number of words, a quarter of the capacity, is a multiple of 16, only one of the
+    /// sixteen counters in each word is ever used, and estimates are as inaccurate as those
+    /// of a sketch for a sixteenth of the capacity. In a sketch for 65,536 keys that has
+    /// counted half as many, almost every key appears to have been used.
     pub fn reference_layout(self) -> Self {
         Self {
             layout: Layout::Reference,
@@ -85,15 +106,15 @@ impl TinyLFUSettingsBuilder {
         }
     }
 
-    /// Completes the settings.
+    /// Builds the settings.
     ///
     /// # Errors
     ///
-    /// If no capacity was set.
+    /// Returns an error if no capacity was set.
     pub fn build(self) -> Result<TinyLFUSettings, anyhow::Error> {
         let capacity = self
             .capacity
-            .context("the capacity of the frequency sketch is not set")?;
+            .context("the capacity of the frequency sketch has not been set")?;
         let decay_policy = self
             .decay_policy
             .unwrap_or_else(|| Box::new(FixedDecayPolicy::from_capacity(capacity)));
@@ -102,6 +123,22 @@ impl TinyLFUSettingsBuilder {
             decay_policy,
             layout: self.layout,
         })
+    }
+}
+
+impl fmt::Debug for TinyLFUSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TinyLFUSettings")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TinyLFUSettingsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TinyLFUSettingsBuilder")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,18 +1,31 @@
-//! The sketch of one owner.
+//! The frequency sketch of a single owner.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use super::counters::{Counters, Hashes, Layout};
 use super::decay::Age;
 use super::{DecayPolicy, FixedDecayPolicy, SketchKey};
 
-/// A frequency sketch: estimates, never exact counts, in two bytes a key.
+/// A frequency sketch: approximate counts of recent uses, in two bytes per key.
 ///
-/// An estimate is at most 15, and without halving never below the true count
-/// up to there. It is too high if each of the key's four counters is shared with
-/// a key in use: once `n` different keys have been counted, with a probability of
-/// about `(1 - exp(-n / capacity))^4`. That is 2.4 % for half as many keys as the
-/// capacity, and 16 % for as many.
+/// ```
+/// use kvbm_lockfree::tinylfu::TinyLFUSketch;
+///
+/// let mut sketch = TinyLFUSketch::<u64>::new(1024);
+/// sketch.increment(7);
+/// sketch.increment(7);
+/// assert_eq!(sketch.estimate(7), 2);
+/// assert_eq!(sketch.estimate(8), 0);
+/// ```
+///
+/// # How accurate is an estimate?
+///
+/// Estimates end at 15. Up to there, and until the counters are halved, an estimate is never
+/// below the true count. It is too high if each of the key's four counters is shared with
+/// another key in use. Once `n` different keys have been counted, the probability of that is
+/// about `(1 - exp(-n / capacity))^4`: 2.4 % if `n` is half of the capacity, and 16 % if it
+/// equals the capacity.
 pub struct TinyLFUSketch<K: SketchKey> {
     counters: Counters,
     age: Age,
@@ -20,11 +33,11 @@ pub struct TinyLFUSketch<K: SketchKey> {
 }
 
 impl<K: SketchKey> TinyLFUSketch<K> {
-    /// A sketch for about `capacity` keys that halves its counters once
-    /// `capacity * 10` increments were counted. A capacity of 0 is served by
-    /// the smallest table and halves after every increment.
+    /// Creates a sketch for about `capacity` keys that halves its counters once
+    /// `capacity * 10` increments have been counted. With a capacity of 0, it has the smallest
+    /// table and halves after every increment.
     ///
-    /// Allocates the table (two bytes a key), and nothing afterwards.
+    /// Allocates the table of two bytes per key. Nothing is allocated afterwards.
     pub fn new(capacity: usize) -> Self {
         Self::with_policy(
             capacity,
@@ -45,9 +58,9 @@ impl<K: SketchKey> TinyLFUSketch<K> {
         }
     }
 
-    /// Counts one use of `key`, and halves every counter if the decay policy
-    /// says so: four hashes and four counters, or the whole table on a
-    /// halving.
+    /// Counts one use of `key`, and halves every counter if the decay policy says so.
+    ///
+    /// Computes four hashes and updates four counters. A halving visits the whole table.
     #[inline]
     pub fn increment(&mut self, key: K) {
         if self.counters.increment(Hashes::of(key)) {
@@ -55,7 +68,7 @@ impl<K: SketchKey> TinyLFUSketch<K> {
         }
     }
 
-    /// How often `key` was used lately, from 0 to 15.
+    /// Returns how often `key` has been used recently: an estimate from 0 to 15.
     #[inline]
     pub fn estimate(&self, key: K) -> u32 {
         self.counters.estimate(Hashes::of(key))
@@ -63,6 +76,15 @@ impl<K: SketchKey> TinyLFUSketch<K> {
 
     pub(super) fn into_parts(self) -> (Counters, Age) {
         (self.counters, self.age)
+    }
+}
+
+impl<K: SketchKey> fmt::Debug for TinyLFUSketch<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TinyLFUSketch")
+            .field("counters", &self.counters)
+            .field("age", &self.age)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,8 @@
 //! A short queue of touches between one thread and the table.
 //!
-//! One *writer* appends, one *reader* at a time takes out, and neither needs
-//! an atomic read-modify-write: `tail` is stored by the writer only, `head` by
-//! the reader only. That there is one of each is for the tracker to see to.
+//! One *writer* appends and one *reader* at a time removes. Neither needs an atomic
+//! read-modify-write operation: only the writer stores `tail`, and only the reader stores
+//! `head`. The tracker ensures that there is at most one of each.
 
 use std::array;
 use std::sync::atomic::{
@@ -12,13 +12,13 @@ use std::sync::atomic::{
 
 use super::counters::{DEPTH, Hashes};
 
-/// How many touches wait at most.
+/// The maximum number of queued touches.
 pub(super) const CAPACITY: usize = 32;
 
-/// A bounded queue of one writer and one reader.
+/// A bounded single-producer, single-consumer queue.
 ///
-/// `head` and `tail` count touches taken and appended since the start and
-/// wrap around; their difference is the length.
+/// `head` and `tail` count the touches removed and appended since the start and wrap around;
+/// their difference is the length.
 pub(super) struct Stripe {
     tail: AtomicUsize,
     head: AtomicUsize,
@@ -34,13 +34,13 @@ impl Stripe {
         }
     }
 
-    /// Writer: appends a touch and returns the length with it, or `None` if
-    /// the queue is full.
+    /// For the writer: appends a touch and returns the new length, or `None` if the queue is
+    /// full.
     #[inline]
     pub(super) fn push(&self, hashes: Hashes) -> Option<usize> {
         let tail = self.tail.load(Relaxed);
-        // Acquire: pairs with `drain`; a slot is written again only after it
-        // was read.
+        // Acquire: pairs with the release in `drain`, so that a slot is overwritten only after
+        // it has been read.
         let len = tail.wrapping_sub(self.head.load(Acquire));
         if len >= CAPACITY {
             return None;
@@ -48,36 +48,37 @@ impl Stripe {
         for (slot, hash) in self.slots[tail % CAPACITY].iter().zip(hashes.0) {
             slot.store(hash, Relaxed);
         }
-        // Release: pairs with `visible`; who sees the tail sees the slot.
+        // Release: pairs with the acquire in `visible`, so that a reader that sees the new
+        // tail also sees the slot.
         self.tail.store(tail.wrapping_add(1), Release);
         Some(len + 1)
     }
 
-    /// Whether touches wait. If the caller's own were taken out, the table
-    /// has them.
+    /// Returns whether touches are queued. If not, the table contains all of the calling
+    /// thread's touches.
     #[inline]
     pub(super) fn is_pending(&self) -> bool {
-        // Acquire: pairs with `drain`, which has applied them first.
+        // Acquire of `head`: pairs with the release in `drain`, which follows the increment.
         self.head.load(Acquire) != self.tail.load(Acquire)
     }
 
-    /// Reader: gives every touch that is visible now to `apply`, oldest
-    /// first, takes it out, and then gives what `apply` returned to `after`.
+    /// For the reader: passes each touch that is visible now to `apply`, oldest first, removes
+    /// it, and then passes the result of `apply` to `after`.
     ///
-    /// Should `after` panic, the rest stays for the next reader.
+    /// If `after` panics, the remaining touches stay for the next reader.
     #[inline]
     pub(super) fn drain<R>(&self, apply: impl Fn(Hashes) -> R, mut after: impl FnMut(R)) {
         let (head, len) = self.visible();
         for taken in 0..len {
             let at = head.wrapping_add(taken);
             let applied = apply(self.read(at));
-            // Release: pairs with `push` and `is_pending`.
+            // Release: pairs with the acquires in `push` and `is_pending`.
             self.head.store(at.wrapping_add(1), Release);
             after(applied);
         }
     }
 
-    /// Reader: shows every touch that is visible now, and leaves it.
+    /// For the reader: passes each touch that is visible now to `show` without removing it.
     #[inline]
     pub(super) fn peek(&self, mut show: impl FnMut(Hashes)) {
         let (head, len) = self.visible();
@@ -86,11 +87,11 @@ impl Stripe {
         }
     }
 
-    /// Reader: where the touches start that can be read, and their number.
+    /// For the reader: returns the position of the oldest touch and the number of touches.
     #[inline]
     fn visible(&self) -> (usize, usize) {
         let head = self.head.load(Relaxed);
-        // Acquire: pairs with `push`.
+        // Acquire: pairs with the release in `push`.
         let len = self.tail.load(Acquire).wrapping_sub(head);
         debug_assert!(len <= CAPACITY, "one writer, one reader");
         (head, len)
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn touches_come_out_in_order_and_a_full_stripe_refuses() {
         let stripe = Stripe::new();
-        // Starting right before the counts wrap.
+        // Start just before the counts wrap.
         stripe.tail.store(usize::MAX - 5, Relaxed);
         stripe.head.store(usize::MAX - 5, Relaxed);
         for round in 0..3 {

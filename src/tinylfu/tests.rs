@@ -1,4 +1,4 @@
-//! Counts compared with the published crate's, and the tracker under threads.
+//! Counts compared with the published crate's, and the tracker used by many threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, OnceLock, Weak, mpsc};
@@ -10,11 +10,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A capacity at which the keys of a test share no four counters.
+/// A capacity at which no two keys of a test share all four counters.
 const ROOMY: usize = 1 << 20;
 
-/// Records every size it is asked about, and decays when the size is a
-/// multiple of `every` (never if 0).
+/// Records every size it is called with, and decays when the size is a multiple of `every`
+/// (never if 0).
 #[derive(Clone)]
 struct Recorder {
     every: u32,
@@ -51,7 +51,7 @@ impl reference::DecayPolicy for Recorder {
     }
 }
 
-/// A tracker and the sizes its policy was asked about.
+/// Returns a tracker and the recorder of the sizes that its policy is called with.
 fn recorded(settings: TinyLFUSettingsBuilder, every: u32) -> (TinyLFUTracker<u64>, Recorder) {
     let recorder = Recorder::new(every);
     let settings = settings.decay_policy(recorder.clone());
@@ -62,7 +62,7 @@ fn roomy() -> TinyLFUSettingsBuilder {
     TinyLFUSettings::builder().capacity(ROOMY)
 }
 
-/// Settings under which every count is the reference's.
+/// Returns settings under which every count equals the reference's.
 fn as_the_reference(capacity: usize) -> TinyLFUSettingsBuilder {
     TinyLFUSettings::builder()
         .capacity(capacity)
@@ -72,7 +72,7 @@ fn as_the_reference(capacity: usize) -> TinyLFUSettingsBuilder {
 #[derive(Debug, Clone)]
 enum Op {
     Touch(u8, u8),
-    /// So many keys from this one on, at once where there is such a method.
+    /// Touches `.1` keys from `.0` on, in one call if there is a method for that.
     TouchAll(u8, u8),
     Count(u8),
 }
@@ -90,7 +90,7 @@ fn capacity() -> impl Strategy<Value = usize> {
     prop_oneof![0..70usize, 60..3000usize, (2..12u32).prop_map(|n| 1 << n)]
 }
 
-/// The keys of [`Op::TouchAll`].
+/// Returns the keys of [`Op::TouchAll`].
 fn keys(first: u8, count: u8) -> impl Iterator<Item = u128> {
     (0..count).map(move |at| wide(first.wrapping_add(at)))
 }
@@ -184,9 +184,8 @@ fn hashes_are_those_of_the_reference() {
 #[test]
 fn threads_one_after_the_other_lose_nothing() {
     let (tracker, recorder) = recorded(roomy(), 0);
-    // More threads have a number at once than there are stripes, so that some
-    // use the shared one; passing the turn round makes them touch one after
-    // the other.
+    // More threads have a number at once than there are stripes, so some use the shared one.
+    // They touch one after the other because a turn is passed around.
     let threads = 40;
     let numbered = Barrier::new(threads);
     let turns: Vec<_> = (0..threads).map(|_| Barrier::new(2)).collect();
@@ -211,7 +210,7 @@ fn threads_one_after_the_other_lose_nothing() {
             turn.wait();
         }
     });
-    // Thread i touched keys 0..=i once, and key i a second time.
+    // Thread i has touched keys 0..=i once, and key i a second time.
     for key in 0..threads as u64 {
         assert_eq!(
             tracker.count(spread(0, key)),
@@ -224,8 +223,8 @@ fn threads_one_after_the_other_lose_nothing() {
     assert_eq!(counted.last(), Some(&last));
 }
 
-/// Keys with nothing in common. The four hashes of a key are those of its
-/// neighbours in another order, as the secrets differ in few bits.
+/// Returns a key that shares no counters with the others. Unspread, the four hashes of a key
+/// would be those of its neighbours in a different order, since the secrets differ in few bits.
 fn spread(owner: u64, i: u64) -> u64 {
     ((owner << 32) | i).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -269,7 +268,7 @@ fn the_shared_stripe_has_one_writer_at_a_time() {
     let touch = &|owner| {
         let shares = crate::sync::thread::index() >= 32;
         numbered.wait();
-        // Two writers at once would trip an assertion of the stripe.
+        // Two concurrent writers would fail an assertion in the stripe.
         for _ in 0..if shares { 20_000 } else { 100 } {
             tracker.touch(spread(owner, 1));
         }
@@ -284,14 +283,14 @@ fn the_shared_stripe_has_one_writer_at_a_time() {
     });
     assert!(shares.contains(&true));
     for (owner, shares) in shares.into_iter().enumerate() {
-        // A stripe of one's own keeps what the table cannot take now.
+        // A stripe that is not shared keeps what the table cannot take at once.
         assert!(shares || tracker.count(spread(owner as u64, 1)) == 15);
     }
 }
 
 #[test]
 fn a_held_table_stops_nobody_and_costs_what_the_stripe_cannot_hold() {
-    /// Parks the thread that asks first.
+    /// Parks the first thread that asks.
     struct Park(mpsc::SyncSender<()>, std::sync::Mutex<mpsc::Receiver<()>>);
     impl DecayPolicy for Park {
         fn should_decay(&self, size: u32) -> bool {

@@ -1,5 +1,6 @@
-//! Frequency shared by threads.
+//! Counting key uses from many threads.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{
     AtomicBool, AtomicUsize,
@@ -16,20 +17,49 @@ use super::{SketchKey, TinyLFUSketch};
 use crate::sync::thread;
 use crate::user_code::Panics;
 
-/// Counts how often keys are used.
+/// Counts how often keys have been used recently.
 ///
-/// A [`TinyLFUTracker`] is one; a user's own may be anything.
+/// A registry given a tracker touches a hash when it is used, and frequency-based eviction
+/// policies ask for its count. [`TinyLFUTracker`] is the usual implementation; your own may
+/// count in any way.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+///
+/// use kvbm_lockfree::tinylfu::FrequencyTracker;
+///
+/// /// Counts exactly, and never forgets.
+/// #[derive(Default)]
+/// struct Exact(Mutex<HashMap<u128, u32>>);
+///
+/// impl FrequencyTracker<u128> for Exact {
+///     fn touch(&self, key: u128) {
+///         *self.0.lock().unwrap().entry(key).or_default() += 1;
+///     }
+///
+///     fn count(&self, key: u128) -> u32 {
+///         self.0.lock().unwrap().get(&key).copied().unwrap_or(0)
+///     }
+/// }
+///
+/// let tracker = Exact::default();
+/// tracker.touch_all(&[7, 8, 7]);
+/// assert_eq!(tracker.count(7), 2);
+/// ```
 pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
-    /// Takes note of one use of `key`.
+    /// Counts one use of `key`.
     fn touch(&self, key: K);
 
-    /// Takes note of one use of each of `keys`, in this order: as
-    /// [`touch`](Self::touch) for each of them, which is what it does unless a
-    /// tracker knows better.
+    /// Counts one use of each of `keys`, in order.
+    ///
+    /// The default implementation calls [`touch`](Self::touch) for each key. Override it if
+    /// counting several keys at once is cheaper.
     ///
     /// # Panics
     ///
-    /// With the first panic of `touch`, when all keys have been touched.
+    /// If `touch` panics, the default implementation touches the remaining keys and then
+    /// resumes the first panic.
     fn touch_all(&self, keys: &[K]) {
         let mut panics = Panics::new();
         for &key in keys {
@@ -38,74 +68,92 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
         panics.resume();
     }
 
-    /// How often `key` was used lately.
+    /// Returns how often `key` has been used recently.
     fn count(&self, key: K) -> u32;
 }
 
-/// Threads that have a stripe of their own, by the number of the thread.
+/// The number of threads that have a stripe of their own: those whose thread number is less.
 ///
-/// Servers run about one busy thread a core, and thread numbers are reused,
-/// so that few threads of few servers are left to share stripe 0 (and threads
-/// that are ending, whose number is gone). A stripe takes a little more than a
-/// kilobyte.
+/// A server runs about one busy thread per core, and thread numbers are reused, so few
+/// threads have to share stripe 0. (Threads that are exiting share it, too, since they have
+/// given up their number.) A stripe takes a little more than a kilobyte.
 const OWN_STRIPES: usize = 32;
 
-/// The length from which a thread tries to apply its stripe. Half of what a
-/// stripe holds: a thread that finds the table taken can try as many times
-/// more before it loses a touch.
+/// The length at which a thread tries to apply its stripe: half of the stripe's capacity. If
+/// the table is held by another thread, there is room for that many more touches, and as many
+/// tries, before one is lost.
 const BATCH: usize = super::stripe::CAPACITY / 2;
 
-/// From so many touches at once on it is cheaper to have the table for them than
-/// to note them.
+/// The number of simultaneous touches from which locking the table is cheaper than queueing
+/// them.
 const WORTH_A_LOCK: usize = 4;
 
-/// A [frequency sketch](TinyLFUSketch) that threads share without waiting for
-/// each other.
+/// A [frequency sketch](TinyLFUSketch) that threads share without waiting for each other.
 ///
-/// # Cost
+/// ```
+/// use std::sync::Arc;
 ///
-/// A touch is four hashes and a store to a buffer of its thread; every
-/// sixteenth applies them to the table. Several at once
-/// ([`touch_all`](FrequencyTracker::touch_all)) go to the table without the buffer,
-/// if nobody else is at it. A count is four hashes and a look at
-/// the buffers of the threads that have touched so far; if anything waits
-/// there, it is applied first. Nothing is allocated after construction: the
-/// memory is two bytes a key and about 40 kB of buffers.
+/// use kvbm_lockfree::tinylfu::{FrequencyTracker, TinyLFUTracker};
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
 ///
-/// The table's one lock is only ever *tried*. Halving the counters happens
-/// under it and takes time in proportion to the capacity, once in many
-/// touches; other threads go on meanwhile.
+/// let tracker = Arc::new(TinyLFUTracker::<u128>::new(4 * 512));
+/// let registry = BlockRegistry::builder().frequency_tracker(tracker).build();
+/// let manager = BlockManager::<()>::builder()
+///     .block_count(512)
+///     .block_size(16)
+///     .registry(registry)
+///     .with_multi_lru_backend()
+///     .build()?;
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
 ///
-/// # Order, and what can be lost
+/// # What does it cost?
 ///
-/// The touches of one thread are applied in the order they were made. Driven
-/// by one thread at a time, every count is what a [`TinyLFUSketch`] would
-/// give, and nothing is lost.
+/// * [`touch`](FrequencyTracker::touch) computes four hashes and stores them in a buffer of
+///   the calling thread, its *stripe*. From the sixteenth buffered touch on, the thread
+///   applies its stripe to the table if no other thread holds the table's lock.
+/// * [`touch_all`](FrequencyTracker::touch_all) with four keys or more bypasses the stripe if
+///   the lock is free, unless the thread is one of those that share a stripe (see below).
+/// * [`count`](FrequencyTracker::count) computes four hashes and checks the stripes in use. If
+///   any has buffered touches, they are applied first, provided that the lock is free.
+/// * The table's lock is only ever *tried*; no thread waits for it. Halving the counters
+///   happens under it, in time proportional to the capacity, once per many touches.
+/// * Memory is two bytes per key of the capacity, plus about 40 kB of stripes. Nothing is
+///   allocated after construction.
 ///
-/// A touch is lost only if at that moment *another* thread holds the table
-/// and, besides, the stripe of the touching thread is full, or is the stripe
-/// shared by threads beyond the 32nd and another one is appending to it. A
-/// count that finds the table held by another thread answers from the table
-/// as it is, at most 32 touches a stripe behind. No touch is ever counted
-/// twice.
+/// # In which order are touches applied, and can one be lost?
+///
+/// The touches of a thread are applied in the order in which they were made. Driven by one
+/// thread at a time, the tracker returns exactly the counts of a [`TinyLFUSketch`] and loses
+/// nothing.
+///
+/// A touch is lost only if *another* thread holds the table's lock and, at the same time, the
+/// touching thread cannot append to its stripe. The stripe may be full; or, if 32 other
+/// threads have stripes of their own, another thread may be appending to the stripe that the
+/// remaining ones share.
+///
+/// A count that finds the lock held uses the table as it is, and misses at most 32 touches
+/// per stripe. No touch is ever counted twice.
 pub struct TinyLFUTracker<K: SketchKey> {
     counters: Counters,
-    /// Whoever holds this is the one writer of `counters` and the one reader
-    /// of every stripe.
+    /// The thread that holds this is the only writer of `counters` and the only reader of the
+    /// stripes.
     age: CachePadded<Mutex<Age>>,
-    /// Stripe 0 is shared, stripe `i + 1` belongs to thread number `i`.
+    /// Stripe 0 is shared; stripe `i + 1` belongs to thread number `i`.
     stripes: Box<[CachePadded<Stripe>]>,
-    /// How many of the stripes were ever written to, counted from stripe 0.
-    /// Spares a count the look at all others.
+    /// The length of the prefix of `stripes` that has ever been written to. A count checks
+    /// only these.
     used: CachePadded<AtomicUsize>,
-    /// Makes its holder the one writer of stripe 0.
+    /// The thread that sets this is the only writer of stripe 0.
     sharing: CachePadded<AtomicBool>,
     key: PhantomData<K>,
 }
 
 impl<K: SketchKey> TinyLFUTracker<K> {
-    /// A tracker for about `capacity` keys that halves its counters once
-    /// `capacity * 10` increments were counted.
+    /// Creates a tracker for about `capacity` keys that halves its counters once
+    /// `capacity * 10` increments have been counted.
+    ///
+    /// See [`TinyLFUSettings`](super::TinyLFUSettings) for other decay policies.
     pub fn new(capacity: usize) -> Self {
         Self::from_sketch(TinyLFUSketch::new(capacity))
     }
@@ -124,19 +172,19 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         }
     }
 
-    /// The right to write to the table, if nobody has it.
+    /// Locks the table unless another thread holds it.
     fn try_age(&self) -> Option<MutexGuard<'_, Age>> {
         match self.age.try_lock() {
             Ok(age) => Some(age),
-            // A decay policy panicked. It is asked after the touch has left
-            // its stripe and reached the table, so that nothing is half done.
+            // A decay policy panicked. It is asked after the touch has been moved from the
+            // stripe to the table, so no state is inconsistent.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// Applies the touches that wait in `stripe`, and no later ones, so that
-    /// a busy writer cannot keep the caller here.
+    /// Applies the touches that are in `stripe` now. Later ones are left, so that a busy
+    /// writer cannot keep the caller here.
     #[inline(never)]
     fn apply(&self, stripe: &Stripe, age: &mut Age) {
         if self.counters.are_far() {
@@ -152,7 +200,7 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         );
     }
 
-    /// Applies touches that have not been in a stripe, at most [`BATCH`].
+    /// Applies touches that bypass the stripes, at most [`BATCH`] of them.
     fn apply_now(&self, keys: &[K], age: &mut Age) {
         let mut hashes = [Hashes::NONE; BATCH];
         let hashes = &mut hashes[..keys.len()];
@@ -171,7 +219,8 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         }
     }
 
-    /// What follows on an attempt to append a touch of `key` to `stripe`.
+    /// Continues after an attempt to append a touch of `key` to `stripe`, which then had the
+    /// length `len`, or was full.
     #[inline]
     fn appended(&self, stripe: &Stripe, len: Option<usize>, key: K) {
         match len {
@@ -188,8 +237,8 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         }
     }
 
-    /// Applies `stripe` and then a touch more that was not appended to it, or
-    /// loses that one.
+    /// Applies `stripe`, and then a touch that could not be appended to it. Loses the touch if
+    /// the table is held.
     #[cold]
     fn apply_past(&self, stripe: &Stripe, key: K) {
         if let Some(mut age) = self.try_age() {
@@ -200,15 +249,15 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         }
     }
 
-    /// A touch by a thread that has no stripe of its own.
+    /// Counts a touch by a thread without a stripe of its own.
     #[cold]
     fn touch_shared(&self, key: K) {
         let stripe = &self.stripes[0];
         let hashes = Hashes::of(key);
-        // Acquire and Release: the next writer finds the tail of this one.
+        // Acquire here and release below: the next writer sees the tail that this one stored.
         if self.sharing.swap(true, Acquire) {
-            // The touches this thread made before are in the stripe or in
-            // the table, so the order is kept without appending.
+            // This thread's earlier touches are in the stripe or in the table, so applying the
+            // stripe first keeps their order.
             return self.apply_past(stripe, key);
         }
         let len = stripe.push(hashes);
@@ -216,7 +265,7 @@ impl<K: SketchKey> TinyLFUTracker<K> {
         self.appended(stripe, len, key);
     }
 
-    /// Applies what waits in any stripe.
+    /// Applies the touches buffered in any stripe.
     #[inline]
     fn settle(&self) {
         let used = &self.stripes[..self.used.load(Relaxed)];
@@ -243,8 +292,8 @@ impl<K: SketchKey> FrequencyTracker<K> for TinyLFUTracker<K> {
             return self.touch_shared(key);
         }
         let stripe = index + 1;
-        // Relaxed, here and in `settle`: a thread that must see this touch is
-        // ordered after it and so sees this too.
+        // Relaxed, here and in `settle`: a thread that must see this touch is ordered after
+        // it, and therefore sees this store as well.
         if self.used.load(Relaxed) <= stripe {
             self.used.fetch_max(stripe + 1, Relaxed);
         }
@@ -259,10 +308,10 @@ impl<K: SketchKey> FrequencyTracker<K> for TinyLFUTracker<K> {
             _ => return keys.iter().for_each(|&key| self.touch(key)),
         };
         for batch in keys.chunks(BATCH) {
-            // Few are noted sooner than the lock is taken.
+            // Queueing a few touches is cheaper than taking the lock.
             match (batch.len() >= WORTH_A_LOCK).then(|| self.try_age()) {
                 Some(Some(mut age)) => {
-                    // Those this thread made before come first.
+                    // The thread's earlier touches come first.
                     self.apply(stripe, &mut age);
                     self.apply_now(batch, &mut age);
                 }
@@ -279,13 +328,23 @@ impl<K: SketchKey> FrequencyTracker<K> for TinyLFUTracker<K> {
     }
 }
 
-/// A tracker that counts nothing.
+impl<K: SketchKey> fmt::Debug for TinyLFUTracker<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TinyLFUTracker")
+            .field("counters", &self.counters)
+            .field("stripes", &self.stripes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A tracker that ignores touches and counts nothing.
+#[derive(Debug)]
 pub struct NoOpTracker<K: SketchKey> {
     key: PhantomData<K>,
 }
 
 impl<K: SketchKey> NoOpTracker<K> {
-    /// A tracker whose every count is 0.
+    /// Creates a tracker whose every count is 0.
     pub fn new() -> Self {
         Self { key: PhantomData }
     }
@@ -301,7 +360,7 @@ impl<K: SketchKey> FrequencyTracker<K> for NoOpTracker<K> {
     /// Does nothing.
     fn touch(&self, _key: K) {}
 
-    /// Always 0.
+    /// Returns 0.
     fn count(&self, _key: K) -> u32 {
         0
     }

@@ -1,4 +1,4 @@
-//! Cases that chance seldom meets, each in both crates.
+//! Cases that random generation rarely produces, each run in both crates.
 
 use dynamo_tokens::PositionalLineageHash;
 
@@ -26,10 +26,10 @@ fn chain(length: u64) -> Vec<PositionalLineageHash> {
         .collect()
 }
 
-/// A middle block is released and matched again, and only then its parent and its
-/// child are released: the child knows its parent, which is in use, but not that the
-/// parent was ever inactive, so nothing shields the grandparent. Were the
-/// middle block's release applied together with the later ones, it would.
+/// A middle block is released and matched again, and only then are its parent and its child
+/// released. The child knows that its parent is in use, but not that it was ever inactive, so
+/// nothing shields the grandparent. If the middle block's release were applied together with the
+/// later ones, something would.
 #[test]
 fn a_release_that_was_undone_is_not_undone_later() {
     let chain = chain(3);

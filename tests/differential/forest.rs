@@ -1,29 +1,28 @@
-//! The sequence hashes a case draws from: a small forest of lineage chains.
+//! The sequence hashes that a case uses: a small forest of lineage chains.
 //!
-//! A forest of a few dozen nodes over a pool of about as many blocks makes
-//! hits, duplicates and evictions frequent. Some chains start at position 0 and
-//! carry token blocks; others start where the width of the parent fragment
-//! changes (255 to 256, 65,535 to 65,536), below a parent that no pool ever
-//! holds, or at a non-zero position without any parent.
+//! With a few dozen nodes and a pool of about as many blocks, hits, duplicates and evictions are
+//! frequent. Some chains start at position 0 and come with token blocks. Others start where the
+//! width of the parent fragment changes (255 to 256, 65,535 to 65,536), below a parent that no
+//! pool ever holds, or at a non-zero position without a parent.
 
 use std::collections::HashSet;
 
 use dynamo_tokens::{PositionalLineageHash, TokenBlock, TokenBlockSequence};
 
-/// Longest chain, counted from its root.
+/// The length of the longest chain, counted from its root.
 const MAX_DEPTH: usize = 8;
 
-/// How one node of the forest comes to be, in order of creation.
+/// How a node of the forest is created, in the order of creation.
 #[derive(Debug, Clone, Copy)]
 pub enum Sprout {
-    /// A root at position 0 whose chain is made of token blocks.
+    /// A root at position 0 whose chain consists of token blocks.
     Tokens,
     /// A root at this position, below a parent outside the forest.
     At(u64),
-    /// A root at this position that names no parent.
+    /// A root at this position that has no parent.
     Orphan(u64),
-    /// A child of the node this many steps back (or, where that chain is at its
-    /// longest, a sibling of it).
+    /// A child of the node this many steps back; or a sibling of that node, if its chain has the
+    /// maximum length.
     Child(usize),
 }
 
@@ -36,16 +35,16 @@ pub struct Node {
     depth: usize,
 }
 
-/// Every sequence hash of a case.
+/// All sequence hashes of a case.
 #[derive(Debug)]
 pub struct Forest {
     nodes: Vec<Node>,
-    /// A token block of a size that no block of the pools has.
+    /// A token block whose size differs from that of the pools' blocks.
     misfit: TokenBlock,
 }
 
 impl Forest {
-    /// Grows the forest. At least one node exists, whatever `sprouts` holds.
+    /// Grows the forest. It has at least one node, whatever `sprouts` contains.
     pub fn grow(sprouts: &[Sprout], block_size: usize) -> Self {
         let mut forest = Forest {
             nodes: Vec::new(),
@@ -71,7 +70,7 @@ impl Forest {
         picks.iter().map(|&pick| self.hash(pick)).collect()
     }
 
-    /// The hashes from the root of the picked node down to the node itself.
+    /// Returns the hashes from the root of the picked node down to the node itself.
     pub fn path(&self, pick: usize) -> Vec<PositionalLineageHash> {
         self.path_indices(pick % self.nodes.len())
             .into_iter()
@@ -157,8 +156,8 @@ impl Forest {
         }
     }
 
-    /// The reference panics when two hashes share a position and the fragment by
-    /// which children name them, so no case may hold such a pair.
+    /// The reference panics if two hashes have the same position and the same fragment, by which
+    /// children refer to their parents. No case may contain such a pair.
     fn assert_keys_unique(&self) {
         let keys: HashSet<_> = self
             .nodes
@@ -184,7 +183,7 @@ impl Node {
     }
 }
 
-/// The last of a chain of token blocks, one block per label.
+/// Returns the last of a chain of token blocks, one per label.
 fn token_block(labels: &[u32], block_size: usize) -> TokenBlock {
     let tokens: Vec<u32> = labels
         .iter()
@@ -196,7 +195,7 @@ fn token_block(labels: &[u32], block_size: usize) -> TokenBlock {
         .clone()
 }
 
-/// SplitMix64: spreads small labels over all 64 bits.
+/// Spreads small labels over all 64 bits (SplitMix64).
 fn mix(label: u64) -> u64 {
     let mut z = label.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -1,4 +1,4 @@
-//! How proptest generates a case.
+//! How proptest generates cases.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,8 +10,8 @@ use crate::ops::{
 };
 use crate::policy::Policy;
 
-/// A whole case: short ones for breadth, long ones for evictions under pressure.
-/// (A longer minimum would keep failing cases from shrinking below it.)
+/// Generates a case: short ones for breadth, long ones for evictions under pressure. (A larger
+/// minimum would keep failing cases from shrinking below it.)
 pub fn case() -> impl Strategy<Value = Case> {
     let ops = prop_oneof![
         1 => vec(op(), 1..60),
@@ -79,7 +79,7 @@ fn sprout() -> impl Strategy<Value = Sprout> {
     ]
 }
 
-/// Small sketches, so that keys collide and counters saturate and decay.
+/// Generates small sketches, so that keys collide and counters saturate and decay.
 fn tracker() -> impl Strategy<Value = Tracker> {
     let capacity = || prop::sample::select(vec![0usize, 1, 4, 16, 64, 1024]);
     prop_oneof![
@@ -143,7 +143,7 @@ fn tier_op() -> impl Strategy<Value = TierOp> {
     ]
 }
 
-/// Whole requests and releases: the bulk of a server's life.
+/// Generates whole requests and releases, which make up most of a server's operations.
 fn serving_op() -> impl Strategy<Value = TierOp> {
     let order = prop::sample::select(vec![
         Order::OldestFirst,
@@ -162,7 +162,7 @@ fn serving_op() -> impl Strategy<Value = TierOp> {
     ]
 }
 
-/// Single steps of the lifecycle before registration, errors included.
+/// Generates single steps of the lifecycle before registration, including errors.
 fn staging_op() -> impl Strategy<Value = TierOp> {
     let amount = prop_oneof![
         8 => (0usize..6).prop_map(Amount::Exactly),
@@ -191,7 +191,7 @@ fn staging_op() -> impl Strategy<Value = TierOp> {
     ]
 }
 
-/// Clones, weak guards, pins and the rare operations on a whole pool.
+/// Generates clones, weak guards, pins, and rare operations on the whole pool.
 fn sharing_op() -> impl Strategy<Value = TierOp> {
     let own = prop_oneof![
         3 => pick().prop_map(|pick| TierOp::Clone { pick }),

@@ -1,23 +1,20 @@
-//! Driven by one thread, this crate behaves exactly as the published
-//! `kvbm-logical`.
+//! Driven by one thread, this crate behaves exactly as the published `kvbm-logical`.
 //!
-//! Proptest generates a configuration (every eviction policy, both duplication
-//! policies, resetting on release, frequency trackers small enough to collide and
-//! decay, one or two managers on one registry) and a sequence of up to 500
-//! operations over pools of 2 to 64 blocks. Both crates run it side by side.
-//! After each operation its result must agree, and after every `observe_every`-th
-//! operation all that can be read from the managers, the registry and every live
-//! guard: counts, use counts, metrics, presence, frequencies, identity of blocks.
-//! Then the managers are dropped while guards live, the guards are used on, and
-//! at last dropped kind by kind in a generated order.
+//! Proptest generates a configuration (every eviction policy, both duplication policies, reset on
+//! release, frequency trackers small enough to collide and decay, one or two managers on one
+//! registry) and up to 500 operations on pools of 2 to 64 blocks. Both crates run them side by side.
+//! The results of every operation must agree. After every `observe_every`-th operation, everything
+//! that can be read from the managers, the registry and the live guards must agree as well: counts,
+//! use counts, metrics, presence, frequencies, and which guards share a block. Then the managers are
+//! dropped while guards are alive, the guards are used further, and in the end they are dropped in a
+//! generated order.
 //!
-//! Block ids are not compared: implementations may hand out different ones. Nor
-//! do cases hold two hashes with the same position and fragment, on which the
-//! published crate panics. Frequency trackers place their counters as the published
-//! crate does, which is not the default here.
+//! Block ids are not compared, since implementations may hand out different ones. No case has two
+//! hashes with the same position and fragment, on which the published crate panics. Frequency
+//! trackers use the published crate's counter layout, which is not the default here.
 //!
-//! `PROPTEST_CASES` sets the number of cases (default 256). The fuzz target
-//! `differential` drives the same pair from bytes.
+//! `PROPTEST_CASES` sets the number of cases (default 256). The fuzz target `differential` drives
+//! the same pair with operations decoded from bytes.
 
 mod directed;
 mod forest;
@@ -28,7 +25,7 @@ mod outcome;
 mod pair;
 #[path = "../policy/mod.rs"]
 mod policy;
-// Both sides compile one driver, each against its own crate.
+// Both sides compile the same driver, each against its own crate.
 #[allow(clippy::duplicate_mod)]
 mod reference;
 mod shelf;
@@ -38,7 +35,7 @@ use proptest::test_runner::{Config as RunnerConfig, TestCaseError};
 
 const DEFAULT_CASES: u32 = 256;
 
-/// How long a failing case may be simplified.
+/// The maximum time for shrinking a failing case.
 const MAX_SHRINK_MILLIS: u32 = 60_000;
 
 fn runner_config() -> RunnerConfig {

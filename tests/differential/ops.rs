@@ -1,8 +1,7 @@
-//! What a case consists of: configuration and operations.
+//! The parts of a case: its configuration and its operations.
 //!
-//! Operations name guards and hashes by *picks*, numbers taken modulo what there
-//! is to choose from, so that every sequence of operations is valid, before and
-//! after shrinking.
+//! Operations refer to guards and hashes by *picks*: numbers that are taken modulo the number of
+//! choices. Every sequence of operations is therefore valid, before and after shrinking.
 
 use crate::forest::Sprout;
 use crate::policy::Policy;
@@ -11,20 +10,20 @@ use crate::policy::Policy;
 #[derive(Debug, Clone)]
 pub struct Device;
 
-/// The metadata type of the second tier, where it is another one.
+/// The metadata type of the second tier, if it has a type of its own.
 #[derive(Debug, Clone)]
 pub struct Host;
 
-/// Chooses one of the things at hand, modulo their number.
+/// Selects one of the available things, modulo their number.
 pub type Pick = usize;
 
 /// One generated run.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub config: Config,
-    /// Run while the managers are alive.
+    /// The operations to run while the managers are alive.
     pub ops: Vec<Op>,
-    /// Run after both managers have been dropped, on the guards left over.
+    /// The operations to run on the remaining guards after both managers have been dropped.
     pub afterlife: Vec<Op>,
     /// The order in which the guards that remain are dropped, kind by kind.
     pub teardown: Vec<Shelf>,
@@ -37,13 +36,13 @@ pub struct Config {
     pub tracker: Tracker,
     pub first: TierConfig,
     pub second: Option<(SecondTier, TierConfig)>,
-    /// State is observed (and the pool audited) after every `observe_every`-th
-    /// operation. Observing may make an implementation settle work it had put
-    /// off, so it must not always happen at once.
+    /// The state is observed, and the pool audited, after every `observe_every`-th operation.
+    /// Observing may cause an implementation to complete deferred work, so it must not always
+    /// happen immediately.
     pub observe_every: usize,
 }
 
-/// How the second manager relates to the first; both share one registry.
+/// How the second manager relates to the first, whose registry it shares.
 #[derive(Debug, Clone, Copy)]
 pub enum SecondTier {
     SameType,
@@ -70,13 +69,13 @@ pub enum Tracker {
         capacity: usize,
         sample: u32,
     },
-    /// Supplied by the user; its touches are compared one by one.
+    /// A user's own tracker, whose touches are compared one by one.
     Recording {
         capacity: usize,
     },
 }
 
-/// A kind of guard, or the registration handles.
+/// A kind of guard, or registration handles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shelf {
     Mutable,
@@ -100,8 +99,7 @@ impl Shelf {
 
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// An operation on the first or the second manager (on the first where there
-    /// is no second).
+    /// An operation on the first or the second manager, or on the first if there is no second.
     Tier {
         second: bool,
         op: TierOp,
@@ -109,13 +107,13 @@ pub enum Op {
     Registry(RegistryOp),
 }
 
-/// How many blocks to ask for.
+/// The number of blocks to allocate.
 #[derive(Debug, Clone, Copy)]
 pub enum Amount {
     Exactly(usize),
-    /// As many as are available, and this many more.
+    /// The number of available blocks plus this number.
     Available(usize),
-    /// As many as the pool has, and this many more.
+    /// The size of the pool plus this number.
     Total(usize),
     Max,
 }
@@ -125,7 +123,7 @@ pub enum Amount {
 pub enum Order {
     OldestFirst,
     NewestFirst,
-    /// Every second one, then the others.
+    /// Every second guard, then the others.
     Interleaved,
 }
 
@@ -169,14 +167,13 @@ pub enum TierOp {
         count: usize,
         newest_first: bool,
     },
-    /// Serves a request: match the path to a node, allocate what is missing,
-    /// stage and register it, hold all of it.
+    /// Serves a request: matches the path to a node, allocates, stages and registers what is
+    /// missing, and holds all of it.
     Request {
         node: Pick,
         batch: bool,
     },
-    /// Allocates, stages and registers these nodes in one batch, repeats
-    /// included.
+    /// Allocates, stages and registers these nodes in one batch, including repeated ones.
     Publish {
         nodes: Vec<Pick>,
     },
@@ -233,12 +230,12 @@ pub enum TierOp {
         pick: Pick,
     },
     ResetInactive,
-    /// As `ResetInactive`, without a result: at once where there is a way.
+    /// Like `ResetInactive`, but without a result: in one call if the crate has one.
     ClearInactive,
     DropManager,
 }
 
-/// The two types that are attached to registration handles.
+/// The two types of values that are attached to registration handles.
 #[derive(Debug, Clone, Copy)]
 pub enum AttachmentType {
     Number,

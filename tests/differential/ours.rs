@@ -1,4 +1,4 @@
-//! The world on top of the crate under test.
+//! The driver, compiled against the crate under test.
 
 use kvbm_lockfree as kvbm;
 
@@ -9,15 +9,15 @@ mod world;
 
 pub use world::World;
 
-/// Checks the pool's invariants. The pool is quiet: one thread drives it.
+/// Checks the invariants of a pool. It is idle, since only one thread drives it.
 fn audit<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>) {
     manager.audit().expect("the pool is consistent");
 }
 
 fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, policy: Policy) {
     match policy {
-        // What was cleared is in the graph until it is handed out, and its place there for as
-        // long as it has children: who is a leaf may differ until then.
+        // A cleared block stays in the graph until it is allocated, and its node stays as long as
+        // it has children. Until then, the set of leaves may differ.
         Policy::Unset | Policy::LineageTick | Policy::LineageFifo => {
             let _ = manager.reset_inactive_pool();
         }
@@ -25,7 +25,7 @@ fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, policy: Policy
     }
 }
 
-/// Counters placed as the published crate's, so that the counts are.
+/// Selects the published crate's counter layout, so that counts are equal.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

@@ -1,27 +1,26 @@
-//! What an operation returned and what can be seen afterwards, as plain data
-//! that both implementations must produce alike.
+//! The results of operations and the observable state, as plain data that both crates must produce
+//! alike.
 //!
-//! Block ids never appear: the implementations may hand out different ones.
-//! What must agree is which guards share a block, see [`TierView::identities`].
+//! Block ids are not part of it, because the crates may hand out different ones. What must agree is
+//! which guards share a block; see [`TierView::identities`].
 
 use dynamo_tokens::PositionalLineageHash;
 
 /// The result of one operation.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// There was no manager, guard, handle or token block to act on.
+    /// There was no manager, guard, handle or token block to operate on.
     Skipped,
     Done,
-    /// The allocation, or `None` where it was refused.
+    /// An allocation, or `None` if it was refused.
     Allocated(Option<Allocation>),
-    /// Registered blocks, in the order returned.
+    /// Registered blocks, in the order in which they were returned.
     Held(Vec<Held>),
     /// Registered blocks, aligned with the input.
     HeldOrMissed(Vec<Option<Held>>),
     /// A block staged under this hash.
     Staged(PositionalLineageHash),
-    /// An error's message, and whether the very block that was passed in came
-    /// back with it.
+    /// An error's message, and whether it returned the block that was passed in.
     Refused {
         message: String,
         block_returned: bool,
@@ -47,18 +46,18 @@ impl Outcome {
 #[derive(Debug, PartialEq)]
 pub struct Allocation {
     pub count: usize,
-    /// `None` where the caller did not ask for them.
+    /// `None` if the caller did not ask for evicted hashes.
     pub evicted: Option<Vec<PositionalLineageHash>>,
 }
 
-/// A registered block as its guard shows it.
+/// A registered block, as seen through its guard.
 #[derive(Debug, PartialEq)]
 pub struct Held {
     pub hash: PositionalLineageHash,
     pub use_count: usize,
 }
 
-/// A registration handle, with the tiers that hold its hash.
+/// A registration handle, and the tiers that hold its hash.
 #[derive(Debug, PartialEq)]
 pub struct HandleView {
     pub hash: PositionalLineageHash,
@@ -75,22 +74,22 @@ pub struct Attachments {
     pub all: (Option<String>, Vec<String>),
 }
 
-/// Everything that can be read without changing anything.
+/// The state that can be observed without changing anything.
 #[derive(Debug, PartialEq)]
 pub struct Observation {
     pub tiers: Vec<TierView>,
     pub registered_count: usize,
     pub entries: Vec<EntryView>,
     pub handles: Vec<HandleView>,
-    /// Touch callbacks that ran since the last observation: which, with what.
+    /// The touch callbacks that ran since the last observation, with their arguments.
     pub callbacks: Vec<(usize, PositionalLineageHash)>,
-    /// Touches that reached the user's tracker since the last observation.
+    /// The touches that reached the user's tracker since the last observation.
     pub touches: Vec<u128>,
 }
 
 #[derive(Debug, PartialEq)]
 pub struct TierView {
-    /// `None` once the manager is gone.
+    /// `None` after the manager has been dropped.
     pub manager: Option<ManagerView>,
     pub metrics: Metrics,
     pub mutable_sizes: Vec<usize>,
@@ -98,10 +97,10 @@ pub struct TierView {
     pub immutable: Vec<Held>,
     pub weak: Vec<PositionalLineageHash>,
     pub pins: Vec<Held>,
-    /// One label for each guard (mutable, complete, immutable, pins, in this
-    /// order). Two guards have one label exactly when they have one block.
+    /// One label per guard: mutable, complete, immutable, pins, in this order. Two guards have the
+    /// same label if and only if they hold the same block.
     pub identities: Vec<usize>,
-    /// Whether every pin names the manager the guards came from.
+    /// Whether every pin names the manager that the guards came from.
     pub pins_name_manager: bool,
 }
 
@@ -112,7 +111,7 @@ pub struct ManagerView {
     pub block_size: usize,
 }
 
-/// One hash of the forest, as the registry sees it.
+/// The registry's view of one hash of the forest.
 #[derive(Debug, PartialEq)]
 pub struct EntryView {
     pub hash: PositionalLineageHash,

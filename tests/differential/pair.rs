@@ -1,4 +1,4 @@
-//! Both implementations, driven by one case and compared.
+//! Both crates, driven by the same case and compared.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use crate::forest::Forest;
 use crate::ops::{Case, Op};
 use crate::{ours, reference};
 
-/// Runs the case on both sides. The error says where they part.
+/// Runs a case on both sides. Returns an error that describes the first difference.
 pub fn agree(case: &Case) -> Result<(), String> {
     let observe_every = case.config.observe_every;
     let mut pair = Pair::new(case);
@@ -25,7 +25,7 @@ pub fn agree(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-/// The two implementations, in step.
+/// The two sides, which execute the same operations.
 struct Pair {
     ours: ours::World,
     reference: reference::World,
@@ -83,7 +83,7 @@ fn same<I: PartialEq + Debug>(
     ))
 }
 
-/// Compares item by item, so that a failure shows the one that differs.
+/// Compares item by item, so that a failure shows the item that differs.
 fn same_items<I: PartialEq + Debug>(
     what: &str,
     ours: &[I],

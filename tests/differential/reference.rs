@@ -1,4 +1,4 @@
-//! The world on top of the published crate.
+//! The driver, compiled against the published crate.
 
 use kvbm_logical as kvbm;
 
@@ -9,16 +9,16 @@ mod world;
 
 pub use world::World;
 
-/// The published crate has no such check.
+/// Does nothing: the published crate has no such check.
 fn audit<T: kvbm::BlockMetadata>(_manager: &kvbm::BlockManager<T>) {}
 
-/// The published crate has only the way block by block.
+/// Resets block by block, which is the published crate's only way.
 fn clear<T: kvbm::BlockMetadata>(manager: &kvbm::BlockManager<T>, _policy: Policy) {
-    // An error says that blocks are held.
+    // An error means that blocks are held.
     let _ = manager.reset_inactive_pool();
 }
 
-/// As they are.
+/// Returns the settings unchanged.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

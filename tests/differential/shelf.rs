@@ -1,9 +1,9 @@
-//! Guards of one kind, from which operations choose by [`Pick`].
+//! Guards of one kind, which operations select by [`Pick`].
 
 use crate::ops::Pick;
 use crate::outcome::Outcome;
 
-/// Acts on the picked element; does nothing where there is none.
+/// Calls `f` with the picked element, or does nothing if there is none.
 pub fn with<G>(
     shelf: &mut Vec<G>,
     pick: Pick,
@@ -24,7 +24,7 @@ pub fn remove<G>(shelf: &mut Vec<G>, pick: Pick) -> Outcome {
     })
 }
 
-/// Takes up to `count` neighbours, from the picked one on.
+/// Removes and returns up to `count` adjacent guards, starting with the picked one.
 pub fn take_some<G>(shelf: &mut Vec<G>, pick: Pick, count: usize) -> Vec<G> {
     if shelf.is_empty() {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! One manager and every guard taken from it. Compiled twice, as part of `world`.
+//! One manager and all guards taken from it. Compiled twice, as part of `world`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use kvbm::{
     KvbmSequenceHashProvider, LifecyclePinRef, MutableBlock, WeakBlock,
 };
 
-/// A manager and the guards taken from it.
+/// A manager and all guards taken from it.
 pub struct Tier<T: BlockMetadata> {
     manager: Option<BlockManager<T>>,
     policy: Policy,
@@ -62,12 +62,12 @@ impl<T: BlockMetadata> Tier<T> {
         }
     }
 
-    /// Drops the manager; every guard stays.
+    /// Drops the manager and keeps all guards.
     pub fn drop_manager(&mut self) {
         self.manager = None;
     }
 
-    /// Drops every guard of one kind.
+    /// Drops all guards of one kind.
     pub fn clear(&mut self, shelf: Shelf) {
         match shelf {
             Shelf::Mutable => self.mutable.clear(),
@@ -79,7 +79,7 @@ impl<T: BlockMetadata> Tier<T> {
         }
     }
 
-    /// Reads all there is to read, and audits the pool.
+    /// Observes the state and audits the pool.
     pub fn view(&self) -> TierView {
         if let Some(manager) = &self.manager {
             audit(manager);
@@ -318,7 +318,7 @@ impl<T: BlockMetadata> Tier<T> {
         self.register_all(batch)
     }
 
-    /// Registers the blocks, which needs the manager, and holds what it returns.
+    /// Registers the blocks and holds the results. Requires the manager.
     fn register_all(&mut self, batch: Vec<CompleteBlock<T>>) -> Outcome {
         let manager = self.manager.as_ref().expect("the caller checked");
         let blocks = manager.register_blocks(batch);
@@ -354,7 +354,7 @@ impl<T: BlockMetadata> Tier<T> {
         Outcome::Several(vec![allocated, registered])
     }
 
-    /// Allocates one block per hash and stages it; none where that is refused.
+    /// Allocates and stages one block per hash. Returns nothing if the allocation is refused.
     fn allocate_and_stage(
         &self,
         hashes: &[PositionalLineageHash],

@@ -1,5 +1,5 @@
-//! A registry with its managers and handles, driven by operations. Compiled
-//! twice: the parent module says which crate `kvbm` is.
+//! A registry with its managers and handles, driven by operations. Compiled twice: `kvbm` is the
+//! crate that the parent module selects.
 
 mod tier;
 
@@ -24,7 +24,7 @@ use kvbm::tinylfu::{
 };
 use tier::Tier;
 
-/// One implementation's side of a case.
+/// One side of a case.
 pub struct World {
     registry: BlockRegistry,
     first: Tier<Device>,
@@ -33,13 +33,13 @@ pub struct World {
     callbacks: Arc<Mutex<Vec<(usize, PositionalLineageHash)>>>,
     callbacks_installed: usize,
     touches: Arc<Mutex<Vec<u128>>>,
-    /// Whether presence is compared. Not once a manager is gone: the
-    /// reference then goes on reporting the blocks of a pool that has been
-    /// freed, for as long as somebody has a handle to their hash.
+    /// Whether presence is compared. It is not after a manager has been dropped: the reference
+    /// then continues to report the blocks of the dropped pool while there is a handle to their
+    /// hash.
     presence: bool,
 }
 
-/// The second manager, of the first one's type or of another.
+/// The second manager, with the first one's metadata type or its own.
 enum Second {
     SameType(Tier<Device>),
     OtherType(Tier<Host>),
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Drops both managers; every guard stays.
+    /// Drops both managers and keeps all guards.
     pub fn drop_managers(&mut self) {
         self.presence = false;
         self.first.drop_manager();
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// Drops every guard of one kind, in both tiers.
+    /// Drops all guards of one kind in both tiers.
     pub fn clear(&mut self, shelf: Shelf) {
         self.first.clear(shelf);
         match &mut self.second {
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// Reads all there is to read, and audits the pools.
+    /// Observes the state and audits the pools.
     pub fn observe(&self, forest: &Forest) -> Observation {
         let mut tiers = vec![self.first.view()];
         match &self.second {
@@ -251,7 +251,7 @@ impl World {
     }
 }
 
-/// A tracker supplied by the user: it counts, and notes every touch.
+/// A user's own tracker, which counts and records every touch.
 struct RecordingTracker {
     counts: TinyLFUTracker<u128>,
     touches: Arc<Mutex<Vec<u128>>>,
@@ -324,7 +324,7 @@ fn read_attachments<V: Any + Send + Sync + Display>(handle: &BlockRegistrationHa
     })
 }
 
-/// Changes each attachment through every accessor that reaches it.
+/// Changes each attachment through every accessor that can reach it.
 fn change_attachments<V: Any + Send + Sync + Display>(
     handle: &BlockRegistrationHandle,
     change: impl Fn(&mut V),

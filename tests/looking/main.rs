@@ -1,5 +1,5 @@
-//! Looking takes nothing: whoever reads numbers, lists, or asks what there is, keeps no block,
-//! no credit and no registration, and what is read makes sense at every moment.
+//! Observing changes nothing: functions that read numbers, list things or test for presence hold no
+//! block, no credit and no registration, and what they report is plausible at any time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -25,10 +25,10 @@ fn hash(content: u64) -> SequenceHash {
     SequenceHash::root(content)
 }
 
-/// How long the threads are at it.
+/// How long each test runs.
 const TIME: Duration = Duration::from_millis(400);
 
-/// Runs `work` again and again while another thread does so with `look`.
+/// Runs `work` repeatedly while another thread runs `look` repeatedly.
 fn beside(look: impl Fn() + Sync, mut work: impl FnMut(u64)) {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -63,7 +63,7 @@ fn register_all(manager: &Manager, from: u64) -> Vec<ImmutableBlock<()>> {
     manager.register_blocks(complete.collect())
 }
 
-/// All blocks are leased, the lease ends, and all are allocated: there is always enough.
+/// Leases all blocks, ends the lease, and allocates all: there must always be enough.
 #[test]
 fn no_allocation_is_refused_because_somebody_looks() {
     let registry = BlockRegistry::new();
@@ -89,12 +89,12 @@ fn no_allocation_is_refused_because_somebody_looks() {
     manager.audit().unwrap();
 }
 
-/// What has expired is nobody's, whoever is at letting go of it.
+/// Blocks of an expired lease belong to nobody, even while another thread is releasing them.
 #[test]
 fn no_allocation_is_refused_while_leases_expire() {
     let registry = BlockRegistry::new();
     let manager = manager(&registry);
-    // Many that do not expire make the list long.
+    // Many leases that do not expire make the list long.
     let idle: Vec<_> = (0..10_000)
         .map(|_| manager.lease(Vec::new(), "idle", None).unwrap())
         .collect();
@@ -114,7 +114,7 @@ fn no_allocation_is_refused_while_leases_expire() {
     manager.audit().unwrap();
 }
 
-/// Nothing is registered longer because somebody looks.
+/// A registration does not last longer because a thread observes it.
 #[test]
 fn no_registration_lasts_because_somebody_looks() {
     let registry = BlockRegistry::new();
@@ -137,7 +137,7 @@ fn no_registration_lasts_because_somebody_looks() {
     });
 }
 
-/// Four threads with one block each: no gauge is negative, no part above its whole.
+/// Four threads use one block each: no gauge is negative, and no part exceeds its whole.
 #[test]
 fn gauges_make_sense_at_every_moment() {
     let registry = BlockRegistry::new();
@@ -160,7 +160,7 @@ fn gauges_make_sense_at_every_moment() {
                 }
             });
         }
-        // The others are to end also where an assertion fails.
+        // The other threads must end even if an assertion fails.
         let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let start = Instant::now();
             let mut before = manager.metrics().snapshot();
@@ -204,7 +204,7 @@ fn gauges_make_sense_at_every_moment() {
     manager.audit().unwrap();
 }
 
-/// What the public methods of the metrics count is shown, and changes no gauge.
+/// The counting methods of the metrics change what is shown, but not the gauges.
 #[test]
 fn counting_by_hand_changes_no_gauge() {
     let registry = BlockRegistry::new();
@@ -228,7 +228,7 @@ fn counting_by_hand_changes_no_gauge() {
     manager.audit().unwrap();
 }
 
-/// How many hashes are registered, at every moment of a life.
+/// Checks the number of registered hashes at every stage of a block's life.
 #[test]
 fn the_registered_are_counted_exactly() {
     let registry = BlockRegistry::new();

@@ -1,24 +1,23 @@
-//! An allocator that counts, for the whole process and for each thread.
+//! An allocator that counts, for the whole process and per thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// Bytes allocated and not freed, by all threads.
+/// The number of bytes that all threads have allocated and not freed.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 thread_local! {
-    /// Needs neither memory nor a destructor of its own, so that the allocator can
-    /// use it at any time.
+    /// Needs neither heap memory nor a destructor, so the allocator can use it at any time.
     static OWN: Cell<Tally> = const { Cell::new(Tally { allocations: 0, bytes: 0 }) };
 }
 
-/// What a thread has done to the heap.
+/// What a thread has done with the heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Pieces of memory asked for. One that is made larger counts again.
+    /// The number of allocations. A reallocation to a larger size counts as one.
     pub allocations: u64,
-    /// Bytes asked for, less those given back.
+    /// Bytes allocated, minus bytes freed.
     pub bytes: isize,
 }
 
@@ -32,18 +31,18 @@ fn count(allocations: u64, bytes: isize) {
     OWN.set(own);
 }
 
-// SAFETY: `System`'s, apart from the counting, which does not allocate. The methods
-// that are not here call these.
+// SAFETY: forwards to `System`, apart from counting, which does not allocate. The default
+// implementations of the other methods call these.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as isize);
-        // SAFETY: the caller's promises.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(0, -(layout.size() as isize));
-        // SAFETY: the caller's promises.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -51,13 +50,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that all threads together have on the heap.
+/// Returns the number of bytes that all threads together have on the heap.
 pub fn live() -> isize {
     LIVE.load(Relaxed)
 }
 
-/// Runs `work`, and tells what *this thread* did to the heap meanwhile: exact,
-/// whatever other threads do.
+/// Runs `work` and returns what *this thread* has done with the heap in the meantime. The result is
+/// exact, whatever other threads do.
 pub fn tally<R>(work: impl FnOnce() -> R) -> (R, Tally) {
     let before = OWN.get();
     let result = work();

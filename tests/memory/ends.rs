@@ -1,5 +1,5 @@
-//! The memory of a registry whose last part goes is given back at once, and not when somebody
-//! uses another one.
+//! The memory of a registry is freed as soon as its last part is dropped, not when somebody uses
+//! another registry.
 
 use std::thread;
 
@@ -8,10 +8,10 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 use crate::counting::live;
 use crate::{Gpu, turn};
 
-/// What the epochs may keep for themselves, whatever they were used for: some bags.
+/// What the epochs may keep, whatever they were used for: a few bags of garbage.
 const SLACK: isize = 16 << 10;
 
-/// Runs `work` and says how much it leaves behind, once the machinery is warm.
+/// Runs `work` and returns how many bytes it leaves behind, after a warm-up.
 fn left_by(work: impl Fn()) -> isize {
     work();
     let before = live();

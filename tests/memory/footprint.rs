@@ -40,13 +40,13 @@ const BACKENDS: [OwnPolicy; 7] = [
 /// | part | LRU | multi-level LRU | lineage by tick | by FIFO |
 /// |---|---:|---:|---:|---:|
 /// | the slot, a cache line | 64 | 64 | 64 | 64 |
-/// | index: two words a block, rounded | 16.8 | 16.8 | 16.8 | 16.8 |
+/// | index: two words per block, rounded | 16.8 | 16.8 | 16.8 | 16.8 |
 /// | freelist: a bit, and summaries | 0.2 | 0.2 | 0.2 | 0.2 |
-/// | ring of releases: four places a block, rounded, and a position | 20.8 | | 20.8 | |
+/// | ring of releases: four places per block, rounded, and a position | 20.8 | | 20.8 | |
 /// | list links | | 8 | | 8 |
 /// | graph: links of the block | | | 16 | 16 |
 /// | graph: two nodes of half a cache line, and buckets, rounded | | | 72.4 | 72.4 |
-/// | marks: a bit for each place of the ring, and summaries | | | 0.5 | |
+/// | marks: a bit per place of the ring, and summaries | | | 0.5 | |
 /// | sum | 101.8 | 89.0 | 190.7 | 177.4 |
 ///
 /// LRFU and W-TinyLFU have the graph of lineage, heaps, and a history or a sketch. What is
@@ -102,7 +102,7 @@ fn a_registered_block_takes_what_the_manager_has_from_the_start() {
         let (documented, _) = documented(policy);
         require_documented(&format!("{policy:?}"), built.bytes, BLOCKS, documented);
 
-        // The vectors of the caller, with room for all.
+        // The caller's vectors, with enough capacity.
         let (mut fresh, mut held) = (Vec::with_capacity(BATCH), Vec::with_capacity(BLOCKS));
         for number in 0..(BLOCKS / BATCH) as u64 {
             let hashes = chain(number, BATCH);

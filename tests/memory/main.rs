@@ -1,6 +1,6 @@
-//! How much memory is taken, and how much stays behind, counted by the allocator.
+//! How much memory is used, and how much is left behind, as counted by the allocator.
 //!
-//! The tests take turns, since some of them measure the one heap.
+//! The tests run one at a time, since some of them measure the heap of the whole process.
 
 mod counting;
 mod ends;
@@ -25,7 +25,7 @@ fn hash(content: u64) -> SequenceHash {
     SequenceHash::new(content, None, 0)
 }
 
-/// The hashes of a request of `len` blocks that no other request shares.
+/// Returns the hashes of a request of `len` blocks that shares none with other requests.
 fn chain(number: u64, len: usize) -> Vec<SequenceHash> {
     let content = |at: u64| (number << 20) + at;
     (0..len as u64)

@@ -1,4 +1,4 @@
-//! A manager's memory: what it has when it is built is all it ever needs.
+//! A manager never needs more memory than it has when it is built.
 
 use kvbm_lockfree::{BlockManager, BlockRegistry};
 
@@ -9,7 +9,7 @@ use crate::{Gpu, hash, turn};
 fn a_managers_steady_state_takes_no_memory() {
     const BLOCKS: u64 = 1_000;
     const REGISTERED: u64 = 100_000;
-    /// For what is not the manager's: the harness's output, the epochs' lists.
+    /// For memory that is not the manager's: the test harness's output, the epochs' lists.
     const SLACK: isize = 16 << 10;
 
     let _turn = turn();
@@ -25,7 +25,7 @@ fn a_managers_steady_state_takes_no_memory() {
             drop(manager.register_block(block.stage(hash(content), 16).unwrap()));
         }
     };
-    // Everything has been used once.
+    // Everything has been used once by now.
     run(0..2 * BLOCKS);
     let before = live();
     run(2 * BLOCKS..2 * BLOCKS + REGISTERED);

@@ -1,4 +1,4 @@
-//! The registry's memory: given back, and bounded while handles come and go.
+//! The registry's memory is freed, and is bounded while handles come and go.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,8 +9,7 @@ use kvbm_lockfree::BlockRegistry;
 use crate::counting::live;
 use crate::{hash, turn};
 
-/// One call is enough where no other thread has garbage of its own or is inside
-/// an operation.
+/// One call suffices if no other thread has garbage or is inside an operation.
 fn flush(registry: &BlockRegistry) {
     assert_eq!(registry.flush_garbage(), 0);
 }
@@ -19,8 +18,7 @@ fn flush(registry: &BlockRegistry) {
 fn a_drained_registry_is_as_small_as_an_empty_one() {
     const HANDLES: u64 = 1_000_000;
     const CHUNK: u64 = 10_000;
-    /// What a table of the fewest buckets, a bag of garbage and the epochs' own
-    /// lists may differ by.
+    /// What a table of the minimum size, a bag of garbage, and the epochs' own lists may add.
     const SLACK: isize = 64 << 10;
 
     let _turn = turn();
@@ -49,15 +47,15 @@ fn a_drained_registry_is_as_small_as_an_empty_one() {
     }
 }
 
-/// While a thread waits for its turn *inside* an operation the others' garbage
-/// piles up, for as long as the scheduler likes. So the threads meet from time to
-/// time, outside of any: whatever they did, next to nothing may be left then.
+/// While a thread is preempted *inside* an operation, the garbage of all threads accumulates, for as
+/// long as the scheduler likes. So the threads meet outside of operations from time to time. Next to
+/// nothing may be left then, whatever they have done.
 #[test]
 fn garbage_is_bounded_while_handles_churn() {
     const THREADS: u64 = 4;
     const MEETINGS: u64 = 20;
     const TURNS: u64 = 5_000;
-    /// What threads keep for themselves until they have some more.
+    /// What threads keep to themselves until they have more of it.
     const OWN: u64 = 64;
 
     let _turn = turn();
@@ -69,7 +67,7 @@ fn garbage_is_bounded_while_handles_churn() {
             let (registry, most, barrier) = (&registry, &most, &barrier);
             scope.spawn(move || {
                 for turn in 0..MEETINGS * TURNS {
-                    // Half of the hashes are this thread's own, half everyone's.
+                    // Half of the hashes belong to this thread, the other half to all.
                     let owner = thread * (turn % 2) + 1;
                     drop(registry.register_sequence_hash(hash(owner << 32 | turn)));
                     if turn % 64 == 0 {
@@ -86,8 +84,8 @@ fn garbage_is_bounded_while_handles_churn() {
             })
         };
         let threads: Vec<_> = (0..THREADS).map(churn).collect();
-        // The scope's end would wait for the closures only, and threads hand
-        // over their garbage as they exit.
+        // Leaving the scope waits for the closures only, but threads hand over their garbage when
+        // they exit.
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());

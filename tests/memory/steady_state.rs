@@ -1,5 +1,5 @@
-//! What a request allocates once everything has been used: nothing, or exactly the
-//! vectors it returns.
+//! Once everything has been used, a request allocates nothing, or exactly the vectors that it
+//! returns.
 
 use std::sync::Barrier;
 use std::thread;
@@ -31,7 +31,7 @@ fn manager(policy: Policy, tracker: bool) -> BlockManager<Gpu> {
         .unwrap()
 }
 
-/// Every policy, with a frequency tracker and, where it does without, without one.
+/// Every policy: with a frequency tracker, and also without one if it needs none.
 fn configurations() -> impl Iterator<Item = (Policy, bool)> {
     Policy::ALL
         .into_iter()
@@ -39,7 +39,7 @@ fn configurations() -> impl Iterator<Item = (Policy, bool)> {
         .filter(|&(policy, tracker)| tracker || !policy.needs_tracker())
 }
 
-/// A caller's buffers, with room for what it asks for.
+/// A caller's buffers, with enough capacity.
 struct Buffers {
     fresh: Vec<MutableBlock<Gpu>>,
     held: Vec<ImmutableBlock<Gpu>>,
@@ -56,9 +56,9 @@ impl Buffers {
     }
 }
 
-/// Serves a request, a miss the first time, by every method that is not to allocate.
-/// Returns how many of its blocks were found when they had become inactive: all,
-/// unless another thread evicts them at that moment.
+/// Serves a request, which misses the first time, with every method that must not allocate. Returns
+/// how many of its blocks were matched after they had become inactive: all, unless another thread
+/// has just evicted them.
 fn serve(manager: &BlockManager<Gpu>, hashes: &[SequenceHash], buffers: &mut Buffers) -> usize {
     let Buffers {
         fresh,
@@ -82,7 +82,7 @@ fn serve(manager: &BlockManager<Gpu>, hashes: &[SequenceHash], buffers: &mut Buf
     drop((clone, pin));
     held.clear();
 
-    // Inactive now.
+    // The blocks are inactive now.
     let found = manager.match_into(hashes, held);
     manager.release_from(held);
     drop(manager.match_one(last));
@@ -93,7 +93,7 @@ fn serve(manager: &BlockManager<Gpu>, hashes: &[SequenceHash], buffers: &mut Buf
     found
 }
 
-/// Some rounds of a pool, so that everything has been used.
+/// Runs a pool for some rounds, so that everything has been used.
 const WARM: u64 = 4 * (BLOCKS / REQUEST) as u64;
 
 #[test]
@@ -122,9 +122,9 @@ fn the_no_heap_methods_take_nothing() {
     }
 }
 
-/// Two threads may find the policy plane taken, and sweep for victims: under a
-/// leaf-first policy a sweep allocates, which `BlockPoolMetrics::plane_fallbacks`
-/// tells of. Where it has not come to that, nothing is allocated.
+/// Of two threads, one may find the policy plane held and sweep for victims. With a leaf-first policy
+/// a sweep allocates, which `BlockPoolMetrics::plane_fallbacks` shows. If there was none, nothing
+/// must have been allocated.
 #[test]
 fn the_no_heap_methods_take_nothing_on_two_threads() {
     const THREADS: u64 = 2;
@@ -173,7 +173,7 @@ fn the_no_heap_methods_take_nothing_on_two_threads() {
 }
 
 /// `allocate_blocks`, `match_blocks`, `match_blocks_scattered`, `register_blocks` and
-/// `check_presence` take one piece of memory each, the vector they return.
+/// `check_presence` allocate once each: the vector that they return.
 #[test]
 fn the_drop_in_methods_take_what_they_return() {
     let _turn = turn();

@@ -1,6 +1,6 @@
-//! A second panic while the first one unwinds: the process must not be aborted.
+//! A second panic during unwinding must not abort the process.
 //!
-//! Each case is run by a child process, since it may be the end of it.
+//! Each case runs in a child process, which would be the one to abort.
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
@@ -20,7 +20,7 @@ use crate::user::{Emission, Lru, Tracker, Wired};
 use crate::world::{BLOCK_SIZE, Gpu, hash, hashes};
 use crate::{inputs, wakers};
 
-/// Says which case a child runs.
+/// The environment variable that tells a child which case to run.
 const CASE: &str = "KVBM_PANICS_CASE";
 
 /// Far longer than anything takes.
@@ -28,7 +28,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 const BLOCKS: u64 = 8;
 
-/// A manager with bombs in all that it can drop, all of which go off.
+/// Builds a manager with bombs in everything that it can drop, all of which go off.
 struct Powder {
     fuse: Arc<Fuse>,
     ledger: Arc<Ledger>,
@@ -43,7 +43,7 @@ impl Powder {
         let ledger = Arc::new(Ledger::default());
         let bomb = |owner| Value::new(owner, &ledger, Some(&fuse));
         let wired = || Wired {
-            // That of nothing there is here.
+            // That of something that does not exist here.
             place: Place::TouchCallback,
             fuse: Arc::clone(&fuse),
         };
@@ -107,12 +107,12 @@ impl Powder {
     }
 }
 
-/// Whether a bomb's panic came out.
+/// Returns whether a bomb's panic reached the caller.
 fn is_blast<R>(code: impl FnOnce() -> R) -> bool {
     catch_unwind(AssertUnwindSafe(code)).is_err_and(|payload| fuse::blast(payload).is_ok())
 }
 
-/// Unwinds through a value, which is dropped by that.
+/// Panics and drops a value during the unwinding.
 fn unwind_through<T>(value: T) {
     struct Planned;
     let unwound = catch_unwind(AssertUnwindSafe(|| {
@@ -122,7 +122,7 @@ fn unwind_through<T>(value: T) {
     assert!(unwound.is_err_and(|payload| payload.is::<Planned>()));
 }
 
-/// All values have been dropped, once each.
+/// Checks that all values have been dropped, once each.
 fn assert_all_dropped(ledger: &Ledger) {
     let start = Instant::now();
     while !ledger.open().is_empty() {
@@ -132,7 +132,7 @@ fn assert_all_dropped(ledger: &Ledger) {
     }
 }
 
-/// Everything is dropped at once, and every drop panics.
+/// Drops everything at once, and every drop panics.
 fn the_end_of_everything() {
     let Powder {
         fuse: _,
@@ -219,7 +219,7 @@ fn a_clearing_and_registrations_over_it() {
     powder.blocks.clear();
     manager.clear_inactive_pool();
     let mut registered = Vec::new();
-    // Who comes first, this thread or that of the events, panics.
+    // The panic is raised on this thread or on the events' thread, whichever comes first.
     is_blast(|| {
         let block = manager.allocate_one().expect("they are available");
         let block = block.stage(hash(5), BLOCK_SIZE).expect("of this size");
@@ -241,7 +241,7 @@ fn a_clearing_and_registrations_over_it() {
     powder.fuse.put_out();
 }
 
-/// A builder with a policy and a callback whose drops panic, in a process of its own.
+/// Drops, in a child process, a builder with a policy and a callback whose drops panic.
 fn builders() {
     let all: Vec<u32> = (0..1000).collect();
     let fuse = Fuse::new(&all, 2);
@@ -276,10 +276,10 @@ fn builders() {
     assert_all_dropped(&ledger);
 }
 
-/// The cases, each with a test.
+/// Defines a test for each case.
 macro_rules! cases {
     ($($case:ident: $run:expr,)*) => {
-        /// Runs a case, if this process is a child that is to.
+        /// Runs a case if this process is a child.
         #[test]
         fn child() {
             match env::var(CASE).as_deref() {

@@ -1,4 +1,4 @@
-//! When user code panics, and with what.
+//! When user code panics, and with which payload.
 
 use std::any::Any;
 use std::mem;
@@ -6,11 +6,11 @@ use std::panic::{self, panic_any};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-/// What bombs panic with.
+/// The payload of a bomb.
 pub struct Blast {
-    /// The call at which it went off.
+    /// The number of the call that panicked.
     number: u32,
-    /// How often in a row the drop of the payload panics.
+    /// How many times in a row the drop of the payload panics.
     depth: u32,
 }
 
@@ -25,16 +25,16 @@ impl Drop for Blast {
     }
 }
 
-/// The call whose panic this payload is, if it is a bomb's.
+/// Returns the number of the call that this payload is from, if it is a bomb's.
 pub fn blast(payload: Box<dyn Any + Send>) -> Result<u32, Box<dyn Any + Send>> {
     let blast = payload.downcast::<Blast>()?;
     let number = blast.number;
-    // Its drop may panic.
+    // The drop of the payload may panic.
     mem::forget(blast);
     Ok(number)
 }
 
-/// What a panic that is no bomb's said.
+/// Returns the message of a panic that is not a bomb's.
 pub fn message(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()
@@ -43,7 +43,7 @@ pub fn message(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
-/// Has bombs panic without a word. Other panics are reported as ever.
+/// Silences the panics of bombs. Other panics are reported as usual.
 pub fn be_silent() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -56,7 +56,7 @@ pub fn be_silent() {
     });
 }
 
-/// Counts the calls of user code while it is lit, and panics at those that are armed.
+/// Counts calls of user code while it is lit, and panics at those for which it is armed.
 pub struct Fuse {
     is_lit: AtomicBool,
     calls: AtomicU32,
@@ -66,8 +66,8 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Goes off at these calls, counted from 0, with payloads whose drop panics so many
-    /// times in a row.
+    /// Arms the fuse for these calls, counted from 0, with payloads whose drop panics so many times
+    /// in a row.
     pub fn new(armed: &[u32], depth: u32) -> Arc<Self> {
         be_silent();
         Arc::new(Self {
@@ -79,22 +79,22 @@ impl Fuse {
         })
     }
 
-    /// Calls count from now on.
+    /// Starts to count calls.
     pub fn light(&self) {
         self.is_lit.store(true, SeqCst);
     }
 
-    /// Calls do not count any more.
+    /// Stops counting calls.
     pub fn put_out(&self) {
         self.is_lit.store(false, SeqCst);
     }
 
-    /// User code is called.
+    /// Counts a call of user code, and panics if armed for it.
     pub fn call(&self) {
         self.call_or_else(|| {});
     }
 
-    /// User code is called, and does something before it panics.
+    /// Like `call`, but runs `before` before it panics.
     pub fn call_or_else(&self, before: impl FnOnce()) {
         if !self.is_lit.load(SeqCst) {
             return;
@@ -114,7 +114,7 @@ impl Fuse {
         self.calls.load(SeqCst)
     }
 
-    /// The calls at which it went off, in their order.
+    /// Returns the calls at which it has panicked, in order.
     pub fn gone_off(&self) -> Vec<u32> {
         self.off().clone()
     }

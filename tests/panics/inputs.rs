@@ -1,5 +1,5 @@
-//! Code that users give to an operation for its duration: iterators, conversions,
-//! ranges, closures.
+//! User code that is passed to an operation and runs only during it: iterators, conversions, ranges,
+//! and closures.
 
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,7 +39,7 @@ fn is_blast(code: impl FnOnce()) -> bool {
     }
 }
 
-/// The pool is whole when nothing is held.
+/// Checks the pool, of which nothing is held.
 fn assert_whole(manager: &BlockManager<Gpu>) {
     manager.audit().expect("it is consistent");
     let metrics = manager.metrics().snapshot();
@@ -96,7 +96,7 @@ impl<I> Drop for Panicking<I> {
     }
 }
 
-/// What was registered before an iterator panicked is in the buffer, and counted.
+/// Blocks registered before an iterator panics must be in the buffer, and counted.
 fn register(at: At, armed: u32, depth: u32, expected: usize) {
     let manager = manager();
     let fuse = Fuse::new(&[armed], depth);
@@ -138,8 +138,7 @@ fn an_iterator_that_panics_leaves_what_was_registered() {
     }
 }
 
-/// An iterator that panics while the thread unwinds: in a child, see
-/// [`crate::aborts`].
+/// An iterator panics during unwinding. Runs in a child process; see [`crate::aborts`].
 pub fn registration_while_unwinding() {
     struct Planned;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::fuse::Fuse;
 
-/// What a value was given to.
+/// What a value is attached to or owned by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     /// A hash.
@@ -16,14 +16,14 @@ pub enum Owner {
     Low,
 }
 
-/// How many values there have been, and how many drops.
+/// The numbers of values and of drops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lives {
     pub made: u32,
     pub dropped: u32,
 }
 
-/// See the module documentation.
+/// Records values and their drops; see the module documentation.
 #[derive(Default)]
 pub struct Ledger(Mutex<BTreeMap<Owner, Lives>>);
 
@@ -36,14 +36,14 @@ impl Ledger {
         self.lock().clone()
     }
 
-    /// Owners with values that are still there, or were dropped more than once.
+    /// Returns the owners with values that still exist or have been dropped more than once.
     pub fn open(&self) -> Vec<(Owner, Lives)> {
         let lives = self.lives().into_iter();
         lives.filter(|(_, it)| it.made != it.dropped).collect()
     }
 }
 
-/// A value of the user's, which is told of its drop.
+/// A user's value, whose drop is recorded.
 pub struct Value {
     owner: Owner,
     ledger: Arc<Ledger>,
@@ -51,7 +51,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value whose drop calls the fuse, if there is one.
+    /// Creates a value whose drop calls the fuse, if there is one.
     pub fn new(owner: Owner, ledger: &Arc<Ledger>, fuse: Option<&Arc<Fuse>>) -> Self {
         ledger.lock().entry(owner).or_default().made += 1;
         Self {
@@ -71,7 +71,7 @@ impl Drop for Value {
     }
 }
 
-/// A value of another type.
+/// A value of a different type.
 pub struct Other {
     _value: Value,
 }

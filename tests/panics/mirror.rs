@@ -1,4 +1,4 @@
-//! What a follower of the events takes for registered.
+//! What is registered according to the events.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -6,11 +6,11 @@ use std::pin::Pin;
 use futures::{FutureExt, Stream, StreamExt};
 use kvbm_lockfree::events::{EventsManager, KvCacheEvent};
 
-/// See the module documentation.
+/// Follows the events; see the module documentation.
 pub struct Mirror {
     events: Pin<Box<dyn Stream<Item = KvCacheEvent>>>,
     pub hashes: BTreeSet<u128>,
-    /// Events that do not fit.
+    /// The events that contradict the ones before.
     pub faults: Vec<String>,
     /// Whether the events have ended.
     pub is_over: bool,
@@ -26,7 +26,7 @@ impl Mirror {
         }
     }
 
-    /// Reads the events there are.
+    /// Reads the events that are available.
     pub fn read(&mut self) {
         while let Some(event) = self.events.next().now_or_never() {
             let (fits, event) = match event {

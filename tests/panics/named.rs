@@ -1,4 +1,4 @@
-//! Faults that have been seen.
+//! Regressions: defects that have been found and fixed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ fn attach_bomb(block: &ImmutableBlock<Gpu>) {
     attached.expect("it is the only one");
 }
 
-/// Whether a bomb went off.
+/// Returns whether a bomb went off.
 fn is_blast<R>(code: impl FnOnce() -> R) -> bool {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(_) => false,
@@ -54,7 +54,7 @@ fn is_blast<R>(code: impl FnOnce() -> R) -> bool {
     }
 }
 
-/// A forgotten block has a bomb, and its hash is registered again.
+/// A cleared block has a bomb attached to its hash, which is then registered again.
 fn register_over_a_bomb(has_second_tier: bool) {
     let registry = BlockRegistry::new();
     let manager: BlockManager<Gpu> = manager(8, &registry);
@@ -63,7 +63,7 @@ fn register_over_a_bomb(has_second_tier: bool) {
     attach_bomb(&blocks[3]);
     drop(blocks);
     manager.clear_inactive_pool();
-    // In the block that was the first one's.
+    // In the block that the first one used.
     let block = stage(&manager, 3);
     assert!(is_blast(|| manager.register_block(block)));
     assert_eq!(manager.available_blocks(), 8);
@@ -89,7 +89,7 @@ fn a_bomb_in_the_way_of_a_registration_loses_no_block_with_two_tiers() {
     register_over_a_bomb(true);
 }
 
-/// A pool of two, one of which is cached and has a bomb.
+/// Returns a pool of two blocks, of which one is cached and has a bomb attached.
 fn pool_of_two() -> BlockManager<Gpu> {
     let manager = manager(2, &BlockRegistry::new());
     let block = register(&manager, 0);

@@ -1,4 +1,4 @@
-//! What can be done, and what that calls.
+//! The operations of users, and what they cause.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use Cause::{
     Remove, Replacement, StoreEnd, Touch,
 };
 
-/// Something that users do, and the state in which they do it.
+/// An operation, and the state in which it is performed.
 pub struct Operation {
     pub name: &'static str,
-    /// What it brings about.
+    /// What it causes.
     pub causes: &'static [Cause],
-    /// Blocks available when it begins: the low watermark, where there is one.
+    /// The number of available blocks at its beginning, which is the low watermark if there is one.
     pub low: usize,
     pub duplication: BlockDuplicationPolicy,
     pub reset_on_release: bool,
-    /// Whether its results are in buffers of the caller's, where they stay if it panics.
+    /// Whether its results are in the caller's buffers, where they remain if it panics.
     pub keeps: bool,
-    /// Whether leases end: what panics then goes no further.
+    /// Whether leases end. Panics from there are contained.
     pub ends_leases: bool,
-    /// Whether blocks are forgotten, so that the thread of the events may be the one who
-    /// ends registrations.
+    /// Whether blocks are cleared, so that the events' thread may be the one that ends
+    /// registrations.
     pub clears: bool,
-    /// Whether it is for those who have events, or for those who have none.
+    /// Whether it applies only with events, or only without.
     pub events: Option<bool>,
-    /// Whether it takes a second tier.
+    /// Whether it requires a second tier.
     pub takes_two_tiers: bool,
     pub prepare: fn(&mut World),
     pub run: fn(&mut World),
@@ -61,7 +61,7 @@ const DEFAULT: Operation = Operation {
     run: |_| {},
 };
 
-/// All that are reached by anything, and those that are not.
+/// All operations that reach some place, and those that reach none.
 pub fn operations() -> Vec<&'static Operation> {
     [
         ALLOCATIONS,
@@ -152,7 +152,7 @@ const ALLOCATIONS: &[Operation] = &[
         run: |world| {
             let manager = world.manager.as_ref().expect("it is there");
             manager.clear_inactive_pool();
-            // Fewer than there are: the thread of the events has one in its hand.
+            // Fewer than there are: the events' thread holds one.
             let is_made = manager.allocate_into(30, &mut world.mutable);
             world.say(is_made);
         },
@@ -235,12 +235,12 @@ const CLEARING: &[Operation] = &[
     },
 ];
 
-/// Half of the blocks are to be registered.
+/// Half of the blocks are about to be registered.
 fn to_register(world: &mut World) {
     world.complete = world.stage(0..20);
 }
 
-/// The same, and the other half have that content, and nobody holds them.
+/// The same; the other half have the same contents and are inactive.
 fn to_register_again(world: &mut World) {
     world.cache(0..20);
     to_register(world);
@@ -456,7 +456,7 @@ const MATCHES: &[Operation] = &[
     },
 ];
 
-/// Twenty blocks are held, and are freed when they are not any more.
+/// Twenty blocks are held and are freed when released.
 fn to_be_freed(world: &mut World) {
     world.immutable = world.register(0..20);
     for block in &world.immutable {
@@ -464,7 +464,7 @@ fn to_be_freed(world: &mut World) {
     }
 }
 
-/// Twenty blocks are held that had been released before.
+/// Twenty blocks are held that have been released before.
 fn matched(world: &mut World) {
     full(world);
     world.immutable = world.manager().match_blocks(&hashes(0..20));
@@ -479,13 +479,13 @@ fn release_from(world: &mut World) {
     manager.release_from(&mut world.immutable);
 }
 
-/// Leaves the blocks to their lifecycle pins.
+/// Leaves the blocks to be held by their lifecycle pins.
 fn pin(world: &mut World) {
     world.pins = world.immutable.iter().map(|block| block.pin()).collect();
     world.immutable.clear();
 }
 
-/// Leaves the blocks to their duplicates.
+/// Leaves the blocks to be held by their duplicates.
 fn duplicate(world: &mut World) {
     let numbers = 0..world.immutable.len() as u64;
     let duplicates = world.stage(numbers);
@@ -651,7 +651,7 @@ const DROPS: &[Operation] = &[
     },
 ];
 
-/// Handles are all that keeps some hashes registered, but for other tiers.
+/// Some hashes are kept registered only by handles, or by other tiers.
 fn handles_alone(world: &mut World) {
     let blocks = world.register(0..10);
     let handles = blocks.iter().map(|block| block.registration_handle());
@@ -818,7 +818,7 @@ const HANDLES: &[Operation] = &[
 const FOREVER: Option<Duration> = None;
 const EXPIRED: Option<Duration> = Some(Duration::ZERO);
 
-/// Two leases of blocks that are freed when they are released.
+/// Two leases hold blocks that are freed when released.
 fn lease_for(world: &mut World, duration: Option<Duration>) {
     to_be_freed(world);
     let rest = world.immutable.split_off(10);
@@ -1018,13 +1018,13 @@ const RETENTION: &[Operation] = &[
     },
 ];
 
-/// The manager goes before what it has handed out.
+/// The manager is dropped before its guards.
 fn orphan(world: &mut World) {
     world.second = None;
     world.manager = None;
 }
 
-/// The registry lives as long as what is left.
+/// The registry is dropped with the last of its parts.
 fn forsake(world: &mut World) {
     world.events = None;
     world.registry = None;

@@ -1,26 +1,26 @@
-//! Where user code stands.
+//! The places of user code.
 
-/// A place where user code is called, and may panic.
+/// A place where user code is called and may panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The drop of the only value of a type that is attached to a hash.
+    /// The drop of the unique attachment of a hash.
     UniqueAttachment,
-    /// The drop of one of those that there may be several of.
+    /// The drop of one of several attachments of a hash.
     Attachment,
-    /// The drops of several values of two types that are attached to one hash.
+    /// The drops of several values of two types, attached to one hash.
     Attachments,
-    /// The drop of what a touch callback has captured.
+    /// The drop of a touch callback's captures.
     CallbackState,
     /// A touch callback.
     TouchCallback,
-    /// `FrequencyTracker::touch`, for several hashes by the default of `touch_all`.
+    /// `FrequencyTracker::touch`, also for several hashes, by the default `touch_all`.
     TrackerTouch,
     /// `FrequencyTracker::touch_all`.
     TrackerTouchAll,
     /// `FrequencyTracker::count`.
     TrackerCount,
     TrackerDrop,
-    /// `EvictionPolicy::insert`, and so the next four.
+    /// `EvictionPolicy::insert`. The next four are methods of the policy, too.
     PolicyInsert,
     PolicyRemove,
     PolicyPop,
@@ -32,42 +32,42 @@ pub enum Place {
     EmissionDrop,
     /// The callback of the low watermark.
     LowCall,
-    /// The drop of what that callback has captured.
+    /// The drop of that callback's captures.
     LowDrop,
 }
 
-/// What has to happen for user code at a place to be called.
+/// What causes user code at a place to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The registration of a hash ends.
     End,
-    /// An attachment takes the place of another.
+    /// An attachment replaces another.
     Replacement,
     /// An attachment is refused.
     Refusal,
     /// A handle is touched.
     Touch,
-    /// An access of a hash is counted.
+    /// A use of a hash is counted.
     Access,
-    /// Accesses of hashes are counted together.
+    /// The uses of several hashes are counted together.
     Accesses,
-    /// The frequency of a hash is asked for.
+    /// The frequency of a hash is requested.
     Count,
-    /// The registry ends.
+    /// The registry is dropped.
     RegistryEnd,
-    /// The order of eviction learns of a release.
+    /// The policy is told about a release.
     Insert,
-    /// The order of eviction learns that a block is in use again.
+    /// The policy is told that a block is in use again.
     Remove,
-    /// The order of eviction gives a victim.
+    /// The policy chooses a victim.
     Pop,
-    /// The order of eviction learns of a priority.
+    /// The policy is told about a priority.
     Priority,
     /// A manager is built.
     Build,
-    /// A manager ends.
+    /// A manager is dropped.
     ManagerEnd,
-    /// All that a manager has in memory is let go of, after its last guard.
+    /// All memory of a manager is freed, after its last guard has been dropped.
     StoreEnd,
     /// A registration begins.
     Begin,
@@ -76,7 +76,7 @@ pub enum Cause {
 }
 
 impl Place {
-    /// What calls the code that stands here.
+    /// Returns what causes the code at this place to be called.
     pub fn causes(self) -> &'static [Cause] {
         match self {
             Self::UniqueAttachment | Self::Attachments => {
@@ -101,7 +101,7 @@ impl Place {
         }
     }
 
-    /// Whether it is in what is attached to a hash.
+    /// Returns whether the place is in something attached to a hash.
     pub fn is_attached(self) -> bool {
         self.causes().contains(&Cause::End)
     }
@@ -117,7 +117,7 @@ impl Place {
         self.ends_the_policy() || matches!(self, Self::PolicyIsLeafFirst | Self::PolicyDrop)
     }
 
-    /// Whether the manager drops a policy that panics here, and goes on without it.
+    /// Returns whether a manager drops a policy that panics here, and continues without it.
     pub fn ends_the_policy(self) -> bool {
         matches!(
             self,

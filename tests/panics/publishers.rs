@@ -1,4 +1,4 @@
-//! Publishers that panic: what is lost is the message at hand.
+//! Publishers that panic: only the message being published is lost.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,9 +22,9 @@ use crate::world::{Gpu, hash};
 enum At {
     Publish,
     Flush,
-    /// The future's poll.
+    /// The poll of the future.
     Flushing,
-    /// The future's drop.
+    /// The drop of the future.
     Flushed,
     Drop,
 }
@@ -109,19 +109,19 @@ impl Drop for Flushing {
     }
 }
 
-/// What a run comes to.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     messages: Vec<KvCacheEvents>,
     flushes: u32,
     calls: u32,
-    /// Whether the task came to its end by itself.
+    /// Whether the task ended by itself.
     is_joined: bool,
-    /// Whether the bus was dropped, once.
+    /// Whether the bus was dropped exactly once.
     is_dropped: bool,
 }
 
-/// Four batches and the end are published.
+/// Publishes four batches and the end.
 fn publish(at: At, armed: &[u32], depth: u32) -> Outcome {
     let fuse = Fuse::new(armed, depth);
     fuse.light();
@@ -150,7 +150,7 @@ fn publish(at: At, armed: &[u32], depth: u32) -> Outcome {
         for n in 0..2 {
             drop(registry.register_sequence_hash(hash(n)));
         }
-        // The manager goes on, whatever becomes of the publisher.
+        // The manager continues, whatever happens to the publisher.
         let manager = BlockManager::<Gpu>::builder()
             .block_count(2)
             .registry(registry)

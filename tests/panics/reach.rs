@@ -1,66 +1,66 @@
-//! Which operations reach which places, and where a panic goes from there.
+//! Which operations reach which places, and where the panic goes from there.
 
 use crate::operation::Operation;
 use crate::place::{Cause, Place};
 use crate::world::Tiers;
 
-/// A cell of the table, in one of its settings.
+/// A combination of place and operation in one of its settings.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub place: Place,
     pub operation: &'static Operation,
     pub tiers: Tiers,
     pub has_events: bool,
-    /// Whether the operation is executed by a drop, while the thread unwinds.
+    /// Whether the operation is performed by a drop during unwinding.
     pub unwinds: bool,
 }
 
 /// Where a panic goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lands {
-    /// To the caller, when the operation is complete.
+    /// It propagates to the caller when the operation is complete.
     Caller,
-    /// No further.
+    /// It is contained.
     Nowhere,
-    /// It depends on who comes first, the caller or the thread of the events.
+    /// It depends on which comes first, the caller or the events' thread.
     Either,
 }
 
 impl Case {
-    /// Whether the code at the place is called by the operation.
+    /// Returns whether the operation calls the code at the place.
     pub fn reaches(&self) -> bool {
         let causes = self.operation.causes;
         let is_caused = |cause| causes.contains(cause);
         self.place.causes().iter().any(is_caused)
     }
 
-    /// Whether it is left open that the operation reaches the place.
+    /// Returns whether it is undetermined if the operation reaches the place.
     pub fn is_open(&self) -> bool {
-        // Levels need not be asked for while the thread unwinds.
+        // During unwinding, levels need not be requested.
         self.place == Place::TrackerCount && self.unwinds || self.is_race()
     }
 
     pub fn is_possible(&self) -> bool {
         let is_without_result = self.place == Place::PolicyIsLeafFirst && self.unwinds;
-        // The thread of the events takes blocks as well, for a moment.
+        // The events' thread also holds blocks, for a moment.
         let goes_by_blocks = self.place == Place::LowCall || self.place.ends_the_policy();
-        // Another order of eviction leaves others in both tiers.
+        // Another eviction order leaves other blocks in both tiers.
         let goes_by_order = self.place.ends_the_policy() && self.tiers == Tiers::TwoThatShare;
         let is_to_chance = goes_by_blocks && self.has_events && self.operation.clears;
         self.operation.is_possible(self.tiers, self.has_events)
             && (self.has_events || !self.place.needs_events())
-            // There is no manager without that answer, and so nothing to go on with.
+            // Without that answer, there is no manager and nothing to continue with.
             && !is_without_result
             && !goes_by_order
             && !is_to_chance
     }
 
-    /// Where a panic goes.
+    /// Returns where a panic goes.
     pub fn lands(&self) -> Lands {
         let is_attached = self.place.is_attached();
         match self.place {
             _ if self.unwinds => Lands::Nowhere,
-            // Documented at the trait: the manager goes on without the policy.
+            // Documented at the trait: the manager continues without the policy.
             place if place.ends_the_policy() => Lands::Nowhere,
             // Documented at the builder.
             Place::LowCall => Lands::Nowhere,
@@ -81,15 +81,14 @@ impl Case {
         }
     }
 
-    /// Whether the thread of the events ends registrations while hashes are registered
-    /// again. Where that comes in between, one goes on that would have ended, with its
-    /// attachments.
+    /// Returns whether the events' thread ends registrations while hashes are registered again. If
+    /// a new registration comes in between, the old one continues, with its attachments.
     pub fn is_race(&self) -> bool {
         let registers = self.operation.causes.contains(&Cause::Begin);
         self.operation.clears && self.has_events && registers
     }
 
-    /// Whether every call is made that would be made if none panicked.
+    /// Returns whether every call is made that would be made without panics.
     pub fn makes_all_calls(&self) -> bool {
         !self.place.ends_the_policy() && !self.is_race()
     }

@@ -1,4 +1,4 @@
-//! Runs an operation, with bombs and without, and compares.
+//! Runs an operation with bombs and without, and compares the two runs.
 
 use std::any::Any;
 use std::fmt;
@@ -12,9 +12,9 @@ use crate::world::World;
 /// When the bombs go off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Armed {
-    /// At these calls of the operation, counted from 0.
+    /// The calls of the operation at which they do, counted from 0.
     pub at: Vec<u32>,
-    /// How often in a row the drop of the payload panics.
+    /// How many times in a row the drop of the payload panics.
     pub depth: u32,
 }
 
@@ -28,28 +28,28 @@ impl fmt::Display for Armed {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 pub struct Outcome {
-    /// What the caller got: the call of the bomb, or what another panic said.
+    /// The panic that reached the caller: the bomb's call, or another panic's message.
     pub panicked: Option<Result<u32, String>>,
     pub calls: u32,
     gone_off: Vec<u32>,
     said: Vec<String>,
-    /// What there is while the results are there, if they are.
+    /// The state while the results exist, if they do.
     held: Option<Facts>,
     after: Facts,
     end: Facts,
-    /// What the events said while the results were there, and afterwards.
+    /// What the events said while the results existed, and afterwards.
     mirrored: [Vec<u64>; 2],
-    /// What they need not say.
+    /// What the events may omit.
     spared: Vec<u64>,
     faults: Vec<String>,
 }
 
-/// What the thread unwinds by when it is to.
+/// The payload with which the thread unwinds on purpose.
 struct Carrier;
 
-/// Runs something when it is dropped.
+/// Calls a function when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -58,7 +58,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// Runs an operation, and returns its panic.
+/// Runs an operation and returns its panic.
 fn execute(case: &Case, world: &mut World) -> Option<Box<dyn Any + Send>> {
     let run = case.operation.run;
     if !case.unwinds {
@@ -71,7 +71,7 @@ fn execute(case: &Case, world: &mut World) -> Option<Box<dyn Any + Send>> {
     unwound.err().filter(|payload| !payload.is::<Carrier>())
 }
 
-/// One run.
+/// Performs one run.
 pub fn run(case: &Case, armed: Option<&Armed>) -> Outcome {
     let fuse = match armed {
         Some(armed) => Fuse::new(&armed.at, armed.depth),
@@ -127,7 +127,7 @@ pub fn run(case: &Case, armed: Option<&Armed>) -> Outcome {
     }
 }
 
-/// What there is with the results still there.
+/// Returns the state while the results still exist.
 fn held(world: &mut World) -> Facts {
     let hashes: Vec<_> = world
         .immutable
@@ -145,7 +145,7 @@ fn held(world: &mut World) -> Facts {
     facts
 }
 
-/// What is wrong with a run without bombs.
+/// Returns what is wrong with a run without bombs.
 pub fn judge_control(case: &Case, control: &Outcome) -> Vec<String> {
     let mut wrong = control.faults.clone();
     if let Some(panic) = &control.panicked {
@@ -162,7 +162,7 @@ pub fn judge_control(case: &Case, control: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// What is wrong with a run with bombs.
+/// Returns what is wrong with a run with bombs.
 pub fn judge(case: &Case, armed: &Armed, outcome: &Outcome, control: &Outcome) -> Vec<String> {
     let mut wrong = outcome.faults.clone();
     let mut gone_off = outcome.gone_off.clone();
@@ -210,7 +210,7 @@ pub fn judge(case: &Case, armed: &Armed, outcome: &Outcome, control: &Outcome) -
         let mirrored = outcome.mirrored[at].iter();
         mirrored.copied().filter(|n| !spared.contains(n)).collect()
     };
-    // With lost results go their registrations; with another order of eviction, others.
+    // Lost results take their registrations along; another eviction order evicts other blocks.
     let has_all = outcome.held.is_some();
     for at in (0..2).filter(|&at| at > 0 || has_all) {
         let is = events(outcome, at, &outcome.spared);
@@ -223,7 +223,7 @@ pub fn judge(case: &Case, armed: &Armed, outcome: &Outcome, control: &Outcome) -
     wrong
 }
 
-/// At which calls of an operation that makes so many calls bombs go off.
+/// Returns the calls at which bombs go off, for an operation that makes this many calls.
 pub fn moments(case: &Case, calls: u32) -> Vec<Armed> {
     let last = calls - 1;
     let mut once = vec![vec![0], vec![calls / 2], vec![last]];
@@ -247,7 +247,7 @@ pub fn moments(case: &Case, calls: u32) -> Vec<Armed> {
             armed.push(new);
         }
     };
-    // Never: what two runs without bombs differ in is no fault of the bombs.
+    // Bombs that never go off: a difference between two runs without bombs is not their fault.
     add(&Vec::new(), 0);
     once.iter().chain(&twice).for_each(|at| add(at, 0));
     once.iter().take(1).for_each(|at| add(at, 2));

@@ -1,4 +1,4 @@
-//! What there is after an operation, to be compared with that of another run.
+//! The observable state after an operation, to be compared with that of another run.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -13,20 +13,20 @@ use crate::world::{BLOCKS, Disk, Gpu, HASHES, World, hash};
 
 /// Far longer than anything takes.
 const LONG: Duration = Duration::from_secs(20);
-/// How long is waited once something did not come in time.
+/// How long to wait after something has already been late once.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Named facts, in their order.
+/// Named facts, in order.
 pub type Facts = Vec<(&'static str, String)>;
 
 fn fact(name: &'static str, value: impl Debug) -> (&'static str, String) {
     (name, format!("{value:?}"))
 }
 
-/// The fact that goes by whether registrations have ended.
+/// The fact that depends on whether registrations have ended.
 pub const LIVES: &str = "dropped values";
 
-/// The numbers of hashes, in their order.
+/// The numbers of the hashes, in order.
 fn numbers(hashes: &BTreeSet<u128>) -> Vec<u64> {
     let numbers = 0..HASHES;
     numbers
@@ -34,8 +34,8 @@ fn numbers(hashes: &BTreeSet<u128>) -> Vec<u64> {
         .collect()
 }
 
-/// What differs between two runs. Where there is a [race](crate::reach::Case::is_race),
-/// some registrations may not have ended.
+/// Returns the differences between two runs. If there is a [race](crate::reach::Case::is_race), some
+/// registrations may not have ended.
 pub fn differences(facts: &Facts, control: &Facts, is_race: bool) -> Vec<String> {
     assert_eq!(facts.len(), control.len(), "{facts:?}, {control:?}");
     facts
@@ -48,12 +48,12 @@ pub fn differences(facts: &Facts, control: &Facts, is_race: bool) -> Vec<String>
 
 static IS_LATE: AtomicBool = AtomicBool::new(false);
 
-/// Waits no longer for what is not to be expected.
+/// Shortens the wait for something that is no longer expected.
 pub fn be_impatient() {
     IS_LATE.store(true, Relaxed);
 }
 
-/// Waits until there is nothing left to complain about.
+/// Waits until there are no complaints.
 fn wait(mut complaint: impl FnMut() -> Option<String>) -> Result<(), String> {
     let patience = if IS_LATE.load(Relaxed) { SHORT } else { LONG };
     let start = Instant::now();
@@ -68,7 +68,7 @@ fn wait(mut complaint: impl FnMut() -> Option<String>) -> Result<(), String> {
 }
 
 impl World {
-    /// Hashes that are registered.
+    /// The registered hashes.
     fn registered(&self) -> BTreeSet<u128> {
         let Some(registry) = &self.registry else {
             return BTreeSet::new();
@@ -80,7 +80,7 @@ impl World {
             .collect()
     }
 
-    /// Lets the thread of the events come to the end of its work.
+    /// Waits until the events' thread has finished its work.
     pub fn settle(&mut self) -> Result<(), String> {
         if self.mirror.is_none() {
             return Ok(());
@@ -126,7 +126,7 @@ impl World {
         (!kept.is_empty()).then(|| format!("values of hashes that have ended: {kept:?}"))
     }
 
-    /// Hashes that are known to the events by handles of other registries.
+    /// Returns the hashes that the events know through handles of other registries.
     fn foreign(&self) -> BTreeSet<u128> {
         let registry = self.registry.as_ref();
         self.handles
@@ -136,7 +136,7 @@ impl World {
             .collect()
     }
 
-    /// What can be seen of the managers, the registry and the user's values.
+    /// Returns what can be observed of the managers, the registry and the user's values.
     pub fn facts(&mut self) -> Facts {
         let audit = self.manager.as_ref().map(|manager| {
             manager.audit().map(|report| {
@@ -169,8 +169,7 @@ impl World {
         ]
     }
 
-    /// Which of them there are; how many, if the choice is another once a policy has
-    /// panicked.
+    /// Returns the hashes themselves, or just their number if the policy's panic changes the choice.
     fn anyhow(&self, numbers: Vec<u64>) -> String {
         if self.goes_by_faults() {
             format!("{} hashes", numbers.len())
@@ -179,7 +178,7 @@ impl World {
         }
     }
 
-    /// Evicted hashes, in their order, as far as that does not go by panics.
+    /// Returns the evicted hashes in order, as far as that does not depend on panics.
     pub fn evicted(&self, hashes: &[SequenceHash]) -> String {
         let mut hashes: Vec<_> = hashes.iter().map(|hash| hash.as_u128()).collect();
         if self.goes_by_faults() {
@@ -202,7 +201,7 @@ impl World {
             .collect()
     }
 
-    /// What the events say is registered, by the number of the hash.
+    /// Returns what is registered according to the events, by the number of the hash.
     pub fn mirrored(&mut self) -> Vec<u64> {
         let Some(mirror) = &mut self.mirror else {
             return Vec::new();
@@ -211,13 +210,14 @@ impl World {
         numbers(&mirror.hashes)
     }
 
-    /// Hashes whose registrations have no events, since the policy panicked, by number.
+    /// Returns the numbers of the hashes whose registrations emit no events because the policy
+    /// panicked.
     pub fn spared_numbers(&self) -> Vec<u64> {
         numbers(&self.spared())
     }
 
-    /// The values there have been and their drops, by the number of the hash. A policy
-    /// that panics goes early.
+    /// Returns the numbers of values and of drops, by the number of the hash. A policy that panics
+    /// is dropped early.
     fn lives(&self) -> Vec<(String, u32, u32)> {
         let name = |owner| match owner {
             Owner::Hash(_) if self.goes_by_faults() => "a hash".into(),
@@ -237,7 +237,7 @@ impl World {
         lives
     }
 
-    /// What must not be at any time.
+    /// Returns violations of what must always hold.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if let Some(Err(error)) = self.manager.as_ref().map(|manager| manager.audit()) {
@@ -258,7 +258,7 @@ impl World {
         faults
     }
 
-    /// Uses everything once more, and lets go of all of it.
+    /// Uses everything once more, and then drops all of it.
     pub fn end(mut self) -> (Facts, Vec<String>) {
         let mut faults = Vec::new();
         let mut facts = Vec::new();
@@ -275,7 +275,7 @@ impl World {
 
         self.manager = None;
         self.second = None;
-        // The thread of the events may have a tier in its hand.
+        // The events' thread may hold a tier.
         let is_empty = wait(|| {
             let count = self.registry.as_ref()?.registered_count();
             (count > 0).then(|| format!("all is gone, and {count} hashes stay registered"))
@@ -304,7 +304,7 @@ impl World {
         (facts, faults)
     }
 
-    /// The next operations.
+    /// Performs further operations, and adds their results.
     fn use_all(&self, facts: &mut Facts, faults: &mut Vec<String>) {
         let manager = self.manager();
         let all = BLOCKS as usize;

@@ -1,7 +1,7 @@
 //! The table: every place × every operation that reaches it × every moment.
 //!
-//! The rows of a place are run by a child process, so that one that aborts is named, and
-//! the others are run all the same.
+//! The rows of a place run in a child process, so that a row that aborts is identified and the
+//! others run nevertheless.
 
 use std::env;
 use std::process::{Command, exit};
@@ -16,14 +16,14 @@ use crate::runner::{judge, judge_control, moments, run};
 use crate::state;
 use crate::world::Tiers;
 
-/// Says which place's rows a child runs, and from which row on.
+/// The environment variable that tells a child which place's rows to run, and where to start.
 const PLACE: &str = "KVBM_PANICS_PLACE";
 const FROM: &str = "KVBM_PANICS_FROM";
 
 /// Far longer than a row takes.
 const LONG: Duration = Duration::from_secs(120);
 
-/// All settings of a place.
+/// Returns all settings of a place.
 fn cases(place: Place) -> impl Iterator<Item = Case> {
     let tiers = [Tiers::One, Tiers::Two, Tiers::TwoThatShare];
     operations().into_iter().flat_map(move |operation| {
@@ -42,10 +42,10 @@ fn cases(place: Place) -> impl Iterator<Item = Case> {
     })
 }
 
-/// Where a child begins: at a case, and at one of its rows.
+/// Where a child starts: at a case, and at one of its rows.
 type At = (usize, usize);
 
-/// What a child has to say.
+/// A message from a child.
 enum Line {
     /// A row begins.
     Row(At, String),
@@ -77,7 +77,7 @@ impl Line {
     }
 }
 
-/// Ends the process if a row does not end.
+/// Aborts the process if a row does not end.
 fn watch(row: &'static AtomicU64) {
     thread::spawn(move || {
         loop {
@@ -98,7 +98,7 @@ fn from() -> At {
     (next(), next())
 }
 
-/// Runs rows, if this process is a child that is to.
+/// Runs rows if this process is a child.
 #[test]
 fn child() {
     static ROWS: AtomicU64 = AtomicU64::new(0);
@@ -188,7 +188,7 @@ fn run_all(place: Place) {
     );
 }
 
-/// A test for every place, and the list of them.
+/// Defines a test per place, and the list of places.
 macro_rules! places {
     ($($test:ident: $place:ident,)*) => {
         const PLACES: [Place; [$(Place::$place),*].len()] = [$(Place::$place),*];

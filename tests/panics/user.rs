@@ -17,7 +17,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fuse that is called where the code under test stands.
+/// Returns the fuse that is called at the place under test.
 pub struct Wired {
     pub place: Place,
     pub fuse: Arc<Fuse>,
@@ -31,7 +31,7 @@ impl Wired {
     }
 }
 
-/// Counts, and leaves `touch_all` to the trait.
+/// Counts uses, and inherits `touch_all` from the trait.
 pub struct Tracker {
     pub wired: Wired,
     pub counts: Mutex<HashMap<u128, u32>>,
@@ -50,7 +50,7 @@ impl FrequencyTracker<u128> for Tracker {
     }
 }
 
-/// Counts several at once.
+/// Counts several uses at once.
 pub struct BatchTracker(pub Tracker);
 
 impl FrequencyTracker<u128> for BatchTracker {
@@ -68,7 +68,7 @@ impl FrequencyTracker<u128> for BatchTracker {
     }
 }
 
-/// Least recently released first.
+/// Evicts the least recently released block first.
 pub struct Lru {
     pub wired: Wired,
     pub order: BTreeMap<u64, BlockId>,
@@ -112,17 +112,17 @@ impl EvictionPolicy for Lru {
 impl Drop for Lru {
     fn drop(&mut self) {
         let Wired { place, fuse } = &self.wired;
-        // A policy that has panicked is dropped, which may be the second panic.
+        // A policy that has panicked is dropped, which may cause the second panic.
         if *place == Place::PolicyDrop || place.ends_the_policy() && fuse.has_gone_off() {
             fuse.call();
         }
     }
 }
 
-/// Events for every hash.
+/// Emits events for every hash.
 pub struct Emission {
     pub wired: Wired,
-    /// The hashes at which it panicked: their registrations have no events.
+    /// The hashes at which it panicked, whose registrations emit no events.
     pub spared: Arc<Mutex<BTreeSet<u128>>>,
     pub _life: Value,
 }

@@ -1,4 +1,4 @@
-//! Wakers of subscribers: where they panic, others are woken and no event is lost.
+//! Wakers of subscribers: if one panics, the others are woken and no event is lost.
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,7 +24,7 @@ enum At {
     Wake,
     Clone,
     Drop,
-    /// None.
+    /// No function of the waker.
     Nowhere,
 }
 
@@ -52,8 +52,8 @@ impl Waiter {
 
     fn waker(self: &Arc<Self>) -> Waker {
         let data = Arc::into_raw(Arc::clone(self)).cast();
-        // SAFETY: the functions of the table take data to be the pointer of an `Arc` of a
-        // waiter that is theirs, as it is here.
+        // SAFETY: the functions of the vtable expect `data` to be the pointer of an `Arc` of a
+        // waiter that they own, as it is here.
         unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
     }
 
@@ -64,32 +64,32 @@ impl Waiter {
 
 static TABLE: RawWakerVTable = RawWakerVTable::new(
     |data| {
-        // SAFETY: see `waker`; the reference is not this function's to give up.
+        // SAFETY: as in `waker`; this function must not drop the reference.
         let waiter = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Waiter>())) };
         waiter.call_at(At::Clone);
         let clone = Arc::clone(&waiter);
         RawWaker::new(Arc::into_raw(clone).cast(), &TABLE)
     },
     |data| {
-        // SAFETY: see `waker`.
+        // SAFETY: as in `waker`.
         let waiter = unsafe { Arc::from_raw(data.cast::<Waiter>()) };
         waiter.woken.fetch_add(1, SeqCst);
         waiter.call_at(At::Wake);
     },
     |data| {
-        // SAFETY: see `waker`; the reference is not this function's to give up.
+        // SAFETY: as in `waker`; this function must not drop the reference.
         let waiter = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Waiter>())) };
         waiter.woken.fetch_add(1, SeqCst);
         waiter.call_at(At::Wake);
     },
     |data| {
-        // SAFETY: see `waker`.
+        // SAFETY: as in `waker`.
         let waiter = unsafe { Arc::from_raw(data.cast::<Waiter>()) };
         waiter.call_at(At::Drop);
     },
 );
 
-/// Fuses that go off at the calls of these runs, and one that never does.
+/// Returns fuses that go off at the calls of these runs, and one that never does.
 fn fuses() -> Vec<Arc<Fuse>> {
     let armed: [(&[u32], u32); 5] = [(&[], 0), (&[0], 0), (&[0, 1], 0), (&[0], 2), (&[0, 1], 2)];
     let fuses = armed.map(|(at, depth)| Fuse::new(at, depth));
@@ -119,7 +119,7 @@ impl Bus {
         Box::pin(self.events.subscribe())
     }
 
-    /// Has something told: two events.
+    /// Causes two events.
     fn emit(&self) {
         drop(self.registry.register_sequence_hash(hash(1)));
     }
@@ -131,7 +131,7 @@ fn poll(subscription: &mut Subscription, waker: &Waker) -> Poll<Option<KvCacheEv
         .poll_next(&mut Context::from_waker(waker))
 }
 
-/// Reads the events there are. Returns how many, and whether that was the end.
+/// Reads the available events. Returns their number, and whether the stream ended.
 fn read(subscription: &mut Subscription, waker: &Waker) -> (u32, bool) {
     let mut count = 0;
     loop {
@@ -143,7 +143,7 @@ fn read(subscription: &mut Subscription, waker: &Waker) -> (u32, bool) {
     }
 }
 
-/// The call of the bomb that panicked, if one did.
+/// Returns the call at which a bomb panicked, if one did.
 fn caught<R>(code: impl FnOnce() -> R) -> Result<R, u32> {
     catch_unwind(AssertUnwindSafe(code))
         .map_err(|payload| fuse::blast(payload).unwrap_or_else(|payload| resume_unwind(payload)))
@@ -157,7 +157,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Three waiting subscribers; the wakers of the first and the last may panic.
+/// Three waiting subscribers. The wakers of the first and the last may panic.
 struct Waiters {
     bus: Bus,
     waiters: [Arc<Waiter>; 3],
@@ -178,7 +178,7 @@ impl Waiters {
         all
     }
 
-    /// Has each of them read this many events, and wait again.
+    /// Lets each subscriber read this many events and wait again.
     fn wait(&mut self, expected: u32) {
         for (waiter, subscription) in self.waiters.iter().zip(&mut self.subscriptions) {
             assert_eq!(read(subscription, &waiter.waker()), (expected, false));
@@ -200,7 +200,7 @@ fn a_wake_that_panics_stops_neither_the_others_nor_the_thread_of_the_events() {
         for times in 1..4 {
             all.bus.emit();
             all.wait_until_woken(times);
-            // Both events have been left before the first is read.
+            // Lets both events be broadcast before the first is read.
             thread::sleep(Duration::from_millis(1));
             all.wait(2);
         }
@@ -214,7 +214,7 @@ fn a_wake_that_panics_does_not_concern_another_subscriber() {
             let mut all = Waiters::new(&fuse);
             let mut other = all.bus.subscribe();
             all.bus.emit();
-            // Perhaps these wake the others, perhaps the thread has done so.
+            // Either these polls wake the others, or the thread has already done so.
             let waker = Waiter::new(At::Nowhere, &fuse).waker();
             let count = caught(|| read(&mut other, &waker));
             assert_eq!(count, Ok((2, false)), "somebody else's waker panicked");
@@ -277,7 +277,7 @@ fn a_drop_that_panics_goes_to_the_one_who_replaces_the_waker_and_loses_nothing()
         let quiet = Waiter::new(At::Nowhere, &fuse);
         let mut calls = 0;
         for _ in 0..3 {
-            // Whoever polls keeps its waker; that of the library is a clone.
+            // The polling task owns its waker; the library has a clone.
             let waker = ManuallyDrop::new(Waiter::new(At::Drop, &fuse).waker());
             assert!(caught(|| poll(&mut subscription, &waker)).is_ok());
             let polled = caught(|| poll(&mut subscription, &quiet.waker()));
@@ -297,8 +297,8 @@ fn a_drop_that_panics_goes_to_the_one_who_replaces_the_waker_and_loses_nothing()
     }
 }
 
-/// What a drop of a sleeping subscription comes to, also while the thread unwinds: in a
-/// child, see [`crate::aborts`].
+/// Drops a waiting subscription, also during unwinding. Runs in a child process; see
+/// [`crate::aborts`].
 pub fn drop_of_a_subscription(unwinds: bool) {
     struct Planned;
     for fuse in fuses() {

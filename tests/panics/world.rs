@@ -1,4 +1,4 @@
-//! A manager or two, with user code wherever it can stand.
+//! One or two managers with user code everywhere it can be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -21,10 +21,10 @@ use crate::operation::Operation;
 use crate::place::Place;
 use crate::user::{BatchTracker, Emission, Lru, Tracker, Wired};
 
-/// More than are touched together.
+/// More hashes than are touched together.
 pub const BLOCKS: u64 = 40;
 pub const BLOCK_SIZE: usize = 16;
-/// Numbers of hashes that operations use.
+/// The numbers of the hashes that operations use.
 pub const HASHES: u64 = 160;
 
 #[derive(Clone)]
@@ -36,13 +36,13 @@ pub struct Disk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tiers {
     One,
-    /// A second one, without blocks.
+    /// A second one without blocks.
     Two,
-    /// A second one, which has some of the first one's contents.
+    /// A second one that has some of the first one's contents.
     TwoThatShare,
 }
 
-/// Sequences of four blocks.
+/// Returns hash number `n`. The hashes form sequences of four blocks.
 pub fn hash(n: u64) -> SequenceHash {
     let position = n % 4;
     SequenceHash::new(1 + n, (position > 0).then_some(n), position)
@@ -52,8 +52,7 @@ pub fn hashes(numbers: Range<u64>) -> Vec<SequenceHash> {
     numbers.map(hash).collect()
 }
 
-/// What there is while an operation runs: all that it may use, and where it puts what it
-/// returns.
+/// What exists while an operation runs: what it may use, and where it stores its results.
 pub struct World {
     place: Place,
     tiers: Tiers,
@@ -77,7 +76,7 @@ pub struct World {
     pub handles: Vec<BlockRegistrationHandle>,
     pub leases: Vec<Lease<Gpu>>,
     pub evicted: Vec<SequenceHash>,
-    /// What the operation answered, but for blocks.
+    /// The results of the operation other than blocks.
     pub said: Vec<String>,
 }
 
@@ -164,7 +163,7 @@ impl World {
         world
     }
 
-    /// A builder of a manager with the user code of the place.
+    /// Returns a builder of a manager with user code at the place under test.
     pub fn builder(&self) -> BlockManagerConfigBuilder<Gpu> {
         let place = self.place;
         let registry = self.registry.as_ref().expect("there is a registry");
@@ -180,7 +179,7 @@ impl World {
                 order: BTreeMap::new(),
                 releases: HashMap::new(),
                 last: 0,
-                // `Lru`'s own drop calls the fuse.
+                // The drop of `Lru` itself calls the fuse.
                 _life: Value::new(Owner::Policy, &self.ledger, None),
             })
         } else if place.is_of_tracker() {
@@ -211,7 +210,7 @@ impl World {
         self.registry.as_ref().expect("there is a registry")
     }
 
-    /// Hashes whose registrations have no events, since the policy panicked.
+    /// The hashes whose registrations emit no events because the policy panicked.
     pub fn spared(&self) -> BTreeSet<u128> {
         self.spared
             .lock()
@@ -219,13 +218,12 @@ impl World {
             .clone()
     }
 
-    /// The user's fuse, if this is where the code under test stands.
+    /// Returns the user's fuse if the code under test is at this place.
     fn fuse_of(&self, places: &[Place]) -> Option<&Arc<Fuse>> {
         places.contains(&self.place).then_some(&self.fuse)
     }
 
-    /// Gives a hash its attachments and callbacks: something whose drops are counted, in
-    /// any case.
+    /// Attaches values and callbacks to a hash; at least something whose drops are counted.
     fn furnish(&self, handle: &BlockRegistrationHandle) {
         let owner = Owner::Hash(handle.seq_hash().as_u128());
         let fuse = self.fuse_of(&[
@@ -268,7 +266,7 @@ impl World {
         Value::new(owner, &self.ledger, self.fuse_of(&places))
     }
 
-    /// Attaches another value in place of the unique one.
+    /// Replaces the unique attachment.
     pub fn replace(&self, handle: &BlockRegistrationHandle) -> bool {
         let value = self.further_value(handle);
         match self.place {
@@ -279,7 +277,7 @@ impl World {
         }
     }
 
-    /// Attaches a value in the way in which it is refused.
+    /// Attaches a value in a way that is refused.
     pub fn be_refused(&self, handle: &BlockRegistrationHandle) -> bool {
         let value = self.further_value(handle);
         match self.place {
@@ -288,12 +286,12 @@ impl World {
         }
     }
 
-    /// Blocks with these contents, to be registered.
+    /// Returns blocks with these contents, ready to be registered.
     pub fn stage(&self, numbers: Range<u64>) -> Vec<CompleteBlock<Gpu>> {
         stage(self.manager(), numbers)
     }
 
-    /// Blocks with these contents, furnished.
+    /// Returns such blocks after attaching values to their hashes.
     pub fn register(&self, numbers: Range<u64>) -> Vec<ImmutableBlock<Gpu>> {
         let blocks = register_in(self.manager(), numbers);
         for block in &blocks {
@@ -316,36 +314,36 @@ impl World {
         self.second.as_ref().expect("there is a second tier")
     }
 
-    /// Has the second tier alone cache these contents, furnished.
+    /// Caches these contents in the second tier only, with values attached.
     pub fn cache_in_second(&self, numbers: Range<u64>) {
         for block in register_in(self.second(), numbers) {
             self.furnish(&block.registration_handle());
         }
     }
 
-    /// Has the second tier register and cache these contents.
+    /// Registers and caches these contents in the second tier.
     pub fn cache_again_in_second(&self, numbers: Range<u64>) {
         drop(register_in(self.second(), numbers));
     }
 
-    /// Has these contents cached, and nobody hold them.
+    /// Caches these contents, so that their blocks are inactive.
     pub fn cache(&self, numbers: Range<u64>) {
         drop(self.register(numbers));
     }
 
-    /// A furnished handle to a hash without blocks.
+    /// Returns a handle to a hash without blocks, with values attached.
     pub fn handle(&self, n: u64) -> BlockRegistrationHandle {
         let handle = self.registry().register_sequence_hash(hash(n));
         self.furnish(&handle);
         handle
     }
 
-    /// Whether the order of eviction depends on whether there was a panic.
+    /// Returns whether the eviction order depends on whether there was a panic.
     pub fn goes_by_panics(&self) -> bool {
         self.place.is_of_policy() || self.place.is_of_tracker()
     }
 
-    /// Whether there is another order of eviction once there has been a panic.
+    /// Returns whether the eviction order changes after a panic.
     pub fn goes_by_faults(&self) -> bool {
         self.place.ends_the_policy()
     }

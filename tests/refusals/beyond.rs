@@ -1,4 +1,4 @@
-//! Threads that together want more than there is, and log what they do.
+//! Threads that together want more blocks than there are, and log what they do.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -14,21 +14,21 @@ use crate::{BLOCK_SIZE, assert_whole, chain, manager};
 const BLOCKS: usize = 256;
 const OPERATIONS: usize = 1_000;
 
-/// Operations after which all threads meet, with their guards in hand.
+/// The number of operations after which all threads meet, holding their guards.
 const MEETING: usize = 100;
 
-/// Chains that threads match of each other, and the length of each.
+/// The number of chains that threads match of each other, and the length of each.
 const CHAINS: u64 = 4;
 const LENGTH: usize = 8;
 
-/// Guards of one allocation or one match.
+/// The guards of one allocation or one match.
 enum Batch {
     Own(Vec<MutableBlock<()>>),
     Published(Vec<ImmutableBlock<()>>),
     Matched(Vec<ImmutableBlock<()>>),
 }
 
-/// One thread. It holds up to `hold` batches of up to `largest` blocks.
+/// A thread that holds up to `hold` batches of up to `largest` blocks.
 struct Logger<'a> {
     manager: &'a BlockManager<()>,
     clock: &'a AtomicU64,
@@ -39,7 +39,7 @@ struct Logger<'a> {
     batches: Vec<Batch>,
     largest: usize,
     matches: bool,
-    /// One allocation in so many is refused without the pool being asked.
+    /// Every how many allocations one is refused without asking the pool.
     spurious: Option<usize>,
     published: u64,
 }
@@ -53,7 +53,7 @@ impl Logger<'_> {
 
     fn run(mut self) -> Vec<Event> {
         for operation in 0..OPERATIONS {
-            // Those that are there first hold what they have until the last is.
+            // The first to arrive keep their guards until the last has arrived.
             if operation % MEETING == 0 {
                 self.meeting.wait();
             }
@@ -66,7 +66,7 @@ impl Logger<'_> {
                 self.give_back();
             }
         }
-        // Also what is given back in the end is noted.
+        // What is released at the end is logged, too.
         while !self.batches.is_empty() {
             self.give_back();
         }
@@ -93,7 +93,7 @@ impl Logger<'_> {
         }
     }
 
-    /// Registers content that nobody else has: it takes no further block.
+    /// Registers content that nobody else has, so that no further block is needed.
     fn publish(&mut self, blocks: Vec<MutableBlock<()>>) {
         let seed = self.thread as u64 * CHAINS + self.published % CHAINS;
         let content = 1_000_000 * (self.published / CHAINS) + seed;
@@ -105,7 +105,7 @@ impl Logger<'_> {
         self.batches.push(Batch::Published(registered));
     }
 
-    /// Matches what this or the next thread may have published lately.
+    /// Matches what this thread or the next may have published recently.
     fn find(&mut self) {
         let thread = self.thread as u64 + self.rng.next() % 2;
         let recent = self.published.saturating_sub(self.rng.next() % 8);
@@ -190,8 +190,8 @@ fn every_refusal_among_32_threads_has_a_reason() {
     every_refusal_has_a_reason(32, 32);
 }
 
-/// The real pool, but that one call in a hundred is refused for nothing. What the
-/// threads want fits in the pool, so that none of these has a reason by chance.
+/// Uses the real pool, but refuses one call in a hundred for no reason. The pool is large enough
+/// for all threads, so that no such refusal happens to be justified.
 #[test]
 fn refusals_without_a_reason_are_found() {
     for matches in [false, true] {

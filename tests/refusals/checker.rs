@@ -1,29 +1,27 @@
 //! Decides from a log of a pool's use whether each refusal was justified.
 //!
-//! Every thread notes what it begins before it begins it and what has come of it
-//! after it has, each time with the next number of one counter. So a block counts
-//! as taken by its thread for no shorter than it was, and as surely held for no
-//! longer. Between any two events in a row lies one instant, and the sums are exact
-//! for each of them: a bound over a whole call would justify refusals by blocks that
-//! were never taken at the same time.
+//! Every thread logs an operation before it begins and its result after it has returned. A counter
+//! numbers the log entries of all threads. So a block is counted as *taken* at least as long as it
+//! was, and as *surely held* at most as long. The sums are exact for each instant between two
+//! consecutive entries. A bound over an entire call would not do: it would justify refusals by
+//! blocks that were never taken at the same time.
 
-/// What a thread notes.
+/// An entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An allocation of so many blocks begins.
+    /// An allocation of this many blocks begins.
     Ask(usize),
-    /// It has succeeded.
+    /// The allocation has succeeded.
     Granted,
-    /// It was refused.
+    /// The allocation was refused.
     Refused,
-    /// A match or an upgrade begins that may take so many blocks.
+    /// A match or an upgrade begins that may take this many blocks.
     Take(usize),
-    /// It has returned so many, which others may hold too.
+    /// The match or upgrade has returned this many blocks, which others may hold, too.
     Took(usize),
-    /// A drop begins of so many blocks that this thread allocated, and of so many
-    /// others.
+    /// A drop begins: of this many blocks that the thread has allocated, and this many others.
     Drop(usize, usize),
-    /// It has returned.
+    /// The drop has returned.
     Dropped,
 }
 
@@ -34,38 +32,38 @@ pub struct Event {
     pub step: Step,
 }
 
-/// What a log shows that must not be.
+/// A violation of the contract found in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// A refusal of `wanted` blocks, while all threads, this one with what it
-    /// wanted included, never had more than `peak` at once.
+    /// A refusal of `wanted` blocks although the threads together, including this one with what it
+    /// wanted, never had more than `peak` at once.
     Unjustified {
         at: u64,
         thread: usize,
         wanted: usize,
         peak: usize,
     },
-    /// Threads surely held this many different blocks, which is more than there are.
+    /// The threads surely held this many different blocks, which is more than there are.
     Overfull { at: u64, held: usize },
 }
 
 #[derive(Default)]
 struct Thread {
-    /// Blocks it allocated and holds, and blocks it matched and holds.
+    /// The blocks that it has allocated and holds, and those that it has matched and holds.
     own: usize,
     others: usize,
     doing: Option<Doing>,
 }
 
 enum Doing {
-    /// An allocation, with the most that all threads had at an instant of it.
+    /// An allocation, with the most that all threads had at any instant of it.
     Ask(usize, usize),
     Take(usize),
     Drop,
 }
 
 impl Thread {
-    /// What it has at most, with what it has asked for.
+    /// The most that it can have, including what it has asked for.
     fn most(&self) -> usize {
         let asked = match self.doing {
             Some(Doing::Ask(n, _) | Doing::Take(n)) => n,
@@ -75,7 +73,7 @@ impl Thread {
     }
 }
 
-/// What a log shows.
+/// The findings for a log.
 #[derive(Default, Debug)]
 pub struct Findings {
     pub granted: usize,
@@ -83,16 +81,16 @@ pub struct Findings {
     pub violations: Vec<Violation>,
 }
 
-/// Checks the use of a pool of `total` blocks.
+/// Checks the log of a pool of `total` blocks.
 ///
 /// # Panics
 ///
-/// If the log makes no sense, such as an end without a beginning.
+/// Panics if the log is inconsistent, for example if an operation ends that has not begun.
 pub fn check(total: usize, threads: usize, mut log: Vec<Event>) -> Findings {
     log.sort_unstable_by_key(|event| event.at);
     let mut findings = Findings::default();
     let mut state: Vec<_> = (0..threads).map(|_| Thread::default()).collect();
-    // Of all threads; what is being dropped is no longer surely held.
+    // Sums over all threads. What is being dropped is no longer surely held.
     let (mut taken, mut held) = (0, 0);
     // What is being dropped counts as taken until the drop has returned.
     let mut dropping = vec![(0, 0); threads];

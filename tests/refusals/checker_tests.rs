@@ -1,4 +1,4 @@
-//! Logs by hand, which the checker must accept or refuse, and simulated ones.
+//! Handwritten and simulated logs that the checker must accept or reject.
 
 use crate::checker::Step::{self, Ask, Drop, Dropped, Granted, Refused, Take, Took};
 use crate::checker::{Event, Violation, check};
@@ -23,7 +23,7 @@ fn refusals_for_want_of_blocks_are_justified() {
     assert_eq!(violations(&held), []);
     let own = [(0, Ask(7)), (0, Granted), (0, Ask(4)), (0, Refused)];
     assert_eq!(violations(&own), []);
-    // Both may be refused on account of each other.
+    // Each may be refused because of the other.
     let asked = [(0, Ask(7)), (1, Ask(4)), (1, Refused), (0, Refused)];
     assert_eq!(violations(&asked), []);
     let matching = [(0, Take(7)), (1, Ask(4)), (1, Refused), (0, Took(0))];
@@ -46,7 +46,7 @@ fn refusals_without_want_are_not() {
     assert!(is_unjustified(&[(0, Ask(10)), (0, Refused)]));
     let held = [(0, Ask(7)), (0, Granted), (1, Ask(3)), (1, Refused)];
     assert!(is_unjustified(&held));
-    // A call that has been refused takes nothing any more.
+    // A call that has been refused no longer takes anything.
     let over = [
         (0, Ask(7)),
         (2, Ask(4)),
@@ -64,13 +64,13 @@ fn refusals_without_want_are_not() {
         (1, Refused),
     ];
     assert!(is_unjustified(&dropped));
-    // A match counts with what it returned once it has.
+    // After it has returned, a match counts with what it returned.
     let matched = [(0, Take(7)), (0, Took(6)), (1, Ask(4)), (1, Refused)];
     assert!(is_unjustified(&matched));
 }
 
-/// Two threads have four blocks each within the call, and never at once: what they
-/// had in all of the call, added up, would justify it.
+/// Two threads have four blocks each during the call, but not at the same time. Adding up what they
+/// had over the entire call would wrongly justify the refusal.
 #[test]
 fn what_was_taken_at_different_instants_does_not_add_up() {
     let log = [
@@ -99,25 +99,25 @@ fn more_than_there_is_cannot_be_held() {
         (1, Granted),
     ];
     assert_eq!(violations(&dropping), []);
-    // Matched blocks may be one and the same.
+    // Matched blocks may be the same ones.
     let shared = [(0, Take(7)), (1, Take(7)), (0, Took(7)), (1, Took(7))];
     assert_eq!(violations(&shared), []);
 }
 
-/// A pool that decides each call at one instant of it, and refuses one call in
-/// `spurious` for no reason.
+/// Simulates a pool that decides each call at one instant, and refuses one call in `spurious` for
+/// no reason.
 fn simulated(seed: u64, spurious: Option<usize>) -> Vec<Event> {
     const THREADS: usize = 4;
     let mut rng = Rng::new(seed);
     let (mut free, mut log) = (TOTAL, Vec::new());
-    // What each holds, and what it has asked for, with the decision.
+    // What each thread holds, and what it has asked for with the decision.
     let mut held = [0; THREADS];
     let mut asked: [Option<(usize, Option<bool>)>; THREADS] = [None; THREADS];
     for at in 0..40_000 {
         let thread = rng.below(THREADS);
         let step = match asked[thread] {
             None if held[thread] > 0 => {
-                // A drop that begins and returns at one go.
+                // A drop that begins and returns at the same time.
                 let drop = Drop(held[thread], 0);
                 log.push(Event {
                     at: 2 * at,

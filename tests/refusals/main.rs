@@ -1,16 +1,14 @@
-//! An allocation gets all it asks for or nothing, and nothing only if there was a
-//! reason.
+//! An allocation returns all blocks it asks for or none, and none only for a reason.
 //!
-//! The contract: *an allocation is refused only if at some instant of the call the
-//! blocks held by others, plus those that calls in progress at that instant have
-//! asked for, leave fewer than it wants.* Allocations, matches, upgrades and drops
-//! in progress all count, with what they may take or have not given back.
+//! The contract: *an allocation is refused only if, at some instant during the call, the blocks held
+//! by others plus those requested by other calls in progress leave fewer than it wants.*
+//! Allocations, matches, upgrades and drops in progress all count, with what they may take or have
+//! not returned yet.
 //!
-//! * [`within`]: threads that together never hold and ask for more than there is
-//!   are never refused.
-//! * [`beyond`]: threads that want more than there is log what they do, and
-//!   [`checker`] finds a reason for every refusal, or fails. It also fails if more
-//!   blocks are held than there are. [`checker_tests`] shows that it can tell.
+//! * [`within`]: threads that together never hold and request more than there is are never refused.
+//! * [`beyond`]: threads that want more than there is log what they do. The [`checker`] must find a
+//!   reason for every refusal, and fails if more blocks are held than there are.
+//!   [`checker_tests`] shows that it detects violations.
 
 mod beyond;
 mod checker;
@@ -31,7 +29,7 @@ use policy::{Policy, with_policy};
 
 const BLOCK_SIZE: usize = 16;
 
-/// Threads publish content of their own, so that there are no duplicates.
+/// Threads publish content of their own, so there are no duplicates.
 fn manager(policy: Policy, block_count: usize) -> BlockManager<()> {
     let registry = BlockRegistry::builder()
         .frequency_tracker(Arc::new(TinyLFUTracker::new(256)))
@@ -46,7 +44,7 @@ fn manager(policy: Policy, block_count: usize) -> BlockManager<()> {
         .expect("the configuration is valid")
 }
 
-/// A chain of lineage hashes, root first.
+/// Returns a chain of lineage hashes, starting with the root.
 fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
     let root = SequenceHash::root(seed);
     std::iter::successors(Some(root), |parent| Some(parent.extend(seed)))
@@ -54,7 +52,7 @@ fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
         .collect()
 }
 
-/// Checks the pool once every thread is done and every guard dropped.
+/// Checks the pool after all threads have ended and all guards have been dropped.
 fn assert_whole(manager: &BlockManager<()>) {
     manager.audit().expect("the pool is consistent");
     assert_eq!(manager.available_blocks(), manager.total_blocks());

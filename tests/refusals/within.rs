@@ -1,4 +1,4 @@
-//! Whoever stays within the capacity is served.
+//! Threads that stay within the capacity are always served.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -9,15 +9,15 @@ use crate::policy::Policy;
 use crate::rng::{self, Rng};
 use crate::{BLOCK_SIZE, assert_whole, chain, manager};
 
-/// Blocks each thread may hold and ask for, which is also the largest batch.
+/// The number of blocks that each thread may hold and request, which is also the largest batch.
 const SHARE: usize = 64;
 
-/// The longest chain of one request, and how many of the latest are matched.
+/// The length of the longest chain of one request, and how many recent chains are matched.
 const LONGEST: usize = 24;
 const RECENT: u64 = 48;
 
-/// What one thread holds, request by request, and how many blocks that is. What is
-/// matched counts in full, also where others hold it too, and before it is.
+/// What a thread holds, per request, and the number of blocks. Matched blocks count in full, even if
+/// other threads hold them as well, and from before the match.
 struct Holder<'a> {
     manager: &'a BlockManager<()>,
     published: &'a AtomicU64,
@@ -37,7 +37,7 @@ impl Holder<'_> {
         }
     }
 
-    /// Drops random requests until `count` more blocks are within the share.
+    /// Drops random requests until the thread's share has room for `count` more blocks.
     fn make_room(&mut self, count: usize) {
         while self.held + count > SHARE {
             let request = self.rng.pick(&mut self.requests).expect("some are held");
@@ -50,7 +50,7 @@ impl Holder<'_> {
         self.requests.push(blocks);
     }
 
-    /// Publishes a chain that nobody has published before.
+    /// Publishes a new chain.
     fn publish(&mut self) {
         let count = self.rng.between(1, LONGEST);
         let seed = self.published.fetch_add(1, Relaxed);
@@ -65,7 +65,7 @@ impl Holder<'_> {
         self.hold(registered);
     }
 
-    /// Matches a chain some thread published lately.
+    /// Matches a chain that some thread has published recently.
     fn reuse(&mut self) {
         self.make_room(LONGEST);
         let newest = self.published.load(Relaxed);
@@ -81,13 +81,13 @@ impl Holder<'_> {
         }
     }
 
-    /// Allocates and drops, without registering.
+    /// Allocates and drops without registering.
     fn borrow(&mut self) {
         let count = self.rng.between(1, SHARE);
         assert_eq!(self.allocate(count).len(), count);
     }
 
-    /// Must succeed: nobody exceeds their share.
+    /// Allocates, which must succeed because no thread exceeds its share.
     fn allocate(&mut self, count: usize) -> Vec<MutableBlock<()>> {
         self.make_room(count);
         let held = self.held;

@@ -1,4 +1,4 @@
-//! One run: threads, what they do, and what must hold.
+//! One run: its threads, their operations, and what must hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,8 +24,8 @@ struct Memory;
 #[derive(Clone)]
 struct Disk;
 
-/// A pool with the record of who owns, who reads and what is in each block. The
-/// record's atomics are the standard ones: they are no points of the schedule.
+/// A pool with a record of each block's owner, readers and content. The record uses standard
+/// atomics, which are no scheduling points.
 struct Tier<T: BlockMetadata> {
     manager: BlockManager<T>,
     owned: Vec<AtomicU64>,
@@ -76,7 +76,7 @@ impl<T: BlockMetadata> Tier<T> {
         self.read[id].fetch_sub(1, Relaxed);
     }
 
-    /// Nothing is held, and nobody moves.
+    /// Checks a pool of which nothing is held while no thread is running.
     fn assert_whole(&self) {
         self.manager.audit().expect("the pool is consistent");
         assert_eq!(self.manager.available_blocks(), BLOCKS);
@@ -91,7 +91,7 @@ fn stamp(hash: SequenceHash) -> u64 {
     (bits as u64 ^ (bits >> 64) as u64) | 1
 }
 
-/// What one thread has of one tier.
+/// What one thread holds of one tier.
 struct Held<T: BlockMetadata> {
     tier: Arc<Tier<T>>,
     mutable: Vec<MutableBlock<T>>,
@@ -257,7 +257,7 @@ pub fn run(policy: Policy, duplication: BlockDuplicationPolicy, seed: u64) {
     assert_eq!(registry.registered_count(), 0);
 }
 
-/// The manager goes while threads drop and upgrade what they have of it.
+/// A manager is dropped while threads drop and upgrade guards of its blocks.
 fn orphan(tier: Arc<Tier<Memory>>, registry: &BlockRegistry) {
     let hash = SequenceHash::root(9);
     let metrics = tier.manager.metrics().clone();

@@ -1,15 +1,14 @@
-//! Whole lifecycles of blocks under a scheduler that decides every step.
+//! Whole lifecycles of blocks, under a scheduler that controls every step.
 //!
-//! Compiled with `--cfg kvbm_shuttle` the crate's atomics are shuttle's. Three
-//! threads run random operations on two tiers of one registry, four blocks each;
-//! then one manager is dropped while two threads still have guards of it. Stamps
-//! beside the pools tell if a block has two owners or an owner and a reader, or holds
-//! something else than its guard says. Each run ends with an audit and all blocks
-//! available.
+//! With `--cfg kvbm_shuttle`, the crate's atomics are shuttle's. Three threads run random operations
+//! on two tiers of one registry, with four blocks each. Then one manager is dropped while two
+//! threads still hold guards of its blocks. A record beside the pools detects blocks that have two
+//! owners, an owner and a reader, or content that differs from their guard's hash. Each run ends
+//! with an audit and all blocks available.
 //!
-//! A seed decides the operations, and a few schedules of them. A failure prints it;
-//! `KVBM_SHUTTLE_SEED` with `KVBM_SHUTTLE_ITERATIONS=1` has it again. A run that
-//! takes [`STEPS`] steps fails as a livelock.
+//! A seed determines the operations, which are run under several schedules. A failure prints the
+//! seed; `KVBM_SHUTTLE_SEED` together with `KVBM_SHUTTLE_ITERATIONS=1` repeats it. A run that takes
+//! [`STEPS`] steps fails as a livelock.
 #![cfg(kvbm_shuttle)]
 
 mod life;
@@ -28,11 +27,11 @@ use policy::Policy;
 
 const STEPS: usize = 200_000;
 
-/// Seeds for each configuration and scheduler.
+/// The number of seeds per configuration and scheduler.
 const ITERATIONS: u64 = 600;
 
-/// Schedules of the operations of one seed. The scheduler with few preemptions
-/// learns from the first how long they take, and preempts only from then on.
+/// The number of schedules per seed. The scheduler with few preemptions learns the length of a run
+/// from the first one, and preempts only from the second on.
 const SCHEDULES: usize = 5;
 
 fn explore<S: Scheduler + 'static>(scheduler: fn(u64) -> S) {

@@ -1,22 +1,20 @@
-//! No block ever has two owners, none changes under a reader and none is lost:
-//! not with far more threads than cores, not when threads come and go, panic, or
-//! outlive the manager.
+//! No block ever has two owners, changes under a reader, or is lost: not with far more threads than
+//! cores, and not when threads come and go, panic, or outlive the manager.
 //!
-//! * [`stamps`]: beside the pool stands a record of who owns each block, who reads
-//!   it and what it holds. Every guard that [`worker`] holds is entered there, and
-//!   a block that has two owners, an owner and a reader, or another content than
-//!   its guard says, is a failure.
-//! * [`rest`]: threads run random operations in rounds. Between rounds all of them
-//!   stop, with their guards in hand, and the pool is audited and compared with the
-//!   record: block for block what is held must be what the pool believes is held.
-//! * [`short_lived`]: ten thousand threads that live for a few operations.
-//! * [`panics`]: threads that unwind through guards of every kind, or in the middle
-//!   of a registration.
-//! * [`orphans`]: managers that go before their guards.
+//! * [`stamps`]: a record, kept beside the pool, of each block's owner, readers and content. Every
+//!   guard that a [`worker`] holds is recorded. A block with two owners, with an owner and a reader,
+//!   or with content that differs from its guard's hash is a failure.
+//! * [`rest`]: threads run random operations in rounds. Between rounds all of them stop, still
+//!   holding guards, and the pool is audited and compared with the record: for every block, the
+//!   pool and the record must agree on whether it is held.
+//! * [`short_lived`]: ten thousand threads that live for a few operations each.
+//! * [`panics`]: threads that unwind through guards of every kind, or in the middle of a
+//!   registration.
+//! * [`orphans`]: managers that are dropped before their guards.
 //!
-//! Every test ends with all blocks available and an audit. Sequences of operations
-//! follow from the seed (`KVBM_SEED`), their interleaving does not. The tests that
-//! go by the clock together take `KVBM_TORTURE_SECONDS`.
+//! Every test ends with all blocks available and an audit. The seed (`KVBM_SEED`) determines the
+//! sequences of operations, but not their interleaving. Tests with a time limit take
+//! `KVBM_TORTURE_SECONDS` in total.
 
 mod orphans;
 mod panics;
@@ -46,11 +44,11 @@ const DUPLICATIONS: [BlockDuplicationPolicy; 2] = [
     BlockDuplicationPolicy::Reject,
 ];
 
-/// Seconds for all tests that go by the clock, unless the environment says.
+/// The total time of all tests with a time limit, in seconds, unless the environment sets it.
 const SECONDS: u64 = 30;
 
-/// Every policy with both ways to treat duplicates, and when to be done with it if
-/// all together may take so much of the time there is.
+/// Iterates over all policies with both duplication policies, each with the time at which its test
+/// must end if all of them together may take this fraction of the total time.
 fn cases(percent: u32) -> impl Iterator<Item = (OwnPolicy, BlockDuplicationPolicy, Instant)> {
     let seconds = rng::number("KVBM_TORTURE_SECONDS").unwrap_or(SECONDS);
     let each = Duration::from_secs(seconds) * percent / 100 / (OwnPolicy::all().count() as u32 * 2);
@@ -79,7 +77,7 @@ fn manager(
         .expect("the configuration is valid")
 }
 
-/// A chain of lineage hashes, root first.
+/// Returns a chain of lineage hashes, starting with the root.
 fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
     let root = SequenceHash::root(seed);
     std::iter::successors(Some(root), |parent| Some(parent.extend(seed)))
@@ -87,7 +85,7 @@ fn chain(seed: u64, length: usize) -> Vec<SequenceHash> {
         .collect()
 }
 
-/// Checks the pool once every thread is done and every guard dropped.
+/// Checks the pool after all threads have ended and all guards have been dropped.
 fn assert_whole(manager: &BlockManager<()>) {
     manager.audit().expect("the pool is consistent");
     let total = manager.total_blocks();
@@ -99,8 +97,8 @@ fn assert_whole(manager: &BlockManager<()>) {
         snapshot.reset_pool_size + snapshot.inactive_pool_size,
         total as i64
     );
-    // The gauge of inactive blocks is not compared: it may count in some that were being
-    // released or taken during a clearing.
+    // The gauge of inactive blocks is not compared: it may include some that were being released or
+    // taken during a clearing.
 
     let all = manager
         .allocate_blocks(total)

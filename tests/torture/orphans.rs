@@ -14,10 +14,10 @@ use crate::{BLOCK_SIZE, DUPLICATIONS, cases, chain, manager};
 const THREADS: u64 = 6;
 const BLOCKS: usize = 48;
 
-/// What a thread leaves for some other thread to drop.
+/// What a thread leaves to be dropped by another thread.
 type Bag = Mutex<Vec<Box<dyn Any + Send>>>;
 
-/// Counts how often each attachment was dropped.
+/// Counts how many times each attachment has been dropped.
 struct Attached {
     drops: Arc<Vec<AtomicU32>>,
     number: usize,
@@ -29,7 +29,7 @@ impl Drop for Attached {
     }
 }
 
-/// What the threads of one life of a manager share.
+/// What threads share during one life of a manager.
 struct Life {
     bag: Bag,
     drops: Arc<Vec<AtomicU32>>,
@@ -53,8 +53,8 @@ impl Life {
         drop(other);
     }
 
-    /// Registers and attaches, then lets go of the manager, which some thread does
-    /// last, and goes on with the guards.
+    /// Registers blocks and attaches values, then drops its reference to the manager, which is the
+    /// last on one of the threads, and continues with the guards.
     fn live(&self, manager: Arc<BlockManager<()>>, mut rng: Rng) {
         let hashes = chain(rng.next() % 4, 4);
         let (mut held, mut weak) = (Vec::new(), Vec::new());
@@ -76,7 +76,7 @@ impl Life {
         }
         drop(manager);
 
-        // From here on there may be no manager.
+        // From here on, there may be no manager.
         for block in exclusive {
             let block = block.stage(SequenceHash::root(99), BLOCK_SIZE);
             let block = block.expect("the size fits");
@@ -113,9 +113,9 @@ impl Life {
     }
 }
 
-/// Six threads use a manager, drop it at some time or other, go on sharing,
-/// upgrading and attaching, and drop each other's guards. In the end every block is
-/// back, no hash is registered, and each attachment has been dropped once.
+/// Six threads use a manager and drop it at different times. They continue to share, upgrade and
+/// attach, and they drop each other's guards. In the end, all blocks have been returned, no hash is
+/// registered, and each attachment has been dropped once.
 #[test]
 fn guards_outlive_their_manager_on_any_thread() {
     let seed = rng::seed();
@@ -123,7 +123,7 @@ fn guards_outlive_their_manager_on_any_thread() {
     for (number, (policy, duplication, end)) in cases(10).enumerate() {
         println!("{policy:?}, {duplication:?}");
         let mut life = 0;
-        // At least once, however short the time.
+        // Runs at least once, however short the time limit.
         while life == 0 || Instant::now() < end {
             let manager = Arc::new(manager(policy, BLOCKS, duplication));
             let (registry, metrics) = (manager.block_registry().clone(), manager.metrics().clone());

@@ -14,15 +14,15 @@ use crate::{assert_whole, cases, manager};
 const THREADS: u64 = 16;
 const BLOCKS: usize = 160;
 
-/// The payload of panics that are part of a test.
+/// The payload of deliberate panics.
 struct Planned;
 
-/// Unwinds as a panic does, without the message.
+/// Unwinds as a panic does, but prints no message.
 fn unwind() -> ! {
     resume_unwind(Box::new(Planned))
 }
 
-/// Whether it unwound. A panic that was not planned is a failure.
+/// Returns whether `f` unwound. Any panic that is not deliberate is a failure.
 fn unwound(f: impl FnOnce()) -> bool {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(()) => false,
@@ -31,10 +31,10 @@ fn unwound(f: impl FnOnce()) -> bool {
     }
 }
 
-/// Goes on until there is a guard of each kind, then unwinds through them.
+/// Continues until there is a guard of each kind, and then unwinds through all of them.
 fn with_guards_of_every_kind(worker: &mut Worker) -> bool {
     unwound(|| {
-        // Dropped by the unwinding, unlike the worker.
+        // Unlike the worker, these are dropped by the unwinding.
         let mut worker = worker.fork();
         while !worker.held.is_of_every_kind() {
             worker.run(1);
@@ -43,15 +43,15 @@ fn with_guards_of_every_kind(worker: &mut Worker) -> bool {
     })
 }
 
-/// The iterator given to a registration unwinds before the last block.
+/// Registers blocks from an iterator that unwinds before the last one.
 fn within_a_registration(worker: &mut Worker) -> bool {
     unwound(|| worker.fork().register_until(unwind))
 }
 
 const WAYS: [fn(&mut Worker) -> bool; 2] = [with_guards_of_every_kind, within_a_registration];
 
-/// Sixteen threads unwind over and over, and meet at rest in between: every block
-/// must be available then.
+/// Sixteen threads unwind repeatedly and meet at rest in between. Every block must be available
+/// then.
 #[test]
 fn unwinding_loses_no_block() {
     let seed = rng::seed();

@@ -1,4 +1,4 @@
-//! Rounds of random operations; at rest, the pool is what its guards say it is.
+//! Rounds of random operations. At rest, the pool must agree with its guards.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -14,25 +14,25 @@ use crate::stamps::Stamps;
 use crate::worker::{Covered, Worker};
 use crate::{assert_whole, cases, manager};
 
-/// Operations of one thread between two meetings.
+/// The number of operations of a thread between two meetings.
 const OPERATIONS: usize = 100;
 
 struct Setting {
     blocks: usize,
     threads: u64,
-    /// Guards of each kind that a thread keeps.
+    /// The number of guards of each kind that a thread keeps.
     hold: usize,
-    /// Whether the threads together want more than there is.
+    /// Whether the threads together want more blocks than there are.
     refuses: bool,
 }
 
-/// Compares the pool with the record. Nobody moves, but guards are held.
+/// Compares the pool with the record. No thread is running, but guards are held.
 fn assert_accounted(manager: &BlockManager<()>, stamps: &Stamps) {
     stamps.assert_clean();
     let report = manager.audit().expect("the pool is consistent");
     let (owned, read) = stamps.in_use();
     assert_eq!(report.exclusive, owned, "{report:?}");
-    // A primary may be held by nothing but its duplicates, which nobody records.
+    // A primary may be held only by its duplicates, which the record does not show.
     let active = read..=read + report.duplicates;
     assert!(active.contains(&report.active), "{read} read, {report:?}");
     let available = report.free + report.forgotten + report.inactive;
@@ -73,7 +73,7 @@ fn run(
     assert_whole(&manager);
 }
 
-/// Every operation has come to everything that it can come to.
+/// Checks that every operation has had every possible result.
 fn assert_covered(covered: &Covered, refuses: bool) {
     let Covered {
         refused,
@@ -111,7 +111,7 @@ fn blocks_have_one_owner_where_they_are_scarce() {
     run_all(20, &setting);
 }
 
-/// Enough for all, so that inactive blocks pile up and are found again.
+/// There are enough blocks for all threads, so inactive blocks accumulate and are matched again.
 #[test]
 fn blocks_have_one_owner_where_they_are_ample() {
     let setting = Setting {
@@ -123,7 +123,7 @@ fn blocks_have_one_owner_where_they_are_ample() {
     run_all(20, &setting);
 }
 
-/// At least eight threads to a shard, which together want more than there is.
+/// Each shard is used by at least eight threads, which together want more blocks than there are.
 #[test]
 fn blocks_have_one_owner_among_64_threads() {
     let setting = Setting {

@@ -1,10 +1,10 @@
-//! Threads that work in rounds and meet in between, with guards still held.
+//! Threads that work in rounds and meet in between while they still hold guards.
 
 use std::sync::{Condvar, Mutex};
 use std::thread;
 
-/// A barrier at which the last to arrive looks around while nobody moves. A
-/// member that panics breaks it, so that the others do not wait for ever.
+/// A barrier whose last arrival runs a check while no other member is running. A member that panics
+/// breaks the barrier, so that the others do not wait forever.
 pub struct Rounds {
     state: Mutex<State>,
     changed: Condvar,
@@ -30,8 +30,8 @@ impl Rounds {
         }
     }
 
-    /// Runs `work` until a meeting ends it. At each meeting one member runs
-    /// `quiet`, which tells whether there is another round.
+    /// Runs `work` until a meeting ends it. At each meeting, one member runs `quiet`, which returns
+    /// whether there is another round.
     pub fn attend(&self, mut work: impl FnMut(), quiet: impl Fn() -> bool) {
         let _member = Member(self);
         loop {
@@ -46,7 +46,7 @@ impl Rounds {
         let mut state = self.state.lock().expect("another member failed");
         state.arrived += 1;
         if state.arrived == self.members {
-            // If this fails the mutex is poisoned, which ends everybody's wait.
+            // A failure here poisons the mutex, which ends the wait of all members.
             state.going_on &= quiet();
             state.arrived = 0;
             state.round += 1;

@@ -1,4 +1,4 @@
-//! Threads that live for a few operations, and what they leave behind.
+//! Threads that live for a few operations each, and what they leave behind.
 
 use std::sync::Mutex;
 use std::thread;
@@ -15,10 +15,10 @@ const BATCHES: u64 = 250;
 const THREADS: u64 = 40;
 const BLOCKS: usize = 128;
 
-/// Ten thousand threads, 40 at a time, each of which does ten operations. Every
-/// other one leaves its guards to the next batch. Whatever a thread is given as its
-/// own must be found again without it, or the pool would run dry: that is audited
-/// after each batch, and in the end each block must be had.
+/// Ten thousand threads, 40 at a time, perform ten operations each. Every other one leaves its
+/// guards to the next batch. Anything reserved for a thread must be usable by others after it has
+/// ended, or the pool would run dry. An audit after each batch checks that, and in the end every
+/// block must be allocatable.
 #[test]
 fn ten_thousand_threads_strand_nothing() {
     let seed = rng::seed();

@@ -1,11 +1,10 @@
-//! Who owns each block, who reads it, and what it holds, kept beside the pool.
+//! A record of each block's owner, readers and content, kept beside the pool.
 //!
-//! A guard comes with a token that is taken out when the pool has handed the block
-//! over and given back just before the guard is dropped. Taking a [`Claim`]
-//! swaps an owner's stamp in, which must replace zero; giving it back swaps it out,
-//! which must return that very stamp. A [`Read`] counts a reader, and the content
-//! must be that of the hash when it is taken and when it is given back; claims and
-//! readers exclude each other. All stamps are relaxed atomics: it is the pool that
+//! A guard is accompanied by a token, which is taken when the pool has handed the block over and
+//! returned just before the guard is dropped. Taking a [`Claim`] swaps in an owner's stamp, which
+//! must replace zero; returning it swaps the stamp out, which must still be the same. A [`Read`]
+//! counts a reader, and the content must match the hash when it is taken and when it is returned.
+//! Claims and readers exclude each other. All stamps are relaxed atomics, since it is the pool that
 //! must order them.
 
 use std::sync::Mutex;
@@ -16,15 +15,15 @@ use kvbm_lockfree::{BlockId, SequenceHash};
 
 pub struct Stamps {
     blocks: Vec<Block>,
-    /// What was found while a panic unwound, when no other panic may start.
+    /// A failure found during unwinding, when another panic would abort.
     found: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
 struct Block {
-    /// Zero unless some thread holds the block exclusively.
+    /// Zero unless a thread holds the block exclusively.
     owner: AtomicU64,
-    /// Guards that share the block.
+    /// The number of guards that share the block.
     readers: AtomicU32,
     /// The stamp of the hash under which the block was last registered.
     content: AtomicU64,
@@ -50,7 +49,7 @@ impl Stamps {
         }
     }
 
-    /// Takes note that the pool has handed a block to one owner.
+    /// Records that the pool has handed a block to an owner.
     pub fn claim(&self, id: BlockId, stamp: u64) -> Claim<'_> {
         let block = &self.blocks[id];
         let previous = block.owner.swap(stamp, Relaxed);
@@ -68,7 +67,7 @@ impl Stamps {
         }
     }
 
-    /// Takes note of a guard that shares a block.
+    /// Records a guard that shares a block.
     pub fn read(&self, id: BlockId, hash: SequenceHash) -> Read<'_> {
         self.blocks[id].readers.fetch_add(1, Relaxed);
         let read = Read {
@@ -80,7 +79,7 @@ impl Stamps {
         read
     }
 
-    /// Checks what an evicted block held: its new owner sees the last content.
+    /// Checks the content of an evicted block: the new owner must see what was written last.
     pub fn assert_held(&self, id: BlockId, hash: SequenceHash) {
         let found = self.blocks[id].content.load(Relaxed);
         self.check(found == content(hash), || {
@@ -88,7 +87,7 @@ impl Stamps {
         });
     }
 
-    /// Blocks with an owner, and blocks with readers. Of quiet points.
+    /// Returns the blocks with an owner and the blocks with readers. For use while no thread runs.
     pub fn in_use(&self) -> (usize, usize) {
         let count = |used: fn(&Block) -> bool| self.blocks.iter().filter(|b| used(b)).count();
         (
@@ -97,20 +96,20 @@ impl Stamps {
         )
     }
 
-    /// Fails if a check failed while a panic unwound.
+    /// Panics if a check failed during unwinding.
     pub fn assert_clean(&self) {
         let found = self.found.lock().expect("checks do not panic");
         assert!(found.is_empty(), "found while unwinding: {found:?}");
     }
 }
 
-/// Folds a hash to a stamp, never zero.
+/// Folds a hash into a stamp, which is never zero.
 fn content(hash: SequenceHash) -> u64 {
     let bits = hash.as_u128();
     (bits as u64 ^ (bits >> 64) as u64) | 1
 }
 
-/// One thread's exclusive ownership of a block.
+/// A thread's exclusive ownership of a block.
 pub struct Claim<'a> {
     stamps: &'a Stamps,
     id: BlockId,
@@ -118,7 +117,7 @@ pub struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Writes the content and gives the block up, to be registered.
+    /// Writes the content and ends the ownership, so that the block can be registered.
     pub fn seal(self, hash: SequenceHash) {
         let block = &self.stamps.blocks[self.id];
         block.content.store(content(hash), Relaxed);
@@ -134,7 +133,7 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// One guard's share of a block.
+/// A guard's share of a block.
 pub struct Read<'a> {
     stamps: &'a Stamps,
     id: BlockId,

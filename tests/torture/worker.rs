@@ -1,4 +1,4 @@
-//! Random operations on one pool, every guard of it stamped.
+//! Random operations on a pool, with every guard recorded.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::rng::Rng;
 use crate::stamps::{Claim, Read, Stamps};
 use crate::{BLOCK_SIZE, chain};
 
-/// Chains all threads draw their hashes from, and the length of each.
+/// The number of chains from which all threads draw their hashes, and the length of each.
 const CHAINS: u64 = 24;
 const CHAIN_LENGTH: usize = 6;
 
-/// The token is dropped before the guard: nobody else can have the block by then.
+/// The token is dropped before the guard: until then, nobody else can have the block.
 pub struct Owned<'a, G> {
     claim: Claim<'a>,
     guard: G,
 }
 
-/// As [`Owned`].
+/// Dropped in the same order as [`Owned`].
 pub struct Shared<'a, G> {
     read: Read<'a>,
     guard: G,
 }
 
-/// How often the things happened that a test claims to have covered.
+/// Counts how often things happened that a test must cover.
 #[derive(Default, Debug)]
 pub struct Covered {
     pub refused: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Covered {
     pub pinned: AtomicU64,
 }
 
-/// The guards a thread holds.
+/// The guards that a thread holds.
 #[derive(Default)]
 pub struct Held<'a> {
     mutable: Vec<Owned<'a, MutableBlock<()>>>,
@@ -52,7 +52,7 @@ pub struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Whether there is a guard of each kind.
+    /// Returns whether there is a guard of each kind.
     pub fn is_of_every_kind(&self) -> bool {
         !(self.mutable.is_empty()
             || self.complete.is_empty()
@@ -62,13 +62,13 @@ impl Held<'_> {
     }
 }
 
-/// One thread: what it holds, and its random choices.
+/// A thread's guards and its random choices.
 pub struct Worker<'a> {
     pub manager: &'a BlockManager<()>,
     stamps: &'a Stamps,
     covered: &'a Covered,
     pub rng: Rng,
-    /// Guards of one kind it keeps from one operation to the next.
+    /// The number of guards of each kind that it keeps from one operation to the next.
     hold: usize,
     pub held: Held<'a>,
 }
@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Another worker on the same pool, with guards and random choices of its own.
+    /// Creates another worker on the same pool, with its own guards and random choices.
     pub fn fork(&mut self) -> Self {
         let rng = Rng::new(self.rng.next());
         Worker::new(self.manager, self.stamps, self.covered, rng, self.hold)
@@ -122,7 +122,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Drops guards until no more than `hold` of a kind are left.
+    /// Drops guards until at most `hold` of each kind are left.
     fn shed(&mut self) {
         fn shed<G>(rng: &mut Rng, guards: &mut Vec<G>, most: usize) {
             while guards.len() > most {
@@ -174,7 +174,7 @@ impl<'a> Worker<'a> {
         block.guard
     }
 
-    /// Registers one block. If it is a duplicate its primary stays beside it.
+    /// Registers one block. If it is a duplicate, its primary is kept with it.
     pub fn register_one(&mut self) {
         let Some(block) = self.rng.pick(&mut self.held.complete) else {
             return;
@@ -209,7 +209,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Registers some blocks from an iterator that fails before the last of them.
+    /// Registers blocks from an iterator that fails before the last of them.
     pub fn register_until(&mut self, fail: fn() -> !) {
         while self.held.complete.len() < 2 {
             self.run(1);
@@ -258,7 +258,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives directives, to what is held and to what may be.
+    /// Gives directives to hashes that it holds and to others that may be cached.
     fn retain(&mut self) {
         let priority = Priority::new(self.rng.below(101) as u8).expect("at most 100");
         let duration = [None, Some(0), Some(1), Some(3_600_000)][self.rng.below(4)];
@@ -271,7 +271,7 @@ impl<'a> Worker<'a> {
         assert!(given <= hashes.len());
         if let Some(Shared { guard, .. }) = self.held.immutable.last() {
             guard.set_retention(retention);
-            // Somebody else may have given another one since.
+            // Another thread may have given a different one since.
             assert!(guard.retention().priority <= Priority::HIGHEST);
         }
     }
@@ -331,7 +331,7 @@ impl<'a> Worker<'a> {
         self.rng.pick(&mut self.held.pins);
     }
 
-    /// Reads what any thread may read at any time.
+    /// Reads everything that any thread may read at any time.
     fn look_around(&mut self) {
         assert!(self.manager.available_blocks() <= self.manager.total_blocks());
         for Shared { read, guard } in &self.held.immutable {
@@ -341,7 +341,7 @@ impl<'a> Worker<'a> {
             assert_eq!(handle.seq_hash(), guard.sequence_hash());
         }
         if self.rng.below(8) == 0 {
-            // Other threads hold blocks, so the count may well not add up.
+            // Other threads hold blocks, so the counts need not add up.
             let _ = self.manager.reset_inactive_pool();
         } else if self.rng.below(4) == 0 {
             self.manager.clear_inactive_pool();
@@ -358,7 +358,7 @@ impl<'a> Worker<'a> {
         self.held.immutable.push(block);
     }
 
-    /// A random prefix of a random chain.
+    /// Returns a random prefix of a random chain.
     pub fn hashes(&mut self) -> Vec<SequenceHash> {
         let seed = self.rng.next() % CHAINS;
         chain(seed, self.rng.between(1, CHAIN_LENGTH))

@@ -12,10 +12,10 @@ use crate::policy::Policy;
 use crate::synthetic::Service;
 use crate::trace;
 
-/// The largest pool that can be asked for.
+/// The largest pool size that is accepted.
 ///
-/// A pool keeps bookkeeping for each of its blocks, and a size beyond what memory holds would
-/// abort the process instead of ending in an error.
+/// A pool allocates bookkeeping for each of its blocks. If that exceeded the available memory,
+/// the process would abort instead of reporting an error.
 const MAX_POOL_BLOCKS: u64 = 1 << 24;
 
 const MAX_THREADS: u64 = 256;
@@ -25,101 +25,147 @@ const MAX_HALF_LIFE: u64 = 1 << 24;
 
 const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
 
-/// The block size of the synthetic workloads.
+/// The default block size of synthetic workloads, in tokens.
 const SYNTHETIC_BLOCK_SIZE: usize = 16;
 
-/// Replays LLM requests over a KV-cache block manager and compares its eviction policies.
+// The headings of the options.
+const REQUESTS: &str = "Requests";
+const POOLS: &str = "Policies and pools";
+const SERVER: &str = "Server";
+const OUTPUT: &str = "Output";
+
+const EXAMPLES: &str = "\
+Examples:
+  Compare all policies on the default workload:
+      kvbm-replay
+  Compare two policies on a trace, in pools of 2,000 and 10,000 blocks:
+      kvbm-replay --trace trace.jsonl --policy lru,lineage-tick --blocks 2000,10000
+  Write a page with charts over the pool size, including the optimum:
+      kvbm-replay --workload agent --report page.html";
+
+/// Compares the eviction policies of a KV-cache block manager.
 ///
-/// Without a trace, the requests are those of a synthetic service.
+/// Replays the same requests once per eviction policy and pool size. Prints a table
+/// with one row per run: hit rate, refused requests, evictions, throughput, and
+/// latency.
+///
+/// The requests come from a synthetic workload, or from a trace if you give one with
+/// --trace.
 #[derive(Debug, Parser)]
-#[command(name = "kvbm-replay", version)]
+#[command(name = "kvbm-replay", version, verbatim_doc_comment, after_long_help = EXAMPLES)]
 pub struct Args {
-    /// Replay this trace instead: JSON lines with `timestamp` (ms), `input_length`,
-    /// `output_length` (tokens), and `hash_ids` (one id per block of 512 tokens)
-    #[arg(long, value_name = "FILE")]
+    /// Replay the requests of this trace
+    ///
+    /// The file contains one JSON object per line, each describing a request:
+    ///   timestamp      arrival, in milliseconds
+    ///   input_length   length of the prompt, in tokens
+    ///   output_length  length of the answer, in tokens
+    ///   hash_ids       one id per block of 512 prompt tokens; equal ids stand
+    ///                  for equal tokens after equal prefixes
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = REQUESTS)]
     pub trace: Option<PathBuf>,
 
-    /// The synthetic service
+    /// Replay the requests of this synthetic workload
     #[arg(
         long,
         value_name = "NAME",
         default_value = "chat",
-        conflicts_with = "trace"
+        conflicts_with = "trace",
+        help_heading = REQUESTS
     )]
     pub workload: Service,
 
-    /// Eviction policies to run, separated by commas or given repeatedly [default: all
-    /// but multi-lru-reference]
-    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    /// Generate this many requests
+    #[arg(long, value_name = "N", default_value_t = 4_000, conflicts_with = "trace",
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SYNTHETIC_REQUESTS),
+          help_heading = REQUESTS)]
+    pub requests: usize,
+
+    /// Generate the workload from this seed; the same seed gives the same requests
+    #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "trace",
+          help_heading = REQUESTS)]
+    pub seed: u64,
+
+    /// Run only these eviction policies (comma-separated or repeated)
+    /// [default: all but multi-lru-reference]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',', help_heading = POOLS)]
     policy: Vec<Policy>,
 
-    /// Pool sizes in blocks, separated by commas or given repeatedly [default: fractions of the
-    /// distinct blocks requested]
-    #[arg(long = "blocks", value_name = "N", value_delimiter = ',',
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_POOL_BLOCKS))]
-    blocks: Vec<usize>,
-
-    /// Pool sizes from 0.1 to 100 % of the distinct blocks instead, as far as the largest request
-    /// fits
-    #[arg(long, conflicts_with = "blocks")]
-    curve: bool,
-
-    /// Show the offline optimum as well: the hits of one thread that knows the requests to come
-    #[arg(long)]
-    optimum: bool,
-
-    /// Write a page with curves and figures to this file, with the optimum, or with `-` to standard
-    /// output in place of the table; implies --curve unless there are --blocks
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-
-    /// Tokens per block of the pool, a power of two up to 1024, or up to 512 for a trace, whose
-    /// ids then stand for several blocks each [default: 16, or 512 for a trace]
-    #[arg(long, value_name = "N", value_parser = parse_block_size)]
-    block_size: Option<usize>,
-
-    /// Threads that take requests from the one list
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS))]
-    pub threads: usize,
-
-    /// Requests whose blocks are held at once, over all threads; the oldest is released first
-    #[arg(long, value_name = "N", default_value_t = 16,
-          value_parser = parse_positive)]
-    pub in_flight: usize,
-
-    /// Half-life for lrfu, in releases, instead of one that it finds itself
-    #[arg(long, value_name = "N",
+    /// Give LRFU this half-life, in releases, instead of letting it tune its own
+    #[arg(long, value_name = "N", help_heading = POOLS,
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_HALF_LIFE))]
     pub lrfu_half_life: Option<u32>,
 
-    /// Seed of the synthetic workload
-    #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "trace")]
-    pub seed: u64,
+    /// Run pools of these sizes, in blocks (comma-separated or repeated)
+    ///
+    /// [default: 3, 10, and 30 % of the distinct blocks that the requests ask for,
+    /// but no size smaller than the largest request]
+    #[arg(long = "blocks", value_name = "N", value_delimiter = ',', verbatim_doc_comment,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_POOL_BLOCKS),
+          help_heading = POOLS)]
+    blocks: Vec<usize>,
 
-    /// Requests of the synthetic workload
-    #[arg(long, value_name = "N", default_value_t = 4_000, conflicts_with = "trace",
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SYNTHETIC_REQUESTS))]
-    pub requests: usize,
+    /// Run up to 13 pool sizes, from 0.1 to 100 % of the distinct blocks
+    ///
+    /// Pools are never smaller than the largest request.
+    #[arg(long, conflicts_with = "blocks", help_heading = POOLS)]
+    curve: bool,
 
-    /// Print one JSON document instead of the table
-    #[arg(long)]
+    /// Set the number of tokens per block [default: 16, or 512 for a trace]
+    ///
+    /// A power of two up to 1024, or up to 512 for a trace. If it is less than 512,
+    /// each id of the trace stands for several blocks.
+    #[arg(long, value_name = "N", value_parser = parse_block_size, verbatim_doc_comment,
+          help_heading = POOLS)]
+    block_size: Option<usize>,
+
+    /// Handle requests with this many threads, which share one list of requests
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_THREADS),
+          help_heading = SERVER)]
+    pub threads: usize,
+
+    /// Let this many requests hold their blocks at the same time
+    ///
+    /// The limit is for all threads together. Before a request would exceed it, or if
+    /// a request does not fit into the pool, the oldest request's blocks are released.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = parse_positive,
+          verbatim_doc_comment,
+          help_heading = SERVER)]
+    pub in_flight: usize,
+
+    /// Also show the offline optimum: the hits of a pool that knows all future requests
+    ///
+    /// It evicts the block whose next use is farthest away (Belady's MIN), and is
+    /// computed for one thread whatever --threads says.
+    #[arg(long, verbatim_doc_comment, help_heading = OUTPUT)]
+    optimum: bool,
+
+    /// Also write an HTML page with charts to this file
+    ///
+    /// Implies --optimum, and --curve unless --blocks is given. If FILE is `-`, the
+    /// page goes to standard output and replaces the table.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = OUTPUT)]
+    pub report: Option<PathBuf>,
+
+    /// Print a JSON document instead of the table
+    #[arg(long, help_heading = OUTPUT)]
     pub json: bool,
 }
 
-/// Which sizes of pools are run.
+/// The pool sizes to run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pools {
-    /// A few that suit the workload.
+    /// A few sizes that suit the workload.
     Few,
-    /// As many as a curve takes.
+    /// Enough sizes to draw a curve.
     Curve,
-    /// These, each once.
+    /// These sizes, each once.
     Sizes(Vec<usize>),
 }
 
 impl Args {
-    /// Reads the command line of this process.
+    /// Parses the command line of this process.
     pub fn read() -> Result<Self, clap::Error> {
         Self::from_words(std::env::args_os())
     }
@@ -131,18 +177,18 @@ impl Args {
         if args.json && args.prints_page() {
             return Err(Self::command().error(
                 clap::error::ErrorKind::ArgumentConflict,
-                "'--report -' and '--json' both write to standard output",
+                "'--report -' and '--json' cannot be combined: both write to standard output",
             ));
         }
         Ok(args)
     }
 
-    /// Whether the page is what goes to standard output.
+    /// Returns whether the page is written to standard output.
     pub fn prints_page(&self) -> bool {
         self.report.as_deref() == Some(Path::new("-"))
     }
 
-    /// The policies to run: those asked for, each once, or the usual ones.
+    /// Returns the policies to run: those requested, each once, or else all.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
             Policy::usual()
@@ -151,7 +197,7 @@ impl Args {
         }
     }
 
-    /// The pool sizes asked for.
+    /// Returns the pool sizes to run.
     pub fn pools(&self) -> Pools {
         if !self.blocks.is_empty() {
             Pools::Sizes(each_once(&self.blocks))
@@ -162,12 +208,12 @@ impl Args {
         }
     }
 
-    /// Whether the offline optimum is wanted.
+    /// Returns whether the offline optimum is to be computed.
     pub fn optimum(&self) -> bool {
         self.optimum || self.report.is_some()
     }
 
-    /// Tokens per block: as asked for, or the natural size of the workload.
+    /// Returns the block size in tokens: as requested, or else the default for the workload.
     pub fn block_size(&self) -> usize {
         self.block_size.unwrap_or(match self.trace {
             Some(_) => trace::TOKENS_PER_ID,
@@ -176,15 +222,16 @@ impl Args {
     }
 }
 
-/// Ends the program for a command line that asks for help or makes no sense.
+/// Prints the help or the error that parsing the command line resulted in, and returns the exit
+/// code.
 ///
-/// Clap spreads an error over several lines. Here it becomes one, without the usage summary.
+/// Clap spreads an error over several lines. This prints it on one line, without the usage.
 pub fn reject(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    // A closed standard error leaves nobody to tell.
+    // If standard error is closed, there is nobody left to report to.
     let _ = writeln!(io::stderr(), "{}", one_line(error));
     ExitCode::from(2)
 }
@@ -209,7 +256,7 @@ fn one_line(error: &clap::Error) -> String {
 
 fn parse_positive(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("expected at least 1".to_owned()),
+        Ok(0) => Err("must be at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(error.to_string()),
     }
@@ -218,11 +265,11 @@ fn parse_positive(text: &str) -> Result<usize, String> {
 fn parse_block_size(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(size) if size.is_power_of_two() && size <= 1024 => Ok(size),
-        _ => Err("expected a power of two from 1 to 1024".to_owned()),
+        _ => Err("must be a power of two from 1 to 1024".to_owned()),
     }
 }
 
-/// `items` without repetitions, in the order of their first appearance.
+/// Returns `items` without repetitions, in the order in which they first appear.
 fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
     let mut once = Vec::with_capacity(items.len());
     for &item in items {

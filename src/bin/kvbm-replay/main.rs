@@ -1,20 +1,20 @@
-//! `kvbm-replay`: what a block manager does with a stream of LLM requests.
+//! `kvbm-replay` compares the eviction policies of a block manager on a stream of LLM requests.
 //!
-//! The program replays one list of requests over every combination of eviction policy and pool
-//! size and prints one row for each: hit rate, refusals, evictions, throughput, and latency; or
-//! it writes a page with curves (`--report FILE`). The requests come from a trace in the Mooncake
-//! format (`--trace FILE`) or from a synthetic service.
+//! The program replays one list of requests for every combination of eviction policy and pool size.
+//! It prints a table with one row per run, or a JSON document, and can write a page with charts.
 //!
-//! The stages follow each other, and each is a module:
+//! # How is it organized?
 //!
-//! 1. [`args`] reads the command line.
-//! 2. [`trace`] parses a trace file, or [`synthetic`] invents a service; both end up as a
+//! Each stage is a module:
+//!
+//! 1. [`args`] parses the command line.
+//! 2. [`trace`] parses a trace file, or [`synthetic`] generates requests. Either results in a
 //!    [`workload::Workload`], the list of requests with their sequence hashes.
-//! 3. [`replay`] drives one pool of one [`policy`] through the workload. Its documentation defines
-//!    what a hit, an eviction, and a refusal are. [`optimum`] says how many hits there could be.
-//! 4. [`report`] turns the outcomes into a table, a JSON document, or a page. Nothing reaches
-//!    standard output or a [`report_file`] before every run has ended, so that a run that fails
-//!    leaves no half of a result behind.
+//! 3. [`replay`] runs the workload over one pool with one [`policy`]; its documentation defines
+//!    hits, evictions, and refusals. [`optimum`] computes how many hits are possible.
+//! 4. [`report`] turns the outcomes into a table, a JSON document, or a page. Nothing is written to
+//!    standard output or a [`report_file`] until all runs have ended, so a failed run leaves no
+//!    partial result.
 
 mod args;
 mod optimum;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed standard error leaves nobody to tell.
+            // If standard error is closed, there is nobody left to report to.
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let (source, workload) = load(args)?;
-    // Before the runs, and after a trace has been found where the same path might make one.
+    // Opened before the runs, so that an error shows early; but after the trace, since opening it
+    // creates the file and a mistyped trace might have the same path.
     let page = match &args.report {
         Some(path) if !args.prints_page() => Some(ReportFile::open(path, args.trace.as_deref())?),
         _ => None,
@@ -126,7 +127,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     print(&text).context("cannot write the result")
 }
 
-/// Builds the list of requests that the arguments ask for.
+/// Loads or generates the list of requests that the arguments specify.
 fn load(args: &Args) -> anyhow::Result<(Source, Workload)> {
     let block_size = args.block_size();
     match &args.trace {
@@ -150,7 +151,7 @@ fn load(args: &Args) -> anyhow::Result<(Source, Workload)> {
 
 /// Writes the result to standard output.
 ///
-/// A reader that has gone away, as `head` does once it has its lines, is not an error.
+/// A reader that has closed the pipe, as `head` does after its last line, is not an error.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout

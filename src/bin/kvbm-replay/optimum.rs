@@ -1,34 +1,33 @@
-//! The offline optimum: the hits of a pool that knows all requests to come.
+//! The offline optimum: the hits of a pool that knows all future requests.
 //!
-//! Eviction by Belady's rule (MIN): the victim is the inactive block whose next use is farthest,
-//! and the deepest of those whose next use is the same. Everything else is as in
-//! [`replay`](crate::replay) with one thread: the window, the drops that make room, the refusals,
-//! and what is counted.
+//! Victims are chosen by Belady's rule (MIN): evict the inactive block whose next use is farthest in
+//! the future, and among blocks with the same next use the deepest. Everything else is as in
+//! [`replay`](crate::replay) with one thread: the requests in flight, the drops that make room, the
+//! refusals, and what is counted.
 //!
-//! # Leaves only, without being told
+//! # Does it matter that a policy may evict only leaves?
 //!
-//! Whoever uses a block uses all blocks before it, so the next use of a block is never farther
-//! than that of a block behind it, and of two with the same next use the deeper one goes first.
-//! Hence no block is evicted before the inactive blocks behind it, what is cached are whole
-//! prefixes, and it makes no difference to the optimum whether only leaves may be evicted.
+//! No. A request that uses a block uses all blocks before it, so the next use of a block is never
+//! later than that of any block behind it, and ties go to the deeper block. Hence no block is
+//! evicted before the inactive blocks behind it, and the cache always consists of whole prefixes.
 //!
-//! # What it bounds
+//! # What does it bound?
 //!
-//! Think of the time from one use of a block to the next as an interval, which ends in a hit if
-//! the block is kept throughout. At any time the kept intervals and the blocks in flight must fit
-//! into the pool. Wherever they do not, giving up the interval that ends last leaves most room for
-//! what follows, so that no other choice of victims has more hits. This holds where every request
-//! finds room. Then it bounds every policy that caches what it serves and nothing before it is
-//! asked for.
+//! Consider the time between two consecutive uses of a block as an interval, which ends in a hit if
+//! the block is kept throughout. At any time, the kept intervals and the blocks in flight must fit
+//! into the pool. Where they do not, giving up the interval that ends last leaves the most room for
+//! what follows, so no other choice of victims yields more hits. This holds if every request finds
+//! room. The optimum then bounds every policy that caches what it serves and nothing before it is
+//! requested.
 //!
-//! It is about requests in the order of the list. Several threads serve them in another one, in
-//! which there may be more hits.
+//! # What does it not bound?
 //!
-//! Two more things are outside of the argument, and both need a pool that is hardly larger than what
-//! is in flight. A refused request may hit blocks but fills none, so that a bound would have to
-//! choose which chains of uses to give up; and a policy that evicts blocks in front of cached ones
-//! caches some contents twice, and may have to drop held requests earlier, whose blocks it may
-//! then evict. There it is a good ceiling, and not a proven one.
+//! * *Several threads.* They serve the requests in a different order, which may allow more hits.
+//! * *Pools hardly larger than what is in flight.* A refused request may hit blocks but fills none,
+//!   so a bound would have to choose which chains of uses to give up. And a policy that evicts
+//!   blocks in front of cached ones caches some contents twice; it may have to drop held requests
+//!   earlier, and may then evict their blocks. In such pools the optimum is a good ceiling, but not
+//!   a proven one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -36,14 +35,14 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use crate::replay::Counts;
 use crate::workload::Workload;
 
-/// The next use of a block that is not used again.
+/// The next use of a block that is never used again.
 const NEVER: u32 = u32::MAX;
 
-/// A workload in which each use of a block knows the next one.
+/// A workload in which each use of a block is annotated with the next.
 pub struct Future {
-    /// The uses of all requests, one after the other.
+    /// The uses of all requests, concatenated.
     uses: Vec<Use>,
-    /// Where the uses of each request end.
+    /// The index at which the uses of each request end.
     ends: Vec<usize>,
     distinct_blocks: usize,
 }
@@ -51,19 +50,19 @@ pub struct Future {
 /// A request's use of a block.
 #[derive(Clone, Copy)]
 struct Use {
-    /// The block, numbered by first appearance.
+    /// The block; blocks are numbered in the order of their first use.
     block: u32,
     /// The index of the next request that uses it, or [`NEVER`].
     next: u32,
 }
 
 impl Future {
-    /// Looks ahead in a workload, which is the same for all pool sizes.
+    /// Computes the next uses in a workload, which are the same for all pool sizes.
     pub fn of(workload: &Workload) -> Self {
         let mut numbers = HashMap::with_capacity(workload.summary().distinct_blocks);
         let mut uses: Vec<Use> = Vec::with_capacity(workload.summary().blocks_requested);
         let mut ends = Vec::with_capacity(workload.requests());
-        // Where each block was used last.
+        // The index of the last use of each block.
         let mut last: Vec<usize> = Vec::new();
         for request in 0..workload.requests() {
             for &hash in workload.request(request) {
@@ -90,7 +89,7 @@ impl Future {
         }
     }
 
-    /// What the requests amount to in a pool of `blocks` blocks with `in_flight` requests held,
+    /// Returns the counts of a run in a pool of `blocks` blocks with `in_flight` requests in flight
     /// if every victim is chosen by its next use.
     pub fn replay(&self, blocks: usize, in_flight: usize) -> Counts {
         let mut pool = Pool::new(self, blocks);
@@ -113,20 +112,20 @@ fn number_of(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 requests and blocks fit into memory")
 }
 
-/// What the pool knows of a block.
+/// The state of a block.
 #[derive(Clone, Copy, Default)]
 struct Block {
     cached: bool,
-    /// Requests that hold it.
+    /// The number of requests that hold it.
     pins: u32,
     next_use: u32,
 }
 
-/// An inactive block in the order of eviction: the greatest goes first.
+/// An inactive block, ordered for eviction: the greatest is evicted first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     next_use: u32,
-    /// The blocks before it.
+    /// The number of blocks before it in its request.
     depth: u32,
     block: u32,
 }
@@ -136,14 +135,14 @@ struct Pool<'a> {
     size: usize,
     blocks: Vec<Block>,
     cached: usize,
-    /// Blocks with pins.
+    /// The number of blocks with pins.
     active: usize,
-    /// The inactive blocks, and former candidates that have been used since.
+    /// The inactive blocks, plus former candidates that have been used since.
     ///
-    /// The next use of the latter has come, so they are smaller than those of all inactive blocks
-    /// and no victim is found among them.
+    /// The next use of a former candidate has passed. It therefore compares less than all inactive
+    /// blocks, and is never chosen as a victim.
     candidates: BinaryHeap<Candidate>,
-    /// The requests in flight, the oldest first.
+    /// The requests in flight, oldest first.
     held: VecDeque<usize>,
     counts: Counts,
 }
@@ -202,7 +201,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Releases the first blocks of a request.
+    /// Releases the blocks of a request, or its first blocks.
     fn unpin(&mut self, uses: &[Use]) {
         for (depth, usage) in uses.iter().enumerate() {
             let block = &mut self.blocks[usage.block as usize];
@@ -218,7 +217,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Keeps the heap within twice the pool, at a constant cost for each candidate.
+    /// Keeps the heap smaller than twice the pool, at constant amortized cost per candidate.
     fn forget_former_candidates(&mut self, now: usize) {
         if self.candidates.len() > 2 * self.size {
             let now = number_of(now);
@@ -251,7 +250,7 @@ mod tests {
     use crate::synthetic::Service;
     use crate::workload::{Builder, Summary, block_hash};
 
-    /// A few short requests over a small tree.
+    /// Generates a few short requests over a small tree of blocks.
     fn tiny(rng: &mut StdRng, longest: usize) -> Workload {
         let mut builder = Builder::new(16);
         for _ in 0..rng.random_range(5..=11) {
@@ -263,7 +262,7 @@ mod tests {
         builder.finish().unwrap()
     }
 
-    /// All choices of victims, inactive blocks before cached ones included.
+    /// An exhaustive search over all choices of victims, including blocks in front of cached ones.
     struct Choices<'a> {
         future: &'a Future,
         size: u32,
@@ -279,7 +278,8 @@ mod tests {
                 .fold(0, |set, usage| set | 1 << usage.block)
         }
 
-        /// The most hits from `request` on, with these blocks cached and these requests held.
+        /// Returns the maximum number of hits from `request` on, given the cached blocks and the
+        /// held requests.
         fn most_hits(&mut self, request: usize, cached: u64, mut held: Vec<usize>) -> u64 {
             if request == self.future.ends.len() {
                 return 0;
@@ -372,8 +372,8 @@ mod tests {
 
     #[test]
     fn counts_as_the_replay_does() {
-        // The second request extends the first, the third needs room, the fourth finds what the
-        // first two left, the fifth does not fit, and its hits count.
+        // The second request extends the first; the third needs room; the fourth finds what the
+        // third left of the first two; the fifth does not fit, but its hits count.
         let mut builder = Builder::new(16);
         for (owner, blocks) in [(1, 3), (1, 4), (2, 5), (1, 4), (1, 9)] {
             builder.push((0..blocks).map(|index| block_hash(owner, index)));
@@ -398,7 +398,7 @@ mod tests {
                 largest_request,
                 ..
             } = workload.summary();
-            // As small as two requests in flight allow without refusals, and up to all blocks.
+            // From a size at which two requests in flight are never refused, up to all blocks.
             let smallest = 2 * largest_request;
             let sizes = [smallest, 2 * smallest, distinct_blocks / 2, distinct_blocks];
             for blocks in sizes {

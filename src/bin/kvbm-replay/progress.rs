@@ -1,20 +1,20 @@
-//! The progress bar on a terminal.
+//! The progress bar on the terminal.
 
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Progress over all requests of all runs, drawn on standard error.
+/// The progress over all requests of all runs, drawn on standard error.
 ///
-/// Where standard error is not a terminal, nothing is drawn. Dropping it removes the bar.
+/// Nothing is drawn unless standard error is a terminal. Dropping this removes the bar.
 pub struct Progress {
     bar: ProgressBar,
-    /// Requests of the runs that have ended.
+    /// The number of requests in completed runs.
     ended: u64,
 }
 
 impl Progress {
-    /// Starts a bar over `requests` requests.
+    /// Creates a bar for `requests` requests.
     pub fn new(requests: usize) -> Self {
         let bar = if io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {eta:>4}  {msg}")
@@ -28,7 +28,7 @@ impl Progress {
         Self { bar, ended: 0 }
     }
 
-    /// Names the run that begins.
+    /// Shows the name of the run that begins.
     pub fn begin(&mut self, name: String) {
         self.bar.set_message(name);
     }
@@ -38,7 +38,7 @@ impl Progress {
         self.bar.set_position(self.ended + done as u64);
     }
 
-    /// Ends a run of `requests` requests.
+    /// Marks a run of `requests` requests as completed.
     pub fn end(&mut self, requests: usize) {
         self.ended += requests as u64;
         self.bar.set_position(self.ended);

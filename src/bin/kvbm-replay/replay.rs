@@ -1,48 +1,48 @@
-//! Replaying a workload over one pool.
+//! Replays a workload over one pool.
 //!
-//! # A request
+//! # How is a request handled?
 //!
-//! The requests *in flight* are those that are being handled and those whose blocks are held; *the
-//! oldest* is the one among the latter that was handled first, by whichever thread. A thread takes
-//! the next request from the list and handles it in these steps, where `N` is the number of
-//! requests that may be in flight:
+//! A request is *in flight* while it is being handled, and then while its blocks are held. *The
+//! oldest* request is the one whose blocks have been held the longest, whichever thread handled it.
+//! At most `N` requests may be in flight. A thread takes the next request from the list and
+//! handles it in these steps:
 //!
-//! 1. While there are `N` or more in flight, drop the oldest, if there is one.
-//! 2. Match: `match_blocks` with all hashes of the request. The blocks it returns are *hits*, and
-//!    all blocks of the request count as *requested*.
-//! 3. Allocate: `allocate_blocks_with_evictions` for the blocks that did not match. Each sequence
-//!    hash it reports is an *eviction*. If it refuses, drop the oldest and try again. If there is
-//!    nothing left to drop, other threads may still have blocks: see below. If there are none, the
-//!    request is a *refusal*: drop the matched blocks and end here. Its requested blocks still
-//!    count, and it is in flight no longer.
+//! 1. While `N` or more requests are in flight, drop the oldest, if there is one.
+//! 2. Match all hashes of the request with `match_blocks`. The blocks that it returns are *hits*.
+//!    All blocks of the request count as *requested*.
+//! 3. Allocate the blocks that did not match with `allocate_blocks_with_evictions`. Each sequence
+//!    hash that it reports is an *eviction*. If the allocation fails, drop the oldest request and
+//!    try again. If there is none to drop, other threads may hold blocks; see below. If they do not
+//!    either, the request is a *refusal*: drop the matched blocks and stop. The request is no longer
+//!    in flight, but its blocks still count as requested.
 //! 4. Stage the allocated blocks with the hashes that did not match, in order, and register them
-//!    with one `register_blocks`.
+//!    with one call to `register_blocks`.
 //! 5. Hold the matched and then the registered blocks, as the youngest request.
 //!
-//! A request that matches in full skips the steps 3 and 4, and one without blocks skips the step 2
-//! as well. Dropping a request drops the guards of its blocks in block order.
+//! A request that matches completely skips steps 3 and 4; one without blocks also skips step 2.
+//! Dropping a request drops the guards of its blocks in the order of the blocks.
 //!
-//! From one thread, everything but the times is a function of workload, policy, pool size, and the
-//! number of requests in flight.
+//! With one thread, all results except the times depend only on the workload, the policy, the pool
+//! size, and the number of requests in flight.
 //!
-//! # Waiting for room
+//! # What if there is no room because of other threads?
 //!
-//! With several threads, a request may find no room because of those that are being handled, whose
-//! blocks nobody can take away. It then does as a scheduler would: it drops what it has matched,
-//! waits until the others have been handled and none is begun, and starts over at step 1. What it
-//! matched before does not count. Now everything else can be dropped, so that it is refused only if
-//! it is larger than the pool. Requests that wait do not wait for each other's blocks, as they have
-//! none. The time is part of its latency.
+//! The blocks of requests that other threads are handling cannot be dropped. A request that finds
+//! no room because of them does what a scheduler would do: it releases what it has matched, waits
+//! until no other request is being handled and keeps new ones from starting, and starts over with
+//! step 1. What it matched before does not count. Everything else can be dropped now, so it is
+//! refused only if it is larger than the pool. Requests that wait do not wait for each other's
+//! blocks, since they hold none. The waiting time is part of the latency.
 //!
-//! A request that is refused in the end was not served. From several threads its hits do not count.
-//! From one thread they do, as they always have: such counts can be compared with earlier ones.
+//! With several threads, the hits of a refused request do not count, since it was not served. With
+//! one thread they do, so that counts can be compared with those of earlier versions.
 //!
-//! # Measurement
+//! # What is measured?
 //!
-//! The latency of a request covers all its steps, with the drops they cause and the wait for room,
-//! and from several threads also for the lock around the list of what is held. The wall time of a run
-//! reaches from the start of the first thread to the end of the last request, and leaves out
-//! building the pool and releasing what is held in the end. Sequence hashes are computed before.
+//! The latency of a request covers all of its steps, including the drops that they cause, the wait
+//! for room, and the lock around the list of held requests. The wall time of a run extends from the
+//! start of the first thread to the end of the last request. It excludes building the pool,
+//! computing the sequence hashes, and releasing the blocks still held at the end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -60,7 +60,7 @@ use thiserror::Error;
 use crate::policy::{Policy, Replayed};
 use crate::workload::Workload;
 
-/// How often a run reports its progress.
+/// The time between two progress reports of a run.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The configuration of one run.
@@ -68,17 +68,17 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Setup {
     /// The eviction policy.
     pub policy: Policy,
-    /// Blocks in the pool.
+    /// The number of blocks in the pool.
     pub blocks: usize,
-    /// Threads that take requests from the list.
+    /// The number of threads that take requests from the list.
     pub threads: usize,
-    /// Requests held at once, over all threads.
+    /// The number of requests, over all threads, that may be in flight.
     pub in_flight: usize,
     /// LRFU's half-life, in releases. None to have it found.
     pub lrfu_half_life: Option<u32>,
 }
 
-/// Why a run could not be carried out.
+/// The reason why a run failed.
 #[derive(Debug, Error)]
 pub enum ReplayError {
     /// The pool could not be built.
@@ -86,9 +86,9 @@ pub enum ReplayError {
     Pool {
         /// The eviction policy.
         policy: Policy,
-        /// Blocks in the pool.
+        /// The number of blocks in the pool.
         blocks: usize,
-        /// Why not.
+        /// The cause.
         source: BlockManagerBuilderError,
     },
     /// A thread could not be started.
@@ -96,23 +96,23 @@ pub enum ReplayError {
     Thread(#[source] io::Error),
 }
 
-/// What requests amount to.
+/// The counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Blocks of all requests.
+    /// Blocks requested.
     pub requested: u64,
-    /// Blocks that matched.
+    /// Requested blocks that matched.
     pub hits: u64,
     /// Blocks evicted to make room.
     pub evictions: u64,
-    /// Requests for which there was no room.
+    /// Requests that did not fit into the pool.
     pub refusals: u64,
 }
 
 /// The result of one run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the requests amount to.
+    /// The counts of all threads.
     pub counts: Counts,
     /// The wall time.
     pub elapsed: Duration,
@@ -122,7 +122,7 @@ pub struct Outcome {
 
 /// Replays `workload` over a new pool.
 ///
-/// From time to time, `progress` learns how many requests have been taken from the list.
+/// Calls `progress` at intervals with the number of requests taken from the list so far.
 pub fn replay(
     workload: &Workload,
     setup: &Setup,
@@ -154,11 +154,11 @@ pub fn replay(
             let cursor = &cursor;
             let work = move || {
                 worker.run(workload, cursor);
-                // The receiver only goes away when the run is given up.
+                // The receiver is dropped only if the run is abandoned.
                 let _ = ended.send((worker.counts, worker.latency, start.elapsed()));
             };
             if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
-                // The threads that did start find the list exhausted.
+                // The threads that have started will find the list exhausted.
                 cursor.store(requests, Ordering::Relaxed);
                 return Err(ReplayError::Thread(error));
             }
@@ -190,7 +190,7 @@ impl Outcome {
     }
 }
 
-/// A histogram from a nanosecond to a minute, exact to three digits.
+/// Creates a histogram from one nanosecond to a minute with three significant digits.
 fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are in order")
 }
@@ -198,33 +198,34 @@ fn latency_histogram() -> Histogram<u64> {
 /// The blocks of one request in flight.
 type Held = Vec<ImmutableBlock<Replayed>>;
 
-/// The pool and the requests in flight, which the threads share.
+/// The pool and the requests in flight, shared by all threads.
 struct Service<'a> {
     pool: &'a BlockManager<Replayed>,
     block_size: usize,
     in_flight: usize,
     is_shared: bool,
     window: Mutex<Window>,
-    /// Read while a request is handled. Who writes is the only one that handles any.
+    /// Locked for reading while a request is handled. A thread that locks it for writing is the
+    /// only one that handles a request.
     turn: RwLock<()>,
 }
 
 /// The requests in flight.
 #[derive(Default)]
 struct Window {
-    /// Those whose blocks are held, the oldest first.
+    /// The requests whose blocks are held, oldest first.
     held: VecDeque<Held>,
-    /// Those that are being handled.
+    /// The number of requests that are being handled.
     handled: usize,
 }
 
-/// What a request that was served met.
+/// The counts of a request that was served.
 struct Served {
     hits: u64,
     evictions: u64,
 }
 
-/// There was no room for a request, of which some blocks matched.
+/// A request that did not fit, although some of its blocks may have matched.
 struct Refused {
     hits: u64,
 }
@@ -241,7 +242,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Serves a request, waiting for room if it has to.
+    /// Serves a request, waiting for room if necessary.
     fn serve(&self, hashes: &[SequenceHash]) -> Result<Served, Refused> {
         const NO_PANIC: &str = "no thread panics while it handles a request";
         if self.is_shared {
@@ -284,7 +285,7 @@ impl<'a> Service<'a> {
         Ok(served)
     }
 
-    /// Makes a request one of those in flight, and room for it among them.
+    /// Counts a request among those being handled, after dropping old ones as needed.
     fn enter(&self) {
         loop {
             let mut window = self.window();
@@ -300,7 +301,8 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Allocates so many blocks, or nothing if there is no room for them even with nothing held.
+    /// Allocates `count` blocks, dropping old requests as needed. Returns `None` if there is no
+    /// room even with nothing held.
     fn allocate(&self, count: usize) -> Option<(Vec<MutableBlock<Replayed>>, Vec<SequenceHash>)> {
         loop {
             if let Some(allocation) = self.pool.allocate_blocks_with_evictions(count) {
@@ -311,7 +313,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Stages and registers blocks with these hashes.
+    /// Stages the blocks with these hashes and registers them.
     fn register(&self, blocks: Vec<MutableBlock<Replayed>>, hashes: &[SequenceHash]) -> Held {
         let staged = blocks
             .into_iter()
@@ -330,7 +332,7 @@ impl<'a> Service<'a> {
     }
 }
 
-/// One thread's side of a run.
+/// One thread of a run.
 struct Worker<'a> {
     service: &'a Service<'a>,
     counts: Counts,
@@ -387,7 +389,7 @@ mod tests {
     use crate::synthetic;
     use crate::workload::{Builder, block_hash};
 
-    /// A workload whose requests have the blocks `(owner, 0)` to `(owner, blocks - 1)`.
+    /// Returns a workload whose requests have the blocks `(owner, 0)` to `(owner, blocks - 1)`.
     fn workload(requests: &[(u64, u64)]) -> Workload {
         let mut builder = Builder::new(16);
         for &(owner, blocks) in requests {

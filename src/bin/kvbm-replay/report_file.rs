@@ -1,9 +1,9 @@
-//! Where the page of `--report` goes.
+//! The file that `--report` writes.
 //!
-//! A page is written into the file that the path names, through links, as a shell's redirection
-//! does: a file that is there keeps its mode, its owner, and its other names. It is opened before
-//! the run and changed after it, so that a run never fails for a place that cannot be written, and
-//! a run that fails changes nothing.
+//! The page is written into the file that the path refers to, following links as a shell's
+//! redirection does. An existing file keeps its mode, its owner, and its other names. The file is
+//! opened before the runs and changed after them: an unwritable path is reported at once, and a
+//! failed run changes nothing.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -11,60 +11,66 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Why a page cannot go where it is asked for.
+/// The reason why a page cannot be written.
 #[derive(Debug, Error)]
 pub enum ReportFileError {
-    /// Something else than a file is there: a folder, a device, a pipe, or a socket.
-    #[error("{}: is not a regular file (standard output is `-`)", path.display())]
+    /// The path refers to something other than a file: a folder, a device, a pipe, or a socket.
+    #[error("{}: not a regular file (use `-` for standard output)", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
     },
-    /// The path is a name of the trace.
-    #[error("{}: is the trace, which the page would overwrite", path.display())]
+    /// The path refers to the trace.
+    #[error("{}: this is the trace, which the page would overwrite", path.display())]
     IsTheTrace {
         /// The path.
         path: PathBuf,
     },
-    /// The path is a name of the file that standard output goes to.
-    #[error("{}: is where standard output goes (to write only the page there, name it `-`)", path.display())]
+    /// The path refers to the file that standard output is redirected to.
+    #[error("{}: standard output is redirected to this file (use `-` to write only the page there)", path.display())]
     IsStandardOutput {
         /// The path.
         path: PathBuf,
     },
-    /// It cannot be opened.
-    #[error("{}: cannot be written", path.display())]
+    /// The file cannot be opened for writing.
+    #[error("{}: cannot be opened for writing", path.display())]
     Open {
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It was opened, and writing failed. A file that was there before is incomplete now.
-    #[error("{}: could not be written, and is incomplete", path.display())]
+    /// Writing failed after the file was opened. Previous content is lost, and the page is
+    /// incomplete.
+    #[error("{}: writing failed, and the file is incomplete", path.display())]
     Write {
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A file that is going to have the page.
+/// A file opened for the page.
 ///
-/// Dropped before it has been written, it leaves no file where there was none.
+/// If it is dropped before the page is written, a file that did not exist before is removed.
 #[derive(Debug)]
 pub struct ReportFile {
     path: PathBuf,
     file: File,
-    /// The file itself, whatever link led to it, if it was not there before.
+    /// The canonical path of the file, if opening it created it.
     created: Option<PathBuf>,
 }
 
 impl ReportFile {
-    /// Opens the file, and changes nothing in one that is there.
+    /// Opens or creates the file without changing existing content.
     ///
     /// `trace` is a file that must not be overwritten.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the path is the trace, is where standard output goes, or cannot be
+    /// opened as a regular file.
     pub fn open(path: &Path, trace: Option<&Path>) -> Result<Self, ReportFileError> {
         let path = path.to_owned();
         let there = match fs::metadata(&path) {
@@ -73,7 +79,7 @@ impl ReportFile {
             Err(source) => return Err(ReportFileError::Open { path, source }),
         };
         if let Some(there) = &there {
-            // Looked at first: opening a pipe waits for a reader.
+            // Checked before opening, because opening a pipe waits for a reader.
             if !there.is_file() {
                 return Err(ReportFileError::NotAFile { path });
             }
@@ -84,7 +90,7 @@ impl ReportFile {
                 return Err(ReportFileError::IsStandardOutput { path });
             }
         }
-        // Not truncated until the page is there.
+        // Truncated only once the page is ready.
         let opened = OpenOptions::new()
             .write(true)
             .create(true)
@@ -105,7 +111,7 @@ impl ReportFile {
         })
     }
 
-    /// Writes the page, in place of what is there.
+    /// Replaces the content of the file with the page.
     pub fn write(mut self, text: &str) -> Result<(), ReportFileError> {
         let written = self
             .file
@@ -127,7 +133,7 @@ impl ReportFile {
 impl Drop for ReportFile {
     fn drop(&mut self) {
         if let Some(created) = &self.created {
-            // An empty file that stays does no harm, and the first error is the one to tell.
+            // A leftover empty file does no harm, and the first error is the one to report.
             let _ = fs::remove_file(created);
         }
     }
@@ -138,7 +144,7 @@ fn is_same_file(_path: &Path, there: &Metadata, other: &Path) -> bool {
     fs::metadata(other).is_ok_and(|other| is_one_file(there, &other))
 }
 
-/// Does not tell another name of a file from another file.
+/// Cannot recognize hard links.
 #[cfg(not(unix))]
 fn is_same_file(path: &Path, _there: &Metadata, other: &Path) -> bool {
     matches!((fs::canonicalize(path), fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
@@ -171,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that is removed in the end.
+    /// A folder that is removed when this is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -242,7 +248,7 @@ mod tests {
         assert_eq!(folder.names(), 1);
     }
 
-    /// Nobody can make a file there, not even who may do anything.
+    /// Nobody can create a file there, not even the superuser.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_folder_that_cannot_be_written_is_found_out_at_once() {

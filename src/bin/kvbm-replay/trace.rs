@@ -1,6 +1,6 @@
 //! The parser of request traces in the Mooncake format.
 //!
-//! A trace is a file of JSON objects, one a line, each of them a request:
+//! A trace is a file with one JSON object per line, each of which is a request:
 //!
 //! ```json
 //! {"timestamp": 27, "input_length": 1100, "output_length": 52, "hash_ids": [0, 7, 8]}
@@ -9,39 +9,39 @@
 //! | Field           | Type             | Meaning                                               |
 //! |-----------------|------------------|-------------------------------------------------------|
 //! | `timestamp`     | number           | arrival in milliseconds; the order is not checked     |
-//! | `input_length`  | integer (64 bit) | tokens of the prompt                                  |
-//! | `output_length` | integer (64 bit) | tokens of the answer                                  |
-//! | `hash_ids`      | array of `u64`   | one id for each block of 512 prompt tokens, the last of which may be partly filled; the same id means the same tokens and the same prefix before them |
+//! | `input_length`  | integer (64 bit) | length of the prompt in tokens                        |
+//! | `output_length` | integer (64 bit) | length of the answer in tokens                        |
+//! | `hash_ids`      | array of `u64`   | one id per block of 512 prompt tokens, the last of which may be partly filled; equal ids stand for equal tokens after equal prefixes |
 //!
-//! The number of ids has to be `input_length` ÷ 512, rounded up. Other fields are ignored, and so
-//! are blank lines.
+//! The number of ids must be `input_length` ÷ 512, rounded up. Other fields and blank lines are
+//! ignored.
 //!
-//! The input is not trusted: a line is limited to [`MAX_LINE_BYTES`], and memory grows with the
-//! bytes read, never with a number found among them.
+//! The input is not trusted: a line is limited to [`MAX_LINE_BYTES`], and memory usage is
+//! proportional to the bytes read, never to a number found among them.
 
 use std::io::{self, BufRead, Read};
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// Tokens that one of the `hash_ids` stands for.
+/// The number of prompt tokens per entry of `hash_ids`.
 pub const TOKENS_PER_ID: usize = 512;
 
-/// The longest line a trace may have, which leaves room for prompts of many million tokens.
+/// The maximum length of a line, which is enough for prompts of many million tokens.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// One request of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceRequest {
-    /// The line it stands on, counted from 1.
+    /// The line in the trace, counted from 1.
     pub line: usize,
-    /// Arrival in milliseconds.
+    /// The arrival, in milliseconds.
     pub timestamp: f64,
-    /// Tokens of the prompt.
+    /// The length of the prompt, in tokens.
     pub input_length: u64,
-    /// Tokens of the answer.
+    /// The length of the answer, in tokens.
     pub output_length: u64,
-    /// One id for each 512 tokens of the prompt.
+    /// One id per 512 tokens of the prompt.
     pub hash_ids: Vec<u64>,
 }
 
@@ -49,7 +49,7 @@ pub struct TraceRequest {
 #[derive(Debug, Error)]
 pub enum TraceError {
     /// The reader failed.
-    #[error("cannot be read")]
+    #[error("reading failed")]
     Read(#[from] io::Error),
     /// A line is not a request.
     #[error("line {line}: {problem}")]
@@ -59,8 +59,8 @@ pub enum TraceError {
         /// What is wrong with it.
         problem: LineError,
     },
-    /// There is no request in it.
-    #[error("the trace has no requests")]
+    /// The trace contains no request.
+    #[error("the trace contains no requests")]
     Empty,
 }
 
@@ -75,7 +75,7 @@ pub enum LineError {
     Syntax {
         /// The column, counted from 1.
         column: usize,
-        /// What the JSON parser says.
+        /// The JSON parser's message.
         reason: String,
     },
     /// It is JSON, but not an object.
@@ -84,7 +84,7 @@ pub enum LineError {
         /// The type of the value found.
         found: &'static str,
     },
-    /// A field is absent.
+    /// A field is missing.
     #[error("field `{field}` is missing")]
     Missing {
         /// The field.
@@ -95,7 +95,7 @@ pub enum LineError {
     WrongType {
         /// The field.
         field: &'static str,
-        /// The type it should have.
+        /// The expected type.
         expected: &'static str,
         /// The type of the value found.
         found: &'static str,
@@ -110,7 +110,7 @@ pub enum LineError {
         /// The type of the value found.
         found: &'static str,
     },
-    /// The number of ids does not fit the length of the prompt.
+    /// The number of ids does not match the length of the prompt.
     #[error(
         "field `hash_ids`: an `input_length` of {input_length} tokens needs {expected} ids of \
          {TOKENS_PER_ID} tokens, found {found}"
@@ -118,21 +118,21 @@ pub enum LineError {
     IdCount {
         /// Tokens of the prompt.
         input_length: u64,
-        /// The ids these tokens need.
+        /// The number of ids that this length requires.
         expected: u64,
-        /// The ids there are.
+        /// The number of ids found.
         found: usize,
     },
 }
 
-/// Parses a whole trace, up to the first line that is not a request.
+/// Parses a trace. Stops with an error at the first line that is not a request.
 pub fn parse(mut reader: impl BufRead) -> Result<Vec<TraceRequest>, TraceError> {
     let mut requests = Vec::new();
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
-        // One byte more than a line may have tells a line that is too long from one that just
-        // fits, and the newline comes on top.
+        // Reading one byte more than a line may have distinguishes a line that is too long from
+        // one that just fits. The extra byte may also be the newline.
         let limit = MAX_LINE_BYTES as u64 + 1;
         if reader.by_ref().take(limit).read_until(b'\n', &mut bytes)? == 0 {
             break;
@@ -151,7 +151,7 @@ pub fn parse(mut reader: impl BufRead) -> Result<Vec<TraceRequest>, TraceError> 
     Ok(requests)
 }
 
-/// The time from the earliest to the latest arrival, in milliseconds.
+/// Returns the time from the earliest to the latest arrival, in milliseconds.
 pub fn span(requests: &[TraceRequest]) -> f64 {
     let times = || requests.iter().map(|request| request.timestamp);
     let earliest = times().fold(f64::INFINITY, f64::min);
@@ -195,7 +195,7 @@ fn parse_line(text: &[u8], line: usize) -> Result<TraceRequest, LineError> {
     Ok(request)
 }
 
-/// The message of a JSON error without its position, which is always in line 1 here.
+/// Returns the message of a JSON error without its position, whose line is always 1 here.
 fn syntax_reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
     match message.rfind(" at line ") {
@@ -242,7 +242,7 @@ fn ids(fields: &Map<String, Value>, name: &'static str) -> Result<Vec<u64>, Line
     entries.iter().enumerate().map(id).collect()
 }
 
-/// What an error message calls a value. The value itself may be arbitrarily long.
+/// Returns how error messages describe a value. The value itself may be arbitrarily long.
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -263,7 +263,7 @@ mod tests {
     const GOOD: &str =
         r#"{"timestamp": 3, "input_length": 513, "output_length": 2, "hash_ids": [9, 4]}"#;
 
-    /// The message for a trace whose second line is `line`.
+    /// Returns the error message for a trace whose second line is `line`.
     fn message(line: &str) -> String {
         parse(format!("{GOOD}\n{line}\n").as_bytes())
             .expect_err(line)

@@ -1,10 +1,10 @@
-//! The list of requests that a run replays, each as the sequence hashes of its blocks.
+//! The list of requests that is replayed, each given by the sequence hashes of its blocks.
 //!
 //! # Block hashes
 //!
-//! A workload names the content of a block by an *owner* and an *index* within the owner. The hash
-//! of the block is `mix(mix(owner) + index)`, added modulo 2^64, where `mix` is the SplitMix64
-//! output function:
+//! A workload identifies the content of a block by an *owner* and an *index* within the owner. The
+//! hash of the block is `mix(mix(owner) + index)`, where the addition is modulo 2^64 and `mix` is
+//! the output function of SplitMix64:
 //!
 //! ```text
 //! z = x + 0x9e3779b97f4a7c15
@@ -13,19 +13,19 @@
 //! mix(x) = z ^ (z >> 31)
 //! ```
 //!
-//! The blocks of a request form a lineage: the first is [`SequenceHash::root`] of its block hash,
-//! and every other one [`SequenceHash::extend`]s the one before it by its own.
+//! The blocks of a request form a chain. The first one's sequence hash is [`SequenceHash::root`] of
+//! its block hash; every other one's [`SequenceHash::extend`]s that of its predecessor.
 //!
 //! # Blocks of a trace
 //!
-//! A trace names one id for each 512 tokens. In a pool with blocks of 512 tokens, each id is one
-//! block, `(id, 0)`. That includes the last one, even if the prompt fills it only partly, because
-//! the trace records it as a block.
+//! A trace has one id per 512 tokens. In a pool with blocks of 512 tokens, each id is one block,
+//! `(id, 0)`. That includes the last one, even if the prompt fills it only partly, because the
+//! trace records it as a block.
 //!
-//! In a pool with smaller blocks, each id becomes the `512 / block_size` blocks `(id, 0)`,
-//! `(id, 1)`, and so on, of which only those that lie entirely within `input_length` are requested:
-//! a pool caches full blocks only. A request shorter than a block then asks for none. Its place in
-//! the list, and in the in-flight window, remains.
+//! In a pool with smaller blocks, each id becomes `512 / block_size` blocks: `(id, 0)`, `(id, 1)`,
+//! and so on. Since a pool caches full blocks only, a request asks only for those that lie entirely
+//! within `input_length`. A request shorter than a block asks for none, but keeps its place in the
+//! list and among the requests in flight.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -38,10 +38,10 @@ use thiserror::Error;
 
 use crate::trace::{self, TOKENS_PER_ID, TraceError, TraceRequest};
 
-/// The blocks one request may have: a [`SequenceHash`] holds positions of 24 bits.
+/// The maximum number of blocks per request: a [`SequenceHash`] has positions of 24 bits.
 const MAX_REQUEST_BLOCKS: u64 = 1 << 24;
 
-/// Why there is no workload.
+/// The reason why a workload could not be built.
 #[derive(Debug, Error)]
 pub enum WorkloadError {
     /// The trace file could not be opened.
@@ -49,10 +49,10 @@ pub enum WorkloadError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The trace file is not a trace.
+    /// The trace file could not be read, or is not a trace.
     #[error("{}", path.display())]
     Trace {
         /// The file.
@@ -62,24 +62,24 @@ pub enum WorkloadError {
     },
     /// The blocks of the pool are larger than those of the trace.
     #[error(
-        "a block size of {block_size} tokens does not fit a trace, which has one id for each \
+        "the block size of {block_size} tokens is too large for a trace, which has one id per \
          {TOKENS_PER_ID} tokens"
     )]
     BlockTooLarge {
         /// Tokens per block of the pool.
         block_size: usize,
     },
-    /// A request has more blocks than a sequence hash can number.
+    /// A request has more blocks than a sequence hash can count.
     #[error(
         "line {line}: field `input_length`: {input_length} tokens are {blocks} blocks of \
-         {block_size}, and a request may have {MAX_REQUEST_BLOCKS}"
+         {block_size} tokens, but a request may have at most {MAX_REQUEST_BLOCKS}"
     )]
     RequestTooLong {
         /// The line in the trace, counted from 1.
         line: usize,
         /// Tokens of the prompt.
         input_length: u64,
-        /// The blocks these are.
+        /// The number of blocks of this length.
         blocks: u64,
         /// Tokens per block of the pool.
         block_size: usize,
@@ -92,16 +92,16 @@ pub enum WorkloadError {
     },
 }
 
-/// What a workload amounts to.
+/// The size of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Requests in the list.
+    /// The number of requests.
     pub requests: usize,
-    /// Blocks over all requests.
+    /// The number of blocks that all requests together ask for.
     pub blocks_requested: usize,
-    /// Different blocks among them.
+    /// The number of different blocks among them.
     pub distinct_blocks: usize,
-    /// Blocks of the largest request.
+    /// The number of blocks of the largest request.
     pub largest_request: usize,
 }
 
@@ -112,15 +112,15 @@ const CURVE: [usize; 13] = [1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000
 #[derive(Debug)]
 pub struct Workload {
     block_size: usize,
-    /// The sequence hashes of all requests, one after the other.
+    /// The sequence hashes of all requests, concatenated.
     hashes: Vec<SequenceHash>,
-    /// Where the hashes of each request end.
+    /// The index at which the hashes of each request end.
     ends: Vec<usize>,
     summary: Summary,
 }
 
 impl Workload {
-    /// The list of a trace's requests, in file order.
+    /// Builds the workload of a trace, in the order of the file.
     pub fn from_trace(requests: &[TraceRequest], block_size: usize) -> Result<Self, WorkloadError> {
         if block_size > TOKENS_PER_ID {
             return Err(WorkloadError::BlockTooLarge { block_size });
@@ -146,31 +146,31 @@ impl Workload {
         builder.finish()
     }
 
-    /// Tokens per block.
+    /// Returns the number of tokens per block.
     pub fn block_size(&self) -> usize {
         self.block_size
     }
 
-    /// The number of requests.
+    /// Returns the number of requests.
     pub fn requests(&self) -> usize {
         self.ends.len()
     }
 
-    /// The sequence hashes of one request.
+    /// Returns the sequence hashes of one request.
     pub fn request(&self, index: usize) -> &[SequenceHash] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         &self.hashes[start..self.ends[index]]
     }
 
-    /// What the workload amounts to.
+    /// Returns the size of the workload.
     pub fn summary(&self) -> Summary {
         self.summary
     }
 
-    /// Pool sizes that tell policies apart: 3, 10, and 30 percent of the distinct blocks, rounded
-    /// to two digits.
+    /// Returns pool sizes at which policies tend to differ: 3, 10, and 30 percent of the distinct
+    /// blocks, rounded to two digits.
     ///
-    /// None is below the largest request, which would be refused.
+    /// None is smaller than the largest request, which would be refused otherwise.
     pub fn default_pool_sizes(&self) -> Vec<usize> {
         let size = |percent| {
             let exact = self.summary.distinct_blocks * percent / 100;
@@ -181,11 +181,11 @@ impl Workload {
         sizes
     }
 
-    /// Pool sizes for a curve: 0.1 to 100 percent of the distinct blocks, evenly on a logarithmic
-    /// scale, as far as round percentages are.
+    /// Returns pool sizes for a curve: from 0.1 to 100 percent of the distinct blocks, at round
+    /// percentages that are about evenly spaced on a logarithmic scale.
     ///
-    /// Sizes below the largest request are left out, since what they refuse would hide what they
-    /// evict; the largest request itself is the smallest size then.
+    /// Sizes below the largest request are replaced by the size of that request: refusals would
+    /// obscure the effects of eviction.
     pub fn curve_pool_sizes(&self) -> Vec<usize> {
         let size = |thousandths: usize| {
             let exact = (self.summary.distinct_blocks * thousandths + 500) / 1000;
@@ -205,7 +205,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts an empty list for blocks of `block_size` tokens.
+    /// Creates an empty list for blocks of `block_size` tokens.
     pub fn new(block_size: usize) -> Self {
         Self {
             block_size,
@@ -214,7 +214,7 @@ impl Builder {
         }
     }
 
-    /// Appends a request with these block hashes.
+    /// Appends a request that asks for blocks with these hashes.
     pub fn push(&mut self, block_hashes: impl IntoIterator<Item = u64>) {
         let mut parent: Option<SequenceHash> = None;
         for block_hash in block_hashes {
@@ -228,7 +228,11 @@ impl Builder {
         self.ends.push(self.hashes.len());
     }
 
-    /// Ends the list, which needs at least one block.
+    /// Finishes the list.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WorkloadError::NoBlocks`] if no request asks for a block.
     pub fn finish(self) -> Result<Workload, WorkloadError> {
         let Self {
             block_size,
@@ -265,7 +269,7 @@ pub fn read_trace(path: &Path) -> Result<Vec<TraceRequest>, WorkloadError> {
     trace::parse(BufReader::new(file)).map_err(|source| WorkloadError::Trace { path, source })
 }
 
-/// The hash of the `index`-th block of an owner, as the module documentation defines it.
+/// Returns the hash of the `index`-th block of an owner, as the module documentation defines it.
 pub fn block_hash(owner: u64, index: u64) -> u64 {
     mix(mix(owner).wrapping_add(index))
 }
@@ -277,7 +281,7 @@ fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The blocks that a request of a trace asks for.
+/// Returns the number of blocks that a request of a trace asks for.
 fn blocks_of(request: &TraceRequest, block_size: usize) -> u64 {
     if block_size == TOKENS_PER_ID {
         request.hash_ids.len() as u64

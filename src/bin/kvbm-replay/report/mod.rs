@@ -1,7 +1,7 @@
-//! The result of all runs: as a table for people, as JSON for programs, or as a page with curves.
+//! The result of all runs: as a table for people, as JSON for programs, or as a page with charts.
 //!
-//! A [`Report`] holds everything an output may show, so that another format is another function
-//! over it.
+//! A [`Report`] contains everything that any format shows, so a new format is one more function of
+//! it.
 
 mod numbers;
 mod page;
@@ -21,38 +21,39 @@ use numbers::{grouped, plural};
 pub use page::page;
 pub use table::table;
 
-/// What every printed hit rate means.
+/// The definition of every hit rate that is shown.
 const HIT_RATE: &str = "contiguous-prefix hits ÷ blocks requested";
 
-/// What the number of requests in flight is, which is assumed and not part of a workload.
-const IN_FLIGHT: &str = "requests that hold their blocks at once; another number may rank the \
-                         policies otherwise";
+/// The definition of the number of requests in flight, which is an assumption and not part of a
+/// workload.
+const IN_FLIGHT: &str = "requests that hold their blocks at the same time; a different limit may \
+                         rank the policies differently";
 
-/// What a refusal is.
+/// The definition of a refusal.
 const REFUSAL: &str = "a request larger than the pool; its blocks count as requested";
 
-/// What the optimum is.
-const OPTIMUM: &str = "the next use known, the farthest evicted (Belady's MIN)";
+/// The definition of the optimum.
+const OPTIMUM: &str = "evicts the block whose next use is farthest away (Belady's MIN)";
 
-/// What the optimum is not, if there are several threads.
-const OPTIMUM_OF_ONE: &str = "of one thread: several serve in another order, which may have more";
+/// The limitation of the optimum if there are several threads.
+const OPTIMUM_OF_ONE: &str = "for one thread; several serve in another order and may exceed it";
 
-/// Where the requests come from.
+/// The origin of the requests.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Source {
-    /// A synthetic service.
+    /// A synthetic workload.
     Synthetic {
-        /// The service.
+        /// The service that generated it.
         service: Service,
-        /// Its seed.
+        /// The seed.
         seed: u64,
     },
-    /// A trace.
+    /// A trace file.
     Trace {
-        /// Its file.
+        /// The path.
         file: String,
-        /// The time between its first and its last arrival.
+        /// The time between the first and the last arrival, in seconds.
         span_seconds: f64,
     },
 }
@@ -83,22 +84,22 @@ impl Source {
     }
 }
 
-/// What was run.
+/// The configuration of all runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
-    /// Where the requests come from.
+    /// The origin of the requests.
     pub source: Source,
-    /// Tokens per block.
+    /// The number of tokens per block.
     pub block_size: usize,
-    /// Threads that take requests from the list.
+    /// The number of threads that take requests from the list.
     pub threads: usize,
-    /// Requests held at once, over all threads.
+    /// The number of requests, over all threads, that may be in flight.
     pub in_flight: usize,
     /// The half-life that LRFU was given, in releases.
     pub lrfu_half_life: Option<u32>,
-    /// The eviction policies.
+    /// The eviction policies, in the order in which they were run.
     pub policies: Vec<Policy>,
-    /// The pool sizes.
+    /// The pool sizes, in blocks.
     pub blocks: Vec<usize>,
 }
 
@@ -119,25 +120,25 @@ impl Config {
     }
 }
 
-/// What the requests amount to with one size of pool.
+/// The counts of a run, with the pool size they belong to.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hits {
-    /// Blocks in the pool.
+    /// The number of blocks in the pool.
     pub blocks: usize,
-    /// Hits per block requested, from 0 to 1.
+    /// The fraction of requested blocks that were hits, from 0 to 1.
     pub hit_rate: f64,
-    /// Requests for which there was no room. The hit rate is that of all requests, these included.
+    /// Requests that did not fit into the pool. Their blocks are included in the hit rate.
     pub refusals: u64,
-    /// Blocks that matched.
+    /// Requested blocks that matched.
     pub hits: u64,
-    /// Blocks of all requests.
+    /// Blocks requested.
     pub blocks_requested: u64,
     /// Blocks evicted to make room.
     pub evictions: u64,
 }
 
 impl Hits {
-    /// What the counts say of a pool of `blocks` blocks.
+    /// Creates the counts of a pool with `blocks` blocks.
     pub fn new(blocks: usize, counts: &Counts) -> Self {
         Self {
             blocks,
@@ -156,23 +157,23 @@ impl Hits {
 pub struct Row {
     /// The eviction policy.
     pub policy: Policy,
-    /// What the requests amount to.
+    /// The counts, and the pool size.
     #[serde(flatten)]
     pub hits: Hits,
-    /// The wall time.
+    /// The wall time, in seconds.
     pub seconds: f64,
-    /// Millions of blocks requested per second of wall time.
+    /// Millions of requested blocks per second of wall time.
     pub million_blocks_per_second: f64,
-    /// The median latency of a request in microseconds.
+    /// The median latency of a request, in microseconds.
     pub p50_us: f64,
-    /// The 99th percentile of the latency.
+    /// The 99th percentile of the latency, in microseconds.
     pub p99_us: f64,
-    /// The 99.9th percentile of the latency.
+    /// The 99.9th percentile of the latency, in microseconds.
     pub p99_9_us: f64,
 }
 
 impl Row {
-    /// The row of one run.
+    /// Creates the row of a run.
     pub fn new(setup: &Setup, outcome: &Outcome) -> Self {
         let seconds = outcome.elapsed.as_secs_f64();
         let quantile = |q| outcome.latency.value_at_quantile(q) as f64 / 1e3;
@@ -191,31 +192,31 @@ impl Row {
 /// The result of all runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was run.
+    /// The configuration of all runs.
     pub config: Config,
-    /// What the requests amount to.
+    /// The size of the workload.
     pub workload: Summary,
-    /// One row for each run, those of one pool size together.
+    /// One row per run, grouped by pool size.
     pub rows: Vec<Row>,
-    /// The offline optimum of each pool size, from one thread, or nothing if it is not wanted.
+    /// The offline optimum for each pool size, computed for one thread. Empty if not requested.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub optimum: Vec<Hits>,
 }
 
 impl Report {
-    /// The rows of each pool size.
+    /// Returns the rows of each pool size.
     fn by_size(&self) -> impl Iterator<Item = (usize, &[Row])> {
         self.rows
             .chunk_by(|a, b| a.hits.blocks == b.hits.blocks)
             .map(|group| (group[0].hits.blocks, group))
     }
 
-    /// The best hit rate among rows.
+    /// Returns the best hit rate among `rows`.
     fn best_of(rows: &[Row]) -> f64 {
         rows.iter().map(|row| row.hits.hit_rate).fold(0.0, f64::max)
     }
 
-    /// Whether any request was refused in any run.
+    /// Returns whether any request was refused in any run.
     fn has_refusals(&self) -> bool {
         let rows = self.rows.iter().map(|row| &row.hits);
         rows.chain(&self.optimum).any(|hits| hits.refusals > 0)
@@ -227,7 +228,7 @@ impl Report {
     }
 }
 
-/// The report as one JSON document.
+/// Formats the report as a JSON document.
 pub fn json(report: &Report) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -252,7 +253,7 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
 mod tests {
     use super::*;
 
-    /// Two policies with two sizes of pool, and numbers as long as they get.
+    /// Returns a report with two policies, two pool sizes, and numbers of maximum length.
     pub fn report() -> Report {
         let hits = |blocks, hit_rate| Hits {
             blocks,

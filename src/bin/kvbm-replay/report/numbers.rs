@@ -1,8 +1,8 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
 use std::fmt::Display;
 
-/// A number with at least three significant digits and no more decimals than that takes.
+/// Formats a number with at least three significant digits, and no more decimals than that takes.
 pub fn three_digits(x: f64) -> String {
     let decimals = match x {
         x if x < 9.995 => 2,
@@ -12,7 +12,7 @@ pub fn three_digits(x: f64) -> String {
     format!("{x:.decimals$}")
 }
 
-/// A number without the zeros that end its decimals, of which there are at most this many.
+/// Formats a number with at most `decimals` decimals and no trailing zeros.
 pub fn without_zeros(x: f64, decimals: usize) -> String {
     let text = format!("{x:.decimals$}");
     match text.contains('.') {
@@ -21,12 +21,12 @@ pub fn without_zeros(x: f64, decimals: usize) -> String {
     }
 }
 
-/// A share of one in percent, to two decimals.
+/// Formats a fraction of one as a percentage with two decimals.
 pub fn percent(share: f64) -> String {
     format!("{:.2}%", share * 100.0)
 }
 
-/// A number with a comma before each three digits.
+/// Formats a number with a comma before every three digits.
 pub fn grouped(n: impl Display) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -39,7 +39,7 @@ pub fn grouped(n: impl Display) -> String {
     text
 }
 
-/// The ending of a noun that is counted.
+/// Returns the plural ending for `count` things.
 pub fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }

@@ -1,4 +1,4 @@
-//! The report as a table for a terminal.
+//! The report as a table for the terminal.
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Table, TableComponent};
@@ -6,9 +6,9 @@ use comfy_table::{Attribute, Cell, CellAlignment, Table, TableComponent};
 use super::numbers::{grouped, percent, three_digits};
 use super::{HIT_RATE, Hits, IN_FLIGHT, OPTIMUM, OPTIMUM_OF_ONE, REFUSAL, Report, Row};
 
-/// The report as a table, which fits 80 columns.
+/// Formats the report as a table that fits into 80 columns.
 ///
-/// With `styled`, the best hit rate of each pool size is bold.
+/// If `styled`, the best hit rate of each pool size is bold.
 pub fn table(report: &Report, styled: bool) -> String {
     let mut table = Table::new();
     table
@@ -47,7 +47,7 @@ pub fn table(report: &Report, styled: bool) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    // Without borders, the rows would end in spaces.
+    // Without borders, rows would end in spaces.
     let rows = table.trim_fmt();
     let mut text = format!(
         "{}\n\n{rows}\n\nhit rate = {HIT_RATE}\np50, p99, p99.9 = latency of a request\n\
@@ -59,10 +59,11 @@ pub fn table(report: &Report, styled: bool) -> String {
         text.push_str(&format!("refusal = {REFUSAL}\n"));
     }
     if !report.optimum.is_empty() {
-        text.push_str(&format!("optimum = {OPTIMUM}\n"));
+        text.push_str(&format!("optimum = {OPTIMUM}"));
         if report.config.threads > 1 {
-            text.push_str(&format!("          {OPTIMUM_OF_ONE}\n"));
+            text.push_str(&format!(",\n          {OPTIMUM_OF_ONE}"));
         }
+        text.push('\n');
     }
     text
 }
@@ -96,7 +97,7 @@ fn counts(name: Cell, hits: &Hits, best: bool) -> Vec<Cell> {
     ]
 }
 
-/// What was run, in three lines.
+/// Returns a description of what was run, in three lines.
 fn heading(report: &Report) -> String {
     let workload = report.workload;
     format!(
@@ -148,7 +149,7 @@ mod tests {
     fn it_says_what_was_assumed() {
         let text = table(&report(), false);
         assert!(text.contains("1 thread, 16 requests in flight"));
-        assert!(text.contains("another number may rank the policies otherwise"));
+        assert!(text.contains("a different limit may rank the policies differently"));
         assert!(!text.contains(OPTIMUM_OF_ONE));
         let mut report = report();
         report.config.threads = 2;

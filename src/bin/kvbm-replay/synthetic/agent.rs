@@ -1,12 +1,14 @@
-//! Agents that call tools in a loop, and branch.
+//! Agents that call tools in a loop, and sometimes branch.
 //!
-//! There are a few kinds of agents. Each has one long prompt that describes its tools, and all its
-//! sessions begin with it; their popularity follows a Zipf distribution. A session is given a task,
-//! and then steps: what the model said, which is a tool call, and what the tool returned are
-//! appended, and the prompt is everything so far. Now and then a step branches: another session
-//! goes on from the same place in its own way, as where several attempts are compared. Sessions
-//! have a geometric number of steps, and tools return quickly. As many sessions are open as a
-//! service of a fixed size takes: where one ends, a branch that waits goes on, or a new one begins.
+//! There are a few kinds of agents. All sessions of a kind begin with the same long prompt, which
+//! describes its tools; the popularity of kinds follows a Zipf distribution. A session is given a
+//! task and then proceeds in steps. Each step appends what the model said, which is a tool call, and
+//! what the tool returned; the prompt is everything so far. Now and then a step branches: another
+//! session continues from the same point in its own way, as if several attempts were compared.
+//!
+//! The number of steps of a session follows a geometric distribution, and tools return quickly. The
+//! number of open sessions is constant: when one ends, a waiting branch continues or a new session
+//! begins.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -18,13 +20,13 @@ use rand_distr::{Distribution, Zipf};
 use super::lengths::Lengths;
 use super::prompt::{Part, Prompt};
 
-/// Kinds of agents.
+/// The number of kinds of agents.
 const KINDS: usize = 12;
 
-/// The exponent of the kinds' popularity.
+/// The exponent of the popularity distribution.
 const KIND_SKEW: f64 = 0.9;
 
-/// Sessions open at a time.
+/// The number of open sessions.
 const OPEN_SESSIONS: usize = 48;
 
 /// The probability that a step is the last of its session.
@@ -33,13 +35,13 @@ const LAST_STEP: f64 = 0.14;
 /// The probability that another session branches off at a step.
 const BRANCH: f64 = 0.08;
 
-/// The prompt at which a session ends, whatever its steps.
+/// The length of a prompt beyond which a session ends, whatever its number of steps.
 const MAX_PROMPT_TOKENS: u64 = 16_384;
 
-/// The longest text that comes at once.
+/// The maximum length of a tool description, task, tool call, or result.
 const MAX_TEXT_TOKENS: u64 = MAX_PROMPT_TOKENS / 4;
 
-/// Owners from here on are sessions, and those below are kinds of agents.
+/// The first owner that stands for a session. Smaller ones stand for kinds of agents.
 const FIRST_SESSION: u64 = 1 << 32;
 
 struct Texts {
@@ -49,25 +51,25 @@ struct Texts {
     result: Lengths,
 }
 
-/// The agents and their open sessions.
+/// The state of the agents and their sessions.
 pub struct Agents {
     rng: StdRng,
     texts: Texts,
     tool_seconds: Lengths,
     popularity: Zipf<f64>,
-    /// The length of the prompt of each kind.
+    /// The length of each kind's prompt, in tokens.
     tool_tokens: Vec<u64>,
-    /// The prompt of each session's next step.
+    /// The prompt of the next step of each session.
     open: Vec<Prompt>,
     /// When each open session takes its next step, in microseconds.
     steps: BinaryHeap<Reverse<(u64, usize)>>,
-    /// Sessions that branched off and have not been opened.
+    /// Sessions that have branched off and wait to be opened.
     branches: VecDeque<Prompt>,
     next_session: u64,
 }
 
 impl Agents {
-    /// The service that this seed makes.
+    /// Creates the agents for a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let texts = Texts {
@@ -99,9 +101,9 @@ impl Agents {
         service
     }
 
-    /// The first prompt of a new session.
+    /// Returns the first prompt of a new session.
     fn begin_session(&mut self) -> Prompt {
-        // The sample is an integer from 1, and 1 is the most popular.
+        // Samples are integers from 1, of which 1 is the most popular.
         let kind = self.popularity.sample(&mut self.rng) as usize - 1;
         let tools = Part {
             owner: kind as u64,
@@ -113,7 +115,7 @@ impl Agents {
         grown(prompt, owner, task)
     }
 
-    /// The prompt after another call and its result, which are this session's.
+    /// Returns the prompt after another tool call and its result, both owned by this session.
     fn step(&mut self, prompt: &Prompt, session: u64) -> Prompt {
         let call = self.texts.call.tokens(MAX_TEXT_TOKENS, &mut self.rng);
         let result = self.texts.result.tokens(MAX_TEXT_TOKENS, &mut self.rng);
@@ -161,7 +163,7 @@ impl Iterator for Agents {
     }
 }
 
-/// The prompt with more tokens of an owner at its end.
+/// Appends tokens of an owner to the prompt.
 fn grown(mut prompt: Prompt, owner: u64, tokens: u64) -> Prompt {
     let end = prompt.tokens() + tokens;
     match prompt.parts.last_mut() {

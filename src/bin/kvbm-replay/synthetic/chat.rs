@@ -1,11 +1,12 @@
 //! A chat service with many tenants.
 //!
-//! Each tenant has one system prompt that all its conversations begin with, and the popularity of
-//! the tenants follows a Zipf distribution. A conversation has a geometric number of turns. The
-//! prompt of a turn is everything before it, the answers included, and the new message of the
-//! user, so that it grows turn by turn. A fixed number of conversations is open at any time, and
-//! each takes its next turn after a think time; where one ends, another begins. The requests are
-//! the turns in the order of their arrival.
+//! Each tenant has a system prompt with which all of its conversations begin. The popularity of
+//! tenants follows a Zipf distribution, and the number of turns of a conversation a geometric one.
+//! The prompt of a turn consists of everything before it, including the answers, and the user's new
+//! message, so it grows with every turn.
+//!
+//! The number of open conversations is constant: when one ends, another begins. Each conversation
+//! takes its next turn after a think time. The requests are the turns in the order of their arrival.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,22 +20,22 @@ use super::prompt::{Part, Prompt};
 
 const TENANTS: usize = 200;
 
-/// The exponent of the tenants' popularity.
+/// The exponent of the popularity distribution.
 const TENANT_SKEW: f64 = 1.0;
 
-/// Conversations open at a time.
+/// The number of open conversations.
 const OPEN_CONVERSATIONS: usize = 100;
 
 /// The probability that a turn is the last of its conversation.
 const LAST_TURN: f64 = 0.15;
 
-/// The prompt at which a conversation ends, whatever its turns.
+/// The length of a prompt beyond which a conversation ends, whatever its number of turns.
 const MAX_PROMPT_TOKENS: u64 = 8_192;
 
-/// The longest text that comes at once.
+/// The maximum length of a system prompt, message, or answer.
 const MAX_TEXT_TOKENS: u64 = MAX_PROMPT_TOKENS / 4;
 
-/// Owners from here on are conversations, and those below are tenants.
+/// The first owner that stands for a conversation. Smaller ones stand for tenants.
 const FIRST_CONVERSATION: u64 = 1 << 32;
 
 /// A turn of a conversation.
@@ -68,7 +69,7 @@ struct Texts {
     answer: Lengths,
 }
 
-/// The service and its open conversations.
+/// The state of the service.
 pub struct Chat {
     rng: StdRng,
     texts: Texts,
@@ -84,7 +85,7 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// The service that this seed makes.
+    /// Creates the service for a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let texts = Texts {
@@ -136,9 +137,9 @@ impl Chat {
         turn
     }
 
-    /// The first turn of a new conversation.
+    /// Returns the first turn of a new conversation.
     fn begin_conversation(&mut self) -> Turn {
-        // The sample is an integer from 1, and 1 is the most popular.
+        // Samples are integers from 1, of which 1 is the most popular.
         let tenant = self.popularity.sample(&mut self.rng) as usize - 1;
         let system_tokens = self.system_tokens[tenant];
         let conversation = self.next_conversation;

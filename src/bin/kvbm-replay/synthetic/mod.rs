@@ -1,9 +1,11 @@
-//! Synthetic workloads: services that are invented from a seed.
+//! Synthetic workloads, generated from a seed.
 //!
-//! As in a trace, a request consists of its prompt. What is answered becomes part of the next one.
+//! As in a trace, a request consists of its prompt. The answer to a request becomes part of the
+//! next prompt.
 //!
-//! The same service, seed, number of requests, and block size give the same workload. More
-//! requests continue it, and another block size cuts the same prompts into other blocks.
+//! The same service, seed, number of requests, and block size always give the same workload. A
+//! larger number of requests extends it, and another block size divides the same prompts into
+//! different blocks.
 
 mod agent;
 mod chat;
@@ -17,20 +19,20 @@ use serde::Serialize;
 use self::prompt::Prompt;
 use crate::workload::{Builder, Workload, WorkloadError};
 
-/// An invented service.
+/// A simulated service that generates requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
-    /// Conversations of many tenants.
+    /// Conversations of many tenants, each tenant with its own system prompt
     Chat,
-    /// Agents that call tools in a loop, and branch.
+    /// Agents that call tools in a loop, and sometimes branch
     Agent,
-    /// The chat service, with long documents in between that are read once.
+    /// The requests of `chat`, interspersed with long documents that are read once
     Scan,
 }
 
 impl Service {
-    /// Generates its first `requests` requests.
+    /// Generates the first `requests` requests.
     pub fn generate(
         self,
         seed: u64,
@@ -44,7 +46,7 @@ impl Service {
         builder.finish()
     }
 
-    /// The prompts in the order of their arrival, without end.
+    /// Returns an endless iterator over the prompts, in the order of their arrival.
     fn prompts(self, seed: u64) -> Box<dyn Iterator<Item = Prompt>> {
         match self {
             Self::Chat => Box::new(chat::Chat::new(seed)),
@@ -53,7 +55,7 @@ impl Service {
         }
     }
 
-    /// The name on the command line and in the reports.
+    /// Returns the name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Chat => "chat",

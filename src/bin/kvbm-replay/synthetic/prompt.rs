@@ -1,34 +1,34 @@
-//! Prompts, and which of their blocks are the same.
+//! Prompts, and which of their blocks are equal.
 
 use crate::workload::block_hash;
 
-/// Tokens of one owner, up to a place in the prompt.
+/// Consecutive tokens of a prompt that belong to one owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Whose tokens these are. Two prompts share the parts at their beginnings that have the same
-    /// owners and ends.
+    /// Identifies the source of the tokens. Two prompts share their leading parts as long as the
+    /// owners and ends of these parts are equal.
     pub owner: u64,
-    /// The length of the prompt up to and including this part.
+    /// The length of the prompt up to and including this part, in tokens.
     pub end: u64,
 }
 
-/// The prompt of one request, part by part.
+/// The prompt of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// The parts, each longer than nothing.
+    /// The parts, none of which is empty.
     pub parts: Vec<Part>,
 }
 
 impl Prompt {
-    /// The number of tokens.
+    /// Returns the number of tokens.
     pub fn tokens(&self) -> u64 {
         self.parts.last().map_or(0, |part| part.end)
     }
 
-    /// The hashes of its full blocks.
+    /// Returns the hashes of the full blocks.
     ///
-    /// A block belongs to the owner of its last token. So a block into which a shared part and
-    /// one of a prompt's own come is the prompt's own.
+    /// A block belongs to the owner of its last token. If a block contains the end of a shared part
+    /// and the start of a part of the prompt's own, it is therefore not shared.
     pub fn blocks(&self, block_size: u64) -> impl Iterator<Item = u64> {
         let mut index = 0;
         self.parts.iter().flat_map(move |part| {

@@ -1,8 +1,8 @@
-//! The chat service, with one-off documents in between.
+//! The requests of the chat service, interspersed with documents that are read once.
 //!
-//! Now and then a request reads a long document that nobody asks for again. Between the documents
-//! are the requests of the [chat service](super::chat) of the same seed. A policy that lets such
-//! documents drive out what the conversations come back to loses hits to them.
+//! Now and then, a request reads a long document that is never requested again. The other requests
+//! are those of the [chat service](super::chat) with the same seed. A policy loses hits if it lets
+//! such documents displace blocks that conversations will use again.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -18,20 +18,20 @@ const MEDIAN_DOCUMENT_TOKENS: f64 = 6_000.0;
 
 const MAX_DOCUMENT_TOKENS: u64 = 24_576;
 
-/// Owners from here on are documents, and those below are the chat service's.
+/// The first owner that stands for a document. Smaller ones belong to the chat service.
 const FIRST_DOCUMENT: u64 = 1 << 48;
 
-/// The service and the documents to come.
+/// The chat service and the state of the document generator.
 pub struct Scan {
     chat: Chat,
-    /// It decides about the documents only, so that the conversations go on as without them.
+    /// Used for documents only, so that the conversations are the same as without them.
     rng: StdRng,
     document: Lengths,
     next_document: u64,
 }
 
 impl Scan {
-    /// The service that this seed makes.
+    /// Creates the service for a seed.
     pub fn new(seed: u64) -> Self {
         Self {
             chat: Chat::new(seed),

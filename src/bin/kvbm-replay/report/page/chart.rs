@@ -1,7 +1,7 @@
-//! One picture: curves over the size of the pool.
+//! A chart: curves over the pool size, as an SVG element.
 //!
-//! Colours and dashes are the style sheet's, by the class of each curve; shapes of markers, which
-//! tell curves apart without colours, are drawn here.
+//! The style sheet assigns colours and dashes by the class of each curve. The shapes of the markers,
+//! which distinguish curves without colour, are drawn here.
 
 use maud::{Markup, html};
 
@@ -9,16 +9,16 @@ use super::scale::Scale;
 use crate::policy::Policy;
 use crate::report::numbers::{grouped, without_zeros};
 
-/// A value for one size of pool.
+/// A value at one pool size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// Blocks in the pool.
+    /// The number of blocks in the pool.
     pub blocks: usize,
     /// The value.
     pub value: f64,
 }
 
-/// The values of one policy, by increasing size of pool.
+/// The values of one policy, in the order of increasing pool sizes.
 pub struct Curve {
     /// The policy.
     pub policy: Policy,
@@ -26,52 +26,52 @@ pub struct Curve {
     pub points: Vec<Point>,
 }
 
-/// Curves over the size of the pool.
+/// Curves over the pool size.
 pub struct Chart<'a> {
-    /// What is drawn, for those who cannot see it.
+    /// A description for people who cannot see the chart.
     pub title: &'a str,
-    /// The sizes of pools.
+    /// The axis of pool sizes.
     pub x: Scale,
-    /// The values.
+    /// The axis of values.
     pub y: Scale,
-    /// A value on the axis.
+    /// Formats a value on the axis.
     pub tick: fn(f64) -> String,
-    /// A value in full.
+    /// Formats a value in a tooltip.
     pub value: fn(f64) -> String,
-    /// One curve for each policy.
+    /// One curve per policy.
     pub curves: Vec<Curve>,
-    /// The optimum, which makes a band with the best of the curves; or nothing.
+    /// The optimum, which is drawn as a band above the best curve. May be empty.
     pub optimum: Vec<Point>,
-    /// All blocks there are, of which the pools are shares.
+    /// The number of distinct blocks, of which the second axis shows fractions.
     pub distinct_blocks: usize,
 }
 
-/// How large a chart is, in units of which a letter is 13 high.
+/// The dimensions of a chart, in units in which text is 13 high.
 #[derive(Clone, Copy)]
 pub struct Size {
     width: f64,
     height: f64,
     x_ticks: usize,
-    /// Whether a second axis has the shares of the distinct blocks.
+    /// Whether there is a second axis, with percentages of the distinct blocks.
     shares: bool,
 }
 
 impl Size {
-    /// Across a page.
+    /// As wide as the page.
     pub const WIDE: Self = Self {
         width: 1040.0,
         height: 470.0,
         x_ticks: 12,
         shares: true,
     };
-    /// Across a phone.
+    /// As wide as a phone.
     pub const TALL: Self = Self {
         width: 420.0,
         height: 420.0,
         x_ticks: 5,
         shares: true,
     };
-    /// One of several.
+    /// One of several in a row.
     pub const SMALL: Self = Self {
         width: 360.0,
         height: 270.0,
@@ -85,7 +85,7 @@ const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
 const MARKER: f64 = 4.2;
 
-/// The plane of a chart of some size.
+/// A chart with the dimensions it is drawn in.
 struct Plane<'a> {
     chart: &'a Chart<'a>,
     size: Size,
@@ -93,7 +93,7 @@ struct Plane<'a> {
 }
 
 impl Chart<'_> {
-    /// The chart as an SVG element.
+    /// Draws the chart as an SVG element.
     pub fn draw(&self, size: Size) -> Markup {
         let top = if size.shares { 40.0 } else { 12.0 };
         let plane = Plane {
@@ -121,7 +121,7 @@ impl Chart<'_> {
             .reduce(f64::max)
     }
 
-    /// Pool sizes that have points, in increasing order.
+    /// Returns the pool sizes that have points, in increasing order.
     fn sizes(&self) -> Vec<usize> {
         let points = self.curves.iter().flat_map(|curve| &curve.points);
         let mut sizes: Vec<usize> = points.map(|point| point.blocks).collect();
@@ -132,7 +132,11 @@ impl Chart<'_> {
 
     fn pool(&self, blocks: usize) -> String {
         let share = blocks as f64 / self.distinct_blocks as f64 * 100.0;
-        format!("{} blocks, {} of all", grouped(blocks), share_tick(share))
+        format!(
+            "{} blocks, {} of the distinct blocks",
+            grouped(blocks),
+            share_tick(share)
+        )
     }
 }
 
@@ -184,7 +188,7 @@ impl Plane<'_> {
         }
     }
 
-    /// The marks of the second axis: where, and the percentage.
+    /// Returns the marks of the second axis: their positions and percentages.
     fn shares(&self) -> Vec<(f64, f64)> {
         let one_percent = self.chart.distinct_blocks as f64 / 100.0;
         let Scale::Log { low, high } = self.chart.x else {
@@ -199,7 +203,7 @@ impl Plane<'_> {
         ticks.into_iter().map(place).collect()
     }
 
-    /// For each pool size a part of the plane, which names the values of all curves.
+    /// Draws an invisible column per pool size, whose tooltip lists the values of all curves.
     fn columns(&self) -> Markup {
         let sizes = self.chart.sizes();
         let centers: Vec<f64> = sizes.iter().map(|&blocks| self.x(blocks as f64)).collect();
@@ -291,7 +295,7 @@ impl Plane<'_> {
     }
 }
 
-/// A piece of a curve, for a legend.
+/// Draws a piece of a curve for the legend.
 pub fn sample(policy: Policy) -> Markup {
     html! {
         svg viewBox="0 0 34 14" class=(policy.name()) aria-hidden="true" {
@@ -301,7 +305,7 @@ pub fn sample(policy: Policy) -> Markup {
     }
 }
 
-/// The optimum and the band below it, for a legend.
+/// Draws the optimum and the band below it for the legend.
 pub fn sample_optimum() -> Markup {
     html! {
         svg viewBox="0 0 34 14" aria-hidden="true" {
@@ -311,7 +315,7 @@ pub fn sample_optimum() -> Markup {
     }
 }
 
-/// The outline of a policy's marker.
+/// Returns the outline of a policy's marker.
 fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
     let corners = |radius: f64, corners: u32, turned: f64| {
         let step = std::f64::consts::TAU / f64::from(corners);
@@ -337,12 +341,12 @@ fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
     }
 }
 
-/// A coordinate, to a tenth.
+/// Formats a coordinate, rounded to a tenth.
 fn px(x: f64) -> String {
     format!("{x:.1}")
 }
 
-/// A round number of blocks.
+/// Formats a round number of blocks.
 fn short(blocks: f64) -> String {
     match blocks {
         n if n >= 1e6 => format!("{}M", n / 1e6),
@@ -351,7 +355,7 @@ fn short(blocks: f64) -> String {
     }
 }
 
-/// A percentage of the distinct blocks.
+/// Formats a percentage of the distinct blocks.
 fn share_tick(percent: f64) -> String {
     let decimals = match percent {
         p if p < 0.095 => 2,
@@ -421,7 +425,7 @@ mod tests {
         let band = format!("M{first} {middle}L{second} {top}L{second} {middle}L{first} {bottom}Z");
         assert!(svg.contains(&format!("d=\"{band}\"")), "{svg}");
         assert!(
-            svg.contains("10 blocks, 1% of all\noptimum: 0.5\nlru: 0<"),
+            svg.contains("10 blocks, 1% of the distinct blocks\noptimum: 0.5\nlru: 0<"),
             "{svg}"
         );
     }

@@ -1,7 +1,7 @@
-//! The report as a page: pictures, and the numbers they show.
+//! The report as an HTML page: charts, and the numbers they show.
 //!
-//! The page is one file that loads nothing: style and pictures are within it. Tips with the
-//! numbers are the titles of points and of columns, so that there is no script either.
+//! The page is a single file that loads nothing: it contains its styles and charts. Tooltips with
+//! the numbers are the titles of points and columns, so no script is needed either.
 
 mod chart;
 mod scale;
@@ -15,7 +15,7 @@ use super::{HIT_RATE, Hits, IN_FLIGHT, OPTIMUM, OPTIMUM_OF_ONE, REFUSAL, Report,
 
 const STYLE: &str = include_str!("page.css");
 
-/// The report as an HTML document.
+/// Formats the report as an HTML document.
 pub fn page(report: &Report) -> String {
     let config = &report.config;
     let title = config.source.title();
@@ -55,9 +55,9 @@ pub fn page(report: &Report) -> String {
                 }
                 footer {
                     @if config.threads == 1 {
-                        p { "Hit rates, evictions and refusals are the same in every run. Times are of one run each, on the machine that wrote this page." }
+                        p { "Hit rates, evictions, and refusals are the same in every run. Times vary: each configuration was run once, on the machine that wrote this page." }
                     } @else {
-                        p { "From several threads, all numbers but the optimum's differ from run to run. These are of one run each, on the machine that wrote this page." }
+                        p { "With several threads, all numbers except the optimum's vary from run to run. Each configuration was run once, on the machine that wrote this page." }
                     }
                     p { "kvbm-replay " (env!("CARGO_PKG_VERSION")) }
                 }
@@ -67,18 +67,18 @@ pub fn page(report: &Report) -> String {
     .into_string()
 }
 
-/// What the workload amounts to.
+/// Shows the size of the workload.
 fn facts(report: &Report) -> Markup {
     let workload = report.workload;
     let reuse = 1.0 - workload.distinct_blocks as f64 / workload.blocks_requested as f64;
     let facts = [
         (grouped(workload.blocks_requested), "blocks requested"),
         (grouped(workload.distinct_blocks), "distinct blocks"),
-        (percent(reuse), "hit rate without evictions"),
-        (grouped(report.config.block_size), "tokens a block"),
+        (percent(reuse), "hit rate in an unlimited pool"),
+        (grouped(report.config.block_size), "tokens per block"),
         (
             grouped(workload.largest_request),
-            "blocks of the largest request",
+            "blocks in the largest request",
         ),
     ];
     html! {
@@ -100,7 +100,7 @@ fn legend(report: &Report) -> Markup {
                 li { (sample(policy)) (policy) }
             }
             @if !report.optimum.is_empty() {
-                li { (sample_optimum()) "optimum, and what the best policy misses of it" }
+                li { (sample_optimum()) "optimum; shaded: the gap to the best policy" }
             }
         }
     }
@@ -135,7 +135,7 @@ fn hit_rates(report: &Report) -> Markup {
         tick: percent_tick,
         value: percent,
         optimum,
-        ..plain("Hit rate by size of the pool", report, curves)
+        ..plain("Hit rate by pool size", report, curves)
     };
     html! {
         figure.first {
@@ -143,7 +143,7 @@ fn hit_rates(report: &Report) -> Markup {
                 h2 { "Hit rate" }
                 p {
                     (HIT_RATE)
-                    @if report.has_refusals() { "; requests were refused, see the table" }
+                    @if report.has_refusals() { "; some requests were refused, see the table" }
                 }
             }
             div.wide { (chart.draw(Size::WIDE)) }
@@ -162,7 +162,7 @@ fn share_of_optimum(report: &Report) -> Chart<'static> {
         y: Scale::linear(values(&curves).chain([1.0])),
         tick: percent_tick,
         value: percent,
-        ..plain("Share of the optimum by size of the pool", report, curves)
+        ..plain("Share of the optimum by pool size", report, curves)
     }
 }
 
@@ -172,16 +172,16 @@ fn evictions(report: &Report) -> Chart<'static> {
     Chart {
         tick: percent_tick,
         value: percent,
-        ..plain("Evictions by size of the pool", report, curves)
+        ..plain("Evictions by pool size", report, curves)
     }
 }
 
 fn throughput(report: &Report) -> Chart<'static> {
     let curves = curves(report, |row| Some(row.million_blocks_per_second));
-    plain("Throughput by size of the pool", report, curves)
+    plain("Throughput by pool size", report, curves)
 }
 
-/// The percentiles, which have one scale so that they can be compared.
+/// Charts the latency percentiles on one scale, so that they can be compared.
 fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
     let rows = report.rows.iter();
     let y = Scale::log(rows.flat_map(|row| [row.p50_us, row.p99_us, row.p99_9_us]));
@@ -195,25 +195,23 @@ fn latencies(report: &Report) -> [(&'static str, Chart<'static>); 3] {
         (heading, chart)
     };
     [
-        chart(
-            "Median latency",
-            "Median latency by size of the pool",
-            |row| row.p50_us,
-        ),
+        chart("Median latency", "Median latency by pool size", |row| {
+            row.p50_us
+        }),
         chart(
             "99th percentile",
-            "99th percentile of the latency by size of the pool",
+            "99th percentile of the latency by pool size",
             |row| row.p99_us,
         ),
         chart(
             "99.9th percentile",
-            "99.9th percentile of the latency by size of the pool",
+            "99.9th percentile of the latency by pool size",
             |row| row.p99_9_us,
         ),
     ]
 }
 
-/// A chart of curves with nothing said about their values.
+/// Returns a chart of curves with the default scales and formats.
 fn plain(title: &'static str, report: &Report, curves: Vec<Curve>) -> Chart<'static> {
     let sizes = report.rows.iter().map(|row| row.hits.blocks as f64);
     Chart {
@@ -263,7 +261,7 @@ fn microseconds(value: f64) -> String {
     format!("{} {unit}", without_zeros(value, decimals))
 }
 
-/// Hit rates, a row for each pool size and a column for each policy.
+/// Tabulates the hit rates, with one row per pool size and one column per policy.
 fn rates(report: &Report) -> Markup {
     let config = &report.config;
     let share = |blocks: usize| blocks as f64 / report.workload.distinct_blocks as f64;
@@ -280,7 +278,7 @@ fn rates(report: &Report) -> Markup {
                     thead {
                         tr {
                             th { "blocks" }
-                            th { "of the distinct" }
+                            th { "of distinct blocks" }
                             @for &policy in &report.config.policies {
                                 th { (policy) }
                             }
@@ -310,7 +308,7 @@ fn rates(report: &Report) -> Markup {
     }
 }
 
-/// A hit rate, and how many requests were refused if any were.
+/// Shows a hit rate, and the number of refused requests if there were any.
 fn rate(hits: &Hits) -> Markup {
     html! {
         (percent(hits.hit_rate))
@@ -318,7 +316,7 @@ fn rate(hits: &Hits) -> Markup {
     }
 }
 
-/// Everything about each run.
+/// Tabulates all results of all runs.
 fn runs(report: &Report) -> Markup {
     let names = [
         "policy",
@@ -413,7 +411,7 @@ mod tests {
         for number in ["12.50%", "25.00%", "50.00%", "999,999,999", "12.3 ms"] {
             assert!(page.contains(number), "{number}");
         }
-        // A chart has a curve of each policy; the first one is drawn in two sizes.
+        // Every chart has a curve per policy, and the first chart is drawn in two sizes.
         assert_eq!(page.matches("<g class=\"lineage-tick\">").count(), 2 + 6);
         assert_eq!(page.matches("class=\"band\"").count(), 1 + 2);
     }
@@ -442,7 +440,7 @@ mod tests {
         let mut report = report();
         report.optimum.clear();
         let body = page(&report).replace(STYLE, "");
-        assert!(!body.to_lowercase().contains("optimum,") && !body.contains("class=\"band\""));
+        assert!(!body.to_lowercase().contains("optimum;") && !body.contains("class=\"band\""));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Axes: where a value stands, and which values are marked.
+//! Axes: the position of a value, and the values that are marked.
 
-/// The values of an axis and their distances.
+/// An axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// Even steps from zero.
+    /// A linear axis that starts at zero.
     Linear {
         /// The last value.
         high: f64,
     },
-    /// Even factors between two positive values.
+    /// A logarithmic axis between two positive values.
     Log {
         /// The first value.
         low: f64,
@@ -18,7 +18,8 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// Even steps from zero to the first round value that is none of `values`' less.
+    /// Creates a linear axis from zero to the first round value that is not less than any of
+    /// `values`.
     pub fn linear(values: impl IntoIterator<Item = f64>) -> Self {
         let most = values.into_iter().fold(0.0, f64::max);
         let high = if most > 0.0 { most } else { 1.0 };
@@ -28,9 +29,10 @@ impl Scale {
         }
     }
 
-    /// Even factors from a bit below the smallest of `values` to a bit above the largest.
+    /// Creates a logarithmic axis from slightly below the smallest of `values` to slightly above the
+    /// largest.
     ///
-    /// Values that are not positive have no place on it, and are left out.
+    /// Values that are not positive cannot be shown on it, and are ignored.
     pub fn log(values: impl IntoIterator<Item = f64>) -> Self {
         let positive = values.into_iter().filter(|&value| value > 0.0);
         let (low, high) = positive.fold((f64::INFINITY, 0.0_f64), |(low, high), value| {
@@ -42,7 +44,7 @@ impl Scale {
                 high: 10.0,
             };
         }
-        // A single value stands in the middle of a decade.
+        // A single value is placed in the middle of a decade.
         let margin = if low == high { 10_f64.sqrt() } else { 1.15 };
         Self::Log {
             low: low / margin,
@@ -50,7 +52,7 @@ impl Scale {
         }
     }
 
-    /// Where a value stands between the first and the last, as a share of one.
+    /// Returns the position of a value as a fraction of the axis, from 0 to 1.
     pub fn place(self, value: f64) -> f64 {
         match self {
             Self::Linear { high } => value / high,
@@ -61,7 +63,7 @@ impl Scale {
         }
     }
 
-    /// Round values of the axis, about `count` of them.
+    /// Returns about `count` round values on the axis.
     pub fn ticks(self, count: usize) -> Vec<f64> {
         match self {
             Self::Linear { high } => {
@@ -79,7 +81,7 @@ impl Scale {
     }
 }
 
-/// The least round step that takes at most `count` to reach `high`.
+/// Returns the smallest round step with which at most `count` steps reach `high`.
 fn round_step(high: f64, count: usize) -> f64 {
     let least = high / count as f64;
     let magnitude = 10_f64.powf(least.log10().floor());
@@ -90,7 +92,7 @@ fn round_step(high: f64, count: usize) -> f64 {
         .unwrap_or(10.0 * magnitude)
 }
 
-/// These digits times powers of ten, from `low` to `high`.
+/// Returns the products of these digits and powers of ten that are between `low` and `high`.
 fn round_values(low: f64, high: f64, digits: &[f64]) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().floor() as i32;
     decades

@@ -1,13 +1,19 @@
-//! How wrong estimates are, and what that makes of a policy that goes by them.
+//! How accurate are the estimates of the frequency sketch, and does an eviction policy that
+//! relies on them keep what is hot?
+//!
+//! The estimates are compared with those of a textbook count-min sketch, and with those of
+//! the reference's layout, which uses one counter in sixteen.
 
 use std::sync::Arc;
 
-use super::*;
-use crate::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
-use crate::{BlockManager, BlockRegistry, SequenceHash};
+use kvbm_lockfree::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
+use kvbm_lockfree::tinylfu::{
+    FrequencyTracker, TinyLFUSettings, TinyLFUSettingsBuilder, TinyLFUSketch, TinyLFUTracker,
+};
+use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 
-/// The textbook's count-min sketch: in each of four rows as many counters as keys
-/// are expected, which is what a sketch of that capacity has.
+/// A textbook count-min sketch. Each of its four rows has one counter per expected key, so it
+/// has as many counters as the crate's sketch of the same capacity.
 struct CountMin {
     rows: [Vec<u8>; 4],
 }
@@ -37,7 +43,7 @@ impl CountMin {
     }
 }
 
-/// SplitMix64.
+/// Scrambles `x` (SplitMix64).
 fn mixed(x: u64) -> u64 {
     let z = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -45,7 +51,7 @@ fn mixed(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A hash without a pattern.
+/// Returns a hash whose bits have no pattern.
 fn hash(n: u64) -> u128 {
     u128::from(mixed(n)) << 64 | u128::from(mixed(!n))
 }
@@ -105,7 +111,8 @@ fn few_of_the_keys_that_were_never_touched_have_a_count() {
 
 #[test]
 fn neighbours_do_not_count_for_each_other() {
-    // Their four hashes are the same in another order, as are the secrets they are made with.
+    // The secrets differ in few bits, and so the four hashes of one key are those of its
+    // neighbours in a different order.
     let mut sketch = TinyLFUSketch::<u64>::new(1 << 16);
     for key in (0..1 << 13).filter(|key| key % 4 == 0) {
         sketch.increment(key);
@@ -114,9 +121,9 @@ fn neighbours_do_not_count_for_each_other() {
     assert_eq!(wrong.count(), 0);
 }
 
-/// The share of the requests for hot blocks that hit. Of ten requests for a block,
-/// four are for one of 900 that are always asked for, and six for one that comes
-/// once; the pool has 1,000.
+/// Returns the hit rate among requests for hot blocks. Of ten requests, four ask for one of
+/// 900 hot blocks and six for a block that is never requested again; the pool has 1,000
+/// blocks.
 fn hits_among_the_hot(
     tracker: TinyLFUTracker<u128>,
     policy: fn(BlockManagerConfigBuilder<()>) -> BlockManagerConfigBuilder<()>,
