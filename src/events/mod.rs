@@ -70,6 +70,8 @@
 //! | [`policy`] | which hashes have events at all |
 //! | [`protocol`] | events, and the batches of them that are sent |
 //! | [`batcher`], [`publisher`] | from a subscription to a message bus |
+//! | `messages` | serializes batches, and splits those that are too large |
+//! | `losses` | counts and reports messages that were not published |
 //!
 //! A registration begins with its entry in the registry. The thread that creates the
 //! entry leaves the `Create` note while it holds a handle to it; the thread that ends
@@ -89,7 +91,9 @@ mod bell;
 mod cleaner;
 mod hub;
 mod lives;
+mod losses;
 pub mod manager;
+mod messages;
 mod notes;
 pub mod policy;
 pub mod protocol;
