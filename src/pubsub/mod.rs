@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 #[cfg(feature = "nats")]
-pub use nats::{NatsError, NatsPublisher, NatsPublisherBuilder, async_nats};
+pub use nats::{NatsError, NatsPublisher, NatsPublisherBuilder, NatsRefusals, async_nats};
 
 /// Sends messages under subjects.
 ///

@@ -13,13 +13,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// A running server, or `None`, and a line that says so, where there is no such
-    /// program.
-    pub fn start() -> Option<Self> {
+    /// A running server with this configuration, or `None`, and a line that says so,
+    /// where there is no such program.
+    pub fn start(configuration: &str) -> Option<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let files = std::env::temp_dir().join(format!("kvbm-nats-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&files).unwrap();
+        std::fs::write(files.join("nats.conf"), configuration).unwrap();
         let mut server = Self {
             port,
             files,
@@ -31,6 +33,10 @@ impl Server {
             println!("SKIPPED: there is no program nats-server");
             None
         }
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn address(&self) -> String {
@@ -55,6 +61,8 @@ impl Server {
         let spawned = Command::new("nats-server")
             .args(["--addr", "127.0.0.1", "--jetstream"])
             .args(["--port", &self.port.to_string()])
+            .arg("--config")
+            .arg(self.files.join("nats.conf"))
             .arg("--store_dir")
             .arg(&self.files)
             .stdout(Stdio::null())

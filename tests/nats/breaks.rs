@@ -1,0 +1,266 @@
+//! Connections that break, stall, and are refused.
+
+use std::num::NonZeroU32;
+
+use super::proxy::{Cut, Proxy};
+use super::*;
+
+async fn connect_to(proxy: &Proxy) -> Client {
+    ConnectOptions::new()
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(|_| Duration::from_millis(20))
+        .connect(proxy.address())
+        .await
+        .unwrap()
+}
+
+/// Waits until a client has noticed that its connection is gone.
+async fn until_disconnected(client: &Client) {
+    while client.connection_state() == async_nats::connection::State::Connected {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_break_while_messages_are_confirmed_loses_those_only() {
+    run(async |server| {
+        let mut messages = listen(&server).await;
+        let proxy = Proxy::new(server.port()).await;
+        let bus = NatsPublisher::builder(connect_to(&proxy).await)
+            .build()
+            .await
+            .unwrap();
+        for (round, cut) in [Cut::Before, Cut::After]
+            .into_iter()
+            .cycle()
+            .take(20)
+            .enumerate()
+        {
+            let before = format!("{round}, before");
+            say(&bus, &before);
+            flushed(&bus).await.unwrap();
+            assert_eq!(heard(&mut messages).await, before);
+
+            // What confirms the next message is an empty one.
+            proxy.cut_at(b"PUB _INBOX.", cut);
+            say(&bus, &format!("{round}, meanwhile"));
+            let error = flushed(&bus).await.unwrap_err();
+            assert!(
+                matches!(error, NatsError::Lost { messages: 1, .. }),
+                "{error}"
+            );
+            assert!(!proxy.is_armed());
+
+            let after = format!("{round}, after");
+            say(&bus, &after);
+            flushed(&bus).await.unwrap();
+            // The one that counts as lost may have arrived.
+            let mut next = heard(&mut messages).await;
+            if next == format!("{round}, meanwhile") {
+                next = heard(&mut messages).await;
+            }
+            assert_eq!(next, after);
+            assert_eq!(bus.lost(), round as u64 + 1);
+        }
+        assert_eq!(bus.waiting(), 0);
+    });
+}
+
+#[test]
+fn what_a_server_does_not_confirm_in_time_is_lost_and_the_rest_waits() {
+    run(async |server| {
+        let mut messages = listen(&server).await;
+        let proxy = Proxy::new(server.port()).await;
+        let bus = NatsPublisher::builder(connect_to(&proxy).await)
+            .acknowledgement_timeout(Duration::from_millis(300))
+            .flush_timeout(Duration::from_millis(300))
+            .capacity(3)
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        proxy.stall();
+        say(&bus, "second");
+        while bus.lost() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Nothing else is handed to a server that does not answer.
+        for text in ["third", "fourth", "fifth"] {
+            say(&bus, text);
+        }
+        let error = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(error, NatsError::Waiting { messages: 3 }),
+            "{error}"
+        );
+        let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+        let refused = refused.downcast::<NatsError>().unwrap();
+        assert!(
+            matches!(refused, NatsError::Full { capacity: 3 }),
+            "{refused}"
+        );
+        proxy.relay();
+        // A flush may give up while the first answer is on its way.
+        let error = loop {
+            match flushed(&bus).await {
+                Err(NatsError::Waiting { .. }) => {}
+                Err(error) => break error,
+                Ok(()) => panic!("losses are reported"),
+            }
+        };
+        assert!(
+            matches!(error, NatsError::Lost { messages: 2, .. }),
+            "{error}"
+        );
+        // The second was only late.
+        for text in ["first", "second", "third", "fourth", "fifth"] {
+            assert_eq!(heard(&mut messages).await, text);
+        }
+        flushed(&bus).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_stored_is_stored_once_across_breaks() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        let bus = stored(connect_to(&proxy).await).await;
+        let mut expected = Vec::new();
+        for (round, cut) in [Cut::Before, Cut::After]
+            .into_iter()
+            .cycle()
+            .take(10)
+            .enumerate()
+        {
+            proxy.cut_at(b"HPUB kvbm.events", cut);
+            for part in 0..5 {
+                let text = format!("{round}, {part}");
+                say(&bus, &text);
+                expected.push(text);
+            }
+            flushed(&bus).await.unwrap();
+            assert!(!proxy.is_armed());
+        }
+        assert_eq!(all_stored(&server).await, expected);
+        assert_eq!(bus.lost(), 0);
+    });
+}
+
+#[test]
+fn a_stream_waits_for_a_server_that_is_away_or_silent() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        let client = connect_to(&proxy).await;
+        let bus = NatsPublisher::builder(client.clone())
+            .stream(config())
+            .acknowledgement_timeout(Duration::from_millis(100))
+            // Fewer than there would be in the time, if those without an answer counted.
+            .attempts(const { NonZeroU32::new(2).unwrap() })
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        proxy.refuse();
+        until_disconnected(&client).await;
+        say(&bus, "second");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((bus.waiting(), bus.lost()), (1, 0));
+        proxy.relay();
+        flushed(&bus).await.unwrap();
+        proxy.stall();
+        say(&bus, "third");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((bus.waiting(), bus.lost()), (1, 0));
+        proxy.relay();
+        flushed(&bus).await.unwrap();
+        assert_eq!(all_stored(&server).await, ["first", "second", "third"]);
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_at_every_attempt_loses_the_message() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        let bus = NatsPublisher::builder(connect_to(&proxy).await)
+            .stream(config())
+            .attempts(const { NonZeroU32::new(3).unwrap() })
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "poison");
+        let error = async {
+            loop {
+                proxy.cut_at(b"poison", Cut::Before);
+                if bus.lost() > 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, error)
+            .await
+            .expect("the message is given up");
+        say(&bus, "next");
+        let error = flushed(&bus).await.unwrap_err();
+        let NatsError::Lost {
+            messages: 1,
+            reason,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert!(reason.contains("3 times"), "{reason}");
+        assert_eq!(all_stored(&server).await, ["next"]);
+    });
+}
+
+#[test]
+fn a_client_that_gives_up_loses_what_waits() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        let client = ConnectOptions::new()
+            .max_reconnects(3)
+            .reconnect_delay_callback(|_| Duration::from_millis(10))
+            .connect(proxy.address())
+            .await
+            .unwrap();
+        let bus = NatsPublisher::builder(client.clone())
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        proxy.refuse();
+        until_disconnected(&client).await;
+        say(&bus, "second");
+        let error = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(error, NatsError::Lost { messages: 1, .. }),
+            "{error}"
+        );
+        let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+        let refused = refused.downcast::<NatsError>().unwrap();
+        assert!(matches!(refused, NatsError::Closed), "{refused}");
+        assert_eq!((bus.waiting(), bus.lost()), (0, 2));
+    });
+}
+
+/// The server replies that nobody has received what confirms a message.
+#[test]
+fn a_client_without_echoes_is_confirmed_as_well() {
+    run(async |server| {
+        let mut messages = listen(&server).await;
+        let options = ConnectOptions::new().no_echo().retry_on_initial_connect();
+        let bus = NatsPublisher::connect(options, server.address())
+            .await
+            .unwrap()
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "heard");
+        flushed(&bus).await.unwrap();
+        assert_eq!(heard(&mut messages).await, "heard");
+    });
+}
