@@ -67,6 +67,35 @@ fn a_break_while_messages_are_confirmed_loses_those_only() {
 }
 
 #[test]
+fn a_flush_ends_when_the_server_is_restarted_meanwhile() {
+    run(async |mut server| {
+        let client = connect(&server).await;
+        let bus = NatsPublisher::builder(client).build().await.unwrap();
+        for round in 0..10 {
+            for part in 0..5 {
+                say(&bus, &format!("{round}, {part}"));
+            }
+            let flush = flushed(&bus);
+            let restart = async { server.restart() };
+            let (ended, ()) = tokio::join!(flush, restart);
+            if let Err(error) = ended {
+                assert!(matches!(error, NatsError::Lost { .. }), "{error}");
+            }
+        }
+        let mut messages = listen(&server).await;
+        // The publisher may not have noticed yet that the last server is gone.
+        for number in 0.. {
+            say(&bus, &number.to_string());
+            if flushed(&bus).await.is_ok() {
+                assert_eq!(heard(&mut messages).await.parse(), Ok(number));
+                break;
+            }
+        }
+        assert_eq!(bus.waiting(), 0);
+    });
+}
+
+#[test]
 fn what_a_server_does_not_confirm_in_time_is_lost_and_the_rest_waits() {
     run(async |server| {
         let mut messages = listen(&server).await;
@@ -219,6 +248,8 @@ fn a_connection_that_breaks_at_every_attempt_loses_the_message() {
 #[test]
 fn a_client_that_gives_up_loses_what_waits() {
     run(async |server| {
+        // The server is there.
+        let _messages = listen(&server).await;
         let proxy = Proxy::new(server.port()).await;
         let client = ConnectOptions::new()
             .max_reconnects(3)

@@ -4,6 +4,7 @@
 mod breaks;
 mod capacity;
 mod consumer;
+mod log;
 mod proxy;
 mod refused;
 mod server;
@@ -190,14 +191,20 @@ fn run(test: impl AsyncFnOnce(Server)) {
 
 /// Runs a test with a server of this configuration.
 fn run_with(configuration: &str, test: impl AsyncFnOnce(Server)) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    run_on(runtime.worker_threads(2), configuration, test);
+}
+
+/// Runs a test on a runtime of this kind.
+fn run_on(
+    runtime: &mut tokio::runtime::Builder,
+    configuration: &str,
+    test: impl AsyncFnOnce(Server),
+) {
     let Some(server) = Server::start(configuration) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::time::timeout(LONG, test(server))
             .await

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use kvbm_lockfree::events::KvCacheEvent;
 use kvbm_lockfree::pubsub::async_nats::jetstream::stream::DiscardPolicy;
 
+use super::log::Errors;
 use super::*;
 
 /// A user who may publish anything but events.
@@ -78,6 +79,29 @@ fn a_message_that_is_not_permitted_is_lost() {
         let report = join(&Arc::new(bus)).await;
         assert!(report.contains("2 messages were lost"), "{report}");
         assert!(report.contains("permitted"), "{report}");
+    });
+}
+
+/// The log subscriber is that of the thread, so there is only one.
+#[test]
+fn a_loss_is_logged() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    run_on(&mut runtime, DENIED, async |server| {
+        let errors = Errors::default();
+        let _log = tracing::subscriber::set_default(errors.clone());
+        let bus = NatsPublisher::connect(denied(), server.address())
+            .await
+            .unwrap()
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "denied");
+        assert_lost(flushed(&bus).await, 1, "permitted");
+        let errors = errors.all();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        for part in ["messages=1", "publishing to kvbm.events is not permitted"] {
+            assert!(errors[0].contains(part), "{errors:?}");
+        }
     });
 }
 

@@ -154,3 +154,47 @@ impl Counts {
 pub(super) fn log(event: impl FnOnce()) {
     contain("a log subscriber panicked", event);
 }
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn reported(report: Result<(), NatsError>) -> u64 {
+        match report {
+            Ok(()) => 0,
+            Err(NatsError::Lost { messages, .. }) => messages,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn room_is_made_when_a_message_is_settled() {
+        let ledger = Ledger::new(2);
+        ledger.accept().unwrap();
+        ledger.accept().unwrap();
+        let full = ledger.accept().unwrap_err();
+        assert!(matches!(full, NatsError::Full { capacity: 2 }), "{full}");
+        let since = ledger.checkpoint();
+        ledger.settle(1);
+        ledger.accept().unwrap();
+        assert_eq!((ledger.waiting(), ledger.is_settled(since)), (2, false));
+        ledger.settle(1);
+        assert_eq!((ledger.waiting(), ledger.is_settled(since)), (1, true));
+        ledger.close();
+        let closed = ledger.accept().unwrap_err();
+        assert!(matches!(closed, NatsError::Closed), "{closed}");
+    }
+
+    #[test]
+    fn a_loss_is_reported_to_every_flush_that_was_waiting_and_to_no_later_one() {
+        let ledger = Ledger::new(9);
+        let (one, two) = (ledger.checkpoint(), ledger.checkpoint());
+        ledger.lose(3, &NatsError::Unconfirmed);
+        ledger.refuse(&NatsError::Closed);
+        assert_eq!(reported(ledger.report(one)), 4);
+        ledger.lose(1, &NatsError::Unconfirmed);
+        assert_eq!(reported(ledger.report(two)), 5);
+        assert_eq!(reported(ledger.report(ledger.checkpoint())), 0);
+        assert_eq!(ledger.lost(), 5);
+    }
+}

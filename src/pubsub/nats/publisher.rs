@@ -35,26 +35,27 @@ use super::refusals::NatsRefusals;
 ///
 /// * **Without**, a message goes to whoever is subscribed at that moment. The server
 ///   confirms up to 64 messages at once. Those that were under way when a connection
-///   broke are not sent again, and count as [`lost`](Self::lost), since nobody knows which
-///   of them have arrived. What a consumer misses while *it* has no connection is lost
-///   too, and nobody knows. That is the fastest way, and enough for consumers that take
-///   the events as hints.
+///   broke, or that were not confirmed [in
+///   time](NatsPublisherBuilder::acknowledgement_timeout), are not sent again, and count as
+///   [`lost`](Self::lost), although some of them may have arrived. What a consumer misses
+///   while *it* has no connection is lost too, and not noticed. This is the fastest way,
+///   and enough for consumers that take the events as hints.
 /// * **With** one, a message leaves the queue when the server has confirmed that it is
 ///   stored. It is sent again until then, with an id by which the server knows it, so
 ///   that it is stored once as long as the server remembers the id (`duplicate_window` of
 ///   the stream), and in order. A consumer reads the stream at its own pace and resumes
-///   where it was, whatever was restarted in between. For consumers that must be exact.
-///   One message at a time is under way, so that the throughput is one batch per round
-///   trip.
+///   where it was, whatever was restarted in between. This is for consumers that must be
+///   exact. Only one message at a time is under way, so the throughput is one batch per
+///   round trip.
 ///
 /// # Loss
 ///
-/// No message holds up those behind it for ever. One that the server refuses for good is
-/// lost at once: a message larger than the stream's `max_message_size`, a subject that the
-/// stream does not cover, or one that the user is not permitted to publish to. One that
-/// the server fails to store is lost after a [number of
+/// No message holds up those behind it forever. One that the server refuses for good is
+/// lost at once: a message larger than the stream's `max_message_size`, one to a subject
+/// that the stream does not cover, or to one that the user is not permitted to publish to.
+/// One that the server fails to store is lost after a [number of
 /// attempts](NatsPublisherBuilder::attempts). Only a server that does not answer at all is
-/// waited for as long as it takes, and meanwhile the queue fills up.
+/// waited for as long as it takes, while the queue fills up.
 ///
 /// Every lost message, whether refused by [`publish`](Publisher::publish) or lost later,
 /// is counted by [`lost`](Self::lost) and reported by the next
@@ -67,9 +68,9 @@ use super::refusals::NatsRefusals;
 /// errors on a task of its own, a flush may in rare cases report one too late, with the
 /// next flush.
 ///
-/// In either case events that a subscription has lost, because its channel was too small,
-/// are not published, and lost messages neither; a consumer of an instance that has lost
-/// any is wrong about that instance from then on.
+/// Events that a subscription has lost, because its channel was too small, are not
+/// published either. A consumer of an instance that has lost any events or messages is
+/// wrong about that instance from then on.
 ///
 /// Dropping the publisher stops the task, and what waits is not sent; to have it
 /// sent, [`flush`](Publisher::flush) first.
