@@ -33,7 +33,14 @@ struct Shared {
     mode: watch::Sender<Mode>,
     /// Connections that are older than the number are cut.
     cuts: watch::Sender<u64>,
-    trigger: Mutex<Option<(&'static [u8], Cut)>>,
+    trigger: Mutex<Option<Trigger>>,
+}
+
+#[derive(Clone, Copy)]
+struct Trigger {
+    bytes: &'static [u8],
+    cut: Cut,
+    is_lasting: bool,
 }
 
 /// Relays connections to a server. It is gone when it is dropped.
@@ -88,8 +95,21 @@ impl Proxy {
     }
 
     /// Cuts the connection on which a client sends this next. Only once.
-    pub fn cut_at(&self, trigger: &'static [u8], cut: Cut) {
-        *self.shared.trigger.lock().unwrap() = Some((trigger, cut));
+    pub fn cut_at(&self, bytes: &'static [u8], cut: Cut) {
+        self.set_trigger(bytes, cut, false);
+    }
+
+    /// Cuts every connection on which a client sends this, before it gets through.
+    pub fn always_cut_at(&self, bytes: &'static [u8]) {
+        self.set_trigger(bytes, Cut::Before, true);
+    }
+
+    fn set_trigger(&self, bytes: &'static [u8], cut: Cut, is_lasting: bool) {
+        *self.shared.trigger.lock().unwrap() = Some(Trigger {
+            bytes,
+            cut,
+            is_lasting,
+        });
     }
 
     /// Whether [`cut_at`](Self::cut_at) is still to happen.
@@ -145,8 +165,8 @@ async fn upstream(
         let fresh = &buffer[..count];
         wait(shared).await;
         match pull(shared, &tail, fresh) {
-            Some((_, Cut::Before)) => return,
-            Some((_, Cut::After)) => {
+            Some(Cut::Before) => return,
+            Some(Cut::After) => {
                 is_deaf.send_replace(true);
                 let _ = server.write_all(fresh).await;
                 // The server has what it was sent by then, or has not: either will do.
@@ -164,14 +184,23 @@ async fn upstream(
     }
 }
 
-/// Takes the trigger if it is there.
-fn pull(shared: &Shared, tail: &[u8], fresh: &[u8]) -> Option<(&'static [u8], Cut)> {
+/// Says what is to happen if the trigger is there.
+fn pull(shared: &Shared, tail: &[u8], fresh: &[u8]) -> Option<Cut> {
     let mut trigger = shared.trigger.lock().unwrap();
-    let (bytes, _) = (*trigger)?;
+    let Trigger {
+        bytes,
+        cut,
+        is_lasting,
+    } = (*trigger)?;
     let tail = &tail[tail.len().saturating_sub(bytes.len() - 1)..];
     let seen = [tail, fresh].concat();
-    let is_there = seen.windows(bytes.len()).any(|window| window == bytes);
-    if is_there { trigger.take() } else { None }
+    if !seen.windows(bytes.len()).any(|window| window == bytes) {
+        return None;
+    }
+    if !is_lasting {
+        *trigger = None;
+    }
+    Some(cut)
 }
 
 /// From the server to the client.
