@@ -217,6 +217,30 @@ fn a_stream_waits_for_a_server_that_is_away_or_silent() {
 }
 
 #[test]
+fn a_stream_waits_for_a_server_that_has_no_jetstream_yet() {
+    run(async |mut server| {
+        let bus = NatsPublisher::builder(connect(&server).await)
+            .stream(config())
+            .attempts(const { NonZeroU32::new(3).unwrap() })
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        server.restart_with(false);
+        // A subscriber says that it is there.
+        drop(listen(&server).await);
+        say(&bus, "second");
+        // Long enough for all attempts, which are refused at once.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!((bus.waiting(), bus.lost()), (1, 0));
+        server.restart();
+        flushed(&bus).await.unwrap();
+        assert_eq!(all_stored(&server).await, ["first", "second"]);
+    });
+}
+
+#[test]
 fn a_connection_that_breaks_at_every_attempt_loses_the_message() {
     run(async |server| {
         let proxy = Proxy::new(server.port()).await;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub struct Server {
     port: u16,
     files: PathBuf,
+    has_jetstream: bool,
     process: Option<Child>,
 }
 
@@ -25,6 +26,7 @@ impl Server {
         let mut server = Self {
             port,
             files,
+            has_jetstream: true,
             process: None,
         };
         if server.run() {
@@ -53,13 +55,20 @@ impl Server {
 
     /// Starts the process again, on the same port and files.
     pub fn restart(&mut self) {
+        self.restart_with(true);
+    }
+
+    /// Starts the process again, with JetStream or without.
+    pub fn restart_with(&mut self, has_jetstream: bool) {
         self.kill();
+        self.has_jetstream = has_jetstream;
         assert!(self.run());
     }
 
     fn run(&mut self) -> bool {
         let spawned = Command::new("nats-server")
-            .args(["--addr", "127.0.0.1", "--jetstream"])
+            .args(["--addr", "127.0.0.1"])
+            .args(self.has_jetstream.then_some("--jetstream"))
             .args(["--port", &self.port.to_string()])
             .arg("--config")
             .arg(self.files.join("nats.conf"))

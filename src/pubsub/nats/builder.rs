@@ -103,10 +103,11 @@ impl NatsPublisherBuilder {
     /// before it counts as lost. The default is 10. Only matters with a stream.
     ///
     /// The pauses between the attempts grow from 20 ms to 2 seconds, and add up to 7
-    /// seconds by default. So a message delays those behind it by no more than a minute,
-    /// even if every attempt runs into the
-    /// [acknowledgement timeout](Self::acknowledgement_timeout). An attempt that a broken
-    /// connection ends counts; the time until there is a connection again does not.
+    /// seconds by default. If every attempt runs into the
+    /// [acknowledgement timeout](Self::acknowledgement_timeout), a message thus delays those
+    /// behind it by about a minute. An attempt that ends because the connection breaks
+    /// counts; the time until there is a server again that answers, and has JetStream, does
+    /// not.
     pub const fn attempts(mut self, attempts: NonZeroU32) -> Self {
         self.attempts = attempts;
         self

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_nats::client::PublishErrorKind;
 use async_nats::subject::Subject;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::courier::{Account, Message};
 use super::error::NatsError;
@@ -84,9 +84,10 @@ impl CoreDelivery {
             Err(error) => return account.lose_rest(&error),
         };
         let mut sent = Vec::new();
+        let deadline = Instant::now() + self.link.patience();
         for message in window {
             let subject = message.subject.clone();
-            match self.send(message).await {
+            match self.send(message, deadline).await {
                 Ok(()) => sent.push(subject),
                 Err(error) => account.lose(1, &error),
             }
@@ -125,21 +126,22 @@ impl CoreDelivery {
         is_any
     }
 
-    /// Hands a message to the client.
-    async fn send(&self, message: Message) -> Result<(), NatsError> {
+    /// Hands a message to the client, which may have no room.
+    async fn send(&self, message: Message, deadline: Instant) -> Result<(), NatsError> {
         let Message { subject, payload } = message;
         let size = payload.len();
         // The client may be connected to another server than when this was accepted.
         self.limits.check_size(size)?;
-        let client = self.link.client();
-        match timeout(self.link.patience(), client.publish(subject, payload)).await {
+        let sending = self.link.client().publish(subject.clone(), payload);
+        match timeout_at(deadline, sending).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => NatsError::TooLarge {
                     size,
                     max: self.limits.max_payload(),
                 },
-                PublishErrorKind::InvalidSubject | PublishErrorKind::Send => NatsError::Closed,
+                PublishErrorKind::InvalidSubject => NatsError::Subject(subject.to_string()),
+                PublishErrorKind::Send => NatsError::Closed,
             }),
             Err(_) => Err(NatsError::Unconfirmed),
         }

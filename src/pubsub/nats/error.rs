@@ -103,12 +103,12 @@ pub enum NatsError {
         subject: String,
     },
     /// The server refused to store the message.
-    #[error("a message to {subject} was refused: {source}")]
+    #[error("a message to {subject} was refused: {error}")]
     Refused {
         /// The message's subject.
         subject: String,
         /// What the server said.
-        source: PublishError,
+        error: PublishError,
     },
     /// The server did not store the message, however often it was sent.
     #[error("a message to {subject} was sent {attempts} times and never acknowledged")]

@@ -59,12 +59,13 @@ impl Link {
     /// [`NatsError::Closed`] if there will never be one.
     pub(super) async fn connected(&self) -> Result<Epoch, NatsError> {
         loop {
-            let epoch = self.epoch();
             // Without the server's information, the client is only about to start.
             if self.client.try_server_info().is_some()
                 && self.client.connection_state() == State::Connected
             {
-                return Ok(epoch);
+                // If this is the number of a later connection already, what is sent from
+                // now on is sent over that one.
+                return Ok(self.epoch());
             }
             // Completes once there is a connection. Fails once the client has given up.
             self.client.flush().await.map_err(|_| NatsError::Closed)?;

@@ -54,8 +54,9 @@ use super::refusals::NatsRefusals;
 /// lost at once: a message larger than the stream's `max_message_size`, one to a subject
 /// that the stream does not cover, or to one that the user is not permitted to publish to.
 /// One that the server fails to store is lost after a [number of
-/// attempts](NatsPublisherBuilder::attempts). Only a server that does not answer at all is
-/// waited for as long as it takes, while the queue fills up.
+/// attempts](NatsPublisherBuilder::attempts). Only a server that does not answer at all, or
+/// has no JetStream although there is to be a stream, is waited for as long as it takes,
+/// while the queue fills up.
 ///
 /// Every lost message, whether refused by [`publish`](Publisher::publish) or lost later,
 /// is counted by [`lost`](Self::lost) and reported by the next

@@ -9,7 +9,7 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Config;
-use async_nats::jetstream::{Context, context};
+use async_nats::jetstream::{Context, ErrorCode, context};
 use async_nats::subject::Subject;
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -124,6 +124,17 @@ pub(super) fn is_transient(error: &CreateStreamError) -> bool {
         CreateStreamErrorKind::EmptyStreamName
         | CreateStreamErrorKind::InvalidStreamName
         | CreateStreamErrorKind::DomainAndExternalSet => false,
+    }
+}
+
+/// Whether there is no server that answers, or none with JetStream, as while it starts.
+pub(super) fn is_absence(error: &CreateStreamError) -> bool {
+    match error.kind() {
+        CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => true,
+        CreateStreamErrorKind::JetStream(error) => {
+            error.error_code() == ErrorCode::CLUSTER_NOT_AVAILABLE
+        }
+        _ => false,
     }
 }
 

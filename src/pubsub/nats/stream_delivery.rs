@@ -5,14 +5,13 @@
 //! stored in order.
 //!
 //! What the server refuses for good is lost at once. After any other failure the stream
-//! is looked up, which tells three cases apart: if the server does not answer, the message
-//! waits until it does; if the stream does not cover the subject, the message is lost; and
-//! otherwise it is sent again, a limited number of times.
+//! is looked up, which tells three cases apart: if the server does not answer, or has no
+//! JetStream, the message waits until it does; if the stream does not cover the subject, the
+//! message is lost; and otherwise it is sent again, a limited number of times.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateStreamErrorKind;
 use tokio::time::sleep;
 
 use super::courier::{Account, Message};
@@ -20,7 +19,7 @@ use super::error::NatsError;
 use super::ledger::log;
 use super::link::Link;
 use super::refusals::Denials;
-use super::store::{Store, is_refusal};
+use super::store::{Store, is_absence, is_refusal};
 use super::subjects::cover;
 
 /// Pauses before a message is sent again, from the first to the longest. Each is twice as
@@ -78,8 +77,10 @@ impl StreamDelivery {
             };
             log(|| tracing::warn!(%subject, attempt, reason, "a message was not stored"));
             self.examine(message).await?;
-            sleep(pause).await;
-            pause = PAUSES.1.min(pause * 2);
+            if attempt < self.attempts.get() {
+                sleep(pause).await;
+                pause = PAUSES.1.min(pause * 2);
+            }
         }
         Err(NatsError::Unacknowledged {
             subject: subject.to_string(),
@@ -117,7 +118,7 @@ impl StreamDelivery {
             let _ = self.store.open().await;
             return Err(Failure::Lost(NatsError::Refused {
                 subject: subject.to_string(),
-                source: error,
+                error,
             }));
         }
         Err(Failure::Passing(error.to_string()))
@@ -140,7 +141,7 @@ impl StreamDelivery {
                 }
                 Err(error) => {
                     log(|| tracing::warn!(stream, %error, "the stream cannot be looked up"));
-                    if error.kind() != CreateStreamErrorKind::TimedOut {
+                    if !is_absence(&error) {
                         return Ok(());
                     }
                     sleep(PAUSES.0).await;
