@@ -299,6 +299,25 @@ fn a_client_that_gives_up_loses_what_waits() {
     });
 }
 
+#[test]
+fn a_flush_ends_with_its_publisher() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        proxy.refuse();
+        let bus = NatsPublisher::builder(connect_to(&proxy).await)
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "never sent");
+        let flush = bus.flush();
+        drop(bus);
+        let flushed = tokio::time::timeout(PATIENCE, flush).await;
+        let error = flushed.expect("the flush ends").unwrap_err();
+        let error = error.downcast::<NatsError>().unwrap();
+        assert!(matches!(error, NatsError::Stopped), "{error}");
+    });
+}
+
 /// The server replies that nobody has received what confirms a message.
 #[test]
 fn a_client_without_echoes_is_confirmed_as_well() {

@@ -19,7 +19,7 @@ authorization {
 no_auth_user: all
 "#;
 
-fn denied() -> ConnectOptions {
+fn denied_user() -> ConnectOptions {
     ConnectOptions::with_user_and_password("events".into(), "secret".into())
         .retry_on_initial_connect()
         .reconnect_delay_callback(|_| Duration::from_millis(20))
@@ -56,7 +56,7 @@ fn a_message_that_is_not_permitted_is_lost() {
         let other = connect(&server).await;
         let mut others = other.subscribe("other").await.unwrap();
         other.flush().await.unwrap();
-        let bus = NatsPublisher::connect(denied(), server.address())
+        let bus = NatsPublisher::connect(denied_user(), server.address())
             .await
             .unwrap()
             .build()
@@ -89,7 +89,7 @@ fn a_loss_is_logged() {
     run_on(&mut runtime, DENIED, async |server| {
         let errors = Errors::default();
         let _log = tracing::subscriber::set_default(errors.clone());
-        let bus = NatsPublisher::connect(denied(), server.address())
+        let bus = NatsPublisher::connect(denied_user(), server.address())
             .await
             .unwrap()
             .build()
@@ -109,7 +109,7 @@ fn a_loss_is_logged() {
 fn a_message_that_is_not_permitted_is_not_stored() {
     run_with(DENIED, async |server| {
         drop(stored(connect(&server).await).await);
-        let bus = NatsPublisher::connect(denied(), server.address())
+        let bus = NatsPublisher::connect(denied_user(), server.address())
             .await
             .unwrap()
             .stream(config())
@@ -122,6 +122,28 @@ fn a_message_that_is_not_permitted_is_not_stored() {
         let report = join(&Arc::new(bus)).await;
         assert!(report.contains("2 messages were lost"), "{report}");
         assert_eq!(all_stored(&server).await, [""; 0]);
+    });
+}
+
+/// Without a stream, messages are confirmed by way of an inbox.
+#[test]
+fn a_flush_ends_without_permission_to_use_inboxes() {
+    let denied = DENIED.replace("kvbm.>", "_INBOX.>");
+    run_with(&denied, async |server| {
+        let bus = NatsPublisher::connect(denied_user(), server.address())
+            .await
+            .unwrap()
+            .acknowledgement_timeout(Duration::from_millis(100))
+            .flush_timeout(Duration::from_millis(500))
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "unconfirmed");
+        let error = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(error, NatsError::Waiting { messages: 1 }),
+            "{error}"
+        );
     });
 }
 

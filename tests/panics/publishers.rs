@@ -20,6 +20,7 @@ use crate::world::{Gpu, hash};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
+    MaxPayload,
     Publish,
     Flush,
     /// The future's poll.
@@ -29,7 +30,14 @@ enum At {
     Drop,
 }
 
-const PLACES: [At; 5] = [At::Publish, At::Flush, At::Flushing, At::Flushed, At::Drop];
+const PLACES: [At; 6] = [
+    At::MaxPayload,
+    At::Publish,
+    At::Flush,
+    At::Flushing,
+    At::Flushed,
+    At::Drop,
+];
 
 /// What has been published.
 #[derive(Default)]
@@ -76,6 +84,11 @@ impl Publisher for Bus {
             fuse: Arc::clone(&self.fuse),
         }
         .boxed()
+    }
+
+    fn max_payload(&self) -> Option<usize> {
+        self.call_at(At::MaxPayload);
+        None
     }
 }
 
@@ -195,7 +208,7 @@ fn a_publisher_that_panics_loses_what_is_at_hand() {
         for (armed, depth) in armed.iter().flat_map(|armed| [(armed, 0), (armed, 2)]) {
             let outcome = publish(at, armed, depth);
             let mut expected = publish(at, &[], 0);
-            if at == At::Publish {
+            if matches!(at, At::MaxPayload | At::Publish) {
                 let mut number = 0;
                 expected.messages.retain(|_| {
                     number += 1;
