@@ -86,6 +86,8 @@
 //! | [`manager`] | the public side of these |
 //! | `wire/messages` | what is sent: batches of events, and whose they are |
 //! | `wire/`[`batcher`], `wire/`[`publisher`] | from a subscription to a message bus |
+//! | `wire/encoding` | serializes batches, and splits those that are too large |
+//! | `wire/losses` | counts and reports messages that were not published |
 //!
 //! A registration begins with its entry in the registry. The thread that creates the entry
 //! queues `Create` while it holds a handle to it; the thread that ends the entry queues

@@ -1,4 +1,4 @@
-//! What the events need of a message bus. With the feature `nats`, a publisher to
+//! The interface of a message bus for events. With the feature `nats`, a publisher to
 //! NATS servers.
 
 #[cfg(feature = "nats")]
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 #[cfg(feature = "nats")]
-pub use nats::{NatsError, NatsPublisher, NatsPublisherBuilder, async_nats};
+pub use nats::{NatsError, NatsPublisher, NatsPublisherBuilder, NatsRefusals, async_nats};
 
 /// Sends messages under subjects.
 ///
@@ -30,4 +30,14 @@ pub trait Publisher: Send + Sync {
     ///
     /// If they could not be sent, or were not confirmed.
     fn flush(&self) -> BoxFuture<'static, Result<()>>;
+
+    /// Returns the size in bytes of the largest payload that is accepted, or `None`, the
+    /// default, if there is no limit.
+    ///
+    /// [`events::KvbmCacheEventsPublisher`](crate::events::KvbmCacheEventsPublisher)
+    /// splits batches that exceed it. The limit may change, for instance when a
+    /// connection is established.
+    fn max_payload(&self) -> Option<usize> {
+        None
+    }
 }

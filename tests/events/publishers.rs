@@ -1,5 +1,6 @@
 //! What is sent, and what becomes of publishers that refuse and panic.
 
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::{Stream, stream};
 use kvbm_lockfree::events::{
-    KvCacheEvent, KvCacheEvents, KvbmCacheEvents, KvbmCacheEventsPublisher,
+    BatchingConfig, KvCacheEvent, KvCacheEvents, KvbmCacheEvents, KvbmCacheEventsPublisher,
 };
 use kvbm_lockfree::pubsub::Publisher;
 use tokio::task::JoinError;
@@ -42,10 +43,16 @@ impl Publisher for Bus {
     }
 }
 
+/// What a publisher that was joined says it has lost.
+fn report(joined: Result<(), JoinError>) -> String {
+    let report = joined.unwrap_err().into_panic();
+    *report.downcast().expect("a report is a string")
+}
+
 #[tokio::test]
 async fn a_publisher_goes_on_after_a_refusal() {
     let bus = Arc::new(Bus::default());
-    KvbmCacheEventsPublisher::builder()
+    let joined = KvbmCacheEventsPublisher::builder()
         .instance_id(3)
         .event_stream(stream::iter([create(1), remove(1), create(2), remove(2)]))
         .publisher(Arc::clone(&bus))
@@ -53,8 +60,11 @@ async fn a_publisher_goes_on_after_a_refusal() {
         .build()
         .unwrap()
         .join()
-        .await
-        .unwrap();
+        .await;
+    assert_eq!(
+        report(joined),
+        "2 messages were not published; the last one because: refused; the flush failed: never"
+    );
     let kept: Vec<_> = bus
         .kept
         .lock()
@@ -212,7 +222,7 @@ impl Publisher for Moody {
 
     fn flush(&self) -> BoxFuture<'static, anyhow::Result<()>> {
         assert!(self.mood != Mood::Flush, "asked for");
-        let bomb = (self.mood == Mood::Flushed).then_some(Bomb);
+        let bomb = (self.mood == Mood::Flushed).then(|| Bomb);
         Box::pin(Flush(self.mood, bomb))
     }
 }
@@ -281,8 +291,87 @@ async fn a_publisher_goes_on_after_a_panic() {
             expected.remove(lost);
         }
         assert_eq!(kept, expected, "{mood:?}");
-        assert!(joined.is_ok(), "{mood:?}: {joined:?}");
+        let is_reported = lost.is_some() || matches!(mood, Mood::Flush | Mood::Flushing);
+        assert_eq!(joined.is_err(), is_reported, "{mood:?}: {joined:?}");
+        if lost.is_some() {
+            let report = report(joined);
+            assert!(
+                report.starts_with("1 messages were not published"),
+                "{report}"
+            );
+        }
     }
+}
+
+/// Accepts messages up to a size.
+struct Narrow {
+    limit: usize,
+    kept: Mutex<Vec<KvbmCacheEvents>>,
+}
+
+impl Publisher for Narrow {
+    fn publish(&self, _subject: &str, payload: Bytes) -> anyhow::Result<()> {
+        anyhow::ensure!(payload.len() <= self.limit, "too large");
+        let message = rmp_serde::from_slice(&payload)?;
+        self.kept.lock().unwrap().push(message);
+        Ok(())
+    }
+
+    fn flush(&self) -> BoxFuture<'static, anyhow::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn max_payload(&self) -> Option<usize> {
+        Some(self.limit)
+    }
+}
+
+async fn narrow(
+    limit: usize,
+    events: impl Stream<Item = KvCacheEvent> + Send + 'static,
+) -> (Vec<KvCacheEvents>, Result<(), JoinError>) {
+    let bus = Arc::new(Narrow {
+        limit,
+        kept: Mutex::default(),
+    });
+    let joined = KvbmCacheEventsPublisher::builder()
+        .instance_id(3)
+        .event_stream(events)
+        .publisher(Arc::clone(&bus))
+        .batching_config(BatchingConfig::default().with_max_size(NonZeroUsize::MAX))
+        .build()
+        .unwrap()
+        .join()
+        .await;
+    let kept = std::mem::take(&mut *bus.kept.lock().unwrap());
+    (kept.into_iter().map(|batch| batch.events).collect(), joined)
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_split() {
+    let (mut kept, joined) = narrow(1000, stream::iter((0..5000).map(create))).await;
+    joined.unwrap();
+    assert_eq!(kept.pop(), Some(KvCacheEvents::Shutdown));
+    let created: Vec<_> = kept
+        .into_iter()
+        .flat_map(|events| match events {
+            KvCacheEvents::Create(hashes) => hashes,
+            other => panic!("no such event was sent: {other:?}"),
+        })
+        .collect();
+    assert_eq!(created, (0..5000).map(hash).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_lost_and_reported() {
+    let (kept, joined) = narrow(1, stream::iter([create(1), create(2)])).await;
+    assert_eq!(kept, []);
+    let report = report(joined);
+    // The end of the events as well.
+    assert!(
+        report.starts_with("3 messages were not published"),
+        "{report}"
+    );
 }
 
 /// What came before the panic is sent, and the end of the events.

@@ -1,8 +1,15 @@
 //! Events over a real NATS server, of which there is one for each test, on a free
 //! port. Where the program `nats-server` is missing the tests say so and pass.
 
+mod breaks;
+mod capacity;
 mod consumer;
+mod log;
+mod proxy;
+mod refused;
 mod server;
+mod sizes;
+mod startup;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +40,9 @@ const PROMPT: u64 = 8;
 /// Long enough for anything, so that a test that fails ends.
 const LONG: Duration = Duration::from_secs(120);
 
+/// Long enough for whatever a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 #[derive(Clone)]
 struct Gpu;
 
@@ -52,26 +62,64 @@ async fn connect(server: &Server) -> Client {
         .unwrap()
 }
 
-async fn stored(client: Client) -> NatsPublisher {
-    let stream = stream::Config {
+/// The stream that most tests use.
+fn config() -> stream::Config {
+    stream::Config {
         name: STREAM.into(),
         subjects: vec![SUBJECT.into()],
         ..Default::default()
-    };
-    let built = async || {
-        NatsPublisher::builder(client.clone())
-            .stream(stream.clone())
-            .build()
-            .await
-    };
-    // The server may still be starting.
-    loop {
-        match built().await {
-            Ok(publisher) => return publisher,
-            Err(error) => println!("{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+async fn stored(client: Client) -> NatsPublisher {
+    let builder = NatsPublisher::builder(client).stream(config());
+    builder.build().await.unwrap()
+}
+
+/// What a flush says, which must not take for ever.
+async fn flushed(bus: &NatsPublisher) -> Result<(), NatsError> {
+    let flushed = tokio::time::timeout(PATIENCE, bus.flush()).await;
+    let flushed = flushed.expect("a flush ends");
+    flushed.map_err(|error| error.downcast().unwrap())
+}
+
+/// Publishes a text.
+fn say(bus: &NatsPublisher, text: &str) {
+    bus.publish(SUBJECT, Bytes::copy_from_slice(text.as_bytes()))
+        .unwrap();
+}
+
+/// The next message, as a text.
+async fn heard(messages: &mut async_nats::Subscriber) -> String {
+    let message = tokio::time::timeout(PATIENCE, messages.next()).await;
+    let message = message.expect("a message comes").unwrap();
+    String::from_utf8(message.payload.to_vec()).unwrap()
+}
+
+/// A subscriber with a connection of its own, and the server knows of it.
+async fn listen(server: &Server) -> async_nats::Subscriber {
+    let client = connect(server).await;
+    let messages = client.subscribe(SUBJECT).await.unwrap();
+    let mut echo = client.subscribe("test.echo").await.unwrap();
+    client.publish("test.echo", Bytes::new()).await.unwrap();
+    echo.next().await.unwrap();
+    messages
+}
+
+/// All messages of the stream, as texts.
+async fn all_stored(server: &Server) -> Vec<String> {
+    let context = async_nats::jetstream::new(connect(server).await);
+    let mut stream = context.get_stream(STREAM).await.unwrap();
+    let state = stream.info().await.unwrap().state.clone();
+    let mut texts = Vec::new();
+    if state.messages == 0 {
+        return texts;
+    }
+    for number in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(number).await.unwrap();
+        texts.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+    texts
 }
 
 /// A manager whose events are published.
@@ -138,14 +186,25 @@ impl Instance {
 }
 
 fn run(test: impl AsyncFnOnce(Server)) {
-    let Some(server) = Server::start() else {
+    run_with("", test);
+}
+
+/// Runs a test with a server of this configuration.
+fn run_with(configuration: &str, test: impl AsyncFnOnce(Server)) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    run_on(runtime.worker_threads(2), configuration, test);
+}
+
+/// Runs a test on a runtime of this kind.
+fn run_on(
+    runtime: &mut tokio::runtime::Builder,
+    configuration: &str,
+    test: impl AsyncFnOnce(Server),
+) {
+    let Some(server) = Server::start(configuration) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::time::timeout(LONG, test(server))
             .await
@@ -223,9 +282,8 @@ fn without_a_stream_subscribers_get_what_is_sent() {
     run(async |server| {
         let client = connect(&server).await;
         let mut messages = client.subscribe(SUBJECT).await.unwrap();
+        // On the connection of the subscription, and after it.
         let bus = NatsPublisher::builder(client).build().await.unwrap();
-        // The subscription is there when the server has had it.
-        bus.flush().await.unwrap();
         let instance = Instance::new(3, bus);
         instance.serve(0);
         let mut holders = Holders::default();
@@ -259,15 +317,9 @@ fn what_is_accepted_is_confirmed_by_a_flush() {
 fn a_full_queue_refuses() {
     run(async |mut server| {
         let client = connect(&server).await;
-        let bus = stored(client.clone()).await;
-        drop(bus);
         let bus = NatsPublisher::builder(client)
             .capacity(4)
-            .stream(stream::Config {
-                name: STREAM.into(),
-                subjects: vec![SUBJECT.into()],
-                ..Default::default()
-            })
+            .stream(config())
             .build()
             .await
             .unwrap();
@@ -283,11 +335,15 @@ fn a_full_queue_refuses() {
             "{refused}"
         );
         assert_eq!(bus.lost(), 1);
-        // One more may be in the courier's hand.
-        assert!((3..=4).contains(&bus.waiting()), "{} wait", bus.waiting());
+        assert_eq!(bus.waiting(), 4);
         server.restart();
-        bus.flush().await.unwrap();
+        let reported = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(reported, NatsError::Lost { messages: 1, .. }),
+            "{reported}"
+        );
         bus.publish(SUBJECT, Bytes::from_static(b"x")).unwrap();
+        flushed(&bus).await.unwrap();
         assert_eq!(bus.lost(), 1);
     });
 }
@@ -319,12 +375,13 @@ fn what_cannot_be_published_is_refused() {
             .build()
             .await
             .unwrap();
-        bus.flush().await.unwrap();
         let refused = |subject: &str, payload: Bytes| {
             let error = bus.publish(subject, payload).unwrap_err();
             error.downcast::<NatsError>().unwrap()
         };
-        for subject in ["", "a b", "a..b", ".a", "a.", "a.*", "a.>"] {
+        let long = "a".repeat(5000);
+        let subjects = ["", "a b", "a..b", ".a", "a.", "a.*", "a.>", &long];
+        for subject in subjects {
             let error = refused(subject, Bytes::new());
             assert!(
                 matches!(&error, NatsError::Subject(named) if named == subject),
@@ -334,7 +391,14 @@ fn what_cannot_be_published_is_refused() {
         let size = client.max_payload() + 1;
         let error = refused(SUBJECT, Bytes::from(vec![0; size]));
         assert!(matches!(error, NatsError::TooLarge { .. }), "{error}");
-        assert_eq!(bus.lost(), 0);
+        let refusals = subjects.len() as u64 + 1;
+        assert_eq!(bus.lost(), refusals);
+        let reported = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(reported, NatsError::Lost { messages, .. } if messages == refusals),
+            "{reported}"
+        );
+        flushed(&bus).await.unwrap();
     });
 }
 
@@ -391,7 +455,6 @@ fn the_end_of_an_instance_is_published() {
         let client = connect(&server).await;
         let mut messages = client.subscribe(SUBJECT).await.unwrap();
         let bus = NatsPublisher::builder(client).build().await.unwrap();
-        bus.flush().await.unwrap();
         let Instance {
             manager,
             registry,

@@ -9,20 +9,24 @@ use std::process::{Child, Command, Stdio};
 pub struct Server {
     port: u16,
     files: PathBuf,
+    has_jetstream: bool,
     process: Option<Child>,
 }
 
 impl Server {
-    /// A running server, or `None`, and a line that says so, where there is no such
-    /// program.
-    pub fn start() -> Option<Self> {
+    /// A running server with this configuration, or `None`, and a line that says so,
+    /// where there is no such program.
+    pub fn start(configuration: &str) -> Option<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let files = std::env::temp_dir().join(format!("kvbm-nats-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&files).unwrap();
+        std::fs::write(files.join("nats.conf"), configuration).unwrap();
         let mut server = Self {
             port,
             files,
+            has_jetstream: true,
             process: None,
         };
         if server.run() {
@@ -31,6 +35,10 @@ impl Server {
             println!("SKIPPED: there is no program nats-server");
             None
         }
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn address(&self) -> String {
@@ -47,14 +55,23 @@ impl Server {
 
     /// Starts the process again, on the same port and files.
     pub fn restart(&mut self) {
+        self.restart_with(true);
+    }
+
+    /// Starts the process again, with JetStream or without.
+    pub fn restart_with(&mut self, has_jetstream: bool) {
         self.kill();
+        self.has_jetstream = has_jetstream;
         assert!(self.run());
     }
 
     fn run(&mut self) -> bool {
         let spawned = Command::new("nats-server")
-            .args(["--addr", "127.0.0.1", "--jetstream"])
+            .args(["--addr", "127.0.0.1"])
+            .args(self.has_jetstream.then_some("--jetstream"))
             .args(["--port", &self.port.to_string()])
+            .arg("--config")
+            .arg(self.files.join("nats.conf"))
             .arg("--store_dir")
             .arg(&self.files)
             .stdout(Stdio::null())

@@ -1,5 +1,7 @@
 //! The wire: from a subscription to messages on a bus.
 
 pub mod batcher;
+mod encoding;
+mod losses;
 pub(super) mod messages;
 pub mod publisher;

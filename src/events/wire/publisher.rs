@@ -2,11 +2,11 @@
 
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::pin;
 use tokio::runtime::Handle;
@@ -17,6 +17,8 @@ use crate::pubsub::Publisher;
 use crate::user_code::{Contained, Panics, contain, contain_future};
 
 use super::batcher::{BatchingConfig, EventBatcher};
+use super::encoding::Messages;
+use super::losses::{Losses, join_error};
 use super::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 
 /// The subject of messages unless the builder sets another.
@@ -107,58 +109,60 @@ where
             panics: Arc::clone(&panics),
         };
         let batches = EventBatcher::new(self.batching_config, instance_id).batch(events);
-        let publishing = publish(batches, publisher, self.subject, instance_id);
+        let lost = Arc::default();
+        let losses = Losses::new(Arc::clone(&lost));
+        let publishing = publish(batches, publisher, self.subject, instance_id, losses);
         let task = runtime.spawn(async move {
-            publishing.await;
+            let report = publishing.await;
             let panics = mem::take(&mut *lock(&panics));
             panics.resume();
+            report
         });
-        Ok(KvbmCacheEventsPublisher { task })
+        Ok(KvbmCacheEventsPublisher {
+            task,
+            lost,
+            runtime,
+        })
     }
 }
 
-/// Publishes every batch, and finally `Shutdown`.
+/// Publishes every batch, and finally `Shutdown`. Returns a report of what was lost.
 async fn publish<P: Publisher>(
     batches: impl Stream<Item = KvbmCacheEvents>,
     publisher: Contained<Arc<P>>,
     subject: String,
     instance_id: InstanceId,
-) {
-    let send = |message: &KvbmCacheEvents, what| {
-        let sent = contain("a publisher panicked", || {
-            let payload = rmp_serde::to_vec(message)?;
-            publisher.publish(&subject, Bytes::from(payload))
-        });
-        log_error(sent, &subject, what);
+    mut losses: Losses,
+) -> Option<String> {
+    let mut send = |batch: KvbmCacheEvents, what| {
+        let Some(limit) = contain("a publisher panicked", || publisher.max_payload()) else {
+            losses.published(None, &subject, what);
+            return;
+        };
+        for message in Messages::of(batch, limit) {
+            let sent = contain("a publisher panicked", || {
+                publisher.publish(&subject, message?)
+            });
+            losses.published(sent, &subject, what);
+        }
     };
     {
         pin!(batches);
         while let Some(batch) = batches.next().await {
-            send(&batch, "a batch of events was not published");
+            send(batch, "a batch of events was not published");
         }
     }
     let shutdown = KvbmCacheEvents {
         events: KvCacheEvents::Shutdown,
         instance_id,
     };
-    send(&shutdown, "the end of events was not published");
-    if let Some(flush) = contain("a publisher panicked", || publisher.flush()) {
-        let flushed = contain_future("a publisher panicked while it flushed", flush).await;
-        log_error(flushed, &subject, "what was published was not flushed");
-    }
-}
-
-/// Logs an error of the publisher. If it panicked instead, that has been reported
-/// already. The error's `Display` and drop are user code too.
-fn log_error(result: Option<Result<()>>, subject: &str, what: &'static str) {
-    if let Some(Err(error)) = result {
-        contain("a publisher's error panicked when it was logged", || {
-            tracing::error!(%subject, %error, "{what}");
-        });
-        contain("a publisher's error panicked when it was dropped", || {
-            drop(error);
-        });
-    }
+    send(shutdown, "the end of events was not published");
+    let flushed = match contain("a publisher panicked", || publisher.flush()) {
+        Some(flush) => contain_future("a publisher panicked while it flushed", flush).await,
+        None => None,
+    };
+    losses.flushed(flushed, &subject);
+    losses.report()
 }
 
 /// Wraps a stream and ends when it ends or panics, so that everything before the panic is
@@ -193,8 +197,13 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
 /// flushes the publisher, and finishes. Dropping this handle aborts the task at once; to
 /// have everything published first, [`join`](Self::join) it.
 ///
-/// If the [`Publisher`] refuses a batch or panics, that batch is lost, the error is logged,
-/// and the task goes on with the next one. A stream of events that panics counts as ended.
+/// A batch that is larger than [`Publisher::max_payload`] is sent as several messages. They
+/// are batches as well, and in order.
+///
+/// If the [`Publisher`] refuses a message or panics, that message is lost, the error is
+/// logged, and the task goes on with the next one; [`lost`](Self::lost) counts such
+/// messages, and [`join`](Self::join) fails. A stream of events that panics counts as
+/// ended.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -243,7 +252,10 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 pub struct KvbmCacheEventsPublisher {
-    task: JoinHandle<()>,
+    /// Returns a report if anything was lost.
+    task: JoinHandle<Option<String>>,
+    lost: Arc<AtomicU64>,
+    runtime: Handle,
 }
 
 impl KvbmCacheEventsPublisher {
@@ -261,11 +273,27 @@ impl KvbmCacheEventsPublisher {
     ///
     /// # Errors
     ///
-    /// Returns an error if the task was aborted, or if the stream of events panicked. In
-    /// the latter case the error carries that panic, and all events before it have been
-    /// published, as has `Shutdown`.
+    /// Returns an error if
+    ///
+    /// * the task was aborted;
+    /// * the stream of events panicked: the error carries that panic, and all events
+    ///   before it have been published, as has `Shutdown`;
+    /// * messages were lost, or the publisher could not be flushed: everything else has
+    ///   been published, and the error is that of a task that panicked with a `String`
+    ///   that says what was lost and why. If the crate is compiled to abort on panics,
+    ///   it is that of a task that was cancelled instead.
     pub async fn join(mut self) -> Result<(), JoinError> {
-        (&mut self.task).await
+        match (&mut self.task).await? {
+            None => Ok(()),
+            Some(report) => Err(join_error(report, &self.runtime).await),
+        }
+    }
+
+    /// Returns how many messages have not been published so far, because the
+    /// [`Publisher`] refused them or panicked. What a publisher loses later, it reports
+    /// when it is flushed.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Aborts the task. Events that have not been published yet are not published.

@@ -1,174 +1,103 @@
-//! The task that takes messages to the server.
+//! The task that takes messages from the queue to the server.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, Context, stream};
 use async_nats::subject::Subject;
 use bytes::Bytes;
-use futures::StreamExt;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::sync::mpsc;
 
-use crate::user_code::{contain, contain_future};
+use crate::user_code::contain_future;
 
+use super::core_delivery::CoreDelivery;
 use super::error::NatsError;
+use super::ledger::Ledger;
+use super::stream_delivery::StreamDelivery;
 
-/// Pauses before a message is sent again, from the first to the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
-
-/// What the courier is asked to do.
-pub(super) enum Errand {
-    Deliver {
-        subject: Subject,
-        payload: Bytes,
-    },
-    /// To say when all before this has been delivered.
-    Confirm(oneshot::Sender<Result<(), NatsError>>),
+/// A message that was accepted.
+pub(super) struct Message {
+    pub(super) subject: Subject,
+    pub(super) payload: Bytes,
 }
 
-/// Where messages are stored.
-struct Store {
-    context: Context,
-    stream: stream::Config,
-    /// What the ids of this courier's messages begin with.
-    name: String,
-    sent: u64,
+/// Where messages go.
+pub(super) enum Route {
+    /// To whoever is subscribed.
+    Subscribers(Box<CoreDelivery>),
+    /// Into a stream.
+    Stream(Box<StreamDelivery>),
 }
 
-/// See the module documentation.
-pub(super) struct Courier {
-    client: Client,
-    store: Option<Store>,
-    errands: mpsc::Receiver<Errand>,
-    lost: Arc<AtomicU64>,
-}
-
-impl Courier {
-    pub(super) fn new(
-        client: Client,
-        stream: Option<stream::Config>,
-        errands: mpsc::Receiver<Errand>,
-        lost: Arc<AtomicU64>,
-    ) -> Self {
-        let store = stream.map(|stream| Store {
-            context: jetstream::new(client.clone()),
-            stream,
-            name: client.new_inbox(),
-            sent: 0,
-        });
-        Self {
-            client,
-            store,
-            errands,
-            lost,
-        }
-    }
-
-    /// Runs errands until nobody can ask for more.
-    pub(super) async fn run(mut self) {
-        while let Some(errand) = self.errands.recv().await {
-            match errand {
-                Errand::Deliver { subject, payload } => {
-                    let delivery = async {
-                        match &mut self.store {
-                            Some(store) => store.put(subject, payload).await,
-                            None => send(&self.client, subject, payload).await,
-                        }
-                    };
-                    let delivery = pin!(delivery);
-                    let delivered = contain_future("the NATS client panicked", delivery).await;
-                    if !matches!(delivered, Some(Ok(()))) {
-                        self.lost.fetch_add(1, Ordering::Relaxed);
-                    }
-                    if let Some(Err(error)) = delivered {
-                        log(|| tracing::error!(%error, "a message was lost"));
-                    }
-                }
-                Errand::Confirm(confirm) => {
-                    let confirmed = match &self.store {
-                        // What is stored has been confirmed.
-                        Some(_) => Ok(()),
-                        None => {
-                            let round_trip = pin!(round_trip(&self.client));
-                            contain_future("the NATS client panicked", round_trip)
-                                .await
-                                .unwrap_or(Err(NatsError::Unconfirmed))
-                        }
-                    };
-                    // An error means that nobody waits any more. Sending calls the waker
-                    // of whoever does, which is user code.
-                    contain("a waker panicked", || confirm.send(confirmed).is_ok());
-                }
+/// Delivers messages until no more can come.
+pub(super) async fn run(
+    mut queue: mpsc::UnboundedReceiver<Message>,
+    mut route: Route,
+    ledger: Arc<Ledger>,
+) {
+    loop {
+        let first = match &mut route {
+            Route::Subscribers(delivery) => delivery.next(&mut queue, &ledger).await,
+            Route::Stream(_) => queue.recv().await,
+        };
+        let Some(first) = first else { return };
+        let mut account = Account {
+            ledger: &ledger,
+            open: 1,
+            taken: 1,
+        };
+        match &mut route {
+            Route::Subscribers(delivery) => {
+                let window = CoreDelivery::window(first, &mut queue);
+                account.open = window.len();
+                account.taken = window.len();
+                let delivery = pin!(delivery.deliver(window, &mut account));
+                contain_future("the NATS client panicked", delivery).await;
+            }
+            Route::Stream(delivery) => {
+                let delivery = pin!(delivery.deliver(first, &mut account));
+                contain_future("the NATS client panicked", delivery).await;
             }
         }
+        account.close();
     }
 }
 
-impl Store {
-    /// Sends a message until the server has stored it.
-    async fn put(&mut self, subject: Subject, payload: Bytes) -> anyhow::Result<()> {
-        let id = format!("{}.{}", self.name, self.sent);
-        self.sent += 1;
-        let mut pause = PAUSES.0;
-        loop {
-            let message = PublishMessage::build()
-                .payload(payload.clone())
-                .message_id(&id);
-            let acknowledged = match self.context.send_publish(subject.clone(), message).await {
-                Ok(acknowledgement) => acknowledgement.await.map(drop),
-                Err(error) => Err(error),
-            };
-            let Err(error) = acknowledged else {
-                return Ok(());
-            };
-            match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => return Err(error.into()),
-                PublishErrorKind::StreamNotFound => self.make_stream().await,
-                _ => {}
-            }
-            log(|| tracing::warn!(%subject, %error, "a message is sent again"));
-            sleep(pause).await;
-            pause = PAUSES.1.min(pause * 2);
+/// The messages that are being delivered.
+pub(super) struct Account<'a> {
+    ledger: &'a Ledger,
+    /// How many of them are neither confirmed nor lost.
+    open: usize,
+    taken: usize,
+}
+
+impl Account<'_> {
+    /// Some of the messages are with the server.
+    pub(super) const fn confirm(&mut self, messages: usize) {
+        self.open -= messages;
+    }
+
+    /// Some of the messages are lost.
+    pub(super) fn lose(&mut self, messages: usize, error: &NatsError) {
+        self.open -= messages;
+        self.ledger.lose(messages, error);
+        if matches!(error, NatsError::Closed) {
+            self.ledger.close();
         }
     }
 
-    /// Makes the stream again, which a server may have kept in memory only.
-    async fn make_stream(&self) {
-        if let Err(error) = self.context.get_or_create_stream(self.stream.clone()).await {
-            let stream = &self.stream.name;
-            log(|| tracing::warn!(%stream, %error, "there is no stream"));
-        }
+    /// A message that had been confirmed is lost after all.
+    pub(super) fn lose_confirmed(&self, error: &NatsError) {
+        self.ledger.lose(1, error);
     }
-}
 
-/// Logs. A log subscriber that panics must not end the courier.
-fn log(event: impl FnOnce()) {
-    contain("a log subscriber panicked", event);
-}
+    /// All messages that are neither confirmed nor lost are lost.
+    pub(super) fn lose_rest(&mut self, error: &NatsError) {
+        self.lose(self.open, error);
+    }
 
-/// Sends a message to whoever listens. Waits while the client has too many that it
-/// cannot send.
-async fn send(client: &Client, subject: Subject, payload: Bytes) -> anyhow::Result<()> {
-    Ok(client.publish(subject, payload).await?)
-}
-
-/// Waits until the server has had all that was sent before.
-async fn round_trip(client: &Client) -> Result<(), NatsError> {
-    let inbox = client.new_inbox();
-    let echo = async {
-        let mut replies = client.subscribe(inbox.clone()).await?;
-        client.publish(inbox, Bytes::new()).await?;
-        client.flush().await?;
-        anyhow::Ok(replies.next().await)
-    };
-    match echo.await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) | Err(_) => Err(NatsError::Unconfirmed),
+    /// Settles the messages, even after a panic.
+    fn close(mut self) {
+        self.lose_rest(&NatsError::Panicked);
+        self.ledger.settle(self.taken);
     }
 }

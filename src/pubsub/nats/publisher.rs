@@ -1,125 +1,87 @@
 //! A bounded queue of messages for a NATS server.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
-use async_nats::Client;
-use async_nats::jetstream::{self, stream};
 use async_nats::subject::Subject;
+use async_nats::{Client, ConnectOptions, ToServerAddrs};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::pubsub::Publisher;
 
-use super::courier::{Courier, Errand};
+use super::builder::NatsPublisherBuilder;
+use super::courier::Message;
 use super::error::NatsError;
-
-/// Messages that can wait, if nothing else is said.
-const DEFAULT_CAPACITY: usize = 8192;
-
-/// What a message may have besides its payload.
-const HEADER_ROOM: usize = 256;
-
-/// Builds a [`NatsPublisher`].
-pub struct NatsPublisherBuilder {
-    client: Client,
-    capacity: usize,
-    stream: Option<stream::Config>,
-}
-
-impl NatsPublisherBuilder {
-    /// How many messages can wait for the server; 8192 if not set. Their payloads
-    /// are kept: a batch of 1024 events takes about 25 kB.
-    pub fn capacity(mut self, messages: usize) -> Self {
-        self.capacity = messages;
-        self
-    }
-
-    /// Publishes into this JetStream stream, which is made if there is none of its
-    /// name: see [`NatsPublisher`] for what that gives. Its subjects must cover
-    /// those that are published to.
-    pub fn stream(mut self, stream: stream::Config) -> Self {
-        self.stream = Some(stream);
-        self
-    }
-
-    /// Starts the publisher, as a task of the current tokio runtime. With a stream
-    /// this waits for the server to have it.
-    ///
-    /// # Errors
-    ///
-    /// [`NatsError::NoCapacity`], [`NatsError::ExcessiveCapacity`],
-    /// [`NatsError::NoRuntime`], [`NatsError::Stream`].
-    pub async fn build(self) -> Result<NatsPublisher, NatsError> {
-        let Self {
-            client,
-            capacity,
-            stream,
-        } = self;
-        if capacity == 0 {
-            return Err(NatsError::NoCapacity);
-        }
-        if capacity > Semaphore::MAX_PERMITS {
-            return Err(NatsError::ExcessiveCapacity {
-                capacity,
-                max: Semaphore::MAX_PERMITS,
-            });
-        }
-        let runtime = Handle::try_current().map_err(|_| NatsError::NoRuntime)?;
-        if let Some(stream) = &stream {
-            jetstream::new(client.clone())
-                .get_or_create_stream(stream.clone())
-                .await
-                .map_err(|source| NatsError::Stream {
-                    name: stream.name.clone(),
-                    source,
-                })?;
-        }
-        let (queue, errands) = mpsc::channel(capacity);
-        let lost = Arc::new(AtomicU64::new(0));
-        let courier = Courier::new(client.clone(), stream, errands, Arc::clone(&lost));
-        let task = runtime.spawn(courier.run()).abort_handle();
-        Ok(NatsPublisher {
-            client,
-            queue,
-            lost,
-            task,
-        })
-    }
-}
+use super::flush::Flush;
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::refusals::NatsRefusals;
 
 /// Publishes to a NATS server.
 ///
-/// Messages wait in a bounded queue, from which a task takes them to the server
-/// one after the other. While there is no connection they stay there; the client
-/// connects again by itself, and the task goes on. When the queue is full, messages
+/// Messages wait in a bounded queue, from which a task takes them to the server in order.
+/// While there is no server that answers they stay there; the client reconnects by
+/// itself, and the task goes on. At most as many messages as the
+/// [capacity](NatsPublisherBuilder::capacity) are accepted and not yet confirmed; others
 /// are refused with [`NatsError::Full`].
 ///
 /// What arrives depends on whether there is a
 /// [stream](NatsPublisherBuilder::stream):
 ///
-/// * **Without**, a message goes to whoever is subscribed at that moment. What was
-///   on its way when a connection broke is lost, and so is what a consumer misses
-///   while *it* has none. That is the fastest, and enough for consumers that take
-///   the events as hints.
-/// * **With** one, a message leaves the queue when the server has confirmed that it
-///   is stored. It is sent again until then, with an id by which the server knows it,
-///   so that it is stored once as long as the server remembers the id
-///   (`duplicate_window` of the stream), and in order. A consumer reads the stream
-///   at its own pace and goes on where it was, whatever was restarted in between. For
-///   a consumer that must be exact. A message at a time is under way, so that a
-///   publisher has the throughput of one round trip for each batch.
+/// * **Without**, a message goes to whoever is subscribed at that moment. The server
+///   confirms up to 64 messages at once. Those that were under way when a connection
+///   broke, or that were not confirmed [in
+///   time](NatsPublisherBuilder::acknowledgement_timeout), are not sent again, and count as
+///   [`lost`](Self::lost), although some of them may have arrived. What a consumer misses
+///   while *it* has no connection is lost too, and not noticed. This is the fastest way,
+///   and enough for consumers that take the events as hints.
+/// * **With** one, a message leaves the queue when the server has confirmed that it is
+///   stored. It is sent again until then, with an id by which the server knows it, so
+///   that it is stored once as long as the server remembers the id (`duplicate_window` of
+///   the stream), and in order. A consumer reads the stream at its own pace and resumes
+///   where it was, whatever was restarted in between. This is for consumers that must be
+///   exact. Only one message at a time is under way, so the throughput is one batch per
+///   round trip.
 ///
-/// In either case events that a subscription has lost, because its channel was too
-/// small, are not published, and [`lost`](Self::lost) messages neither; a consumer of
-/// an instance that has lost any is wrong about that instance from then on.
+/// # Loss
+///
+/// No message holds up those behind it forever. One that the server refuses for good is
+/// lost at once: a message larger than the stream's `max_message_size`, one to a subject
+/// that the stream does not cover, or to one that the user is not permitted to publish to.
+/// One that the server fails to store is lost after a [number of
+/// attempts](NatsPublisherBuilder::attempts). Only a server that does not answer at all, or
+/// has no JetStream although there is to be a stream, is waited for as long as it takes,
+/// while the queue fills up.
+///
+/// Every lost message, whether refused by [`publish`](Publisher::publish) or lost later,
+/// is counted by [`lost`](Self::lost) and reported by the next
+/// [`flush`](Publisher::flush). Losses after `publish` has accepted a message are also
+/// logged, as errors.
+///
+/// Without a stream, a server tells of missing permissions only by an error of the
+/// connection, which is noticed if the publisher was made with [`connect`](Self::connect)
+/// or has [`refusals`](NatsPublisherBuilder::refusals). Since the client reports such
+/// errors on a task of its own, a flush may in rare cases report one too late, with the
+/// next flush.
+///
+/// Events that a subscription has lost, because its channel was too small, are not
+/// published either. A consumer of an instance that has lost any events or messages is
+/// wrong about that instance from then on.
 ///
 /// Dropping the publisher stops the task, and what waits is not sent; to have it
 /// sent, [`flush`](Publisher::flush) first.
+///
+/// # Permissions
+///
+/// The client's user must be permitted to subscribe to its inboxes (`_INBOX.>`, or the
+/// client's own prefix). Without a stream, it must be permitted to publish to them as
+/// well, since the server confirms messages by way of an inbox; with a stream, to publish
+/// to `$JS.API.STREAM.INFO.*`, and to `$JS.API.STREAM.CREATE.*` if there is no stream yet.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -130,11 +92,9 @@ impl NatsPublisherBuilder {
 /// use kvbm_lockfree::pubsub::async_nats::{ConnectOptions, jetstream::stream};
 ///
 /// # async fn example() -> anyhow::Result<()> {
-/// let client = ConnectOptions::new()
-///     .retry_on_initial_connect()
-///     .connect("nats://127.0.0.1:4222")
-///     .await?;
-/// let bus = NatsPublisher::builder(client)
+/// let options = ConnectOptions::new().retry_on_initial_connect();
+/// let bus = NatsPublisher::connect(options, "nats://127.0.0.1:4222")
+///     .await?
 ///     .stream(stream::Config {
 ///         name: "kvbm".into(),
 ///         subjects: vec!["kvbm.events".into()],
@@ -158,56 +118,62 @@ impl NatsPublisherBuilder {
 /// # }
 /// ```
 pub struct NatsPublisher {
-    client: Client,
-    queue: mpsc::Sender<Errand>,
-    lost: Arc<AtomicU64>,
-    task: AbortHandle,
+    pub(super) limits: Arc<Limits>,
+    pub(super) queue: mpsc::UnboundedSender<Message>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) flush_timeout: Duration,
+    pub(super) is_observed: bool,
+    pub(super) task: AbortHandle,
+    pub(super) runtime: Handle,
 }
 
 impl NatsPublisher {
-    /// A builder of a publisher that uses this client. How to connect, and how to
-    /// connect again, is the client's to say.
-    pub fn builder(client: Client) -> NatsPublisherBuilder {
-        NatsPublisherBuilder {
-            client,
-            capacity: DEFAULT_CAPACITY,
-            stream: None,
-        }
+    /// Connects to a server, and returns a builder of a publisher that uses the
+    /// connection.
+    ///
+    /// This sets the event callback of the options, in place of any other. For one of
+    /// your own, see [`NatsRefusals`].
+    ///
+    /// # Errors
+    ///
+    /// [`NatsError::Connect`] if the client cannot connect. With
+    /// [`ConnectOptions::retry_on_initial_connect`], this does not wait for the server.
+    pub async fn connect(
+        options: ConnectOptions,
+        addresses: impl ToServerAddrs,
+    ) -> Result<NatsPublisherBuilder, NatsError> {
+        let refusals = NatsRefusals::new();
+        let client = refusals.watch(options).connect(addresses).await;
+        let client = client.map_err(|source| NatsError::Connect { source })?;
+        Ok(Self::builder(client).refusals(refusals))
     }
 
-    /// How many messages wait for the server.
+    /// Returns a builder of a publisher that uses this client. How to connect, and how to
+    /// reconnect, is up to the client.
+    pub const fn builder(client: Client) -> NatsPublisherBuilder {
+        NatsPublisherBuilder::new(client)
+    }
+
+    /// Returns how many messages have been accepted, and neither confirmed by the server
+    /// nor lost.
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        self.ledger.waiting()
     }
 
-    /// How many messages have been lost: refused because the queue was full, or
-    /// refused for good by the server.
+    /// Returns how many messages have been lost: those that were not accepted, those that
+    /// the server refused, and those that it did not confirm.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.ledger.lost()
     }
 
     fn accept(&self, subject: &str, payload: Bytes) -> Result<(), NatsError> {
         let subject = Subject::from(subject);
-        if !subject.is_valid() || subject.contains(['*', '>']) {
-            return Err(NatsError::Subject(subject.into_string()));
-        }
-        let max = self.client.max_payload().saturating_sub(HEADER_ROOM);
-        if payload.len() > max {
-            return Err(NatsError::TooLarge {
-                size: payload.len(),
-                max,
-            });
-        }
+        self.limits.check(&subject, payload.len())?;
         let payload = own(payload);
-        let message = Errand::Deliver { subject, payload };
-        self.queue.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                NatsError::Full {
-                    capacity: self.queue.max_capacity(),
-                }
-            }
-            mpsc::error::TrySendError::Closed(_) => NatsError::Stopped,
+        self.ledger.accept()?;
+        self.queue.send(Message { subject, payload }).map_err(|_| {
+            self.ledger.settle(1);
+            NatsError::Stopped
         })
     }
 }
@@ -225,21 +191,46 @@ fn own(payload: Bytes) -> Bytes {
 
 impl Publisher for NatsPublisher {
     fn publish(&self, subject: &str, payload: Bytes) -> Result<()> {
-        Ok(self.accept(subject, payload)?)
+        self.accept(subject, payload).map_err(|error| {
+            self.ledger.refuse(&error);
+            error.into()
+        })
     }
 
+    /// Completes when the server has confirmed the messages accepted before.
+    ///
+    /// # Errors
+    ///
+    /// * [`NatsError::Lost`] if messages have been lost that no flush has reported
+    ///   before. This also counts messages that [`publish`](Publisher::publish) refused.
+    /// * [`NatsError::Waiting`] if no message was delivered for as long as the
+    ///   [flush timeout](NatsPublisherBuilder::flush_timeout). The messages are still in
+    ///   the queue.
+    /// * [`NatsError::Stopped`].
     fn flush(&self) -> BoxFuture<'static, Result<()>> {
-        let queue = self.queue.clone();
+        let flush = Flush {
+            ledger: Arc::clone(&self.ledger),
+            since: self.ledger.checkpoint(),
+            queue: self.queue.clone(),
+            patience: self.flush_timeout,
+            is_observed: self.is_observed,
+        };
+        let runtime = self.runtime.clone();
         async move {
-            let (confirm, confirmed) = oneshot::channel();
-            queue
-                .send(Errand::Confirm(confirm))
-                .await
-                .map_err(|_| NatsError::Stopped)?;
-            confirmed.await.map_err(|_| NatsError::Stopped)??;
-            Ok(())
+            // A task of the publisher's runtime, which has a timer. It is aborted with
+            // this future.
+            let mut task = JoinSet::new();
+            task.spawn_on(flush.run(), &runtime);
+            let flushed = task.join_next().await.and_then(Result::ok);
+            Ok(flushed.unwrap_or(Err(NatsError::Stopped))?)
         }
         .boxed()
+    }
+
+    /// Returns what the server and the stream accept, without headers. Before the client
+    /// has connected, this is what servers accept by default: 1 MiB.
+    fn max_payload(&self) -> Option<usize> {
+        Some(self.limits.max_payload())
     }
 }
 

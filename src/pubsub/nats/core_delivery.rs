@@ -1,0 +1,167 @@
+//! Delivery to whoever is subscribed.
+//!
+//! Messages are sent in windows. The server confirms a window with an echo of a last,
+//! empty message, since it handles what comes over a connection in order. If the
+//! connection breaks, or the echo does not come in time, it is not known which messages
+//! of the window have arrived; they are not sent again, since they would then arrive
+//! twice, and count as lost.
+//!
+//! While the server does not answer, nothing is handed to the client, which would buffer
+//! it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::subject::Subject;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::courier::{Account, Message};
+use super::error::NatsError;
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::link::Link;
+use super::refusals::{Denials, GRACE};
+
+/// How many messages may be unconfirmed. A client holds up to 128 errors of the server
+/// that have not been observed yet, so none of a window's is lost.
+const WINDOW: usize = 64;
+
+/// How many confirmed messages are remembered.
+const RECENT: usize = 1024;
+
+/// See the module documentation.
+pub(super) struct CoreDelivery {
+    link: Link,
+    limits: Arc<Limits>,
+    denials: Denials,
+    /// The subjects of messages that were confirmed, the latest last, since the client may
+    /// tell of a refusal only after the echo. Empty if nobody observes refusals.
+    recent: VecDeque<Subject>,
+}
+
+impl CoreDelivery {
+    pub(super) fn new(link: Link, limits: Arc<Limits>, denials: Denials) -> Self {
+        Self {
+            link,
+            limits,
+            denials,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Waits for a message. Meanwhile the refusals that come late are counted.
+    pub(super) async fn next(
+        &mut self,
+        queue: &mut mpsc::UnboundedReceiver<Message>,
+        ledger: &Ledger,
+    ) -> Option<Message> {
+        loop {
+            tokio::select! {
+                biased;
+                denied = self.denials.next() => self.count_late(&denied, ledger),
+                message = queue.recv() => return message,
+            }
+        }
+    }
+
+    /// Takes what else waits, up to the size of a window.
+    pub(super) fn window(
+        first: Message,
+        queue: &mut mpsc::UnboundedReceiver<Message>,
+    ) -> Vec<Message> {
+        let others = std::iter::from_fn(|| queue.try_recv().ok());
+        std::iter::once(first)
+            .chain(others.take(WINDOW - 1))
+            .collect()
+    }
+
+    /// Sends a window of messages and waits for its confirmation.
+    pub(super) async fn deliver(&mut self, window: Vec<Message>, account: &mut Account<'_>) {
+        let epoch = match self.link.answers().await {
+            Ok(epoch) => epoch,
+            Err(error) => return account.lose_rest(&error),
+        };
+        let mut sent = Vec::new();
+        let deadline = Instant::now() + self.link.patience();
+        for message in window {
+            let subject = message.subject.clone();
+            match self.send(message, deadline).await {
+                Ok(()) => sent.push(subject),
+                Err(error) => account.lose(1, &error),
+            }
+        }
+        let confirmed = self.link.confirm(epoch).await;
+        if self.count_denials(&mut sent, account) {
+            // There may be more, and the client must not have too many to tell of.
+            sleep(GRACE).await;
+            self.count_denials(&mut sent, account);
+        }
+        match confirmed {
+            Ok(()) => {
+                account.confirm(sent.len());
+                if self.denials.is_observed() {
+                    self.recent.extend(sent);
+                    let excess = self.recent.len().saturating_sub(RECENT);
+                    self.recent.drain(..excess);
+                }
+            }
+            Err(error) => account.lose_rest(&error),
+        }
+    }
+
+    /// Counts what the client has told of. Returns whether there was any of that.
+    fn count_denials(&mut self, sent: &mut Vec<Subject>, account: &mut Account<'_>) -> bool {
+        let mut is_any = false;
+        while let Some(denied) = self.denials.try_next() {
+            is_any = true;
+            if let Some(at) = sent.iter().position(|subject| *subject == denied) {
+                sent.swap_remove(at);
+                account.lose(1, &error_of(&denied));
+            } else if self.forget_recent(&denied) {
+                account.lose_confirmed(&error_of(&denied));
+            }
+        }
+        is_any
+    }
+
+    /// Hands a message to the client, which may have no room.
+    async fn send(&self, message: Message, deadline: Instant) -> Result<(), NatsError> {
+        let Message { subject, payload } = message;
+        let size = payload.len();
+        // The client may be connected to another server than when this was accepted.
+        self.limits.check_size(size)?;
+        let sending = self.link.client().publish(subject.clone(), payload);
+        match timeout_at(deadline, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => NatsError::TooLarge {
+                    size,
+                    max: self.limits.max_payload(),
+                },
+                PublishErrorKind::InvalidSubject => NatsError::Subject(subject.to_string()),
+                PublishErrorKind::Send => NatsError::Closed,
+            }),
+            Err(_) => Err(NatsError::Unconfirmed),
+        }
+    }
+
+    fn count_late(&mut self, denied: &Subject, ledger: &Ledger) {
+        if self.forget_recent(denied) {
+            ledger.lose(1, &error_of(denied));
+        }
+    }
+
+    /// Forgets the latest message of this subject, if there is any.
+    fn forget_recent(&mut self, subject: &Subject) -> bool {
+        let at = self.recent.iter().rposition(|recent| recent == subject);
+        at.and_then(|at| self.recent.remove(at)).is_some()
+    }
+}
+
+fn error_of(denied: &Subject) -> NatsError {
+    NatsError::Denied {
+        subject: denied.to_string(),
+    }
+}

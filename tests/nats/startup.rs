@@ -1,0 +1,116 @@
+//! What building a publisher waits for, and what it refuses.
+
+use super::proxy::Proxy;
+use super::*;
+
+#[test]
+fn building_waits_for_a_server_with_the_stream() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        proxy.refuse();
+        let client = ConnectOptions::new()
+            .retry_on_initial_connect()
+            // How long the client waits says nothing about how long building does.
+            .request_timeout(Some(Duration::from_millis(50)))
+            .reconnect_delay_callback(|_| Duration::from_millis(20))
+            .connect(proxy.address())
+            .await
+            .unwrap();
+        let relaying = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            proxy.relay();
+        };
+        let building = NatsPublisher::builder(client).stream(config()).build();
+        let (built, ()) = tokio::join!(building, relaying);
+        let bus = built.unwrap();
+        say(&bus, "stored");
+        flushed(&bus).await.unwrap();
+        assert_eq!(all_stored(&server).await, ["stored"]);
+    });
+}
+
+#[test]
+fn building_gives_up_without_a_server_and_without_streams() {
+    run(async |server| {
+        let proxy = Proxy::new(server.port()).await;
+        proxy.refuse();
+        let client = ConnectOptions::new()
+            .retry_on_initial_connect()
+            .connect(proxy.address())
+            .await
+            .unwrap();
+        let limit = Duration::from_millis(300);
+        let build = |client, stream| {
+            let builder = NatsPublisher::builder(client).startup_timeout(limit);
+            builder.stream(stream).build()
+        };
+        let error = build(client, config()).await.err().unwrap();
+        assert!(
+            matches!(error, NatsError::NoServer { waited } if waited == limit),
+            "{error}"
+        );
+        let client = connect(&server).await;
+        let nameless = stream::Config {
+            name: "a name".into(),
+            ..config()
+        };
+        let error = build(client, nameless).await.err().unwrap();
+        assert!(
+            matches!(&error, NatsError::Stream { name, .. } if name == "a name"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_stream_with_other_subjects_is_not_used() {
+    run(async |server| {
+        let client = connect(&server).await;
+        let context = async_nats::jetstream::new(client.clone());
+        let existing = |subjects: &[&str]| stream::Config {
+            name: STREAM.into(),
+            subjects: subjects.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        client.flush().await.unwrap();
+        let other = existing(&["other", "kvbm.others.>"]);
+        context.create_stream(other.clone()).await.unwrap();
+        let build = |config| {
+            NatsPublisher::builder(client.clone())
+                .stream(config)
+                .build()
+        };
+        let error = build(config()).await.err().unwrap();
+        let text = error.to_string();
+        let NatsError::Subjects {
+            stream,
+            covers,
+            needed,
+        } = error
+        else {
+            panic!("{text}");
+        };
+        assert_eq!(stream, STREAM);
+        assert_eq!(covers, other.subjects);
+        assert_eq!(needed, [SUBJECT]);
+        for part in [STREAM, "kvbm.others.>", SUBJECT] {
+            assert!(text.contains(part), "{text}");
+        }
+        // Without subjects, a stream would have its own name.
+        let error = build(existing(&[])).await.err().unwrap();
+        assert!(
+            matches!(&error, NatsError::Subjects { needed, .. } if needed == &[STREAM]),
+            "{error}"
+        );
+        // Nothing has changed.
+        let mut found = context.get_stream(STREAM).await.unwrap();
+        assert_eq!(found.info().await.unwrap().config.subjects, other.subjects);
+
+        // One that covers more is as good.
+        context
+            .update_stream(existing(&["other", "kvbm.*"]))
+            .await
+            .unwrap();
+        build(config()).await.unwrap();
+    });
+}
