@@ -32,11 +32,11 @@
 //! A block is listed with the priority that its [directive](super::directives) says.
 //! Directives that came later are applied, and those whose time is up are ended, before
 //! victims are popped. Before there is any, the policy is one that knows nothing of
-//! priorities.
+//! priorities: see [`Policy`].
 
 use std::sync::Arc;
 
-use crate::policy::{PolicyKind, SlotPolicy};
+use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 use crate::suspension::step;
 use crate::sync::try_lock::{Held, TryLock};
@@ -59,7 +59,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    pub(super) fn new(policy: Box<dyn SlotPolicy>, directives: Arc<Directives>) -> Self {
+    pub(super) fn new(policy: Box<dyn PlainPolicy>, directives: Arc<Directives>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
@@ -67,11 +67,9 @@ impl Plane {
             order: TryLock::new(Order {
                 undone: Vec::new(),
                 observes_resurrection: policy.observes_resurrection(),
-                policy,
+                policy: Policy::Plain(policy),
                 turns: 0,
                 directives,
-                has_directives: false,
-                deadlines: Deadlines::default(),
             }),
         }
     }
@@ -109,7 +107,7 @@ impl Plane {
 
 /// What the holder of the plane has in hand.
 pub(super) struct Order {
-    policy: Box<dyn SlotPolicy>,
+    policy: Policy,
     observes_resurrection: bool,
     /// Blocks listed by a drain that are to be taken out at its end. As long as the
     /// longest run of them so far.
@@ -117,16 +115,33 @@ pub(super) struct Order {
     /// Counts the times the plane was held to evict.
     turns: u32,
     directives: Arc<Directives>,
-    /// Whether there had been a directive when notes were applied last; then the policy
-    /// knows priorities.
-    has_directives: bool,
+}
+
+/// The policy, and what goes with it: one of the three stages of its life.
+pub(super) enum Policy {
+    /// There had been no directive when notes were applied last.
+    Plain(Box<dyn PlainPolicy>),
+    /// There are directives, or have been.
+    Prioritized(Prioritized),
+    /// The store is not used any more, and has given its policy up.
+    Ended,
+}
+
+/// A policy that knows priorities, and the times at which they end.
+pub(super) struct Prioritized {
+    policy: Box<dyn PrioritizedPolicy>,
     /// Of the listed blocks.
     deadlines: Deadlines,
 }
 
 impl Order {
-    pub(super) fn policy(&mut self) -> &mut dyn SlotPolicy {
-        &mut *self.policy
+    /// The policy, unless the store has [ended](Self::end).
+    pub(super) fn policy(&self) -> Option<&dyn SlotPolicy> {
+        match &self.policy {
+            Policy::Plain(policy) => Some(&**policy),
+            Policy::Prioritized(prioritized) => Some(&*prioritized.policy),
+            Policy::Ended => None,
+        }
     }
 
     /// Whether it is time to drain the stacks of all shards.
@@ -169,9 +184,7 @@ impl Order {
         let mut changes_nothing = true;
         let taken = stack.take(slots, |slot| {
             let word = slot.word();
-            changes_nothing = changes_nothing
-                && is_in_use(word)
-                && self.policy.leaves_no_trace(slot.id(), slot.hash());
+            changes_nothing = changes_nothing && is_in_use(word) && self.leaves_no_trace(slot);
         });
         taken.for_each(|slot| {
             let word = slot.unnote();
@@ -180,7 +193,7 @@ impl Order {
                 self.list(slot, word);
             } else if changes_nothing {
                 // It was not listed, and nobody else has listed it.
-            } else if !is_in_use(word) || self.policy.contains(slot.id()) {
+            } else if !is_in_use(word) || self.contains(slot) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
                 self.undone.push(slot.id());
@@ -192,11 +205,22 @@ impl Order {
         self.undone.clear();
     }
 
+    fn contains(&self, slot: &Slot) -> bool {
+        self.policy()
+            .is_some_and(|policy| policy.contains(slot.id()))
+    }
+
+    fn leaves_no_trace(&self, slot: &Slot) -> bool {
+        self.policy()
+            .is_some_and(|policy| policy.leaves_no_trace(slot.id(), slot.hash()))
+    }
+
     #[inline]
     fn remove(&mut self, slot: u32) {
-        self.policy.remove(slot);
-        if self.has_directives {
-            self.forget_deadlines(&[slot]);
+        match &mut self.policy {
+            Policy::Plain(policy) => policy.remove(slot),
+            Policy::Prioritized(prioritized) => prioritized.remove(slot),
+            Policy::Ended => {}
         }
     }
 
@@ -212,10 +236,15 @@ impl Order {
         loop {
             let (hash, level) = (slot.hash(), slot.level());
             if slot.is_tenancy(seen) {
-                self.policy.insert(slot.id(), hash, level);
-                // One that is given meanwhile is announced, and found before the next victim.
-                if self.has_directives {
-                    self.apply_directive(slot, seen);
+                match &mut self.policy {
+                    Policy::Plain(policy) => policy.insert(slot.id(), hash, level),
+                    Policy::Prioritized(prioritized) => {
+                        prioritized.policy.insert(slot.id(), hash, level);
+                        // One that is given meanwhile is announced, and found before the
+                        // next victim.
+                        prioritized.apply_directive(&self.directives, slot, seen);
+                    }
+                    Policy::Ended => return false,
                 }
                 return true;
             }
@@ -228,30 +257,87 @@ impl Order {
 
     #[inline]
     fn look_for_directives(&mut self) {
-        if !self.has_directives && self.directives.are_used() {
+        if matches!(self.policy, Policy::Plain(_)) && self.directives.are_used() {
             self.begin_priorities();
         }
     }
 
-    /// Has the policy know priorities.
+    /// Has the policy know priorities, if it does not yet. Returns it, unless the store has
+    /// ended.
     #[cold]
-    fn begin_priorities(&mut self) {
-        let nothing = PolicyKind::Lru.build(0);
-        self.policy = std::mem::replace(&mut self.policy, nothing).with_priorities();
-        self.has_directives = true;
+    fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
+        self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
+            Policy::Plain(policy) => Policy::Prioritized(Prioritized {
+                policy: policy.with_priorities(),
+                deadlines: Deadlines::default(),
+            }),
+            other => other,
+        };
+        match &mut self.policy {
+            Policy::Prioritized(prioritized) => Some(prioritized),
+            _ => None,
+        }
     }
 
     /// Gives the policy up, which may be the user's, with the store that is not used any more.
-    pub(super) fn end(&mut self) -> Box<dyn SlotPolicy> {
-        std::mem::replace(&mut self.policy, PolicyKind::Lru.build(0))
+    pub(super) fn end(&mut self) -> Policy {
+        std::mem::replace(&mut self.policy, Policy::Ended)
+    }
+
+    /// Takes a block back that was handed out ahead of need, with the priority that it has
+    /// by now.
+    pub(super) fn put_back(&mut self, slot: &Slot) {
+        let directives = Arc::clone(&self.directives);
+        if let Some(prioritized) = self.begin_priorities() {
+            let (hash, level) = (slot.hash(), slot.level());
+            prioritized.policy.put_back(slot.id(), hash, level);
+            prioritized.apply_directive(&directives, slot, slot.word());
+        }
+    }
+
+    /// Takes the next candidates out of the order, as many as `candidates` has
+    /// room for. Returns how many there were.
+    ///
+    /// They are the caller's to vacate, in this order, once it has let go of the
+    /// plane: their lines are then fetched while nobody waits for it. One that
+    /// has come into use unnoticed is no victim, and is noted again by its last
+    /// unpin.
+    #[inline]
+    pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
+        match &mut self.policy {
+            Policy::Plain(policy) => pop_each(&mut **policy, candidates),
+            Policy::Prioritized(prioritized) => {
+                prioritized.pop(&self.directives, slots, candidates)
+            }
+            Policy::Ended => 0,
+        }
+    }
+}
+
+/// Fills `candidates` with victims. Returns how many there were.
+#[inline]
+fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
+    let mut found = 0;
+    while found < candidates.len()
+        && let Some(slot) = policy.pop()
+    {
+        candidates[found] = slot;
+        found += 1;
+    }
+    found
+}
+
+impl Prioritized {
+    fn remove(&mut self, slot: u32) {
+        self.policy.remove(slot);
+        self.forget_deadlines(&[slot]);
     }
 
     /// Applies the directive for a listed block whose word was `seen`, if there is one.
     /// Returns whether there is.
     #[cold]
-    fn apply_directive(&mut self, slot: &Slot, seen: Word) -> bool {
+    fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
         self.deadlines.forget(slot.id());
-        let directives = &*self.directives;
         let in_force = directives.in_force(slot, seen.generation(), || directives.now());
         if let Some(directive) = in_force {
             self.policy.set_priority(slot.id(), directive.priority);
@@ -263,12 +349,11 @@ impl Order {
     /// Applies the directives that were given to listed blocks, and ends those whose time
     /// is up.
     #[cold]
-    fn apply_directives(&mut self, slots: &[Slot]) {
-        let directives = Arc::clone(&self.directives);
+    fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
         directives.take_announced(|slot| {
             if self.policy.contains(slot) {
                 let slot = &slots[slot as usize];
-                if !self.apply_directive(slot, slot.word()) {
+                if !self.apply_directive(directives, slot, slot.word()) {
                     // It has replaced one, and is over already.
                     self.policy.set_priority(slot.id(), Priority::DEFAULT);
                 }
@@ -282,36 +367,10 @@ impl Order {
         }
     }
 
-    /// Takes a block back that was handed out ahead of need, with the priority that it has
-    /// by now.
-    pub(super) fn put_back(&mut self, slot: &Slot) {
-        self.look_for_directives();
-        self.policy.put_back(slot.id());
-        self.apply_directive(slot, slot.word());
-    }
-
-    /// Takes the next candidates out of the order, as many as `candidates` has
-    /// room for. Returns how many there were.
-    ///
-    /// They are the caller's to vacate, in this order, once it has let go of the
-    /// plane: their lines are then fetched while nobody waits for it. One that
-    /// has come into use unnoticed is no victim, and is noted again by its last
-    /// unpin.
-    #[inline]
-    pub(super) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        if self.has_directives {
-            self.apply_directives(slots);
-        }
-        let mut found = 0;
-        while found < candidates.len()
-            && let Some(slot) = self.policy.pop()
-        {
-            candidates[found] = slot;
-            found += 1;
-        }
-        if self.has_directives {
-            self.forget_deadlines(&candidates[..found]);
-        }
+    fn pop(&mut self, directives: &Directives, slots: &[Slot], candidates: &mut [u32]) -> usize {
+        self.apply_directives(directives, slots);
+        let found = pop_each(&mut *self.policy, candidates);
+        self.forget_deadlines(&candidates[..found]);
         found
     }
 

@@ -27,7 +27,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
-use crate::policy::{SlotPolicy, level};
+use crate::policy::{PlainPolicy, level};
 use crate::registry::{Core, Leftovers, Tier};
 use crate::{ManagerId, SequenceHash};
 
@@ -55,7 +55,7 @@ const MIN_BLOCKS_TO_SHARD: usize = if cfg!(kvbm_loom) { 1 } else { 128 };
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
-    pub(crate) policy: Box<dyn SlotPolicy>,
+    pub(crate) policy: Box<dyn PlainPolicy>,
     /// Whether the policy evicts no block before its inactive children.
     pub(crate) is_leaf_first: bool,
     /// The thresholds of the frequency levels, for the policy that has them.

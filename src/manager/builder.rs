@@ -12,7 +12,7 @@ use crate::leases::Table;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
-use crate::policy::{Custom, LeafOrder, MAX_HALF_LIFE, PolicyKind, SlotPolicy};
+use crate::policy::{Custom, LeafOrder, MAX_HALF_LIFE, PlainPolicy, PolicyKind};
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 use crate::user_code::Contained;
@@ -133,7 +133,7 @@ enum Backend {
 
 /// A [`Backend`] that has been set up.
 struct Order {
-    policy: Box<dyn SlotPolicy>,
+    policy: Box<dyn PlainPolicy>,
     is_leaf_first: bool,
     name: &'static str,
 }

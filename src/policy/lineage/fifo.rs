@@ -6,10 +6,10 @@
 //! after another. A leaf with a [priority](super::retained) is none of these, and is appended
 //! when that ends.
 
-use super::Leaves;
-use super::retained::RetainedLeaves;
+use super::leaves::Leaves;
+
 use crate::SequenceHash;
-use crate::policy::list::Lists;
+use crate::policy::containers::list::Lists;
 
 pub(crate) struct FifoLeaves {
     order: Lists,
@@ -17,8 +17,6 @@ pub(crate) struct FifoLeaves {
 
 impl Leaves for FifoLeaves {
     const COMMUTES: bool = false;
-
-    type WithPriorities = RetainedLeaves<Self>;
 
     fn new(block_count: usize) -> Self {
         Self {
@@ -51,10 +49,6 @@ impl Leaves for FifoLeaves {
     #[inline]
     fn first(&mut self) -> Option<u32> {
         self.order.first(0)
-    }
-
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -8,20 +8,21 @@
 //!
 //! Four things are this crate's. Only leaves of the lineage are candidates. The
 //! uses of contents that are not cached count too, as far back as a bounded
-//! [history](super::history) has them: what was evicted between two uses has not
+//! [history](crate::policy::adaptive::history) has them: what was evicted between two uses has not
 //! been used once. Only uses of contents that the history knows make time pass, so that
 //! contents that come once do not age the others. And unless it is given, the half-life
-//! is [tuned](super::tuner).
+//! is [tuned](crate::policy::adaptive::tuner).
 //!
 //! A release is a use. The sum of values is kept as a time that does not change until
 //! the next use, so that the leaves stand in a heap, and nothing has to be aged.
 
-use super::Leaves;
-use super::heap::SlotHeap;
-use super::history::{History, Tag};
-use super::retained::RetainedLeaves;
-use super::tuner::Tuner;
+use super::leaves::Leaves;
+use crate::policy::adaptive::history::History;
+use crate::policy::adaptive::tag::Tag;
+use crate::policy::containers::heap::SlotHeap;
+
 use crate::SequenceHash;
+use crate::policy::adaptive::tuner::Tuner;
 
 /// The longest half-life that can be given.
 pub(crate) const MAX_HALF_LIFE: u32 = 1 << 24;
@@ -68,8 +69,6 @@ impl Leaves for LrfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
-    type WithPriorities = RetainedLeaves<Self>;
-
     fn new(block_count: usize) -> Self {
         Self::tuned(block_count, hashes(block_count))
     }
@@ -101,10 +100,6 @@ impl Leaves for LrfuLeaves {
 
     fn first(&mut self) -> Option<u32> {
         self.leaves.first()
-    }
-
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

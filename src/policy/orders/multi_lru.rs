@@ -9,10 +9,10 @@
 //! listed: a block that was matched often and then never again keeps its rank
 //! until it is evicted.
 
-use super::SlotPolicy;
-use super::list::Lists;
-use super::retained::Retained;
 use crate::SequenceHash;
+use crate::policy::containers::list::Lists;
+use crate::policy::priorities::retained::Retained;
+use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 
 const LEVELS: u32 = 4;
 
@@ -61,10 +61,6 @@ impl SlotPolicy for MultiLru {
         next.unwrap_or(LEVELS) as u8
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        Box::new(Retained::new(*self))
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.levels.contains(slot)
     }
@@ -73,7 +69,7 @@ impl SlotPolicy for MultiLru {
         self.levels.len()
     }
 
-    /// No, for the reason given at [`Lru`](super::Lru): a removal does not
+    /// No, for the reason given at [`Lru`](super::lru::Lru): a removal does not
     /// reorder the others.
     fn observes_resurrection(&self) -> bool {
         false
@@ -84,10 +80,16 @@ impl SlotPolicy for MultiLru {
     }
 }
 
+impl PlainPolicy for MultiLru {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        Box::new(Retained::new(*self))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, any_hash};
     use super::*;
+    use crate::policy::testing::{Random, any_hash};
 
     #[test]
     fn a_level_starts_at_its_threshold() {

@@ -5,8 +5,8 @@
 //! contents come into a *window*, in which the order is that of release. What the window
 //! has no room for moves to the *main region*, where the order is that of frequency, and of
 //! release within it: there it has to be more frequent than what is there, or it goes.
-//! Frequencies are those of a [sketch](super::sketch), which has also counted
-//! what was evicted since. How much room the window has is [found out](super::climber),
+//! Frequencies are those of a [sketch](crate::policy::adaptive::sketch), which has also counted
+//! what was evicted since. How much room the window has is [found out](crate::policy::adaptive::climber),
 //! unless it is given.
 //!
 //! Four things are this crate's. Only leaves are candidates for eviction; to the main region
@@ -22,14 +22,14 @@
 //! the sketch: contents that come once, however many, fill the sketch and make it forget,
 //! but they do not make what is kept less frequent than it is.
 
-use super::Leaves;
-use super::climber::Climber;
-use super::heap::SlotHeap;
-use super::history::Tag;
-use super::retained::RetainedLeaves;
-use super::sketch::Sketch;
+use crate::policy::adaptive::climber::Climber;
+use crate::policy::adaptive::tag::Tag;
+use crate::policy::containers::heap::SlotHeap;
+use crate::policy::lineage::leaves::Leaves;
+
 use crate::SequenceHash;
-use crate::policy::ensure;
+use crate::policy::adaptive::sketch::Sketch;
+use crate::policy::containers::ensure;
 
 /// Bits of a key in the main region that say when the block was released. With those of
 /// the rank there are fifty: exact.
@@ -214,8 +214,6 @@ impl Leaves for TinyLfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
-    type WithPriorities = RetainedLeaves<Self>;
-
     fn new(block_count: usize) -> Self {
         Self::with_share(block_count, Share::Found(Climber::new(block_count)))
     }
@@ -301,10 +299,6 @@ impl Leaves for TinyLfuLeaves {
         self.blocks[slot as usize].tag = Tag::NONE;
     }
 
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.window.contains(slot) || self.main.contains(slot)
     }
@@ -343,9 +337,10 @@ impl Leaves for TinyLfuLeaves {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Lineage;
     use super::*;
-    use crate::policy::SlotPolicy;
+    use crate::policy::lineage::graph::Lineage;
+    use crate::policy::lineage::retained::RetainedLeaves;
+    use crate::policy::slot_policy::SlotPolicy;
     use crate::policy::testing::Random;
     use crate::retention::Priority;
 
@@ -457,7 +452,7 @@ mod tests {
 
     #[test]
     fn a_leaf_with_a_priority_ends_its_chain() {
-        let mut leaves = TinyLfuLeaves::with_window(6, 50).with_priorities();
+        let mut leaves = RetainedLeaves::of(TinyLfuLeaves::with_window(6, 50));
         for _ in 0..2 {
             leaves.list(0, hash(0), true);
             leaves.unlist(0);
