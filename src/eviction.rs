@@ -1,6 +1,9 @@
-//! Your own order of eviction.
+//! Eviction orders: the built-in ones by name, and your own.
 //!
-//! An [`EvictionPolicy`] is plain sequential code over block ids. It needs no atomics
+//! A [`BuiltInPolicy`] is one of the orders that this crate brings, for programs that choose
+//! one by name or go through all of them.
+//!
+//! An [`EvictionPolicy`] is an order of your own: plain sequential code over block ids. It needs no atomics
 //! and no locks: the manager calls it from one thread at a time, outside the hot path,
 //! with what has happened since in the order in which it happened. Driven by one
 //! thread the order is exactly the policy's. When several threads are about, a victim
@@ -68,6 +71,8 @@
 //!
 //! With the feature `testing`, `testing::check_eviction_policy` runs a policy through
 //! what a manager may ask of it.
+
+pub use crate::policy::{BuiltInPolicy, UnknownPolicy};
 
 use crate::retention::Priority;
 use crate::{BlockId, SequenceHash};

@@ -6,11 +6,40 @@
 //! after another. A leaf with a [priority](super::retained) is none of these, and is appended
 //! when that ends.
 
+use super::graph::Lineage;
 use super::leaves::Leaves;
 
 use crate::SequenceHash;
 use crate::policy::containers::list::Lists;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
+/// Leaf-first in order of becoming a leaf.
+pub(crate) struct ByFifo;
+
+impl PolicySpec for ByFifo {
+    fn name(&self) -> &'static str {
+        "lineage-fifo"
+    }
+
+    fn title(&self) -> &'static str {
+        "lineage by FIFO"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, in the order they became leaves."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lineage::<FifoLeaves>::new(block_count))
+    }
+}
+
+/// See the module documentation.
 pub(crate) struct FifoLeaves {
     order: Lists,
 }

@@ -16,6 +16,7 @@
 //! A release is a use. The sum of values is kept as a time that does not change until
 //! the next use, so that the leaves stand in a heap, and nothing has to be aged.
 
+use super::graph::Lineage;
 use super::leaves::Leaves;
 use crate::policy::adaptive::history::History;
 use crate::policy::adaptive::tag::Tag;
@@ -23,15 +24,68 @@ use crate::policy::containers::heap::SlotHeap;
 
 use crate::SequenceHash;
 use crate::policy::adaptive::tuner::Tuner;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
 /// The longest half-life that can be given.
-pub(crate) const MAX_HALF_LIFE: u32 = 1 << 24;
+const MAX_HALF_LIFE: u32 = 1 << 24;
 
 /// Hashes in the history, for each block.
 const HASHES: usize = 3;
 
 /// The fewest in any history: an eighth of a megabyte.
 const FEWEST_HASHES: usize = 1 << 13;
+
+/// Leaf-first by LRFU.
+pub(crate) struct Lrfu {
+    /// In releases of contents that are known. `None` to have it tuned.
+    half_life: Option<u32>,
+}
+
+impl Lrfu {
+    pub(crate) const TUNED: Self = Self { half_life: None };
+
+    pub(crate) fn with_half_life(releases: u32) -> Self {
+        Self {
+            half_life: Some(releases),
+        }
+    }
+}
+
+impl PolicySpec for Lrfu {
+    fn name(&self) -> &'static str {
+        "lrfu"
+    }
+
+    fn title(&self) -> &'static str {
+        "LRFU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, the least used and longest unused first."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.half_life {
+            Some(half_life) if !(1..=MAX_HALF_LIFE).contains(&half_life) => Err(format!(
+                "the half-life must be from 1 to {MAX_HALF_LIFE} releases, got {half_life}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        let leaves = match self.half_life {
+            Some(half_life) => LrfuLeaves::with_half_life(block_count, half_life),
+            None => LrfuLeaves::new(block_count),
+        };
+        Box::new(Lineage::with_leaves(block_count, leaves))
+    }
+}
 
 /// See the module documentation.
 pub(crate) struct LrfuLeaves {

@@ -1,6 +1,6 @@
 //! The graph by example, and against the model.
 
-use super::model::Model;
+use super::model::{LeafOrder, Model};
 use crate::policy::adaptive::history::History;
 use crate::policy::adaptive::tag::Tag;
 
@@ -11,7 +11,6 @@ use super::lrfu::LrfuLeaves;
 use super::retained::RetainedLeaves;
 use super::tick::TickLeaves;
 use crate::SequenceHash;
-use crate::policy::LeafOrder;
 use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
 use crate::policy::testing::{Random, raw_hash};
 use crate::retention::Priority;

@@ -17,13 +17,42 @@
 //! block is demoted by then, or it is known to be before all others, because its
 //! child was.
 
+use super::graph::Lineage;
 use super::leaves::Leaves;
 use crate::policy::containers::bitmap::Bitmap;
 
 use crate::SequenceHash;
 use crate::policy::containers::ring::ReleaseRing;
 use crate::policy::containers::{NIL, ensure};
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
+/// Leaf-first in order of release.
+pub(crate) struct ByTick;
+
+impl PolicySpec for ByTick {
+    fn name(&self) -> &'static str {
+        "lineage-tick"
+    }
+
+    fn title(&self) -> &'static str {
+        "lineage by tick"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, oldest insertion first."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lineage::<TickLeaves>::new(block_count))
+    }
+}
+
+/// See the module documentation.
 pub(crate) struct TickLeaves {
     /// The listed blocks, leaves or not.
     order: ReleaseRing,

@@ -20,6 +20,46 @@ use crate::SequenceHash;
 use crate::policy::containers::ring::ReleaseRing;
 use crate::policy::priorities::retained::Retained;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::spec::PolicySpec;
+
+/// The order of last release, by either of its names.
+pub(crate) struct OldestFirst {
+    name: &'static str,
+    title: &'static str,
+    summary: &'static str,
+}
+
+impl OldestFirst {
+    pub(crate) const LRU: Self = Self {
+        name: "lru",
+        title: "LRU",
+        summary: "Least recently used.",
+    };
+
+    pub(crate) const HASH_MAP: Self = Self {
+        name: "hashmap",
+        title: "HashMap",
+        summary: "First in, first out, over a hash map.",
+    };
+}
+
+impl PolicySpec for OldestFirst {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn title(&self) -> &'static str {
+        self.title
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lru::new(block_count))
+    }
+}
 
 /// Evicts the block whose last release is the longest ago.
 pub(crate) struct Lru {

@@ -10,9 +10,11 @@
 //! until it is evicted.
 
 use crate::SequenceHash;
+use crate::policy::containers::ensure;
 use crate::policy::containers::list::Lists;
 use crate::policy::priorities::retained::Retained;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::spec::PolicySpec;
 
 const LEVELS: u32 = 4;
 
@@ -23,6 +25,59 @@ pub(crate) fn level(count: u32, thresholds: [u8; 3]) -> u8 {
         .into_iter()
         .map(|threshold| u8::from(count >= u32::from(threshold)))
         .sum()
+}
+
+/// The highest frequency that a tracker can tell.
+const MAX_FREQUENCY: u8 = 15;
+
+/// The order of frequency levels, with the frequencies at which the upper three begin.
+pub(crate) struct ByLevel {
+    thresholds: [u8; 3],
+}
+
+impl ByLevel {
+    pub(crate) const DEFAULT: Self = Self {
+        thresholds: [3, 8, 15],
+    };
+
+    pub(crate) fn with_thresholds(thresholds: [u8; 3]) -> Self {
+        Self { thresholds }
+    }
+}
+
+impl PolicySpec for ByLevel {
+    fn name(&self) -> &'static str {
+        "multi-lru"
+    }
+
+    fn title(&self) -> &'static str {
+        "MultiLRU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "LRU in four levels, chosen by the estimated frequency of a block."
+    }
+
+    fn frequency_thresholds(&self) -> Option<[u8; 3]> {
+        Some(self.thresholds)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let [warm, hot, very_hot] = self.thresholds;
+        ensure(warm < hot && hot < very_hot, || {
+            format!("Thresholds must be in ascending order: {warm} < {hot} < {very_hot} failed")
+        })?;
+        ensure(very_hot <= MAX_FREQUENCY, || {
+            format!("hot_to_very_hot threshold ({very_hot}) must be <= 15 (4-bit counter maximum)")
+        })?;
+        ensure(warm >= 1, || {
+            "cold_to_warm threshold must be >= 1 to distinguish from zero-access blocks".into()
+        })
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(MultiLru::new(block_count))
+    }
 }
 
 /// Evicts from the lowest level, and there the block whose release is the

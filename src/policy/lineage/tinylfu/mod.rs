@@ -22,14 +22,17 @@
 //! the sketch: contents that come once, however many, fill the sketch and make it forget,
 //! but they do not make what is kept less frequent than it is.
 
+use super::graph::Lineage;
+use super::leaves::Leaves;
 use crate::policy::adaptive::climber::Climber;
 use crate::policy::adaptive::tag::Tag;
 use crate::policy::containers::heap::SlotHeap;
-use crate::policy::lineage::leaves::Leaves;
 
 use crate::SequenceHash;
 use crate::policy::adaptive::sketch::Sketch;
 use crate::policy::containers::ensure;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
 /// Bits of a key in the main region that say when the block was released. With those of
 /// the rank there are fifty: exact.
@@ -66,6 +69,57 @@ impl Block {
             Region::Window => self.release as f64,
             Region::Main => (rank << release_bits | self.release) as f64,
         }
+    }
+}
+
+/// Leaf-first by W-TinyLFU.
+pub(crate) struct TinyLfu {
+    /// In per cent of the inactive blocks. `None` to have it found.
+    window: Option<u8>,
+}
+
+impl TinyLfu {
+    pub(crate) const TUNED: Self = Self { window: None };
+
+    pub(crate) fn with_window(percent: u8) -> Self {
+        Self {
+            window: Some(percent),
+        }
+    }
+}
+
+impl PolicySpec for TinyLfu {
+    fn name(&self) -> &'static str {
+        "tinylfu"
+    }
+
+    fn title(&self) -> &'static str {
+        "W-TinyLFU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, the least used first behind a window for new ones."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.window {
+            Some(percent) if percent > 100 => Err(format!(
+                "the window must be at most 100 per cent, got {percent}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        let leaves = match self.window {
+            Some(percent) => TinyLfuLeaves::with_window(block_count, percent),
+            None => TinyLfuLeaves::new(block_count),
+        };
+        Box::new(Lineage::with_leaves(block_count, leaves))
     }
 }
 
@@ -338,7 +392,6 @@ impl Leaves for TinyLfuLeaves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::lineage::graph::Lineage;
     use crate::policy::lineage::retained::RetainedLeaves;
     use crate::policy::slot_policy::SlotPolicy;
     use crate::policy::testing::Random;
