@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::synthetic::Service;
 use crate::trace;
 
@@ -46,7 +46,8 @@ pub struct Args {
     pub workload: Service,
 
     /// Eviction policies to run, separated by commas or given repeatedly [default: all]
-    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',',
+          value_parser = policy::parser())]
     policy: Vec<Policy>,
 
     /// Pool sizes in blocks, separated by commas or given repeatedly [default: fractions of the
@@ -136,7 +137,7 @@ impl Args {
     /// The policies to run: those asked for, each once, or all.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
-            Policy::value_variants().to_vec()
+            Policy::ALL.to_vec()
         } else {
             each_once(&self.policy)
         }
@@ -227,6 +228,7 @@ fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::named;
 
     fn parse(line: &str) -> Result<Args, String> {
         let words = std::iter::once("kvbm-replay").chain(line.split_whitespace());
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        assert_eq!(synthetic.policies().len(), Policy::value_variants().len());
+        assert_eq!(synthetic.policies().len(), Policy::ALL.len());
         assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn lists_take_commas_and_repetition() {
         let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
-        assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
+        assert_eq!(args.policies(), [named("lru"), named("multi-lru")]);
         assert_eq!(args.pools(), Pools::Sizes(vec![10, 20, 5]));
     }
 

@@ -245,6 +245,7 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::named;
 
     /// Two policies with two sizes of pool, and numbers as long as they get.
     pub fn report() -> Report {
@@ -274,7 +275,7 @@ mod tests {
                 block_size: 16,
                 threads: 1,
                 in_flight: 16,
-                policies: vec![Policy::Lru, Policy::LineageTick],
+                policies: vec![named("lru"), named("lineage-tick")],
                 blocks: vec![100, 999_999],
             },
             workload: Summary {
@@ -284,10 +285,10 @@ mod tests {
                 largest_request: 99,
             },
             rows: vec![
-                row(Policy::Lru, 100, 0.25),
-                row(Policy::LineageTick, 100, 0.125),
-                row(Policy::Lru, 999_999, 1.0),
-                row(Policy::LineageTick, 999_999, 1.0),
+                row(named("lru"), 100, 0.25),
+                row(named("lineage-tick"), 100, 0.125),
+                row(named("lru"), 999_999, 1.0),
+                row(named("lineage-tick"), 999_999, 1.0),
             ],
             optimum: vec![hits(100, 0.5), hits(999_999, 1.0)],
         }
