@@ -8,7 +8,6 @@
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
-
 use crate::SequenceHash;
 use crate::policy::containers::list::Lists;
 use crate::policy::slot_policy::PlainPolicy;

@@ -1,6 +1,6 @@
 //! The graph of listed blocks, which tells the leaves from the others.
 //!
-//! Parent and child meet at a [key], and each key in use has a [node](super::nodes):
+//! Parent and child meet at a [key](super::key), and each key in use has a [node](super::nodes):
 //!
 //! - A node has *residents*, the blocks listed under its key. Normally one.
 //!   Two hashes can share a key, as can two blocks with the same hash; such

@@ -18,12 +18,11 @@
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
+use crate::SequenceHash;
 use crate::policy::adaptive::history::History;
 use crate::policy::adaptive::tag::Tag;
-use crate::policy::containers::heap::SlotHeap;
-
-use crate::SequenceHash;
 use crate::policy::adaptive::tuner::Tuner;
+use crate::policy::containers::heap::SlotHeap;
 use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 

@@ -1,16 +1,15 @@
 //! The graph by example, and against the model.
 
-use super::model::{LeafOrder, Model};
-use crate::policy::adaptive::history::History;
-use crate::policy::adaptive::tag::Tag;
-
 use super::fifo::FifoLeaves;
 use super::graph::Lineage;
 use super::leaves::Leaves;
 use super::lrfu::LrfuLeaves;
+use super::model::{LeafOrder, Model};
 use super::retained::RetainedLeaves;
 use super::tick::TickLeaves;
 use crate::SequenceHash;
+use crate::policy::adaptive::history::History;
+use crate::policy::adaptive::tag::Tag;
 use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
 use crate::policy::testing::{Random, raw_hash};
 use crate::retention::Priority;

@@ -19,9 +19,8 @@
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
-use crate::policy::containers::bitmap::Bitmap;
-
 use crate::SequenceHash;
+use crate::policy::containers::bitmap::Bitmap;
 use crate::policy::containers::ring::ReleaseRing;
 use crate::policy::containers::{NIL, ensure};
 use crate::policy::slot_policy::PlainPolicy;
