@@ -182,10 +182,14 @@ impl Order {
     /// notes, and none of these blocks would leave a trace.
     fn drain_undone(&mut self, slots: &[Slot], stack: &ReleasedStack) {
         let mut changes_nothing = true;
-        let taken = stack.take(slots, |slot| {
-            let word = slot.word();
-            changes_nothing = changes_nothing && is_in_use(word) && self.leaves_no_trace(slot);
-        });
+        let taken = match self.policy() {
+            Some(policy) => stack.take(slots, |slot| {
+                changes_nothing = changes_nothing
+                    && is_in_use(slot.word())
+                    && policy.leaves_no_trace(slot.id(), slot.hash());
+            }),
+            None => stack.take(slots, |_| {}),
+        };
         taken.for_each(|slot| {
             let word = slot.unnote();
             step!(NoteTaken);
@@ -208,11 +212,6 @@ impl Order {
     fn contains(&self, slot: &Slot) -> bool {
         self.policy()
             .is_some_and(|policy| policy.contains(slot.id()))
-    }
-
-    fn leaves_no_trace(&self, slot: &Slot) -> bool {
-        self.policy()
-            .is_some_and(|policy| policy.leaves_no_trace(slot.id(), slot.hash()))
     }
 
     #[inline]
