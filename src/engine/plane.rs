@@ -185,7 +185,7 @@ impl Order {
         let taken = match self.policy() {
             Some(policy) => stack.take(slots, |slot| {
                 changes_nothing = changes_nothing
-                    && is_in_use(slot.word())
+                    && slot.word().is_in_use()
                     && policy.leaves_no_trace(slot.id(), slot.hash());
             }),
             None => stack.take(slots, |_| {}),
@@ -197,7 +197,7 @@ impl Order {
                 self.list(slot, word);
             } else if changes_nothing {
                 // It was not listed, and nobody else has listed it.
-            } else if !is_in_use(word) || self.contains(slot) {
+            } else if !word.is_in_use() || self.contains(slot) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
                 self.undone.push(slot.id());
@@ -379,11 +379,6 @@ impl Prioritized {
             self.deadlines.forget(slot);
         }
     }
-}
-
-/// Whether a word is that of a primary with pins.
-fn is_in_use(word: Word) -> bool {
-    word.is_primary() && !word.is_inactive()
 }
 
 /// Vacates a block if nobody holds it. Returns its word before.
