@@ -1,6 +1,10 @@
-//! Eviction policies of your own.
+//! Eviction orders: the built-in ones by name, and your own.
 //!
-//! An [`EvictionPolicy`] decides in which order inactive blocks are evicted. Pass it to
+//! A [`BuiltInPolicy`] is one of the orders that this crate brings, for programs that choose
+//! one by name or iterate over all of them.
+//!
+//! An [`EvictionPolicy`] is an order of your own: it decides in which order inactive blocks are
+//! evicted. Pass it to
 //! [`with_eviction_policy`](crate::manager::BlockManagerConfigBuilder::with_eviction_policy).
 //!
 //! # What does a policy look like?
@@ -77,6 +81,8 @@
 //!
 //! With the feature `testing`, `testing::check_eviction_policy` drives a policy through
 //! generated sequences of calls and checks its answers.
+
+pub use crate::policy::{BuiltInPolicy, UnknownPolicy};
 
 use crate::retention::Priority;
 use crate::{BlockId, SequenceHash};

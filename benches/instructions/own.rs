@@ -58,11 +58,8 @@ pub fn steady_beyond(policy: &str) -> Buffered {
         .block_size(16)
         .registry(BlockRegistry::new());
     let builder = match policy {
-        "lru" => builder.with_lru_backend(),
-        "lrfu" => builder.with_lrfu_backend(),
-        "tinylfu" => builder.with_tinylfu_backend(),
         "custom" => builder.with_eviction_policy(Fifo::default()),
-        other => panic!("no policy is called {other}"),
+        built_in => builder.with_policy(built_in.parse().expect("it is built in")),
     };
     let mut at = buffered(Scene {
         manager: builder.build().expect("a valid configuration"),

@@ -31,7 +31,7 @@ use libfuzzer_sys::fuzz_target;
 
 use custom::Fault;
 use draw::Draw;
-use policy::{OwnPolicy, Policy};
+use policy::OwnPolicy;
 use tier::{Config, Op, Order, Tier};
 
 const MAX_OPS: usize = 96;
@@ -166,8 +166,7 @@ fn config(draw: &mut Draw) -> Config {
 /// Draws an order. The first policies keep their numbers, so that existing inputs keep their
 /// meaning.
 fn order(draw: &mut Draw) -> Order {
-    let further = Policy::ALL.len() + OwnPolicy::FURTHER.len();
-    let policy = draw.below(further + 3);
+    let policy = draw.below(OwnPolicy::all().count() + 3);
     match OwnPolicy::all().nth(policy) {
         Some(policy) => Order::Own(policy),
         None => {

@@ -24,7 +24,7 @@ use std::sync::{Arc, Weak};
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
-use crate::policy::{SlotPolicy, level};
+use crate::policy::{PlainPolicy, level};
 use crate::registry::{Core, Leftovers, Tier};
 use crate::{ManagerId, SequenceHash};
 
@@ -50,7 +50,7 @@ pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
-    pub(crate) policy: Box<dyn SlotPolicy>,
+    pub(crate) policy: Box<dyn PlainPolicy>,
     /// Whether the policy evicts no block before its inactive children.
     pub(crate) is_leaf_first: bool,
     /// The thresholds of the frequency levels, for the policy that has them.

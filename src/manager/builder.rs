@@ -12,7 +12,10 @@ use crate::leases::LeaseTable;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
-use crate::policy::{Custom, LeafOrder, MAX_HALF_LIFE, PolicyKind, SlotPolicy};
+use crate::policy::{
+    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, Lrfu, OldestFirst, PlainPolicy, PolicySpec,
+    TinyLfu,
+};
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;
 use crate::user_code::Contained;
@@ -24,8 +27,6 @@ use super::watermark::{LowWatermark, OnLow};
 /// Tokens a block unless set otherwise.
 const DEFAULT_BLOCK_SIZE: usize = 16;
 const MAX_BLOCK_SIZE: usize = 1024;
-/// The highest frequency the sketch can tell.
-const MAX_FREQUENCY: u8 = 15;
 
 /// How many hashes a frequency tracker is sized for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,46 +92,69 @@ pub enum LineageEviction {
 
 /// What decides about eviction.
 enum Backend {
-    Provided(InactiveBackendConfig),
-    Lrfu { half_life: Option<u32> },
-    TinyLfu { window: Option<u8> },
+    BuiltIn(BuiltInPolicy),
+    /// A built-in order with parameters of its own.
+    Configured(Box<dyn PolicySpec>),
     Custom(Contained<Box<dyn EvictionPolicy>>),
 }
 
-/// A [`Backend`] that has been set up.
+impl From<InactiveBackendConfig> for Backend {
+    fn from(config: InactiveBackendConfig) -> Self {
+        let spec: &'static dyn PolicySpec = match config {
+            InactiveBackendConfig::HashMap => &OldestFirst::HASH_MAP,
+            InactiveBackendConfig::Lru => &OldestFirst::LRU,
+            InactiveBackendConfig::MultiLru {
+                frequency_thresholds,
+            } => return Self::Configured(Box::new(ByLevel::with_thresholds(frequency_thresholds))),
+            InactiveBackendConfig::Lineage { eviction } => match eviction {
+                LineageEviction::Tick => &ByTick,
+                LineageEviction::Fifo => &ByFifo,
+            },
+        };
+        Self::BuiltIn(BuiltInPolicy(spec))
+    }
+}
+
+/// A [`Backend`] that has been built.
 struct Order {
-    policy: Box<dyn SlotPolicy>,
+    policy: Box<dyn PlainPolicy>,
     is_leaf_first: bool,
+    thresholds: Option<[u8; 3]>,
     name: &'static str,
 }
 
 impl Backend {
-    fn order(self, block_count: usize) -> Order {
-        let (kind, name) = match self {
-            Self::Custom(policy) => {
-                return Order {
-                    is_leaf_first: policy.is_leaf_first(),
-                    policy: Box::new(Custom::new(policy.into_inner(), block_count)),
-                    name: "custom",
-                };
-            }
-            Self::Lrfu { half_life } => (PolicyKind::Lrfu { half_life }, "lrfu"),
-            Self::TinyLfu { window } => (PolicyKind::TinyLfu { window }, "tinylfu"),
-            Self::Provided(InactiveBackendConfig::HashMap) => (PolicyKind::Lru, "hashmap"),
-            Self::Provided(InactiveBackendConfig::Lru) => (PolicyKind::Lru, "lru"),
-            Self::Provided(InactiveBackendConfig::MultiLru { .. }) => {
-                (PolicyKind::MultiLru, "multi-lru")
-            }
-            Self::Provided(InactiveBackendConfig::Lineage { eviction }) => match eviction {
-                LineageEviction::Tick => (PolicyKind::Lineage(LeafOrder::Tick), "lineage-tick"),
-                LineageEviction::Fifo => (PolicyKind::Lineage(LeafOrder::Fifo), "lineage-fifo"),
-            },
-        };
-        Order {
-            policy: kind.build(block_count),
-            is_leaf_first: kind.is_leaf_first(),
-            name,
+    /// Builds the order, or says why it cannot be built.
+    fn order(self, block_count: usize, has_tracker: bool) -> Result<Order, String> {
+        match self {
+            Self::BuiltIn(policy) => Order::of(policy.0, block_count, has_tracker),
+            Self::Configured(spec) => Order::of(&*spec, block_count, has_tracker),
+            Self::Custom(policy) => Ok(Order {
+                is_leaf_first: policy.is_leaf_first(),
+                policy: Box::new(Custom::new(policy.into_inner(), block_count)),
+                thresholds: None,
+                name: "custom",
+            }),
         }
+    }
+}
+
+impl Order {
+    fn of(spec: &dyn PolicySpec, block_count: usize, has_tracker: bool) -> Result<Self, String> {
+        let thresholds = spec.frequency_thresholds();
+        if thresholds.is_some() && !has_tracker {
+            return Err(format!(
+                "{} backend requires a registry with frequency tracking",
+                spec.title()
+            ));
+        }
+        spec.validate()?;
+        Ok(Self {
+            policy: spec.build(block_count),
+            is_leaf_first: spec.is_leaf_first(),
+            thresholds,
+            name: spec.name(),
+        })
     }
 }
 
@@ -170,7 +194,7 @@ impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
             block_count: None,
             block_size: DEFAULT_BLOCK_SIZE,
             registry: None,
-            backend: Backend::Provided(InactiveBackendConfig::Lineage {
+            backend: Backend::from(InactiveBackendConfig::Lineage {
                 eviction: LineageEviction::default(),
             }),
             duplication_policy: BlockDuplicationPolicy::Allow,
@@ -228,7 +252,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts the least recently released block first.
     pub fn with_lru_backend(mut self) -> Self {
-        self.backend = Backend::Provided(InactiveBackendConfig::Lru);
+        self.backend = InactiveBackendConfig::Lru.into();
         self
     }
 
@@ -244,9 +268,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// Frequencies are estimated [more accurately](crate::tinylfu#accuracy) than in
     /// `kvbm-logical`: the same policy has a hit rate up to 11 points lower there.
     pub fn with_multi_lru_backend(mut self) -> Self {
-        self.backend = Backend::Provided(InactiveBackendConfig::MultiLru {
-            frequency_thresholds: [3, 8, 15],
-        });
+        self.backend = Backend::BuiltIn(BuiltInPolicy(&ByLevel::DEFAULT));
         self
     }
 
@@ -263,28 +285,17 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         warm_to_hot: u8,
         hot_to_very_hot: u8,
     ) -> Self {
-        assert!(
-            cold_to_warm < warm_to_hot && warm_to_hot < hot_to_very_hot,
-            "Thresholds must be in ascending order: \
-             {cold_to_warm} < {warm_to_hot} < {hot_to_very_hot} failed"
-        );
-        assert!(
-            hot_to_very_hot <= MAX_FREQUENCY,
-            "hot_to_very_hot threshold ({hot_to_very_hot}) must be <= 15 (4-bit counter maximum)"
-        );
-        assert!(
-            cold_to_warm >= 1,
-            "cold_to_warm threshold must be >= 1 to distinguish from zero-access blocks"
-        );
-        self.backend = Backend::Provided(InactiveBackendConfig::MultiLru {
-            frequency_thresholds: [cold_to_warm, warm_to_hot, hot_to_very_hot],
-        });
+        let spec = ByLevel::with_thresholds([cold_to_warm, warm_to_hot, hot_to_very_hot]);
+        if let Err(fault) = spec.validate() {
+            panic!("{fault}");
+        }
+        self.backend = Backend::Configured(Box::new(spec));
         self
     }
 
     /// Evicts the first released block first.
     pub fn with_hashmap_backend(mut self) -> Self {
-        self.backend = Backend::Provided(InactiveBackendConfig::HashMap);
+        self.backend = InactiveBackendConfig::HashMap.into();
         self
     }
 
@@ -295,7 +306,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts leaves of the lineage first, in the given order.
     pub fn with_lineage_backend_eviction(mut self, eviction: LineageEviction) -> Self {
-        self.backend = Backend::Provided(InactiveBackendConfig::Lineage { eviction });
+        self.backend = InactiveBackendConfig::Lineage { eviction }.into();
         self
     }
 
@@ -319,7 +330,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// with a million blocks, and 180 kilobytes more with a thousand. Applying a release or a
     /// match to the order, and finding a victim, take time logarithmic in the inactive blocks.
     pub fn with_lrfu_backend(mut self) -> Self {
-        self.backend = Backend::Lrfu { half_life: None };
+        self.backend = Backend::BuiltIn(BuiltInPolicy(&Lrfu::TUNED));
         self
     }
 
@@ -327,9 +338,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// releases: from 1, which is almost least recently used first, to 2^24. Releases of
     /// contents used for the first time do not count.
     pub fn with_lrfu_backend_half_life(mut self, releases: u32) -> Self {
-        self.backend = Backend::Lrfu {
-            half_life: Some(releases),
-        };
+        self.backend = Backend::Configured(Box::new(Lrfu::with_half_life(releases)));
         self
     }
 
@@ -351,7 +360,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// victim, take time logarithmic in the inactive blocks; one release in ten times the
     /// block count goes through all of them.
     pub fn with_tinylfu_backend(mut self) -> Self {
-        self.backend = Backend::TinyLfu { window: None };
+        self.backend = Backend::BuiltIn(BuiltInPolicy(&TinyLfu::TUNED));
         self
     }
 
@@ -359,9 +368,14 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// cent of the inactive blocks: from 0, which is least frequently used first, to
     /// 100, which is least recently used first.
     pub fn with_tinylfu_backend_window(mut self, percent: u8) -> Self {
-        self.backend = Backend::TinyLfu {
-            window: Some(percent),
-        };
+        self.backend = Backend::Configured(Box::new(TinyLfu::with_window(percent)));
+        self
+    }
+
+    /// Evicts in a built-in order, which can be chosen by name: see [`BuiltInPolicy`] for an
+    /// example.
+    pub fn with_policy(mut self, policy: BuiltInPolicy) -> Self {
+        self.backend = Backend::BuiltIn(policy);
         self
     }
 
@@ -472,10 +486,10 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     ///
     /// # Errors
     ///
-    /// [`ValidationError`](BlockManagerBuilderError::ValidationError) if the registry or the
-    /// block count is missing, the block count, the half-life or the window is out of range,
-    /// the low watermark is above the block count, or the multi-level policy is used without
-    /// a frequency tracker.
+    /// Returns a [`ValidationError`](BlockManagerBuilderError::ValidationError) if the registry
+    /// or the block count is missing; if the block count or a parameter of the eviction order
+    /// is out of range; if the low watermark is above the block count; or if the order
+    /// [needs a frequency tracker](BuiltInPolicy::needs_tracker) and the registry has none.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
         let registry = self
@@ -499,40 +513,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
                 "the low watermark must be at most the block count, {block_count}, got {level}"
             )));
         }
-        let thresholds = match &self.backend {
-            Backend::Provided(InactiveBackendConfig::MultiLru {
-                frequency_thresholds,
-            }) => Some(*frequency_thresholds),
-            _ => None,
-        };
-        if thresholds.is_some() && !registry.has_frequency_tracking() {
-            return Err(invalid(
-                "MultiLRU backend requires a registry with frequency tracking".into(),
-            ));
-        }
-        if let Backend::Lrfu {
-            half_life: Some(half_life),
-        } = self.backend
-            && !(1..=MAX_HALF_LIFE).contains(&half_life)
-        {
-            return Err(invalid(format!(
-                "the half-life must be from 1 to {MAX_HALF_LIFE} releases, got {half_life}"
-            )));
-        }
-        if let Backend::TinyLfu {
-            window: Some(percent),
-        } = self.backend
-            && percent > 100
-        {
-            return Err(invalid(format!(
-                "the window must be at most 100 per cent, got {percent}"
-            )));
-        }
         let Order {
             policy,
             is_leaf_first,
+            thresholds,
             name,
-        } = self.backend.order(block_count);
+        } = self
+            .backend
+            .order(block_count, registry.has_frequency_tracking())
+            .map_err(invalid)?;
 
         let metrics = Arc::new(BlockPoolMetrics::new(short_type_name::<T>()));
         let store = StoreRef::new(Config {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::blocks::BlockDuplicationPolicy;
+use crate::eviction::BuiltInPolicy;
 use crate::manager::FrequencyTrackingCapacity;
-use crate::policy::PolicyKind;
 use crate::registry::BlockRegistrationHandle;
 use crate::sync::thread::index;
 use crate::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock, SequenceHash};
@@ -30,7 +30,7 @@ pub(super) const CHAIN: usize = 4;
 /// The configuration in which scenes are played.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
-    pub(super) policy: PolicyKind,
+    pub(super) policy: BuiltInPolicy,
     pub(super) blocks: usize,
     pub(super) duplicates: BlockDuplicationPolicy,
 }
@@ -42,7 +42,8 @@ impl Setting {
 
     /// Returns whether victims are prefetched.
     pub(super) fn has_stashes(&self) -> bool {
-        self.policy == PolicyKind::Lru
+        let BuiltInPolicy(spec) = self.policy;
+        spec.build(1).hands_out_ahead()
     }
 
     pub(super) fn allows_duplicates(&self) -> bool {
@@ -72,21 +73,7 @@ impl World {
             .block_size(BLOCK_SIZE)
             .duplication_policy(setting.duplicates)
             .registry(registry.clone());
-        let manager = match setting.policy {
-            PolicyKind::Lineage(_) => builder.with_lineage_backend(),
-            PolicyKind::Lrfu { half_life: None } => builder.with_lrfu_backend(),
-            PolicyKind::Lrfu {
-                half_life: Some(half_life),
-            } => builder.with_lrfu_backend_half_life(half_life),
-            PolicyKind::TinyLfu { window: None } => builder.with_tinylfu_backend(),
-            PolicyKind::TinyLfu {
-                window: Some(percent),
-            } => builder.with_tinylfu_backend_window(percent),
-            PolicyKind::MultiLru => builder.with_multi_lru_backend(),
-            PolicyKind::Lru => builder.with_lru_backend(),
-        }
-        .build()
-        .unwrap();
+        let manager = builder.with_policy(setting.policy).build().unwrap();
         let hash = SequenceHash::new(1, None, 0);
         let block = manager.allocate_one().unwrap();
         let active = manager.register_block(block.stage(hash, BLOCK_SIZE).unwrap());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::AuditError;
 use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
-use crate::policy::{LeafOrder, PolicyKind};
+use crate::eviction::BuiltInPolicy;
 use crate::retention::{Priority, Retention};
 
 use super::Step;
@@ -57,7 +57,11 @@ fn play(scene: &'static Scene, setting: Setting) {
     world.close();
 }
 
-fn play_all(policy: PolicyKind) {
+fn named(name: &str) -> BuiltInPolicy {
+    name.parse().expect("it is built in")
+}
+
+fn play_all(policy: BuiltInPolicy) {
     for (blocks, duplicates) in [(FEW, Reject), (MANY, Allow), (FEW, Allow), (MANY, Reject)] {
         let setting = Setting {
             policy,
@@ -74,29 +78,26 @@ fn play_all(policy: PolicyKind) {
     }
 }
 
-#[test]
-fn least_recently_released() {
-    play_all(PolicyKind::Lru);
+/// One of three tests that share the orders, so that they can run side by side.
+fn play_every_third(first: usize) {
+    for &policy in BuiltInPolicy::ALL.iter().skip(first).step_by(3) {
+        play_all(policy);
+    }
 }
 
 #[test]
-fn by_frequency() {
-    play_all(PolicyKind::MultiLru);
+fn every_scene_in_the_first_orders() {
+    play_every_third(0);
 }
 
 #[test]
-fn by_lineage() {
-    play_all(PolicyKind::Lineage(LeafOrder::Tick));
+fn every_scene_in_the_second_orders() {
+    play_every_third(1);
 }
 
 #[test]
-fn by_worth() {
-    play_all(PolicyKind::Lrfu { half_life: None });
-}
-
-#[test]
-fn by_frequency_behind_a_window() {
-    play_all(PolicyKind::TinyLfu { window: None });
+fn every_scene_in_the_third_orders() {
+    play_every_third(2);
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn every_step_has_a_scene() {
 #[test]
 fn an_allocation_does_not_wait_for_a_registration() {
     let world = Arc::new(World::new(Setting {
-        policy: PolicyKind::Lru,
+        policy: named("lru"),
         blocks: FEW,
         duplicates: Allow,
     }));
@@ -134,7 +135,7 @@ fn an_allocation_does_not_wait_for_a_registration() {
 #[test]
 fn the_first_directive_meets_a_stash_that_is_being_filled() {
     let world = Arc::new(World::new(Setting {
-        policy: PolicyKind::Lru,
+        policy: named("lru"),
         blocks: FEW,
         duplicates: Allow,
     }));
@@ -163,7 +164,7 @@ fn the_first_directive_meets_a_stash_that_is_being_filled() {
 #[test]
 fn a_cleared_hash_begins_anew_without_a_credit() {
     let world = Arc::new(World::new(Setting {
-        policy: PolicyKind::Lru,
+        policy: named("lru"),
         blocks: FEW,
         duplicates: Allow,
     }));
@@ -200,7 +201,7 @@ fn a_cleared_hash_begins_anew_without_a_credit() {
 /// to the order. The block stays in reach.
 #[test]
 fn a_block_is_discarded_while_its_note_is_applied() {
-    for policy in [PolicyKind::Lru, PolicyKind::Lineage(LeafOrder::Fifo)] {
+    for policy in ["lru", "lineage-fifo"].map(named) {
         let world = Arc::new(World::new(Setting {
             policy,
             blocks: FEW,

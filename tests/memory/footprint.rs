@@ -1,11 +1,11 @@
-//! Heap bytes a registered block, active and inactive, as they are documented.
+//! Heap bytes per registered block, active and inactive, as documented.
 
-use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
+use kvbm_lockfree::eviction::{BuiltInPolicy, EvictionPolicy, InactiveBlock};
 use kvbm_lockfree::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
 use kvbm_lockfree::{BlockId, BlockManager, BlockRegistry};
 
 use crate::counting::{Tally, tally};
-use crate::policy::{OwnPolicy, Policy, with_own_policy, with_policy};
+use crate::policy::{Policy, with_policy};
 use crate::{Gpu, chain, turn};
 
 const BLOCKS: usize = 1_000_000;
@@ -19,22 +19,11 @@ const PAST_A_POWER_OF_TWO: usize = (1 << 20) + 1;
 /// blocks: less than 0.02 bytes for each of a million, on any number of cores.
 const TOLERANCE: f64 = 0.6;
 
-/// Every backend once: the other policies have one of these.
-const BACKENDS: [OwnPolicy; 7] = [
-    OwnPolicy::Shared(Policy::Lru),
-    OwnPolicy::Shared(Policy::HashMap),
-    OwnPolicy::Shared(Policy::MultiLru),
-    OwnPolicy::Shared(Policy::LineageTick),
-    OwnPolicy::Shared(Policy::LineageFifo),
-    OwnPolicy::Lrfu,
-    OwnPolicy::TinyLfu,
-];
-
 /// What the documentation of `BlockManagerConfigBuilder::build` says that a block takes:
 /// one of [`BLOCKS`], and one of [`PAST_A_POWER_OF_TWO`].
 ///
 /// A manager has arrays for its blocks and little else, so that this is a sum of sizes. In
-/// bytes a block (rounded up to a power of two where a mask is to address it), for a
+/// bytes per block (rounded up to a power of two where a mask is to address it), for a
 /// million:
 ///
 /// | part | LRU | multi-level LRU | lineage by tick | by FIFO |
@@ -50,22 +39,22 @@ const BACKENDS: [OwnPolicy; 7] = [
 /// | sum | 101.8 | 89.0 | 190.7 | 177.4 |
 ///
 /// LRFU and W-TinyLFU have the graph of lineage, heaps, and a history or a sketch. What is
-/// left, for counters, stashes and metrics, does not depend on the blocks.
-fn documented(policy: OwnPolicy) -> (f64, f64) {
-    match policy {
-        OwnPolicy::Shared(Policy::Lru | Policy::HashMap) => (102.0, 132.0),
-        OwnPolicy::Shared(Policy::MultiLru) => (89.0, 104.0),
-        OwnPolicy::Shared(Policy::LineageTick) => (191.0, 229.0),
-        OwnPolicy::Shared(Policy::LineageFifo) => (177.0, 200.0),
-        OwnPolicy::Lrfu => (234.0, 256.0),
-        OwnPolicy::TinyLfu => (250.0, 280.0),
-        other => panic!("nothing is documented for {other:?}"),
+/// left, for counters, victim caches and metrics, does not depend on the blocks.
+fn documented(policy: BuiltInPolicy) -> (f64, f64) {
+    match policy.name() {
+        "lru" | "hashmap" => (102.0, 132.0),
+        "multi-lru" => (89.0, 104.0),
+        "lineage-tick" => (191.0, 229.0),
+        "lineage-fifo" => (177.0, 200.0),
+        "lrfu" => (234.0, 256.0),
+        "tinylfu" => (250.0, 280.0),
+        other => panic!("nothing is documented for {other}"),
     }
 }
 
 fn require_documented(what: &str, bytes: isize, blocks: usize, documented: f64) {
     let a_block = bytes as f64 / blocks as f64;
-    println!("{what}, {blocks} blocks: {a_block:.1} bytes a block");
+    println!("{what}, {blocks} blocks: {a_block:.1} bytes per block");
     assert!(
         (a_block - documented).abs() <= TOLERANCE,
         "{what}: {a_block}, documented as {documented}"
@@ -73,9 +62,8 @@ fn require_documented(what: &str, bytes: isize, blocks: usize, documented: f64) 
 }
 
 /// A builder on a registry of its own, which has a frequency tracker if need be.
-fn builder(policy: OwnPolicy, blocks: usize) -> BlockManagerConfigBuilder<Gpu> {
-    let needs_tracker = matches!(policy, OwnPolicy::Shared(policy) if policy.needs_tracker());
-    let registry = if needs_tracker {
+fn builder(policy: BuiltInPolicy, blocks: usize) -> BlockManagerConfigBuilder<Gpu> {
+    let registry = if policy.needs_tracker() {
         let tracker = FrequencyTrackingCapacity::Small.create_tracker();
         BlockRegistry::builder().frequency_tracker(tracker).build()
     } else {
@@ -85,10 +73,11 @@ fn builder(policy: OwnPolicy, blocks: usize) -> BlockManagerConfigBuilder<Gpu> {
         .block_count(blocks)
         .block_size(16)
         .registry(registry)
+        .with_policy(policy)
 }
 
 /// It may free what an earlier manager left to the epochs of crossbeam.
-fn takes_nothing(tally: Tally, policy: OwnPolicy) {
+fn takes_nothing(tally: Tally, policy: BuiltInPolicy) {
     assert_eq!(tally.allocations, 0, "{policy:?}");
     assert!(tally.bytes <= 0, "{policy:?}: {tally:?}");
 }
@@ -96,11 +85,11 @@ fn takes_nothing(tally: Tally, policy: OwnPolicy) {
 #[test]
 fn a_registered_block_takes_what_the_manager_has_from_the_start() {
     let _turn = turn();
-    for policy in BACKENDS {
+    for &policy in BuiltInPolicy::ALL {
         let builder = builder(policy, BLOCKS);
-        let (manager, built) = tally(|| with_own_policy!(builder, policy).build().unwrap());
+        let (manager, built) = tally(|| builder.build().unwrap());
         let (documented, _) = documented(policy);
-        require_documented(&format!("{policy:?}"), built.bytes, BLOCKS, documented);
+        require_documented(policy.name(), built.bytes, BLOCKS, documented);
 
         // The caller's vectors, with enough capacity.
         let (mut fresh, mut held) = (Vec::with_capacity(BATCH), Vec::with_capacity(BLOCKS));
@@ -124,12 +113,11 @@ fn a_registered_block_takes_what_the_manager_has_from_the_start() {
 #[test]
 fn just_past_a_power_of_two_a_block_takes_the_most() {
     let _turn = turn();
-    for policy in BACKENDS {
+    for &policy in BuiltInPolicy::ALL {
         let builder = builder(policy, PAST_A_POWER_OF_TWO);
-        let (manager, built) = tally(|| with_own_policy!(builder, policy).build().unwrap());
+        let (manager, built) = tally(|| builder.build().unwrap());
         let (_, documented) = documented(policy);
-        let what = format!("{policy:?}");
-        require_documented(&what, built.bytes, PAST_A_POWER_OF_TWO, documented);
+        require_documented(policy.name(), built.bytes, PAST_A_POWER_OF_TWO, documented);
         drop(manager);
     }
 }
@@ -151,7 +139,7 @@ impl EvictionPolicy for NoOrder {
 fn beside_an_order_of_your_own_there_is_next_to_nothing() {
     let _turn = turn();
     for (blocks, documented) in [(BLOCKS, 83.0), (PAST_A_POWER_OF_TWO, 98.0)] {
-        let builder = builder(OwnPolicy::Lrfu, blocks).with_eviction_policy(NoOrder);
+        let builder = builder(BuiltInPolicy::ALL[0], blocks).with_eviction_policy(NoOrder);
         let (manager, built) = tally(|| builder.build().unwrap());
         require_documented("your own", built.bytes, blocks, documented);
         drop(manager);
@@ -166,7 +154,7 @@ fn a_registered_block_takes_less_than_the_references() {
     const BLOCKS: usize = 50_000;
 
     let _turn = turn();
-    for policy in [Policy::Lru, Policy::LineageTick] {
+    for (policy, name) in [(Policy::Lru, "lru"), (Policy::LineageTick, "lineage-tick")] {
         let mut held = Vec::with_capacity(BLOCKS);
         let (manager, active) = tally(|| {
             let builder = BlockManager::<Gpu>::builder()
@@ -191,7 +179,7 @@ fn a_registered_block_takes_less_than_the_references() {
             a_block(active.bytes),
             a_block(active.bytes + inactive.bytes)
         );
-        let (ours, _) = documented(OwnPolicy::Shared(policy));
+        let (ours, _) = documented(name.parse().unwrap());
         assert!(a_block(active.bytes) > ours);
         assert_eq!(manager.available_blocks(), BLOCKS);
     }

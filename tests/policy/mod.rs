@@ -3,7 +3,9 @@
 // Each test binary uses its part of this.
 #![allow(dead_code)]
 
-/// One way to configure the inactive pool of a `BlockManager`.
+use kvbm_lockfree::eviction::BuiltInPolicy;
+
+/// One way to configure the inactive pool of a `BlockManager` of either crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// No backend is selected: whatever the builder falls back to.
@@ -26,6 +28,15 @@ impl Policy {
         Policy::MultiLruThresholds([1, 2, 5]),
         Policy::LineageTick,
         Policy::LineageFifo,
+    ];
+
+    /// The names of the built-in policies that the reference has too.
+    const SHARED: [&str; 5] = [
+        "lru",
+        "hashmap",
+        "multi-lru",
+        "lineage-tick",
+        "lineage-fifo",
     ];
 
     /// Whether a builder refuses the policy on a registry without a frequency
@@ -62,25 +73,32 @@ pub(crate) use with_policy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnPolicy {
     Shared(Policy),
-    Lrfu,
+    /// One that the reference does not have.
+    Further(BuiltInPolicy),
     LrfuHalfLife(u32),
-    TinyLfu,
     TinyLfuWindow(u8),
 }
 
 impl OwnPolicy {
-    /// Every policy that only this crate has.
-    pub const FURTHER: [OwnPolicy; 4] = [
-        OwnPolicy::Lrfu,
-        OwnPolicy::LrfuHalfLife(2),
-        OwnPolicy::TinyLfu,
-        OwnPolicy::TinyLfuWindow(30),
-    ];
-
-    /// Every policy once.
+    /// Every policy once. Later ones come last.
     pub fn all() -> impl Iterator<Item = OwnPolicy> {
         let shared = Policy::ALL.into_iter().map(OwnPolicy::Shared);
-        shared.chain(Self::FURTHER)
+        shared.chain(Self::further())
+    }
+
+    /// Every built-in policy that only this crate has, and behind it the same with a
+    /// parameter, if it takes one.
+    fn further() -> impl Iterator<Item = OwnPolicy> {
+        let all = BuiltInPolicy::ALL.iter();
+        let own = all.filter(|policy| !Policy::SHARED.contains(&policy.name()));
+        own.flat_map(|&policy| {
+            let with_parameter = match policy.name() {
+                "lrfu" => Some(OwnPolicy::LrfuHalfLife(2)),
+                "tinylfu" => Some(OwnPolicy::TinyLfuWindow(30)),
+                _ => None,
+            };
+            std::iter::once(OwnPolicy::Further(policy)).chain(with_parameter)
+        })
     }
 }
 
@@ -94,9 +112,8 @@ macro_rules! with_own_policy {
             OwnPolicy::Shared(policy) => {
                 $crate::policy::with_policy!(kvbm_lockfree, builder, policy)
             }
-            OwnPolicy::Lrfu => builder.with_lrfu_backend(),
+            OwnPolicy::Further(policy) => builder.with_policy(policy),
             OwnPolicy::LrfuHalfLife(releases) => builder.with_lrfu_backend_half_life(releases),
-            OwnPolicy::TinyLfu => builder.with_tinylfu_backend(),
             OwnPolicy::TinyLfuWindow(percent) => builder.with_tinylfu_backend_window(percent),
         }
     }};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
+use kvbm_lockfree::eviction::{BuiltInPolicy, EvictionPolicy, InactiveBlock};
 
 use super::*;
 
@@ -20,15 +20,15 @@ fn pass(manager: &Manager, contents: std::ops::Range<u64>) {
 
 #[test]
 fn the_lowest_priority_holds_in_the_first_tenancy() {
-    for (name, policy) in POLICIES {
-        let manager = manager(3, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(3, |builder| builder.with_policy(policy));
         let lowest = Retention::new(Priority::LOWEST);
         cache(&manager, &[hash(0), hash(1), hash(2)]);
         assert_eq!(manager.set_retention(&[hash(2)], .., lowest), 1);
         let block = manager.match_one(hash(2)).unwrap();
-        assert_eq!(block.retention(), lowest, "{name}");
+        assert_eq!(block.retention(), lowest, "{policy}");
         drop(block);
-        assert_eq!(evict(&manager, 1).1, [hash(2)], "{name}");
+        assert_eq!(evict(&manager, 1).1, [hash(2)], "{policy}");
     }
 }
 

@@ -19,22 +19,6 @@ const BLOCK_SIZE: usize = 16;
 type Manager = BlockManager<()>;
 type Builder = BlockManagerConfigBuilder<()>;
 
-/// Selects an eviction policy.
-type Policy = fn(Builder) -> Builder;
-
-/// Every policy that comes with this crate.
-const POLICIES: [(&str, Policy); 7] = [
-    ("lru", Builder::with_lru_backend),
-    ("multi-lru", Builder::with_multi_lru_backend),
-    ("hashmap", Builder::with_hashmap_backend),
-    ("lineage by tick", Builder::with_lineage_backend),
-    ("lineage by fifo", |builder| {
-        builder.with_lineage_backend_eviction(kvbm_lockfree::manager::LineageEviction::Fifo)
-    }),
-    ("lrfu", Builder::with_lrfu_backend),
-    ("w-tinylfu", Builder::with_tinylfu_backend),
-];
-
 fn builder(block_count: usize) -> Builder {
     let tracker = FrequencyTrackingCapacity::Small.create_tracker();
     Manager::builder()
@@ -43,8 +27,8 @@ fn builder(block_count: usize) -> Builder {
         .registry(BlockRegistry::builder().frequency_tracker(tracker).build())
 }
 
-fn manager(block_count: usize, policy: Policy) -> Manager {
-    policy(builder(block_count))
+fn manager(block_count: usize, configure: impl FnOnce(Builder) -> Builder) -> Manager {
+    configure(builder(block_count))
         .build()
         .expect("the configuration is valid")
 }

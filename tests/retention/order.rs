@@ -5,16 +5,17 @@ use std::thread;
 use std::time::Duration;
 
 use kvbm_lockfree::SequenceHash;
+use kvbm_lockfree::eviction::BuiltInPolicy;
 use kvbm_lockfree::retention::{Priority, Retention};
 
-use crate::{Builder, Manager, POLICIES, cache, chain, evict, hash, manager, priority, register};
+use crate::{Builder, Manager, cache, chain, evict, hash, manager, priority, register};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn lower_priorities_go_first() {
-    for (name, policy) in POLICIES {
-        let manager = manager(6, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(6, |builder| builder.with_policy(policy));
         let hashes: Vec<_> = (0..6).map(hash).collect();
         cache(&manager, &hashes);
         manager.set_retention(&hashes[0..1], .., priority(80));
@@ -22,7 +23,7 @@ fn lower_priorities_go_first() {
         manager.set_retention(&hashes[4..5], .., priority(0));
         manager.set_retention(&hashes[5..6], .., priority(34).for_duration(HOUR));
         let (_blocks, evicted) = evict(&manager, 6);
-        assert_eq!(evicted, [4, 5, 2, 3, 1, 0].map(hash), "{name}");
+        assert_eq!(evicted, [4, 5, 2, 3, 1, 0].map(hash), "{policy}");
         manager.audit().unwrap();
     }
 }
@@ -30,11 +31,11 @@ fn lower_priorities_go_first() {
 /// Victims taken ahead of need are returned to the order.
 #[test]
 fn the_first_directive_finds_an_order_in_motion() {
-    for (name, policy) in POLICIES {
-        let manager = manager(8, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(8, |builder| builder.with_policy(policy));
         cache(&manager, &(0..8).map(hash).collect::<Vec<_>>());
         let (block, evicted) = evict(&manager, 1);
-        assert_eq!(evicted, [hash(0)], "{name}");
+        assert_eq!(evicted, [hash(0)], "{policy}");
         drop(block);
         drop(register(&manager, hash(8)));
         manager.set_retention(&[hash(2)], .., priority(90));
@@ -42,31 +43,31 @@ fn the_first_directive_finds_an_order_in_motion() {
         last.set_retention(priority(10));
         drop(last);
         let (_blocks, evicted) = evict(&manager, 8);
-        assert_eq!(evicted, [8, 1, 3, 4, 5, 6, 7, 2].map(hash), "{name}");
+        assert_eq!(evicted, [8, 1, 3, 4, 5, 6, 7, 2].map(hash), "{policy}");
     }
 }
 
 /// Unit tests of the policies and the engine cover the end of a duration, without a clock.
 #[test]
 fn a_directive_that_is_taken_back_leaves_the_place() {
-    for (name, policy) in POLICIES {
-        let manager = manager(4, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(4, |builder| builder.with_policy(policy));
         let hashes: Vec<_> = (0..4).map(hash).collect();
         cache(&manager, &hashes);
         manager.set_retention(&hashes[..3], .., priority(90));
         let (block, evicted) = evict(&manager, 1);
-        assert_eq!(evicted, [hash(3)], "{name}");
+        assert_eq!(evicted, [hash(3)], "{policy}");
         drop(block);
         drop(register(&manager, hash(4)));
         manager.set_retention(&hashes[1..2], .., Retention::default());
         manager.set_retention(&hashes[2..3], .., priority(95).for_duration(Duration::ZERO));
         let (_blocks, evicted) = evict(&manager, 4);
-        let expected = match name {
+        let expected = match policy.name() {
             // Leaves are ordered by when they became leaves.
-            "lineage by fifo" => [4, 1, 2, 0],
+            "lineage-fifo" => [4, 1, 2, 0],
             _ => [1, 2, 4, 0],
         };
-        assert_eq!(evicted, expected.map(hash), "{name}");
+        assert_eq!(evicted, expected.map(hash), "{policy}");
     }
 }
 
@@ -90,8 +91,8 @@ fn a_directive_that_is_taken_back_leaves_the_level() {
 
 #[test]
 fn among_equals_the_last_release_or_change_decides() {
-    for (name, policy) in POLICIES {
-        let manager = manager(8, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(8, |builder| builder.with_policy(policy));
         let hashes: Vec<_> = (0..8).map(hash).collect();
         cache(&manager, &hashes);
         let say = |n: usize, of| manager.set_retention(&hashes[n..=n], .., priority(of));
@@ -99,20 +100,20 @@ fn among_equals_the_last_release_or_change_decides() {
             say(n, of);
         }
         let (_block, evicted) = evict(&manager, 1);
-        assert_eq!(evicted, [hash(7)], "{name}");
+        assert_eq!(evicted, [hash(7)], "{policy}");
         // Only a different priority moves a block.
         say(0, 10);
         say(1, 10);
         say(2, 80);
         let (_blocks, evicted) = evict(&manager, 4);
-        assert_eq!(evicted, [1, 0, 5, 6].map(hash), "{name}");
+        assert_eq!(evicted, [1, 0, 5, 6].map(hash), "{policy}");
         // The policy has set this block aside by now.
         say(3, 60);
         drop(manager.match_one(hash(4)));
         let (_block, evicted) = evict(&manager, 1);
-        assert_eq!(evicted, [hash(3)], "{name}");
+        assert_eq!(evicted, [hash(3)], "{policy}");
         let (_blocks, evicted) = evict(&manager, 2);
-        assert_eq!(evicted, [2, 4].map(hash), "{name}");
+        assert_eq!(evicted, [2, 4].map(hash), "{policy}");
     }
 }
 
@@ -120,14 +121,14 @@ fn among_equals_the_last_release_or_change_decides() {
 /// several directives for a block only the last counts.
 #[test]
 fn the_order_hears_of_releases_first() {
-    for (name, policy) in POLICIES {
-        let manager = manager(4, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(4, |builder| builder.with_policy(policy));
         let hashes: Vec<_> = (0..4).map(hash).collect();
         cache(&manager, &hashes);
         let say = |n: usize, of| manager.set_retention(&hashes[n..=n], .., priority(of));
         say(3, 0);
         let (_block, evicted) = evict(&manager, 1);
-        assert_eq!(evicted, [hash(3)], "{name}");
+        assert_eq!(evicted, [hash(3)], "{policy}");
 
         let held = [2, 1, 0].map(|n| manager.match_one(hash(n)).unwrap());
         say(1, 50);
@@ -136,7 +137,7 @@ fn the_order_hears_of_releases_first() {
         say(2, 60);
         say(2, 50);
         let (_blocks, evicted) = evict(&manager, 3);
-        assert_eq!(evicted, [2, 1, 0].map(hash), "{name}");
+        assert_eq!(evicted, [2, 1, 0].map(hash), "{policy}");
     }
 }
 
@@ -156,11 +157,11 @@ fn the_end_of_a_duration_is_noticed() {
 
 #[test]
 fn leaves_go_first_whatever_is_said() {
-    for (name, policy) in POLICIES {
-        if !(name.starts_with("lineage") || ["lrfu", "w-tinylfu"].contains(&name)) {
-            continue;
-        }
-        let manager = manager(6, policy);
+    let leaf_first = BuiltInPolicy::ALL
+        .iter()
+        .filter(|policy| policy.is_leaf_first());
+    for &policy in leaf_first {
+        let manager = manager(6, |builder| builder.with_policy(policy));
         let (kept, other) = (chain(1, 3), chain(2, 3));
         cache(&manager, &kept);
         cache(&manager, &other);
@@ -169,28 +170,28 @@ fn leaves_go_first_whatever_is_said() {
         assert_eq!(manager.set_retention(&other, ..1, priority(0)), 1);
         let (_blocks, evicted) = evict(&manager, 6);
         let expected: Vec<_> = other.iter().rev().chain(kept.iter().rev()).collect();
-        assert!(evicted.iter().eq(expected), "{name}: {evicted:?}");
+        assert!(evicted.iter().eq(expected), "{policy}: {evicted:?}");
     }
 }
 
 #[test]
 fn a_prompt_outlives_a_scan_for_as_long_as_it_is_said() {
-    for (name, policy) in POLICIES {
-        let manager = manager(64, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(64, |builder| builder.with_policy(policy));
         let prompt = chain(1, 8);
         cache(&manager, &prompt);
         manager.set_retention(&prompt, .., priority(90).for_duration(HOUR));
         for n in 0..1_000 {
             cache(&manager, &[hash(10_000 + n)]);
         }
-        assert_eq!(manager.match_blocks(&prompt).len(), 8, "{name}");
+        assert_eq!(manager.match_blocks(&prompt).len(), 8, "{policy}");
         manager.set_retention(&prompt, .., Retention::default());
         for n in 0..1_000 {
             cache(&manager, &[hash(20_000 + n)]);
         }
         // LRFU keeps the prompt anyway: it was used twice as often as everything else.
-        let expected = if name == "lrfu" { 8 } else { 0 };
-        assert_eq!(manager.match_blocks(&prompt).len(), expected, "{name}");
+        let expected = if policy.name() == "lrfu" { 8 } else { 0 };
+        assert_eq!(manager.match_blocks(&prompt).len(), expected, "{policy}");
         manager.audit().unwrap();
     }
 }
@@ -200,8 +201,8 @@ fn a_prompt_outlives_a_scan_for_as_long_as_it_is_said() {
 fn directives_race_with_everything() {
     const BLOCKS: usize = 48;
     const CONTENTS: u64 = 96;
-    for (name, policy) in POLICIES {
-        let manager = manager(BLOCKS, policy);
+    for &policy in BuiltInPolicy::ALL {
+        let manager = manager(BLOCKS, |builder| builder.with_policy(policy));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             for speaker in 0..2_u64 {
@@ -234,7 +235,7 @@ fn directives_race_with_everything() {
         });
         manager
             .audit()
-            .unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            .unwrap_or_else(|fault| panic!("{policy}: {fault}"));
         // The remaining blocks are in order.
         for n in 0..CONTENTS {
             let of = Priority::new(n as u8 % 101).unwrap();
@@ -245,7 +246,7 @@ fn directives_race_with_everything() {
             .map(hash)
             .filter(|hash| evicted.contains(hash))
             .collect();
-        assert_eq!(evicted, order, "{name}");
+        assert_eq!(evicted, order, "{policy}");
     }
 }
 

@@ -88,7 +88,8 @@ pub struct Args {
 
     /// Run only these eviction policies (comma-separated or repeated)
     /// [default: all but multi-lru-reference]
-    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',', help_heading = POOLS)]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',', help_heading = POOLS,
+          value_parser = Policy::parser())]
     policy: Vec<Policy>,
 
     /// Give LRFU this half-life, in releases, instead of letting it tune its own
@@ -191,7 +192,7 @@ impl Args {
     /// Returns the policies to run: those requested, each once, or else all.
     pub fn policies(&self) -> Vec<Policy> {
         if self.policy.is_empty() {
-            Policy::usual()
+            Policy::usual().collect()
         } else {
             each_once(&self.policy)
         }
@@ -282,9 +283,8 @@ fn each_once<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
+    use crate::policy::named;
 
     fn parse(line: &str) -> Result<Args, String> {
         let words = std::iter::once("kvbm-replay").chain(line.split_whitespace());
@@ -294,9 +294,7 @@ mod tests {
     #[test]
     fn defaults_depend_on_the_source() {
         let synthetic = parse("").unwrap();
-        let policies = synthetic.policies();
-        assert_eq!(policies.len(), Policy::value_variants().len() - 1);
-        assert!(!policies.contains(&Policy::MultiLruReference));
+        assert_eq!(synthetic.policies(), Vec::from_iter(Policy::usual()));
         assert_eq!(synthetic.workload, Service::Chat);
         assert_eq!(synthetic.pools(), Pools::Few);
         assert!(!synthetic.optimum());
@@ -308,13 +306,13 @@ mod tests {
     #[test]
     fn lists_take_commas_and_repetition() {
         let args = parse("--policy lru,multi-lru --policy lru --blocks 10,20 --blocks 5").unwrap();
-        assert_eq!(args.policies(), [Policy::Lru, Policy::MultiLru]);
+        assert_eq!(args.policies(), [named("lru"), named("multi-lru")]);
         assert_eq!(args.pools(), Pools::Sizes(vec![10, 20, 5]));
     }
 
     #[test]
     fn a_half_life_is_one_that_the_policy_takes() {
-        let build = |releases| Policy::Lrfu.build(8, 16, Some(releases));
+        let build = |releases| named("lrfu").build(8, 16, Some(releases));
         for (releases, is_taken) in [
             (0, false),
             (1, true),

@@ -404,7 +404,7 @@ mod tests {
             for blocks in sizes {
                 let optimum = future.replay(blocks, 2);
                 assert_eq!(optimum.refusals, 0);
-                for &policy in Policy::value_variants() {
+                for policy in Policy::all() {
                     let setup = Setup {
                         policy,
                         blocks,

@@ -383,9 +383,8 @@ impl<'a> Worker<'a> {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
+    use crate::policy::named;
     use crate::synthetic;
     use crate::workload::{Builder, block_hash};
 
@@ -414,7 +413,7 @@ mod tests {
 
     #[test]
     fn counts_hits_and_evictions() {
-        for &policy in Policy::value_variants() {
+        for policy in Policy::all() {
             // The second request extends the first, the third needs its room, and the fourth is a
             // prefix of the third.
             let requests = [(1, 4), (1, 6), (2, 8), (2, 3)];
@@ -433,7 +432,7 @@ mod tests {
     #[test]
     fn gives_up_older_requests_before_refusing() {
         let requests = [(1, 3), (2, 3), (3, 8), (4, 9), (3, 8)];
-        let outcome = run(&requests, one_thread(Policy::Lru, 8, 16));
+        let outcome = run(&requests, one_thread(named("lru"), 8, 16));
         let expected = Counts {
             requested: 31,
             hits: 8,
@@ -446,7 +445,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_hits_and_releases_its_blocks() {
         let requests = [(1, 5), (1, 9), (2, 8)];
-        let outcome = run(&requests, one_thread(Policy::Lru, 8, 16));
+        let outcome = run(&requests, one_thread(named("lru"), 8, 16));
         let expected = Counts {
             requested: 22,
             hits: 5,
@@ -459,8 +458,8 @@ mod tests {
     #[test]
     fn a_request_without_blocks_takes_a_place_in_the_window() {
         let requests = workload(&[(1, 4), (2, 4), (9, 0)]);
-        let pool = Policy::Lru.build(8, 16, None).unwrap();
-        let service = Service::new(&pool, 16, &one_thread(Policy::Lru, 8, 2));
+        let pool = named("lru").build(8, 16, None).unwrap();
+        let service = Service::new(&pool, 16, &one_thread(named("lru"), 8, 2));
         Worker::new(&service).run(&requests, &AtomicUsize::new(0));
         let held: Vec<usize> = service.window().held.iter().map(Vec::len).collect();
         assert_eq!(held, [4, 0]);
@@ -471,7 +470,7 @@ mod tests {
     fn threads_share_one_list() {
         let requests: Vec<(u64, u64)> = (0..400).map(|index| (index % 20, 5)).collect();
         let setup = Setup {
-            policy: Policy::LineageTick,
+            policy: named("lineage-tick"),
             blocks: 200,
             threads: 4,
             in_flight: 4,
@@ -490,7 +489,7 @@ mod tests {
             let rates = [1, 4].map(|threads| {
                 let setup = Setup {
                     threads,
-                    ..one_thread(Policy::Lru, blocks, 16)
+                    ..one_thread(named("lru"), blocks, 16)
                 };
                 let counts = replay(&workload, &setup, &mut |_| ()).unwrap().counts;
                 assert_eq!(counts.refusals, 0, "{blocks} blocks, {threads} threads");
@@ -507,13 +506,13 @@ mod tests {
     fn one_thread_counts_what_it_always_has() {
         let workload = synthetic::Service::Chat.generate(42, 300, 16).unwrap();
         for (policy, blocks, hits, evictions, refusals) in [
-            (Policy::Lru, 20, 37, 32, 295),
-            (Policy::Lru, 90, 603, 10_494, 88),
-            (Policy::Lru, 300, 1_244, 20_671, 0),
-            (Policy::LineageTick, 90, 788, 10_383, 88),
-            (Policy::LineageFifo, 300, 1_407, 20_508, 0),
-            (Policy::Lrfu, 1_000, 4_885, 16_330, 0),
-            (Policy::Tinylfu, 90, 870, 10_275, 88),
+            (named("lru"), 20, 37, 32, 295),
+            (named("lru"), 90, 603, 10_494, 88),
+            (named("lru"), 300, 1_244, 20_671, 0),
+            (named("lineage-tick"), 90, 788, 10_383, 88),
+            (named("lineage-fifo"), 300, 1_407, 20_508, 0),
+            (named("lrfu"), 1_000, 4_885, 16_330, 0),
+            (named("tinylfu"), 90, 870, 10_275, 88),
         ] {
             let setup = one_thread(policy, blocks, 4);
             let expected = Counts {
@@ -534,7 +533,7 @@ mod tests {
             .collect();
         let setup = Setup {
             threads: 4,
-            ..one_thread(Policy::Lru, 8, 16)
+            ..one_thread(named("lru"), 8, 16)
         };
         let outcome = run(&requests, setup);
         assert_eq!(outcome.counts.refusals, 30);
@@ -550,7 +549,7 @@ mod tests {
         for in_flight in [1, 2, 16] {
             let setup = Setup {
                 threads: 8,
-                ..one_thread(Policy::LineageTick, 8, in_flight)
+                ..one_thread(named("lineage-tick"), 8, in_flight)
             };
             assert_eq!(run(&requests, setup).counts.refusals, 0);
         }

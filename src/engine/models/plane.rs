@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::SequenceHash;
-use crate::policy::SlotPolicy;
+use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::{Priority, Retention};
 
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
@@ -49,14 +49,6 @@ impl SlotPolicy for Glass {
         first.map(|(slot, _)| slot)
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        self
-    }
-
-    fn set_priority(&mut self, slot: u32, priority: Priority) {
-        self.priorities.lock().unwrap().insert(slot, priority);
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.listed.lock().unwrap().contains_key(&slot)
     }
@@ -79,6 +71,18 @@ impl SlotPolicy for Glass {
 
     fn check(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+impl PlainPolicy for Glass {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        self
+    }
+}
+
+impl PrioritizedPolicy for Glass {
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        self.priorities.lock().unwrap().insert(slot, priority);
     }
 }
 

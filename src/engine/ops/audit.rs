@@ -87,7 +87,7 @@ fn describe(slot: &Slot) -> String {
 impl Store {
     /// Checks the invariants. O(block count); while nobody uses the store.
     pub(crate) fn audit(&self) -> Result<AuditReport, AuditError> {
-        let mut plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
+        let plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
         let free = self.audit_free()?;
         let queued = self.audit_notes()?;
         let mut prefetched = vec![false; self.slots.len()];
@@ -98,15 +98,17 @@ impl Store {
                 .for_each(&self.slots, |id| prefetched[id as usize] = true);
         }
         self.audit_index()?;
-        plane.policy().check().map_err(|detail| broken(8, detail))?;
+        // The store gives its policy up only once no manager is left to ask for an audit.
+        let policy = plane.policy().ok_or(AuditError::Busy)?;
+        policy.check().map_err(|detail| broken(8, detail))?;
 
         let mut report = AuditReport {
-            listed: plane.policy().len(),
+            listed: policy.len(),
             ..AuditReport::default()
         };
         for (slot, (&is_free, &is_queued)) in self.slots.iter().zip(free.iter().zip(&queued)) {
             let word = slot.word();
-            let listed = plane.policy().contains(slot.id()) || prefetched[slot.id() as usize];
+            let listed = policy.contains(slot.id()) || prefetched[slot.id() as usize];
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,

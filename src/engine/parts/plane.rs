@@ -32,11 +32,11 @@
 //! A block is listed with the priority that its [directive](crate::engine::parts::directives) says.
 //! Directives that came later are applied, and those whose time is up are ended, before
 //! victims are popped. Before there is any, the policy is one that knows nothing of
-//! priorities.
+//! priorities: see [`Policy`].
 
 use std::sync::Arc;
 
-use crate::policy::{PolicyKind, SlotPolicy};
+use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 use crate::sync::step;
 use crate::sync::try_lock::{Held, TryLock};
@@ -59,7 +59,7 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn new(policy: Box<dyn SlotPolicy>, directives: Arc<Directives>) -> Self {
+    pub(crate) fn new(policy: Box<dyn PlainPolicy>, directives: Arc<Directives>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
@@ -67,11 +67,9 @@ impl Plane {
             order: TryLock::new(Order {
                 cancelled: Vec::new(),
                 observes_resurrection: policy.observes_resurrection(),
-                policy,
+                policy: Policy::Plain(policy),
                 turns: 0,
                 directives,
-                has_directives: false,
-                deadlines: Deadlines::default(),
             }),
         }
     }
@@ -109,7 +107,7 @@ impl Plane {
 
 /// What the holder of the plane has in hand.
 pub(crate) struct Order {
-    policy: Box<dyn SlotPolicy>,
+    policy: Policy,
     observes_resurrection: bool,
     /// Blocks listed by a drain that are to be taken out at its end. As long as the
     /// longest run of them so far.
@@ -117,16 +115,33 @@ pub(crate) struct Order {
     /// Counts the times the plane was held to evict.
     turns: u32,
     directives: Arc<Directives>,
-    /// Whether there had been a directive when notes were applied last; then the policy
-    /// knows priorities.
-    has_directives: bool,
+}
+
+/// The policy, and what goes with it: one of the three stages of its life.
+pub(crate) enum Policy {
+    /// There had been no directive when notes were applied last.
+    Plain(Box<dyn PlainPolicy>),
+    /// There are directives, or have been.
+    Prioritized(Prioritized),
+    /// The store is not used any more, and has given its policy up.
+    Ended,
+}
+
+/// A policy that knows priorities, and the times at which they end.
+pub(crate) struct Prioritized {
+    policy: Box<dyn PrioritizedPolicy>,
     /// Of the listed blocks.
     deadlines: Deadlines,
 }
 
 impl Order {
-    pub(crate) fn policy(&mut self) -> &mut dyn SlotPolicy {
-        &mut *self.policy
+    /// The policy, unless the store has [ended](Self::end).
+    pub(crate) fn policy(&self) -> Option<&dyn SlotPolicy> {
+        match &self.policy {
+            Policy::Plain(policy) => Some(&**policy),
+            Policy::Prioritized(prioritized) => Some(&*prioritized.policy),
+            Policy::Ended => None,
+        }
     }
 
     /// Whether it is time to drain the stacks of all shards.
@@ -167,12 +182,14 @@ impl Order {
     /// notes, and none of these blocks would leave a trace.
     fn drain_cancelled(&mut self, slots: &[Slot], stack: &ReleaseLog) {
         let mut changes_nothing = true;
-        let taken = stack.take(slots, |slot| {
-            let word = slot.word();
-            changes_nothing = changes_nothing
-                && is_in_use(word)
-                && self.policy.leaves_no_trace(slot.id(), slot.hash());
-        });
+        let taken = match self.policy() {
+            Some(policy) => stack.take(slots, |slot| {
+                changes_nothing = changes_nothing
+                    && slot.word().is_in_use()
+                    && policy.leaves_no_trace(slot.id(), slot.hash());
+            }),
+            None => stack.take(slots, |_| {}),
+        };
         taken.for_each(|slot| {
             let word = slot.unmark_queued();
             step!(NoteTaken);
@@ -180,7 +197,7 @@ impl Order {
                 self.list(slot, word);
             } else if changes_nothing {
                 // It was not listed, and nobody else has listed it.
-            } else if !is_in_use(word) || self.policy.contains(slot.id()) {
+            } else if !word.is_in_use() || self.contains(slot) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
                 self.cancelled.push(slot.id());
@@ -192,16 +209,22 @@ impl Order {
         self.cancelled.clear();
     }
 
+    fn contains(&self, slot: &Slot) -> bool {
+        self.policy()
+            .is_some_and(|policy| policy.contains(slot.id()))
+    }
+
     #[inline]
     fn remove(&mut self, slot: u32) {
-        self.policy.remove(slot);
-        if self.has_directives {
-            self.forget_deadlines(&[slot]);
+        match &mut self.policy {
+            Policy::Plain(policy) => policy.remove(slot),
+            Policy::Prioritized(prioritized) => prioritized.remove(slot),
+            Policy::Ended => {}
         }
     }
 
     /// Lists a block whose word was `seen`. Returns whether it has; not if the block has been
-    /// taken since, for whoever releases it next notes it again.
+    /// taken since, for whoever releases it next queues it again.
     #[inline(always)]
     fn list(&mut self, slot: &Slot, seen: Word) -> bool {
         self.list_as_seen(slot, seen) || self.list_discarded(slot)
@@ -210,20 +233,24 @@ impl Order {
     #[inline(always)]
     fn list_as_seen(&mut self, slot: &Slot, seen: Word) -> bool {
         let (hash, level) = (slot.hash(), slot.level());
-        let is_tenancy = slot.is_tenancy(seen);
-        if is_tenancy {
-            self.policy.insert(slot.id(), hash, level);
-            // One that is given meanwhile is announced, and found before the next victim.
-            if self.has_directives {
-                self.apply_directive(slot, seen);
-            }
+        if !slot.is_tenancy(seen) {
+            return false;
         }
-        is_tenancy
+        match &mut self.policy {
+            Policy::Plain(policy) => policy.insert(slot.id(), hash, level),
+            Policy::Prioritized(prioritized) => {
+                prioritized.policy.insert(slot.id(), hash, level);
+                // One that is given meanwhile is announced, and found before the next victim.
+                prioritized.apply_directive(&self.directives, slot, seen);
+            }
+            Policy::Ended => return false,
+        }
+        true
     }
 
-    /// Lists a block that has been discarded since its note was taken. It is in its next
-    /// generation, but nobody has taken it, and nobody notes it again. (If it is taken now,
-    /// whoever releases it does: only what has been released can be discarded once more.)
+    /// Lists a block that has been discarded since it was taken off its release log. It is in
+    /// its next generation, but nobody has taken it, and nobody queues it again. (If it is taken
+    /// now, whoever releases it does: only what has been released can be discarded once more.)
     #[cold]
     fn list_discarded(&mut self, slot: &Slot) -> bool {
         let seen = slot.word();
@@ -232,30 +259,87 @@ impl Order {
 
     #[inline]
     fn look_for_directives(&mut self) {
-        if !self.has_directives && self.directives.are_used() {
+        if matches!(self.policy, Policy::Plain(_)) && self.directives.are_used() {
             self.begin_priorities();
         }
     }
 
-    /// Has the policy know priorities.
+    /// Has the policy know priorities, if it does not yet. Returns it, unless the store has
+    /// ended.
     #[cold]
-    fn begin_priorities(&mut self) {
-        let nothing = PolicyKind::Lru.build(0);
-        self.policy = std::mem::replace(&mut self.policy, nothing).with_priorities();
-        self.has_directives = true;
+    fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
+        self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
+            Policy::Plain(policy) => Policy::Prioritized(Prioritized {
+                policy: policy.with_priorities(),
+                deadlines: Deadlines::default(),
+            }),
+            other => other,
+        };
+        match &mut self.policy {
+            Policy::Prioritized(prioritized) => Some(prioritized),
+            _ => None,
+        }
     }
 
     /// Gives the policy up, which may be the user's, with the store that is not used any more.
-    pub(crate) fn end(&mut self) -> Box<dyn SlotPolicy> {
-        std::mem::replace(&mut self.policy, PolicyKind::Lru.build(0))
+    pub(crate) fn end(&mut self) -> Policy {
+        std::mem::replace(&mut self.policy, Policy::Ended)
+    }
+
+    /// Takes a block back that was handed out ahead of need, with the priority that it has
+    /// by now.
+    pub(crate) fn put_back(&mut self, slot: &Slot) {
+        let directives = Arc::clone(&self.directives);
+        if let Some(prioritized) = self.begin_priorities() {
+            let (hash, level) = (slot.hash(), slot.level());
+            prioritized.policy.put_back(slot.id(), hash, level);
+            prioritized.apply_directive(&directives, slot, slot.word());
+        }
+    }
+
+    /// Takes the next candidates out of the order, as many as `candidates` has
+    /// room for. Returns how many there were.
+    ///
+    /// They are the caller's to vacate, in this order, once it has let go of the
+    /// plane: their lines are then fetched while nobody waits for it. One that
+    /// has come into use unnoticed is no victim, and is queued again by its last
+    /// unpin.
+    #[inline]
+    pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
+        match &mut self.policy {
+            Policy::Plain(policy) => pop_each(&mut **policy, candidates),
+            Policy::Prioritized(prioritized) => {
+                prioritized.pop(&self.directives, slots, candidates)
+            }
+            Policy::Ended => 0,
+        }
+    }
+}
+
+/// Fills `candidates` with victims. Returns how many there were.
+#[inline]
+fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
+    let mut found = 0;
+    while found < candidates.len()
+        && let Some(slot) = policy.pop()
+    {
+        candidates[found] = slot;
+        found += 1;
+    }
+    found
+}
+
+impl Prioritized {
+    fn remove(&mut self, slot: u32) {
+        self.policy.remove(slot);
+        self.forget_deadlines(&[slot]);
     }
 
     /// Applies the directive for a listed block whose word was `seen`, if there is one.
     /// Returns whether there is.
     #[cold]
-    fn apply_directive(&mut self, slot: &Slot, seen: Word) -> bool {
+    fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
         self.deadlines.forget(slot.id());
-        let directives = &*self.directives;
         let in_force = directives.in_force(slot, seen.generation(), || directives.now());
         if let Some(directive) = in_force {
             self.policy.set_priority(slot.id(), directive.priority);
@@ -267,12 +351,11 @@ impl Order {
     /// Applies the directives that were given to listed blocks, and ends those whose time
     /// is up.
     #[cold]
-    fn apply_directives(&mut self, slots: &[Slot]) {
-        let directives = Arc::clone(&self.directives);
+    fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
         directives.take_announced(|slot| {
             if self.policy.contains(slot) {
                 let slot = &slots[slot as usize];
-                if !self.apply_directive(slot, slot.word()) {
+                if !self.apply_directive(directives, slot, slot.word()) {
                     // It has replaced one, and is over already.
                     self.policy.set_priority(slot.id(), Priority::DEFAULT);
                 }
@@ -286,36 +369,10 @@ impl Order {
         }
     }
 
-    /// Takes a block back that was handed out ahead of need, with the priority that it has
-    /// by now.
-    pub(crate) fn put_back(&mut self, slot: &Slot) {
-        self.look_for_directives();
-        self.policy.put_back(slot.id());
-        self.apply_directive(slot, slot.word());
-    }
-
-    /// Takes the next candidates out of the order, as many as `candidates` has
-    /// room for. Returns how many there were.
-    ///
-    /// They are the caller's to vacate, in this order, once it has let go of the
-    /// plane: their lines are then fetched while nobody waits for it. One that
-    /// has come into use unnoticed is no victim, and is queued again by its last
-    /// unpin.
-    #[inline]
-    pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        if self.has_directives {
-            self.apply_directives(slots);
-        }
-        let mut found = 0;
-        while found < candidates.len()
-            && let Some(slot) = self.policy.pop()
-        {
-            candidates[found] = slot;
-            found += 1;
-        }
-        if self.has_directives {
-            self.forget_deadlines(&candidates[..found]);
-        }
+    fn pop(&mut self, directives: &Directives, slots: &[Slot], candidates: &mut [u32]) -> usize {
+        self.apply_directives(directives, slots);
+        let found = pop_each(&mut *self.policy, candidates);
+        self.forget_deadlines(&candidates[..found]);
         found
     }
 
@@ -325,9 +382,4 @@ impl Order {
             self.deadlines.forget(slot);
         }
     }
-}
-
-/// Whether a word is that of a primary with pins.
-fn is_in_use(word: Word) -> bool {
-    word.is_primary() && !word.is_inactive()
 }

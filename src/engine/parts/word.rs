@@ -134,6 +134,15 @@ impl Word {
         self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
     }
 
+    /// Registered, with pins.
+    #[inline]
+    pub(crate) const fn is_in_use(self) -> bool {
+        // One range: a count above 0, under the state of primaries.
+        let primary = (State::Primary as u64) << STATE_SHIFT;
+        let seen = self.0 & (STATE | COUNT);
+        primary < seen && seen <= primary | COUNT
+    }
+
     /// Its content is given up, and nobody has taken it yet.
     #[inline]
     pub(crate) const fn is_discarded(self) -> bool {

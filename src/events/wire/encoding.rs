@@ -81,7 +81,7 @@ fn split(batch: KvbmCacheEvents, parts: usize) -> Result<vec::IntoIter<KvbmCache
     Ok(batches.into_iter())
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
 

@@ -3,8 +3,10 @@
 //! Everything that is maintained step by step elsewhere is counted anew here:
 //! residents, children and leaves. O(nodes + slots), and it allocates.
 
-use super::{Leaves, Lineage, NIL};
-use crate::policy::{SlotPolicy, ensure};
+use super::graph::Lineage;
+use super::leaves::Leaves;
+use crate::policy::containers::{NIL, ensure};
+use crate::policy::slot_policy::SlotPolicy;
 
 impl<L: Leaves> Lineage<L> {
     pub(super) fn check_graph(&self) -> Result<(), String> {

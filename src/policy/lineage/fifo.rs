@@ -6,19 +6,45 @@
 //! after another. A leaf with a [priority](super::retained) is none of these, and is appended
 //! when that ends.
 
-use super::Leaves;
-use super::retained::RetainedLeaves;
+use super::graph::Lineage;
+use super::leaves::Leaves;
 use crate::SequenceHash;
-use crate::policy::list::Lists;
+use crate::policy::containers::list::Lists;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
+/// Leaf-first in order of becoming a leaf.
+pub(crate) struct ByFifo;
+
+impl PolicySpec for ByFifo {
+    fn name(&self) -> &'static str {
+        "lineage-fifo"
+    }
+
+    fn title(&self) -> &'static str {
+        "lineage by FIFO"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, in the order they became leaves."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lineage::<FifoLeaves>::new(block_count))
+    }
+}
+
+/// See the module documentation.
 pub(crate) struct FifoLeaves {
     order: Lists,
 }
 
 impl Leaves for FifoLeaves {
     const COMMUTES: bool = false;
-
-    type WithPriorities = RetainedLeaves<Self>;
 
     fn new(block_count: usize) -> Self {
         Self {
@@ -51,10 +77,6 @@ impl Leaves for FifoLeaves {
     #[inline]
     fn first(&mut self) -> Option<u32> {
         self.order.first(0)
-    }
-
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -8,29 +8,83 @@
 //!
 //! Four things are this crate's. Only leaves of the lineage are candidates. The
 //! uses of contents that are not cached count too, as far back as a bounded
-//! [history](super::history) has them: what was evicted between two uses has not
+//! [history](crate::policy::adaptive::history) has them: what was evicted between two uses has not
 //! been used once. Only uses of contents that the history knows make time pass, so that
 //! contents that come once do not age the others. And unless it is given, the half-life
-//! is [tuned](super::tuner).
+//! is [tuned](crate::policy::adaptive::tuner).
 //!
 //! A release is a use. The sum of values is kept as a time that does not change until
 //! the next use, so that the leaves stand in a heap, and nothing has to be aged.
 
-use super::Leaves;
-use super::heap::SlotHeap;
-use super::history::{History, Tag};
-use super::retained::RetainedLeaves;
-use super::tuner::Tuner;
+use super::graph::Lineage;
+use super::leaves::Leaves;
 use crate::SequenceHash;
+use crate::policy::adaptive::history::History;
+use crate::policy::adaptive::tag::Tag;
+use crate::policy::adaptive::tuner::Tuner;
+use crate::policy::containers::heap::SlotHeap;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
 /// The longest half-life that can be given.
-pub(crate) const MAX_HALF_LIFE: u32 = 1 << 24;
+const MAX_HALF_LIFE: u32 = 1 << 24;
 
 /// Hashes in the history, for each block.
 const HASHES: usize = 3;
 
 /// The fewest in any history: an eighth of a megabyte.
 const FEWEST_HASHES: usize = 1 << 13;
+
+/// Leaf-first by LRFU.
+pub(crate) struct Lrfu {
+    /// In releases of contents that are known. `None` to have it tuned.
+    half_life: Option<u32>,
+}
+
+impl Lrfu {
+    pub(crate) const TUNED: Self = Self { half_life: None };
+
+    pub(crate) fn with_half_life(releases: u32) -> Self {
+        Self {
+            half_life: Some(releases),
+        }
+    }
+}
+
+impl PolicySpec for Lrfu {
+    fn name(&self) -> &'static str {
+        "lrfu"
+    }
+
+    fn title(&self) -> &'static str {
+        "LRFU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, the least used and longest unused first."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.half_life {
+            Some(half_life) if !(1..=MAX_HALF_LIFE).contains(&half_life) => Err(format!(
+                "the half-life must be from 1 to {MAX_HALF_LIFE} releases, got {half_life}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        let leaves = match self.half_life {
+            Some(half_life) => LrfuLeaves::with_half_life(block_count, half_life),
+            None => LrfuLeaves::new(block_count),
+        };
+        Box::new(Lineage::with_leaves(block_count, leaves))
+    }
+}
 
 /// See the module documentation.
 pub(crate) struct LrfuLeaves {
@@ -68,8 +122,6 @@ impl Leaves for LrfuLeaves {
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
-    type WithPriorities = RetainedLeaves<Self>;
-
     fn new(block_count: usize) -> Self {
         Self::tuned(block_count, hashes(block_count))
     }
@@ -101,10 +153,6 @@ impl Leaves for LrfuLeaves {
 
     fn first(&mut self) -> Option<u32> {
         self.leaves.first()
-    }
-
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::history::Tag;
+use crate::policy::adaptive::tag::Tag;
 
 /// What the model is told by its test: the rules in numbers.
 const BATCHES: usize = 4;

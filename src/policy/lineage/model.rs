@@ -5,8 +5,16 @@
 //! Child counts, leaves and the victim are worked out anew after each step.
 
 use crate::SequenceHash;
-use crate::policy::LeafOrder;
 use std::collections::BTreeMap;
+
+/// Which of the two orders among leaves is modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeafOrder {
+    /// A block that becomes a leaf again has the position its release gave it.
+    Tick,
+    /// A block that becomes a leaf again goes to the end.
+    Fifo,
+}
 
 type Key = (u64, u64);
 

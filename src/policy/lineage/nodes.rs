@@ -15,7 +15,7 @@
 //! one seen just before: lookups take guesses, and one that holds the key saves
 //! the walk through the table.
 
-use crate::policy::{NIL, ensure};
+use crate::policy::containers::{NIL, ensure};
 use ahash::RandomState;
 use std::ops::{Index, IndexMut};
 

@@ -1,14 +1,14 @@
 //! Leaves with a priority of their own.
 //!
-//! A leaf that has a [band](crate::policy::bands) waits there, and not among the other
+//! A leaf that has a [band](crate::policy::containers::bands) waits there, and not among the other
 //! leaves: to their order it is listed, but no leaf. So the graph need not know of
 //! priorities, and no block goes before its inactive children, whatever theirs are. When
 //! its priority ends it is a leaf again: in an order of [becoming one](super::fifo), the last.
 
-use super::Leaves;
+use super::leaves::Leaves;
 use crate::SequenceHash;
-use crate::policy::bands::Bands;
-use crate::policy::ensure;
+use crate::policy::containers::bands::Bands;
+use crate::policy::containers::ensure;
 use crate::retention::Priority;
 
 /// Leaves in order, those of low priority before and those of high priority after the
@@ -30,8 +30,6 @@ impl<L> RetainedLeaves<L> {
 impl<L: Leaves> Leaves for RetainedLeaves<L> {
     const COMMUTES: bool = L::COMMUTES;
     const IS_TRACELESS: bool = L::IS_TRACELESS;
-
-    type WithPriorities = Self;
 
     fn new(block_count: usize) -> Self {
         Self::of(L::new(block_count))
@@ -73,11 +71,25 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         self.leaves.evicted(slot);
     }
 
-    fn with_priorities(self) -> Self {
-        self
+    fn contains(&self, slot: u32) -> bool {
+        self.leaves.contains(slot) || self.bands.waits(slot)
     }
 
-    fn set_priority(&mut self, slot: u32, priority: Priority) {
+    fn check(&self) -> Result<usize, String> {
+        let leaves = self.leaves.check()?;
+        self.bands.check()?;
+        for (priority, slot) in self.bands.waiting() {
+            ensure(!self.leaves.contains(slot), || {
+                format!("leaf {slot} of priority {priority} is among the others too")
+            })?;
+        }
+        Ok(leaves + self.bands.waiting().count())
+    }
+}
+
+impl<L: Leaves> RetainedLeaves<L> {
+    /// Sets the priority of the listed `slot`.
+    pub(super) fn set_priority(&mut self, slot: u32, priority: Priority) {
         if priority == self.bands.priority(slot) {
             return;
         }
@@ -93,20 +105,5 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         if is_leaf {
             self.add(slot);
         }
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        self.leaves.contains(slot) || self.bands.waits(slot)
-    }
-
-    fn check(&self) -> Result<usize, String> {
-        let leaves = self.leaves.check()?;
-        self.bands.check()?;
-        for (priority, slot) in self.bands.waiting() {
-            ensure(!self.leaves.contains(slot), || {
-                format!("leaf {slot} of priority {priority} is among the others too")
-            })?;
-        }
-        Ok(leaves + self.bands.waiting().count())
     }
 }

@@ -1,12 +1,17 @@
 //! The graph by example, and against the model.
 
-use super::history::{History, Tag};
-use super::model::Model;
+use super::fifo::FifoLeaves;
+use super::graph::Lineage;
+use super::leaves::Leaves;
+use super::lrfu::LrfuLeaves;
+use super::model::{LeafOrder, Model};
 use super::retained::RetainedLeaves;
-use super::{FifoLeaves, Leaves, Lineage, LrfuLeaves, TickLeaves};
+use super::tick::TickLeaves;
 use crate::SequenceHash;
+use crate::policy::adaptive::history::History;
+use crate::policy::adaptive::tag::Tag;
+use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
 use crate::policy::testing::{Random, raw_hash};
-use crate::policy::{LeafOrder, SlotPolicy};
 use crate::retention::Priority;
 
 fn hash(current: u64, parent: u64, position: u64) -> SequenceHash {
@@ -22,6 +27,13 @@ fn chain(base: u64, length: u64) -> Vec<SequenceHash> {
 
 /// A lineage that checks itself after each step.
 struct Checked<L>(Lineage<L>);
+
+impl<L: Leaves> Checked<RetainedLeaves<L>> {
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        self.0.set_priority(slot, priority);
+        self.0.check().unwrap();
+    }
+}
 
 impl<L: Leaves> Checked<L> {
     fn new(block_count: usize) -> Self {
@@ -41,11 +53,6 @@ impl<L: Leaves> Checked<L> {
 
     fn remove(&mut self, slot: u32) {
         self.0.remove(slot);
-        self.0.check().unwrap();
-    }
-
-    fn set_priority(&mut self, slot: u32, priority: Priority) {
-        self.0.set_priority(slot, priority);
         self.0.check().unwrap();
     }
 

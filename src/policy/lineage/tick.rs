@@ -4,7 +4,7 @@
 //! often it ceases to be a leaf and becomes one again. A search tree over the
 //! positions would do; it would also allocate and cost a logarithm at every step.
 //!
-//! Here all listed blocks stand in a [ring](crate::policy::ring) in order of
+//! Here all listed blocks stand in a [ring](crate::policy::containers::ring) in order of
 //! release, and a [`Bitmap`] says which entries of the ring are leaves': a leaf is
 //! added or demoted by setting or clearing a bit, and the victim is the first bit
 //! set. Where the ring squeezes out what is gone, the bits move with the blocks.
@@ -17,13 +17,41 @@
 //! block is demoted by then, or it is known to be before all others, because its
 //! child was.
 
-use super::Leaves;
-use super::bitmap::Bitmap;
-use super::retained::RetainedLeaves;
+use super::graph::Lineage;
+use super::leaves::Leaves;
 use crate::SequenceHash;
-use crate::policy::ring::ReleaseRing;
-use crate::policy::{NIL, ensure};
+use crate::policy::containers::bitmap::Bitmap;
+use crate::policy::containers::ring::ReleaseRing;
+use crate::policy::containers::{NIL, ensure};
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
 
+/// Leaf-first in order of release.
+pub(crate) struct ByTick;
+
+impl PolicySpec for ByTick {
+    fn name(&self) -> &'static str {
+        "lineage-tick"
+    }
+
+    fn title(&self) -> &'static str {
+        "lineage by tick"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, oldest insertion first."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lineage::<TickLeaves>::new(block_count))
+    }
+}
+
+/// See the module documentation.
 pub(crate) struct TickLeaves {
     /// The listed blocks, leaves or not.
     order: ReleaseRing,
@@ -74,8 +102,6 @@ impl TickLeaves {
 
 impl Leaves for TickLeaves {
     const COMMUTES: bool = true;
-
-    type WithPriorities = RetainedLeaves<Self>;
 
     fn new(block_count: usize) -> Self {
         let order = ReleaseRing::new(block_count);
@@ -141,10 +167,6 @@ impl Leaves for TickLeaves {
             self.mark_newest();
         }
         self.first_marked()
-    }
-
-    fn with_priorities(self) -> RetainedLeaves<Self> {
-        RetainedLeaves::of(self)
     }
 
     fn contains(&self, slot: u32) -> bool {

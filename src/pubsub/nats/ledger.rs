@@ -155,7 +155,7 @@ pub(super) fn log(event: impl FnOnce()) {
     contain("a log subscriber panicked", event);
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
 

@@ -252,6 +252,7 @@ pub fn json(report: &Report) -> serde_json::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::named;
 
     /// Returns a report with two policies, two pool sizes, and numbers of maximum length.
     pub fn report() -> Report {
@@ -282,7 +283,7 @@ mod tests {
                 threads: 1,
                 in_flight: 16,
                 lrfu_half_life: None,
-                policies: vec![Policy::Lru, Policy::LineageTick],
+                policies: vec![named("lru"), named("lineage-tick")],
                 blocks: vec![100, 999_999],
             },
             workload: Summary {
@@ -292,10 +293,10 @@ mod tests {
                 largest_request: 99,
             },
             rows: vec![
-                row(Policy::Lru, 100, 0.25),
-                row(Policy::LineageTick, 100, 0.125),
-                row(Policy::Lru, 999_999, 1.0),
-                row(Policy::LineageTick, 999_999, 1.0),
+                row(named("lru"), 100, 0.25),
+                row(named("lineage-tick"), 100, 0.125),
+                row(named("lru"), 999_999, 1.0),
+                row(named("lineage-tick"), 999_999, 1.0),
             ],
             optimum: vec![hits(100, 0.5), hits(999_999, 1.0)],
         }

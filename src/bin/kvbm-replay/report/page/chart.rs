@@ -1,10 +1,10 @@
 //! A chart: curves over the pool size, as an SVG element.
 //!
-//! The style sheet assigns colours and dashes by the class of each curve. The shapes of the markers,
-//! which distinguish curves without colour, are drawn here.
+//! The style sheet assigns colours and dashes by the class of each curve.
 
 use maud::{Markup, html};
 
+use super::look::look;
 use super::scale::Scale;
 use crate::policy::Policy;
 use crate::report::numbers::{grouped, without_zeros};
@@ -83,7 +83,6 @@ impl Size {
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 const BOTTOM: f64 = 44.0;
-const MARKER: f64 = 4.2;
 
 /// A chart with the dimensions it is drawn in.
 struct Plane<'a> {
@@ -268,7 +267,7 @@ impl Plane<'_> {
             g class=(name) {
                 path.line d=(self.path(&curve.points)) {}
                 @for point in &curve.points {
-                    path.marker d=(marker(curve.policy, self.at(point))) {
+                    path.marker d=(look(curve.policy).marker(self.at(point))) {
                         title { (self.name(name, point)) }
                     }
                 }
@@ -300,7 +299,7 @@ pub fn sample(policy: Policy) -> Markup {
     html! {
         svg viewBox="0 0 34 14" class=(policy.name()) aria-hidden="true" {
             path.line d="M1 7L33 7" {}
-            path.marker d=(marker(policy, (17.0, 7.0))) {}
+            path.marker d=(look(policy).marker((17.0, 7.0))) {}
         }
     }
 }
@@ -312,32 +311,6 @@ pub fn sample_optimum() -> Markup {
             path.band d="M1 3L33 3L33 14L1 14Z" {}
             path.line.optimum d="M1 3L33 3" {}
         }
-    }
-}
-
-/// Returns the outline of a policy's marker.
-fn marker(policy: Policy, (x, y): (f64, f64)) -> String {
-    let corners = |radius: f64, corners: u32, turned: f64| {
-        let step = std::f64::consts::TAU / f64::from(corners);
-        let corner = |index| {
-            let angle = f64::from(index) * step + turned.to_radians();
-            let (x, y) = (x + radius * angle.sin(), y - radius * angle.cos());
-            format!("{} {}", px(x), px(y))
-        };
-        format!(
-            "M{}Z",
-            (0..corners).map(corner).collect::<Vec<_>>().join("L")
-        )
-    };
-    match policy {
-        Policy::Lru => corners(MARKER, 16, 0.0),
-        Policy::Hashmap => corners(MARKER * 1.2, 4, 45.0),
-        Policy::MultiLru => corners(MARKER * 1.3, 4, 0.0),
-        Policy::MultiLruReference => corners(MARKER * 0.9, 4, 0.0),
-        Policy::LineageTick => corners(MARKER * 1.3, 3, 0.0),
-        Policy::LineageFifo => corners(MARKER * 1.3, 3, 180.0),
-        Policy::Lrfu => corners(MARKER * 1.2, 6, 0.0),
-        Policy::Tinylfu => corners(MARKER * 1.2, 5, 0.0),
     }
 }
 
@@ -367,9 +340,8 @@ fn share_tick(percent: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
+    use crate::policy::named;
 
     #[test]
     fn labels_are_short() {
@@ -380,17 +352,6 @@ mod tests {
         assert_eq!(share_tick(0.5), "0.5%");
         assert_eq!(share_tick(20.0), "20%");
         assert_eq!(share_tick(100.0), "100%");
-    }
-
-    #[test]
-    fn every_policy_has_a_marker_of_its_own() {
-        let mut markers: Vec<String> = Policy::value_variants()
-            .iter()
-            .map(|&policy| marker(policy, (0.0, 0.0)))
-            .collect();
-        markers.sort();
-        markers.dedup();
-        assert_eq!(markers.len(), Policy::value_variants().len());
     }
 
     #[test]
@@ -409,7 +370,7 @@ mod tests {
             tick: |value| value.to_string(),
             value: |value| value.to_string(),
             curves: vec![Curve {
-                policy: Policy::Lru,
+                policy: named("lru"),
                 points: points([0.0, 0.5]),
             }],
             optimum: points([0.5, 1.0]),

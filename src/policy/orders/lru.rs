@@ -1,6 +1,6 @@
 //! Least recently released first.
 //!
-//! One [ring](super::ring) in order of release. Releasing a block appends it,
+//! One [ring](crate::policy::containers::ring) in order of release. Releasing a block appends it,
 //! taking it out leaves its entry behind, and the victim is the front; each is
 //! O(1) amortized.
 //!
@@ -16,10 +16,50 @@
 //!
 //! Both evict in order of last release.
 
-use super::SlotPolicy;
-use super::retained::Retained;
-use super::ring::ReleaseRing;
 use crate::SequenceHash;
+use crate::policy::containers::ring::ReleaseRing;
+use crate::policy::priorities::retained::Retained;
+use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::spec::PolicySpec;
+
+/// The order of last release, by either of its names.
+pub(crate) struct OldestFirst {
+    name: &'static str,
+    title: &'static str,
+    summary: &'static str,
+}
+
+impl OldestFirst {
+    pub(crate) const LRU: Self = Self {
+        name: "lru",
+        title: "LRU",
+        summary: "Least recently used.",
+    };
+
+    pub(crate) const HASH_MAP: Self = Self {
+        name: "hashmap",
+        title: "HashMap",
+        summary: "First in, first out, over a hash map.",
+    };
+}
+
+impl PolicySpec for OldestFirst {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn title(&self) -> &'static str {
+        self.title
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(Lru::new(block_count))
+    }
+}
 
 /// Evicts the block whose last release is the longest ago.
 pub(crate) struct Lru {
@@ -47,10 +87,6 @@ impl SlotPolicy for Lru {
         self.order.pop()
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        Box::new(Retained::new(*self))
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.order.contains(slot)
     }
@@ -75,10 +111,16 @@ impl SlotPolicy for Lru {
     }
 }
 
+impl PlainPolicy for Lru {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        Box::new(Retained::new(*self))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, any_hash};
     use super::*;
+    use crate::policy::testing::{Random, any_hash};
 
     #[test]
     fn releasing_again_moves_to_the_end() {

@@ -13,8 +13,8 @@
 //! difference: where a half-life is far too long both miniatures are full of what was
 //! popular once, and neither can tell that there is something better.
 
-use super::history::Tag;
 use super::miniature::Miniature;
+use super::tag::Tag;
 
 /// Blocks of the pool for each of a miniature, unless that had too few or too many.
 const SHARE: usize = 8;
@@ -40,7 +40,7 @@ const LONGEST: f64 = 128.0;
 const FIRST: f64 = 0.3125;
 
 /// See the module documentation.
-pub(super) struct Tuner {
+pub(crate) struct Tuner {
     half_life: f64,
     /// That of the pool.
     blocks: f64,
@@ -57,7 +57,7 @@ pub(super) struct Tuner {
 
 impl Tuner {
     /// For a pool with so many blocks and a history of so many hashes.
-    pub(super) fn new(blocks: usize, hashes: usize) -> Self {
+    pub(crate) fn new(blocks: usize, hashes: usize) -> Self {
         let small = (blocks / SHARE).clamp(FEWEST, MOST).min(blocks);
         let scale = small as f64 / blocks as f64;
         let miniature = || Miniature::new(small, (hashes as f64 * scale) as usize);
@@ -73,12 +73,12 @@ impl Tuner {
         }
     }
 
-    pub(super) fn half_life(&self) -> f64 {
+    pub(crate) fn half_life(&self) -> f64 {
         self.half_life
     }
 
     /// Counts a use. Returns whether the half-life may have changed.
-    pub(super) fn count(&mut self, tag: Tag) -> bool {
+    pub(crate) fn count(&mut self, tag: Tag) -> bool {
         let sampled = f64::from(tag.low_half()) < self.scale * 2_f64.powi(32);
         if !sampled {
             return false;
@@ -115,7 +115,7 @@ impl Tuner {
         true
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.shorter.check()?;
         self.longer.check()
     }

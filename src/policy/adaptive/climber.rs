@@ -21,7 +21,7 @@ const RESTART: f64 = 0.05;
 const DECAY: f64 = 0.98;
 
 /// See the module documentation.
-pub(super) struct Climber {
+pub(crate) struct Climber {
     share: f64,
     step: f64,
     sample: u64,
@@ -32,7 +32,7 @@ pub(super) struct Climber {
 }
 
 impl Climber {
-    pub(super) fn new(blocks: usize) -> Self {
+    pub(crate) fn new(blocks: usize) -> Self {
         Self {
             share: FIRST,
             step: STEP,
@@ -44,12 +44,12 @@ impl Climber {
     }
 
     /// The share of the window, from 0 to 1.
-    pub(super) fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         self.share
     }
 
     /// Counts a use.
-    pub(super) fn count(&mut self, is_hit: bool) {
+    pub(crate) fn count(&mut self, is_hit: bool) {
         self.uses += 1;
         self.hits += u64::from(is_hit);
         if self.uses == self.sample {

@@ -9,10 +9,12 @@
 //! listed: a block that was matched often and then never again keeps its rank
 //! until it is evicted.
 
-use super::SlotPolicy;
-use super::list::Lists;
-use super::retained::Retained;
 use crate::SequenceHash;
+use crate::policy::containers::ensure;
+use crate::policy::containers::list::Lists;
+use crate::policy::priorities::retained::Retained;
+use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::spec::PolicySpec;
 
 const LEVELS: u32 = 4;
 
@@ -23,6 +25,59 @@ pub(crate) fn level(count: u32, thresholds: [u8; 3]) -> u8 {
         .into_iter()
         .map(|threshold| u8::from(count >= u32::from(threshold)))
         .sum()
+}
+
+/// The highest frequency that a tracker can tell.
+const MAX_FREQUENCY: u8 = 15;
+
+/// The order of frequency levels, with the frequencies at which the upper three begin.
+pub(crate) struct ByLevel {
+    thresholds: [u8; 3],
+}
+
+impl ByLevel {
+    pub(crate) const DEFAULT: Self = Self {
+        thresholds: [3, 8, 15],
+    };
+
+    pub(crate) fn with_thresholds(thresholds: [u8; 3]) -> Self {
+        Self { thresholds }
+    }
+}
+
+impl PolicySpec for ByLevel {
+    fn name(&self) -> &'static str {
+        "multi-lru"
+    }
+
+    fn title(&self) -> &'static str {
+        "MultiLRU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "LRU in four levels, chosen by the estimated frequency of a block."
+    }
+
+    fn frequency_thresholds(&self) -> Option<[u8; 3]> {
+        Some(self.thresholds)
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let [warm, hot, very_hot] = self.thresholds;
+        ensure(warm < hot && hot < very_hot, || {
+            format!("Thresholds must be in ascending order: {warm} < {hot} < {very_hot} failed")
+        })?;
+        ensure(very_hot <= MAX_FREQUENCY, || {
+            format!("hot_to_very_hot threshold ({very_hot}) must be <= 15 (4-bit counter maximum)")
+        })?;
+        ensure(warm >= 1, || {
+            "cold_to_warm threshold must be >= 1 to distinguish from zero-access blocks".into()
+        })
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        Box::new(MultiLru::new(block_count))
+    }
 }
 
 /// Evicts from the lowest level, and there the block whose release is the
@@ -61,10 +116,6 @@ impl SlotPolicy for MultiLru {
         next.unwrap_or(LEVELS) as u8
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        Box::new(Retained::new(*self))
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.levels.contains(slot)
     }
@@ -73,7 +124,7 @@ impl SlotPolicy for MultiLru {
         self.levels.len()
     }
 
-    /// No, for the reason given at [`Lru`](super::Lru): a removal does not
+    /// No, for the reason given at [`Lru`](super::lru::Lru): a removal does not
     /// reorder the others.
     fn observes_resurrection(&self) -> bool {
         false
@@ -84,10 +135,16 @@ impl SlotPolicy for MultiLru {
     }
 }
 
+impl PlainPolicy for MultiLru {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        Box::new(Retained::new(*self))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, any_hash};
     use super::*;
+    use crate::policy::testing::{Random, any_hash};
 
     #[test]
     fn a_level_starts_at_its_threshold() {

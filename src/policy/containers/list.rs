@@ -26,7 +26,7 @@ const UNLINKED: Link = Link {
 };
 
 /// A fixed number of lists over slots `0..slots`.
-pub(super) struct Lists {
+pub(crate) struct Lists {
     /// Slot `s` at `s`, the sentinel of list `l` at `slots + l`.
     links: Box<[Link]>,
     slots: u32,
@@ -34,7 +34,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn new(slots: usize, lists: usize) -> Self {
+    pub(crate) fn new(slots: usize, lists: usize) -> Self {
         assert!(slots + lists < NIL as usize, "too many slots: {slots}");
         let mut links = vec![UNLINKED; slots + lists].into_boxed_slice();
         for sentinel in slots..slots + lists {
@@ -52,7 +52,7 @@ impl Lists {
 
     /// Appends `slot`, which is in no list, to `list`.
     #[inline]
-    pub(super) fn push_back(&mut self, list: u32, slot: u32) {
+    pub(crate) fn push_back(&mut self, list: u32, slot: u32) {
         debug_assert!(slot < self.slots && !self.contains(slot), "slot {slot}");
         let sentinel = self.slots + list;
         let last = self.links[sentinel as usize].prev;
@@ -67,7 +67,7 @@ impl Lists {
 
     /// Takes `slot` out of its list; does nothing if it is in none.
     #[inline]
-    pub(super) fn unlink(&mut self, slot: u32) {
+    pub(crate) fn unlink(&mut self, slot: u32) {
         debug_assert!(slot < self.slots, "slot {slot}");
         let Link { prev, next } = std::mem::replace(&mut self.links[slot as usize], UNLINKED);
         if next == NIL {
@@ -80,24 +80,24 @@ impl Lists {
 
     /// The front of `list`.
     #[inline]
-    pub(super) fn first(&self, list: u32) -> Option<u32> {
+    pub(crate) fn first(&self, list: u32) -> Option<u32> {
         let first = self.links[(self.slots + list) as usize].next;
         (first < self.slots).then_some(first)
     }
 
     /// Whether `slot` is in a list.
-    pub(super) fn contains(&self, slot: u32) -> bool {
+    pub(crate) fn contains(&self, slot: u32) -> bool {
         self.links[slot as usize].next != NIL
     }
 
     /// How many slots are in a list.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Walks every list and verifies that both directions agree and that the
     /// lists together hold exactly the linked slots.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut walked = 0;
         for sentinel in self.slots..self.links.len() as u32 {
             let mut at = sentinel;

@@ -15,45 +15,13 @@
 //! however many, do not age what is used again and again. A first use advances the
 //! clock as little as a clock can be advanced, so that no two have the same place.
 
-use crate::SequenceHash;
+use super::tag::Tag;
 
 /// Places where a hash can stand: a cache line of them.
 const WAYS: usize = 4;
 
 /// The time at which the value of a hash's uses is one, in half-lives.
-pub(super) type Place = f64;
-
-/// A number that tells hashes apart, other than 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Tag(u64);
-
-impl Tag {
-    pub(super) fn of(hash: SequenceHash) -> Self {
-        let bits = hash.as_u128();
-        let folded = (bits >> 64) as u64 ^ (bits as u64).rotate_left(32);
-        // Fibonacci hashing: the high half of a product depends on all bits.
-        let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15;
-        Self((product >> 64) as u64 ^ product as u64 | 1)
-    }
-
-    /// That of no hash.
-    pub(super) const NONE: Self = Self(0);
-
-    /// All of its bits.
-    pub(super) fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// Evenly distributed bits, which are not those that choose a set.
-    pub(super) fn low_half(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Chooses one of `sets`.
-    fn set(self, sets: usize) -> usize {
-        (((self.0 >> 32) * sets as u64) >> 32) as usize
-    }
-}
+pub(crate) type Place = f64;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -67,7 +35,7 @@ const NOTHING: Entry = Entry {
 };
 
 /// See the module documentation.
-pub(super) struct History {
+pub(crate) struct History {
     sets: Box<[[Entry; WAYS]]>,
     /// How many half-lives a use is.
     pace: f64,
@@ -77,7 +45,7 @@ pub(super) struct History {
 
 impl History {
     /// With room for at least so many hashes, at most 2^32.
-    pub(super) fn new(hashes: usize, half_life: f64) -> Self {
+    pub(crate) fn new(hashes: usize, half_life: f64) -> Self {
         Self {
             sets: vec![[NOTHING; WAYS]; hashes.div_ceil(WAYS)].into_boxed_slice(),
             pace: 1.0 / half_life,
@@ -86,12 +54,12 @@ impl History {
     }
 
     /// Sets the half-life from now on: in uses of known hashes, of all together.
-    pub(super) fn set_half_life(&mut self, half_life: f64) {
+    pub(crate) fn set_half_life(&mut self, half_life: f64) {
         self.pace = 1.0 / half_life;
     }
 
     /// Counts a use. Returns the place of the hash after it.
-    pub(super) fn count(&mut self, tag: Tag) -> Place {
+    pub(crate) fn count(&mut self, tag: Tag) -> Place {
         let at = tag.set(self.sets.len());
         let set = &mut self.sets[at];
         let next = self.now.next_up();
@@ -113,6 +81,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SequenceHash;
     use crate::policy::testing::Random;
 
     fn tag(n: u64) -> Tag {

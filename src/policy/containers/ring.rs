@@ -28,7 +28,7 @@ const TRIMMED: u32 = 64;
 
 /// See the module documentation. Positions are counted from the beginning of
 /// time and wrap; the ring is addressed by their low bits.
-pub(super) struct ReleaseRing {
+pub(crate) struct ReleaseRing {
     ring: Box<[u32]>,
     /// The position of each slot's entry; `NIL` for one that is not listed.
     positions: Box<[u32]>,
@@ -39,7 +39,7 @@ pub(super) struct ReleaseRing {
 }
 
 impl ReleaseRing {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let places = (4 * slots).next_power_of_two();
         assert!(places <= 1 << 31, "too many slots: {slots}");
         Self {
@@ -67,7 +67,7 @@ impl ReleaseRing {
 
     /// Appends `slot`; an entry it had does not count any more.
     #[inline]
-    pub(super) fn push(&mut self, slot: u32) {
+    pub(crate) fn push(&mut self, slot: u32) {
         self.push_and_move(slot, |_, _| {});
     }
 
@@ -75,7 +75,7 @@ impl ReleaseRing {
     /// of each entry that the pass under way moves. Returns whether a part of a pass
     /// was done.
     #[inline]
-    pub(super) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
+    pub(crate) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
         self.end = self.place(slot, self.end);
         let squeezes = self.gap.is_some() || self.is_half_full();
         if squeezes {
@@ -122,12 +122,12 @@ impl ReleaseRing {
     }
 
     /// Takes `slot` out, if it is listed.
-    pub(super) fn remove(&mut self, slot: u32) {
+    pub(crate) fn remove(&mut self, slot: u32) {
         self.positions[slot as usize] = NIL;
     }
 
     /// Takes out the slot that was released first.
-    pub(super) fn pop(&mut self) -> Option<u32> {
+    pub(crate) fn pop(&mut self) -> Option<u32> {
         loop {
             if let Some((begin, until)) = self.gap
                 && self.front == begin
@@ -152,7 +152,7 @@ impl ReleaseRing {
     ///
     /// For where slots are taken out rather than popped: whatever is left to the
     /// passes costs more.
-    pub(super) fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         if self.gap.is_some() {
             return;
         }
@@ -166,50 +166,50 @@ impl ReleaseRing {
 
     /// The position of `slot`, if it is listed; until its entry is moved.
     #[inline]
-    pub(super) fn position(&self, slot: u32) -> u32 {
+    pub(crate) fn position(&self, slot: u32) -> u32 {
         self.positions[slot as usize]
     }
 
     /// The slot whose entry is at `position`.
     #[inline]
-    pub(super) fn at(&self, position: u32) -> u32 {
+    pub(crate) fn at(&self, position: u32) -> u32 {
         self.ring[self.index(position) as usize]
     }
 
     /// Where the ring has the entry at `position`.
     #[inline]
-    pub(super) fn index(&self, position: u32) -> u32 {
+    pub(crate) fn index(&self, position: u32) -> u32 {
         position & (self.ring.len() - 1) as u32
     }
 
     /// The position before which nothing is listed.
     #[inline]
-    pub(super) fn front(&self) -> u32 {
+    pub(crate) fn front(&self) -> u32 {
         self.front
     }
 
     /// How many entries there is room for.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.ring.len()
     }
 
-    pub(super) fn contains(&self, slot: u32) -> bool {
+    pub(crate) fn contains(&self, slot: u32) -> bool {
         self.positions[slot as usize] != NIL
     }
 
     /// How many slots are listed. O(slots).
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.listed().count()
     }
 
     /// The listed slots, in no particular order.
-    pub(super) fn listed(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn listed(&self) -> impl Iterator<Item = u32> {
         (0..self.positions.len() as u32).filter(|&slot| self.contains(slot))
     }
 
     /// Verifies that every listed slot has its entry between front and end, and
     /// outside the gap.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let span = self.end.wrapping_sub(self.front);
         ensure(span as usize <= self.ring.len(), || {
             format!("{span} entries in {} places", self.ring.len())
@@ -229,7 +229,7 @@ impl ReleaseRing {
 
     /// Starts at another position, for tests of the wrap.
     #[cfg(test)]
-    pub(super) fn starting_at(mut self, position: u32) -> Self {
+    pub(crate) fn starting_at(mut self, position: u32) -> Self {
         (self.front, self.end) = (position, position);
         self
     }
@@ -237,8 +237,8 @@ impl ReleaseRing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Random;
     use super::*;
+    use crate::policy::testing::Random;
 
     /// Pushes, takes out and pops at random, against a plain queue.
     fn agrees(mut ring: ReleaseRing, slots: u64, pushes: u64, seed: u64) {

@@ -10,8 +10,9 @@ use crate::retention::Priority;
 use crate::user_code::contain;
 
 use super::lru::Lru;
-use super::retained::Retained;
-use super::{SlotPolicy, ensure};
+use crate::policy::containers::ensure;
+use crate::policy::priorities::retained::Retained;
+use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 
 /// See the module documentation.
 pub(crate) struct Custom {
@@ -150,24 +151,6 @@ impl SlotPolicy for Custom {
         victim
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        self
-    }
-
-    fn set_priority(&mut self, slot: u32, priority: Priority) {
-        let Some(noted) = &mut self.listed[slot as usize] else {
-            return;
-        };
-        *noted = priority;
-        let set = self.ask(
-            |policy| policy.set_priority(slot as usize, priority),
-            |lru| lru.set_priority(slot, priority),
-        );
-        if let Err(why) = set {
-            self.give_up(&why);
-        }
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.listed[slot as usize].is_some()
     }
@@ -193,10 +176,32 @@ impl SlotPolicy for Custom {
     }
 }
 
+impl PlainPolicy for Custom {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        self
+    }
+}
+
+impl PrioritizedPolicy for Custom {
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        let Some(noted) = &mut self.listed[slot as usize] else {
+            return;
+        };
+        *noted = priority;
+        let set = self.ask(
+            |policy| policy.set_priority(slot as usize, priority),
+            |lru| lru.set_priority(slot, priority),
+        );
+        if let Err(why) = set {
+            self.give_up(&why);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::any_hash;
     use super::*;
+    use crate::policy::testing::any_hash;
 
     /// Last in, first out, with a fault at the call that is set.
     struct Faulty {

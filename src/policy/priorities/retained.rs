@@ -1,6 +1,6 @@
 //! Priorities in front of an order without a graph.
 //!
-//! A block of low priority stays in the order and waits in its [band](super::bands)
+//! A block of low priority stays in the order and waits in its [band](crate::policy::containers::bands)
 //! as well. One of high priority stays in the order until it comes up as a victim, and
 //! is then *set aside*: there it waits.
 //!
@@ -11,13 +11,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bands::Bands;
-use super::{SlotPolicy, ensure};
 use crate::SequenceHash;
+use crate::policy::containers::bands::Bands;
+use crate::policy::containers::ensure;
+use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
 /// An order, and the priorities of its blocks.
-pub(super) struct Retained<P> {
+pub(crate) struct Retained<P> {
     order: P,
     bands: Bands,
     aside: Aside,
@@ -100,7 +101,7 @@ impl Aside {
 }
 
 impl<P: SlotPolicy> Retained<P> {
-    pub(super) fn new(order: P) -> Self {
+    pub(crate) fn new(order: P) -> Self {
         Self {
             order,
             bands: Bands::default(),
@@ -150,32 +151,6 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
         Some(victim)
     }
 
-    fn with_priorities(self: Box<Self>) -> Box<dyn SlotPolicy> {
-        self
-    }
-
-    fn set_priority(&mut self, slot: u32, priority: Priority) {
-        if priority == self.bands.priority(slot) {
-            return;
-        }
-        if priority == Priority::DEFAULT {
-            self.bands.forget(slot);
-            return self.aside.end(slot);
-        }
-        self.bands.set(slot, priority);
-        if self.aside.begin(slot) || priority < Priority::DEFAULT {
-            self.bands.wait(slot);
-        } else {
-            self.bands.unwait(slot);
-        }
-    }
-
-    fn put_back(&mut self, slot: u32) {
-        if !self.contains(slot) {
-            self.aside.put_back(slot);
-        }
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.order.contains(slot) || self.aside.contains(slot)
     }
@@ -223,12 +198,36 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
     }
 }
 
+impl<P: SlotPolicy + 'static> PrioritizedPolicy for Retained<P> {
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if priority == self.bands.priority(slot) {
+            return;
+        }
+        if priority == Priority::DEFAULT {
+            self.bands.forget(slot);
+            return self.aside.end(slot);
+        }
+        self.bands.set(slot, priority);
+        if self.aside.begin(slot) || priority < Priority::DEFAULT {
+            self.bands.wait(slot);
+        } else {
+            self.bands.unwait(slot);
+        }
+    }
+
+    fn put_back(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
+        if !self.contains(slot) {
+            self.aside.put_back(slot);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::lru::Lru;
-    use super::super::multi_lru::MultiLru;
-    use super::super::testing::{Random, any_hash};
     use super::*;
+    use crate::policy::orders::lru::Lru;
+    use crate::policy::orders::multi_lru::MultiLru;
+    use crate::policy::testing::{Random, any_hash};
 
     fn priority(priority: u8) -> Priority {
         Priority::new(priority).unwrap()
@@ -280,7 +279,7 @@ mod tests {
         policy.insert(ahead[1], any_hash(), 0);
         policy.set_priority(2, Priority::LOWEST);
         for slot in ahead {
-            policy.put_back(slot);
+            policy.put_back(slot, any_hash(), 0);
         }
         assert_eq!(policy.len(), 4);
         assert_eq!(drain(&mut policy), [2, 0, 3, 1]);
@@ -293,7 +292,7 @@ mod tests {
         policy.set_priority(2, Priority::HIGHEST);
         assert_eq!(policy.pop(), Some(3));
         for slot in ahead {
-            policy.put_back(slot);
+            policy.put_back(slot, any_hash(), 0);
             policy.set_priority(slot, Priority::HIGHEST);
         }
         for slot in [2, 1, 0] {

@@ -12,7 +12,7 @@ use crate::retention::Priority;
 
 /// See the module documentation.
 #[derive(Default)]
-pub(super) struct Bands {
+pub(crate) struct Bands {
     of: BTreeMap<u32, Band>,
     waiting: BTreeSet<(Priority, u64, u32)>,
     /// Counts the places given.
@@ -29,14 +29,14 @@ struct Band {
 
 impl Bands {
     /// The priority of a slot: the default if it has no band.
-    pub(super) fn priority(&self, slot: u32) -> Priority {
+    pub(crate) fn priority(&self, slot: u32) -> Priority {
         self.of
             .get(&slot)
             .map_or(Priority::DEFAULT, |band| band.priority)
     }
 
     /// Gives a slot a band, or another one, and the last place in it. It waits if it did.
-    pub(super) fn set(&mut self, slot: u32, priority: Priority) {
+    pub(crate) fn set(&mut self, slot: u32, priority: Priority) {
         debug_assert_ne!(priority, Priority::DEFAULT);
         let waits = self.unwait(slot);
         self.places += 1;
@@ -52,13 +52,13 @@ impl Bands {
     }
 
     /// Takes a slot's band away, if it has one.
-    pub(super) fn forget(&mut self, slot: u32) {
+    pub(crate) fn forget(&mut self, slot: u32) {
         self.unwait(slot);
         self.of.remove(&slot);
     }
 
     /// Lets a slot wait, at its place. Returns whether it has a band.
-    pub(super) fn wait(&mut self, slot: u32) -> bool {
+    pub(crate) fn wait(&mut self, slot: u32) -> bool {
         let Some(band) = self.of.get_mut(&slot) else {
             return false;
         };
@@ -68,7 +68,7 @@ impl Bands {
     }
 
     /// Lets a slot wait no longer. Returns whether it did.
-    pub(super) fn unwait(&mut self, slot: u32) -> bool {
+    pub(crate) fn unwait(&mut self, slot: u32) -> bool {
         match self.of.get_mut(&slot) {
             Some(band) if band.waits => {
                 band.waits = false;
@@ -79,29 +79,29 @@ impl Bands {
     }
 
     /// Whether a slot waits.
-    pub(super) fn waits(&self, slot: u32) -> bool {
+    pub(crate) fn waits(&self, slot: u32) -> bool {
         self.of.get(&slot).is_some_and(|band| band.waits)
     }
 
     /// The first that waits.
-    pub(super) fn first(&self) -> Option<u32> {
+    pub(crate) fn first(&self) -> Option<u32> {
         self.waiting.first().map(|&(_, _, slot)| slot)
     }
 
     /// The first that waits, if its priority is lower than the default.
-    pub(super) fn first_of_low(&self) -> Option<u32> {
+    pub(crate) fn first_of_low(&self) -> Option<u32> {
         let &(priority, _, slot) = self.waiting.first()?;
         (priority < Priority::DEFAULT).then_some(slot)
     }
 
     /// Those that wait.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (Priority, u32)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Priority, u32)> {
         self.waiting
             .iter()
             .map(|&(priority, _, slot)| (priority, slot))
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         for &(priority, place, slot) in &self.waiting {
             let band = self.of.get(&slot);
             ensure(

@@ -9,10 +9,10 @@
 //! Not the [tracker](crate::tinylfu) of the registry, which many threads write and which
 //! counts as another crate's does: this one is the policy's own, and plain.
 
-use super::history::Tag;
+use super::tag::Tag;
 
 /// The highest frequency.
-pub(super) const MOST_FREQUENT: u8 = 15;
+pub(crate) const MOST_FREQUENT: u8 = 15;
 
 /// Uses between two halvings, for each block of the pool.
 const SAMPLE: u64 = 10;
@@ -26,7 +26,7 @@ const SEEDS: [u64; 4] = [
 ];
 
 /// See the module documentation.
-pub(super) struct Sketch {
+pub(crate) struct Sketch {
     /// Sixteen counters each.
     words: Box<[u64]>,
     uses: u64,
@@ -35,7 +35,7 @@ pub(super) struct Sketch {
 
 impl Sketch {
     /// For a pool of so many blocks: 8 to 16 bytes for each.
-    pub(super) fn new(blocks: usize) -> Self {
+    pub(crate) fn new(blocks: usize) -> Self {
         Self {
             words: vec![0; blocks.next_power_of_two().max(8)].into_boxed_slice(),
             uses: 0,
@@ -44,7 +44,7 @@ impl Sketch {
     }
 
     /// Counts a use.
-    pub(super) fn count(&mut self, tag: Tag) {
+    pub(crate) fn count(&mut self, tag: Tag) {
         for seed in SEEDS {
             let (word, shift) = self.place(tag, seed);
             let counter = self.words[word] >> shift & 0xf;
@@ -59,7 +59,7 @@ impl Sketch {
     }
 
     /// How often a hash was used, or more.
-    pub(super) fn frequency(&self, tag: Tag) -> u8 {
+    pub(crate) fn frequency(&self, tag: Tag) -> u8 {
         SEEDS
             .iter()
             .map(|&seed| {

@@ -9,10 +9,10 @@
 //! Inserting and removing stop at the first level that does not change, which is
 //! the lowest one except when a word becomes empty or ceases to be.
 
-use crate::policy::ensure;
+use super::ensure;
 
 /// A set of numbers below a fixed bound.
-pub(super) struct Bitmap {
+pub(crate) struct Bitmap {
     /// The levels one behind another, the lowest first.
     words: Box<[u64]>,
     /// Where each level starts, the lowest first. The last has one word.
@@ -21,7 +21,7 @@ pub(super) struct Bitmap {
 
 impl Bitmap {
     /// The empty set over `0..bound`.
-    pub(super) fn new(bound: usize) -> Self {
+    pub(crate) fn new(bound: usize) -> Self {
         let mut levels = Vec::new();
         let mut start = 0;
         let mut words = bound.div_ceil(64).max(1);
@@ -41,7 +41,7 @@ impl Bitmap {
 
     /// Adds `number`; does nothing if it is a member.
     #[inline]
-    pub(super) fn insert(&mut self, number: u32) {
+    pub(crate) fn insert(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
         let before = *word;
         *word |= 1 << (number % 64);
@@ -52,7 +52,7 @@ impl Bitmap {
 
     /// Takes `number` out; does nothing if it is no member.
     #[inline]
-    pub(super) fn remove(&mut self, number: u32) {
+    pub(crate) fn remove(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
         let before = *word;
         *word &= !(1 << (number % 64));
@@ -91,13 +91,13 @@ impl Bitmap {
     }
 
     #[inline]
-    pub(super) fn contains(&self, number: u32) -> bool {
+    pub(crate) fn contains(&self, number: u32) -> bool {
         self.words[number as usize / 64] >> (number % 64) & 1 != 0
     }
 
     /// The smallest member from `number` on.
     #[inline]
-    pub(super) fn first_from(&self, number: u32) -> Option<u32> {
+    pub(crate) fn first_from(&self, number: u32) -> Option<u32> {
         let number = number as usize;
         let word = self.words[number / 64] >> (number % 64);
         if word != 0 {
@@ -125,14 +125,14 @@ impl Bitmap {
     }
 
     /// Counts the members.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         let lowest = self.levels.get(1).copied().unwrap_or(self.words.len());
         let ones = |word: &u64| word.count_ones() as usize;
         self.words[..lowest].iter().map(ones).sum()
     }
 
     /// Verifies every summary bit against the word it stands for.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         for (level, bounds) in self.levels.windows(2).enumerate() {
             let (below, above) = (bounds[0], bounds[1]);
             for word in 0..above - below {

@@ -3,10 +3,10 @@
 //! All memory is reserved when it is built. Every operation but
 //! [`check`](SlotHeap::check) is O(log n) at most.
 
-use crate::policy::{NIL, ensure};
+use super::{NIL, ensure};
 
 /// Slots by their keys, the smallest first; of equal keys, the smallest slot.
-pub(super) struct SlotHeap {
+pub(crate) struct SlotHeap {
     heap: Vec<u32>,
     /// Where in the heap each slot is; `NIL` if it is not there.
     places: Box<[u32]>,
@@ -14,7 +14,7 @@ pub(super) struct SlotHeap {
 }
 
 impl SlotHeap {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
             heap: Vec::with_capacity(slots),
             places: vec![NIL; slots].into_boxed_slice(),
@@ -22,33 +22,33 @@ impl SlotHeap {
         }
     }
 
-    pub(super) fn first(&self) -> Option<u32> {
+    pub(crate) fn first(&self) -> Option<u32> {
         self.heap.first().copied()
     }
 
-    pub(super) fn contains(&self, slot: u32) -> bool {
+    pub(crate) fn contains(&self, slot: u32) -> bool {
         self.places[slot as usize] != NIL
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 
     /// Sets the key of a slot that is not in the heap.
-    pub(super) fn set_key(&mut self, slot: u32, key: f64) {
+    pub(crate) fn set_key(&mut self, slot: u32, key: f64) {
         debug_assert!(!self.contains(slot), "slot {slot}");
         self.keys[slot as usize] = key;
     }
 
     /// Adds a slot that is not in the heap, with the key set last.
-    pub(super) fn push(&mut self, slot: u32) {
+    pub(crate) fn push(&mut self, slot: u32) {
         debug_assert!(!self.contains(slot), "slot {slot}");
         self.heap.push(slot);
         self.rise(self.heap.len() - 1);
     }
 
     /// Takes a slot out; does nothing if it is not there.
-    pub(super) fn remove(&mut self, slot: u32) {
+    pub(crate) fn remove(&mut self, slot: u32) {
         let place = std::mem::replace(&mut self.places[slot as usize], NIL);
         if place == NIL {
             return;
@@ -111,7 +111,7 @@ impl SlotHeap {
         self.places[slot as usize] = place as u32;
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         for (place, &slot) in self.heap.iter().enumerate() {
             let noted = self.places[slot as usize];
             ensure(noted == place as u32, || {

@@ -16,12 +16,13 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::heap::SlotHeap;
-use super::history::{History, Tag};
-use crate::policy::ensure;
+use super::history::History;
+use super::tag::Tag;
+use crate::policy::containers::ensure;
+use crate::policy::containers::heap::SlotHeap;
 
 /// See the module documentation.
-pub(super) struct Miniature {
+pub(crate) struct Miniature {
     history: History,
     order: SlotHeap,
     /// What is in each slot. There are no more slots than have been used.
@@ -32,7 +33,7 @@ pub(super) struct Miniature {
 
 impl Miniature {
     /// An empty pool, and a history of so many hashes.
-    pub(super) fn new(blocks: usize, hashes: usize) -> Self {
+    pub(crate) fn new(blocks: usize, hashes: usize) -> Self {
         Self {
             history: History::new(hashes, 1.0),
             order: SlotHeap::new(blocks),
@@ -45,7 +46,7 @@ impl Miniature {
 
     /// Uses the hashes of a batch, of which there are no more than blocks, with this
     /// half-life. Returns how many were there.
-    pub(super) fn serve(&mut self, batch: &[Tag], half_life: f64) -> u32 {
+    pub(crate) fn serve(&mut self, batch: &[Tag], half_life: f64) -> u32 {
         for tag in batch {
             if let Some(&slot) = self.slots.get(tag) {
                 self.order.remove(slot);
@@ -83,7 +84,7 @@ impl Miniature {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.order.check()?;
         let filled = [self.contents.len(), self.slots.len()];
         ensure(filled == [self.order.len(); 2], || {

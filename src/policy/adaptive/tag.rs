@@ -1,0 +1,35 @@
+//! What stands for a content in the records of its uses.
+
+use crate::SequenceHash;
+
+/// A number that tells hashes apart, other than 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tag(u64);
+
+impl Tag {
+    pub(crate) fn of(hash: SequenceHash) -> Self {
+        let bits = hash.as_u128();
+        let folded = (bits >> 64) as u64 ^ (bits as u64).rotate_left(32);
+        // Fibonacci hashing: the high half of a product depends on all bits.
+        let product = u128::from(folded) * 0x9e37_79b9_7f4a_7c15;
+        Self((product >> 64) as u64 ^ product as u64 | 1)
+    }
+
+    /// That of no hash.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// All of its bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Evenly distributed bits, which are not those that choose a set.
+    pub(crate) fn low_half(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Chooses one of `sets`.
+    pub(crate) fn set(self, sets: usize) -> usize {
+        (((self.0 >> 32) * sets as u64) >> 32) as usize
+    }
+}

@@ -1,0 +1,357 @@
+//! The graph of listed blocks, which tells the leaves from the others.
+//!
+//! Parent and child meet at a [key](super::key), and each key in use has a [node](super::nodes):
+//!
+//! - A node has *residents*, the blocks listed under its key. Normally one.
+//!   Two hashes can share a key, as can two blocks with the same hash; such
+//!   blocks are *twins*. Nobody can say which of them a child belongs to, so
+//!   none of them is a leaf while the key has children. Each has its own
+//!   position in the order and its own link to its parent.
+//! - A node without residents is a *ghost*. It stands in for a parent that is
+//!   not listed while its children are. It keeps the link to its parent that
+//!   the last resident had, so the ancestors further up are still no leaves. A
+//!   ghost made because a child arrived first knows no parent; it is linked
+//!   when a resident arrives. A ghost without children is freed, and so on up
+//!   the chain.
+//!
+//! Nothing ever needs the children of a node one by one, so a node *counts*
+//! them. A list of children would make a departure linear in the number of
+//! siblings, and under a shared system prompt there are many.
+//!
+//! # Cost
+//!
+//! Listing a block is O(1) expected, taking it out O(1) plus one step for each
+//! ghost that goes with it, and each ghost goes once. (Twins add a step each
+//! when a parent of several ceases to be a leaf or becomes one.) The slot leads
+//! to its node without a lookup. Listing needs the nodes of two keys: of blocks
+//! that come in chain order one is known, of a block that left a ghost when it
+//! was taken out both.
+//!
+//! # Memory
+//!
+//! There is room for two nodes per block of the store. A ghost either waits
+//! for its block, which is in use and still occupies its slot, or was made by
+//! a child that arrived first; a block makes at most one of those. So residents
+//! and ghosts of the first kind are at most one per slot, and ghosts of the
+//! second kind at most one for each of them.
+//!
+//! Only blocks that are *reset* while their children are listed break the
+//! argument, as they leave a ghost and free the slot. Dropping such ghosts
+//! would forget that the ancestors above have descendants, so the nodes grow
+//! instead.
+
+use super::key::Keys;
+use super::leaves::Leaves;
+use super::nodes::{Node, Nodes};
+use super::retained::RetainedLeaves;
+use crate::SequenceHash;
+use crate::policy::containers::NIL;
+use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::retention::Priority;
+
+/// What a slot has to do with the graph.
+#[derive(Clone, Copy)]
+pub(super) struct Resident {
+    /// The node the block is, or last was, a resident of. Once the block is
+    /// taken out this is only a guess, good if the node stayed as a ghost.
+    pub(super) node: u32,
+    /// The node of the block's parent; `NIL` for a block that has none.
+    pub(super) parent: u32,
+    /// The ring of twins in order of listing, which a block without twins
+    /// closes with itself. `NIL` while the slot is not listed.
+    pub(super) next: u32,
+    pub(super) prev: u32,
+}
+
+/// Evicts only blocks of which no child is listed, in the order `L`.
+pub(crate) struct Lineage<L> {
+    pub(super) residents: Box<[Resident]>,
+    pub(super) nodes: Nodes,
+    pub(super) leaves: L,
+    /// The node of the block listed last, and of its parent: in a chain that
+    /// is released from either end, one of them is wanted next.
+    recent: u32,
+    recent_parent: u32,
+}
+
+impl<L: Leaves> Lineage<L> {
+    pub(crate) fn new(block_count: usize) -> Self {
+        Self::with_leaves(block_count, L::new(block_count))
+    }
+
+    pub(crate) fn with_leaves(block_count: usize, leaves: L) -> Self {
+        let unlisted = Resident {
+            node: NIL,
+            parent: NIL,
+            next: NIL,
+            prev: NIL,
+        };
+        Self {
+            residents: vec![unlisted; block_count].into_boxed_slice(),
+            nodes: Nodes::new(2 * block_count),
+            leaves,
+            recent: NIL,
+            recent_parent: NIL,
+        }
+    }
+
+    /// The node of `parent`, with one child more.
+    ///
+    /// `inherited` is the link of the ghost whose key the child takes over.
+    /// Almost always it leads to the same parent, and that child is counted
+    /// there already. It leads elsewhere if the ghost was left by a twin.
+    #[inline(always)]
+    fn link_parent(&mut self, parent: Option<u64>, inherited: u32) -> u32 {
+        let Some(key) = parent else {
+            // All residents of a key have the same position.
+            debug_assert_eq!(inherited, NIL);
+            return NIL;
+        };
+        if inherited != NIL && self.nodes.is(inherited, key) {
+            return inherited;
+        }
+        let node = self.nodes.obtain(key, [self.recent]);
+        self.attach(node);
+        self.detach(inherited);
+        node
+    }
+
+    /// Counts one child more at `node`, whose residents are then no leaves.
+    #[inline(always)]
+    fn attach(&mut self, node: u32) {
+        let at = &mut self.nodes[node];
+        let children = at.children;
+        at.children = children + 1;
+        if children == 0 {
+            self.tell_residents(node, L::demote);
+        }
+    }
+
+    /// Counts one child less at `node`, which may be `NIL`. If it was the
+    /// last, the residents are leaves again; a ghost goes, and is one child
+    /// less at its own parent.
+    #[inline(always)]
+    fn detach(&mut self, node: u32) {
+        if node == NIL {
+            return;
+        }
+        let at = &mut self.nodes[node];
+        at.children -= 1;
+        if at.children == 0 && !self.tell_residents(node, L::add) {
+            self.free_ghosts(node);
+        }
+    }
+
+    /// Frees the childless ghost `node`, and the ghosts above that are then
+    /// childless.
+    #[inline(never)]
+    fn free_ghosts(&mut self, mut node: u32) {
+        loop {
+            let parent = std::mem::replace(&mut self.nodes[node].parent, NIL);
+            self.nodes.free(node);
+            if parent == NIL {
+                return;
+            }
+            let at = &mut self.nodes[parent];
+            at.children -= 1;
+            if at.children > 0 || self.tell_residents(parent, L::add) {
+                return;
+            }
+            node = parent;
+        }
+    }
+
+    /// Tells the leaves of the residents of `node`, in order of listing. Returns
+    /// whether there are any.
+    #[inline(always)]
+    fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
+        let Node {
+            resident, twins, ..
+        } = self.nodes[node];
+        if resident == NIL {
+            return false;
+        }
+        tell(&mut self.leaves, resident);
+        if twins > 0 {
+            self.tell_twins(resident, tell);
+        }
+        true
+    }
+
+    #[cold]
+    fn tell_twins(&mut self, first: u32, tell: fn(&mut L, u32)) {
+        let mut slot = self.residents[first as usize].next;
+        while slot != first {
+            tell(&mut self.leaves, slot);
+            slot = self.residents[slot as usize].next;
+        }
+    }
+
+    /// Takes the listed `slot` out of the graph and out of the order.
+    #[inline(always)]
+    fn take_out(&mut self, slot: u32) {
+        // The order hears of a leaf that goes before it hears of its parent, the
+        // newest leaf then.
+        self.leaves.unlist(slot);
+        let at = &mut self.residents[slot as usize];
+        let resident = *at;
+        at.next = NIL;
+        if resident.next != slot {
+            self.leave_twins(slot, resident);
+            return self.detach(resident.parent);
+        }
+        let node = &mut self.nodes[resident.node];
+        node.resident = NIL;
+        if node.children > 0 {
+            // The ghost takes over as the parent's child.
+            node.parent = resident.parent;
+        } else {
+            self.nodes.free(resident.node);
+            self.detach(resident.parent);
+        }
+    }
+
+    /// Puts `slot` at the end of the ring that starts at `first`.
+    #[cold]
+    fn join_twins(&mut self, slot: u32, first: u32) {
+        let last = std::mem::replace(&mut self.residents[first as usize].prev, slot);
+        self.residents[last as usize].next = slot;
+        self.residents[slot as usize].prev = last;
+        self.residents[slot as usize].next = first;
+        let node = self.residents[slot as usize].node;
+        self.nodes[node].twins += 1;
+    }
+
+    /// Takes `slot` out of its ring, in which there are others.
+    #[cold]
+    fn leave_twins(&mut self, slot: u32, left: Resident) {
+        self.residents[left.prev as usize].next = left.next;
+        self.residents[left.next as usize].prev = left.prev;
+        let node = &mut self.nodes[left.node];
+        node.twins -= 1;
+        if node.resident == slot {
+            node.resident = left.next;
+        }
+    }
+}
+
+impl<L: Leaves> SlotPolicy for Lineage<L> {
+    fn insert(&mut self, slot: u32, hash: SequenceHash, _level: u8) {
+        let before = self.residents[slot as usize];
+        if before.next != NIL {
+            self.remove(slot);
+        }
+        let keys = Keys::of(hash, slot);
+        let guesses = [before.node, self.recent_parent];
+        let node = self.nodes.obtain(keys.own, guesses);
+        let at = &mut self.nodes[node];
+        let first = at.resident;
+        let inherited = std::mem::replace(&mut at.parent, NIL);
+        if first == NIL {
+            at.resident = slot;
+        }
+        let leaf = at.children == 0;
+        // The order hears of a parent that is no leaf any more before it hears of
+        // the new leaf: the newest leaf until then, in a chain that is released from
+        // its root.
+        let parent = self.link_parent(keys.parent(), inherited);
+        self.leaves.list(slot, hash, leaf);
+
+        self.residents[slot as usize] = Resident {
+            node,
+            parent,
+            next: slot,
+            prev: slot,
+        };
+        if first != NIL {
+            self.join_twins(slot, first);
+        }
+        self.recent = node;
+        self.recent_parent = parent;
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if self.contains(slot) {
+            self.take_out(slot);
+        }
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        let slot = self.leaves.first()?;
+        self.take_out(slot);
+        self.leaves.evicted(slot);
+        Some(slot)
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.residents[slot as usize].next != NIL
+    }
+
+    fn len(&self) -> usize {
+        self.residents.iter().filter(|at| at.next != NIL).count()
+    }
+
+    /// Yes: a block taken out for use may turn its parent into a leaf, and
+    /// when that happens decides the parent's position among the leaves.
+    fn observes_resurrection(&self) -> bool {
+        true
+    }
+
+    /// If it does not matter when a block became a leaf: which ghosts there are when
+    /// some blocks have been taken out, and their links, is the same in any order.
+    /// (For twins it may not be, and nobody minds.)
+    fn resurrections_commute(&self) -> bool {
+        L::COMMUTES
+    }
+
+    /// A block without a ghost comes and goes with all it makes. One whose ghost
+    /// is linked takes over the link and hands it back. But one whose ghost was made
+    /// by a child would leave it with a link.
+    fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
+        let resident = &self.residents[slot as usize];
+        if !L::IS_TRACELESS || resident.next != NIL {
+            return false;
+        }
+        let keys = Keys::of(hash, slot);
+        let Some(node) = self.nodes.find(keys.own, resident.node) else {
+            return true;
+        };
+        let node = &self.nodes[node];
+        let links_alike = || {
+            keys.parent()
+                .is_none_or(|key| self.nodes.is(node.parent, key))
+        };
+        node.resident == NIL && links_alike()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check_graph()
+    }
+}
+
+impl<L: Leaves> PlainPolicy for Lineage<L> {
+    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+        let Self {
+            residents,
+            nodes,
+            leaves,
+            recent,
+            recent_parent,
+        } = *self;
+        Box::new(Lineage {
+            residents,
+            nodes,
+            leaves: RetainedLeaves::of(leaves),
+            recent,
+            recent_parent,
+        })
+    }
+}
+
+impl<L: Leaves> PrioritizedPolicy for Lineage<RetainedLeaves<L>> {
+    fn set_priority(&mut self, slot: u32, priority: Priority) {
+        if self.contains(slot) {
+            self.leaves.set_priority(slot, priority);
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Leaves by how often their content was used, with a window for what is new.
+//!
+//! W-TinyLFU (Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache Admission
+//! Policy*, ACM Transactions on Storage 13, 2017) over the leaves of the lineage. New
+//! contents come into a *window*, in which the order is that of release. What the window
+//! has no room for moves to the *main region*, where the order is that of frequency, and of
+//! release within it: there it has to be more frequent than what is there, or it goes.
+//! Frequencies are those of a [sketch](crate::policy::adaptive::sketch), which has also counted
+//! what was evicted since. How much room the window has is [found out](crate::policy::adaptive::climber),
+//! unless it is given.
+//!
+//! Four things are this crate's. Only leaves are candidates for eviction; to the main region
+//! a block moves whether it is a leaf or not, lest the window be drained of leaves, and
+//! those released after it with it, up to a leaf (also one that waits elsewhere, for its
+//! priority). A cache of the paper's decides
+//! at each miss who is admitted; here every content has its block already, and the
+//! decision falls when a victim is wanted, for all that was released since: moving a block
+//! to the main region compares it with all others there. And a block that was used in the
+//! main region goes after those of the same frequency that have only come there.
+//!
+//! What is in the main region ages with the uses of contents that are cached, and not with
+//! the sketch: contents that come once, however many, fill the sketch and make it forget,
+//! but they do not make what is kept less frequent than it is.
+
+mod block;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use block::{Block, RELEASE_BITS, Region};
+
+use super::graph::Lineage;
+use super::leaves::Leaves;
+use crate::SequenceHash;
+use crate::policy::adaptive::climber::Climber;
+use crate::policy::adaptive::sketch::Sketch;
+use crate::policy::adaptive::tag::Tag;
+use crate::policy::containers::ensure;
+use crate::policy::containers::heap::SlotHeap;
+use crate::policy::slot_policy::PlainPolicy;
+use crate::policy::spec::PolicySpec;
+
+/// Uses of cached contents after which the main region ages, for each block of the pool.
+const AGING: usize = 10;
+
+/// Leaf-first by W-TinyLFU.
+pub(crate) struct TinyLfu {
+    /// In per cent of the inactive blocks. `None` to have it found.
+    window: Option<u8>,
+}
+
+impl TinyLfu {
+    pub(crate) const TUNED: Self = Self { window: None };
+
+    pub(crate) fn with_window(percent: u8) -> Self {
+        Self {
+            window: Some(percent),
+        }
+    }
+}
+
+impl PolicySpec for TinyLfu {
+    fn name(&self) -> &'static str {
+        "tinylfu"
+    }
+
+    fn title(&self) -> &'static str {
+        "W-TinyLFU"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Leaves of the lineage tree first, the least used first behind a window for new ones."
+    }
+
+    fn is_leaf_first(&self) -> bool {
+        true
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        match self.window {
+            Some(percent) if percent > 100 => Err(format!(
+                "the window must be at most 100 per cent, got {percent}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
+        let leaves = match self.window {
+            Some(percent) => TinyLfuLeaves::with_window(block_count, percent),
+            None => TinyLfuLeaves::new(block_count),
+        };
+        Box::new(Lineage::with_leaves(block_count, leaves))
+    }
+}
+
+/// See the module documentation.
+pub(crate) struct TinyLfuLeaves {
+    blocks: Box<[Block]>,
+    /// The leaves of each region.
+    window: SlotHeap,
+    main: SlotHeap,
+    /// All blocks in the window, by release.
+    oldest: SlotHeap,
+    /// Listed blocks, leaves or not.
+    listed: usize,
+    /// The number of the last release.
+    releases: u64,
+    /// [`RELEASE_BITS`], but for tests. The block count takes fewer.
+    release_bits: u32,
+    /// Releases of contents that were cached, since frequencies were halved.
+    hits: usize,
+    sketch: Sketch,
+    share: Share,
+}
+
+/// The window's share of the listed blocks.
+enum Share {
+    Given(f64),
+    Found(Climber),
+}
+
+impl TinyLfuLeaves {
+    /// With a window of so many per cent of the listed blocks.
+    pub(crate) fn with_window(block_count: usize, percent: u8) -> Self {
+        let share = Share::Given(f64::from(percent) / 100.0);
+        Self::with_share(block_count, share)
+    }
+
+    fn with_share(block_count: usize, share: Share) -> Self {
+        let block = Block {
+            tag: Tag::NONE,
+            region: Region::Window,
+            is_listed: false,
+            waits: false,
+            is_established: false,
+            frequency: 0,
+            release: 0,
+        };
+        Self {
+            blocks: vec![block; block_count].into_boxed_slice(),
+            window: SlotHeap::new(block_count),
+            main: SlotHeap::new(block_count),
+            oldest: SlotHeap::new(block_count),
+            listed: 0,
+            releases: 0,
+            release_bits: RELEASE_BITS,
+            hits: 0,
+            sketch: Sketch::new(block_count),
+            share,
+        }
+    }
+
+    fn leaves(&mut self, region: Region) -> &mut SlotHeap {
+        match region {
+            Region::Window => &mut self.window,
+            Region::Main => &mut self.main,
+        }
+    }
+
+    /// Gives a slot the key that its block has now, and makes it a leaf or not.
+    fn put(&mut self, slot: u32, leaf: bool) {
+        let block = self.blocks[slot as usize];
+        let key = block.key(self.release_bits);
+        let leaves = self.leaves(block.region);
+        leaves.set_key(slot, key);
+        if leaf {
+            leaves.push(slot);
+        }
+    }
+
+    /// Whether the window has more than its share.
+    fn overflows(&self) -> bool {
+        let share = match &self.share {
+            Share::Given(share) => *share,
+            Share::Found(climber) => climber.share(),
+        };
+        self.oldest.len() as f64 > share * self.listed as f64
+    }
+
+    /// Moves a block from the window to the main region. Returns whether it is a leaf, here
+    /// or elsewhere.
+    fn move_to_main(&mut self, slot: u32) -> bool {
+        let leaf = self.window.contains(slot);
+        self.window.remove(slot);
+        self.oldest.remove(slot);
+        let block = &mut self.blocks[slot as usize];
+        block.region = Region::Main;
+        block.is_established = false;
+        block.frequency = self.sketch.frequency(block.tag);
+        let is_end = leaf || block.waits;
+        self.put(slot, leaf);
+        is_end
+    }
+
+    /// Numbers the releases of the listed blocks anew, in the same order, so that numbers
+    /// keep to their bits.
+    #[cold]
+    fn renumber(&mut self) {
+        let slots = 0..self.blocks.len() as u32;
+        let mut listed: Vec<u32> = slots
+            .filter(|&slot| self.blocks[slot as usize].is_listed)
+            .collect();
+        listed.sort_unstable_by_key(|&slot| self.blocks[slot as usize].release);
+        self.releases = 0;
+        for slot in listed {
+            self.releases += 1;
+            self.blocks[slot as usize].release = self.releases;
+            let leaf = self.contains(slot);
+            let region = self.blocks[slot as usize].region;
+            self.leaves(region).remove(slot);
+            self.put(slot, leaf);
+            if region == Region::Window {
+                self.oldest.remove(slot);
+                self.oldest.set_key(slot, self.releases as f64);
+                self.oldest.push(slot);
+            }
+        }
+    }
+
+    /// Halves the frequencies of the main region.
+    #[cold]
+    fn halve(&mut self) {
+        self.hits = 0;
+        for slot in 0..self.blocks.len() as u32 {
+            let block = &mut self.blocks[slot as usize];
+            block.frequency /= 2;
+            if block.is_listed && block.region == Region::Main {
+                let leaf = self.main.contains(slot);
+                self.main.remove(slot);
+                self.put(slot, leaf);
+            }
+        }
+    }
+}
+
+impl Leaves for TinyLfuLeaves {
+    /// Where a leaf again is among the others is decided by its release.
+    const COMMUTES: bool = true;
+    const IS_TRACELESS: bool = false;
+
+    fn new(block_count: usize) -> Self {
+        Self::with_share(block_count, Share::Found(Climber::new(block_count)))
+    }
+
+    fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
+        let tag = Tag::of(hash);
+        self.sketch.count(tag);
+        if self.releases + 1 == 1 << self.release_bits {
+            self.renumber();
+        }
+        self.releases += 1;
+        let block = &mut self.blocks[slot as usize];
+        // It has been in use in between, and nothing else has had its place.
+        let is_hit = block.tag == tag;
+        let is_main = is_hit && block.region == Region::Main;
+        *block = Block {
+            tag,
+            region: if is_main {
+                Region::Main
+            } else {
+                Region::Window
+            },
+            is_listed: true,
+            waits: false,
+            is_established: is_main,
+            frequency: self.sketch.frequency(tag),
+            release: self.releases,
+        };
+        self.listed += 1;
+        if !is_main {
+            self.oldest.set_key(slot, self.releases as f64);
+            self.oldest.push(slot);
+        }
+        if let Share::Found(climber) = &mut self.share {
+            climber.count(is_hit);
+        }
+        self.put(slot, leaf);
+        self.hits += usize::from(is_hit);
+        if self.hits == AGING * self.blocks.len() {
+            self.halve();
+        }
+    }
+
+    fn unlist(&mut self, slot: u32) {
+        let block = &mut self.blocks[slot as usize];
+        let region = block.region;
+        if std::mem::take(&mut block.is_listed) {
+            self.listed -= 1;
+        }
+        self.oldest.remove(slot);
+        self.leaves(region).remove(slot);
+    }
+
+    fn add(&mut self, slot: u32) {
+        let region = self.blocks[slot as usize].region;
+        self.leaves(region).push(slot);
+    }
+
+    fn demote(&mut self, slot: u32) {
+        let region = self.blocks[slot as usize].region;
+        self.leaves(region).remove(slot);
+    }
+
+    fn set_waiting(&mut self, slot: u32, waits: bool) {
+        self.blocks[slot as usize].waits = waits;
+    }
+
+    fn first(&mut self) -> Option<u32> {
+        // To the end of a chain, which is mostly released in one go: the main region is not
+        // to have more of it than its leaf.
+        let mut is_torn = false;
+        while (self.overflows() || is_torn)
+            && let Some(slot) = self.oldest.first()
+        {
+            is_torn = !self.move_to_main(slot);
+        }
+        self.main.first().or_else(|| self.window.first())
+    }
+
+    /// What comes next in this place is new, even if it is the same. (So is a block that
+    /// came into use, on another thread, at the very moment at which it was to be evicted.)
+    fn evicted(&mut self, slot: u32) {
+        self.blocks[slot as usize].tag = Tag::NONE;
+    }
+
+    fn contains(&self, slot: u32) -> bool {
+        self.window.contains(slot) || self.main.contains(slot)
+    }
+
+    fn check(&self) -> Result<usize, String> {
+        self.window.check()?;
+        self.main.check()?;
+        self.oldest.check()?;
+        let listed = || self.blocks.iter().filter(|block| block.is_listed);
+        let in_window = listed().filter(|block| block.region == Region::Window);
+        let counts = (listed().count(), in_window.count());
+        let counted = (self.listed, self.oldest.len());
+        ensure(counts == counted, || {
+            format!("{counts:?} listed and in the window, counted {counted:?}")
+        })?;
+        for (slot, block) in self.blocks.iter().enumerate() {
+            let slot = slot as u32;
+            let elsewhere = match block.region {
+                Region::Window => &self.main,
+                Region::Main => &self.window,
+            };
+            ensure(!elsewhere.contains(slot), || {
+                format!("slot {slot} is a leaf of the region in which it is not")
+            })?;
+            ensure(!(block.waits && self.contains(slot)), || {
+                format!("leaf {slot} is here, and waits elsewhere")
+            })?;
+            let in_window = block.is_listed && block.region == Region::Window;
+            ensure(self.oldest.contains(slot) == in_window, || {
+                format!("slot {slot} is in the window: {in_window}, by release it is not")
+            })?;
+        }
+        Ok(self.window.len() + self.main.len())
+    }
+}

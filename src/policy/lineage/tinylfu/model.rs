@@ -1,0 +1,115 @@
+//! The rule of the order, stated rather than maintained: the first is found by looking at
+//! all.
+
+use super::AGING;
+use crate::policy::adaptive::climber::Climber;
+use crate::policy::adaptive::sketch::Sketch;
+use crate::policy::adaptive::tag::Tag;
+
+/// A listed block.
+pub(super) struct Listed {
+    tag: Tag,
+    in_window: bool,
+    is_established: bool,
+    frequency: u8,
+    release: u64,
+}
+
+/// See the module documentation.
+pub(super) struct Model {
+    pub(super) blocks: Vec<Option<Listed>>,
+    pub(super) leaves: Vec<bool>,
+    /// Leaves that wait elsewhere.
+    pub(super) waiting: Vec<bool>,
+    /// The content that each slot had last, unless that was evicted, and whether that was
+    /// in the main region.
+    pub(super) before: Vec<(Tag, bool)>,
+    sketch: Sketch,
+    pub(super) climber: Climber,
+    releases: u64,
+    hits: usize,
+}
+
+impl Model {
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            blocks: (0..slots).map(|_| None).collect(),
+            leaves: vec![false; slots],
+            waiting: vec![false; slots],
+            before: vec![(Tag::NONE, false); slots],
+            sketch: Sketch::new(slots),
+            climber: Climber::new(slots),
+            releases: 0,
+            hits: 0,
+        }
+    }
+
+    pub(super) fn list(&mut self, slot: usize, tag: Tag, leaf: bool) {
+        self.sketch.count(tag);
+        self.releases += 1;
+        let (before, was_main) = self.before[slot];
+        self.climber.count(before == tag);
+        let is_main = before == tag && was_main;
+        self.blocks[slot] = Some(Listed {
+            tag,
+            in_window: !is_main,
+            is_established: is_main,
+            frequency: self.sketch.frequency(tag),
+            release: self.releases,
+        });
+        self.before[slot] = (tag, is_main);
+        self.leaves[slot] = leaf;
+        self.waiting[slot] = false;
+        self.hits += usize::from(before == tag);
+        if self.hits == AGING * self.blocks.len() {
+            self.hits = 0;
+            for block in self.blocks.iter_mut().flatten() {
+                block.frequency /= 2;
+            }
+        }
+    }
+
+    pub(super) fn unlist(&mut self, slot: usize) {
+        self.blocks[slot] = None;
+        self.leaves[slot] = false;
+    }
+
+    pub(super) fn evict(&mut self, slot: usize) {
+        self.unlist(slot);
+        self.before[slot] = (Tag::NONE, false);
+    }
+
+    pub(super) fn first(&mut self) -> Option<u32> {
+        let listed = self.blocks.iter().flatten().count();
+        let room = self.climber.share() * listed as f64;
+        let window = |block: &Listed| block.in_window;
+        let in_window = |model: &Self| {
+            let listed = model.blocks.iter().flatten();
+            listed.filter(|block| window(block)).count()
+        };
+        let mut is_torn = false;
+        while in_window(self) as f64 > room || is_torn {
+            let Some(oldest) = (0..self.blocks.len())
+                .filter(|&slot| self.blocks[slot].as_ref().is_some_and(window))
+                .min_by_key(|&slot| self.blocks[slot].as_ref().map(|block| block.release))
+            else {
+                break;
+            };
+            is_torn = !self.leaves[oldest] && !self.waiting[oldest];
+            let block = self.blocks[oldest].as_mut().expect("it is listed");
+            block.in_window = false;
+            block.frequency = self.sketch.frequency(block.tag);
+            self.before[oldest].1 = true;
+        }
+        (0..self.blocks.len())
+            .filter(|&slot| self.leaves[slot])
+            .min_by_key(|&slot| {
+                let block = self.blocks[slot].as_ref().expect("leaves are listed");
+                match block.in_window {
+                    true => (true, 0, false, block.release),
+                    false => (false, block.frequency, block.is_established, block.release),
+                }
+            })
+            .map(|slot| slot as u32)
+    }
+}

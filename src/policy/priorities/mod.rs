@@ -1,0 +1,3 @@
+//! Priorities for orders that know nothing of them.
+
+pub(crate) mod retained;
