@@ -368,27 +368,4 @@ impl Store {
             plane.drain(&self.slots, &self.release_logs);
         }
     }
-
-    /// Reserves credits, also if the manager is gone. The caller has a reference.
-    #[inline]
-    pub(in crate::engine) fn reserve_credits(&self, home: usize, count: u32) -> bool {
-        let reservation = self.credits.reserve(home, count);
-        if reservation.references != 0 {
-            self.adjust_pool_references(reservation.references);
-        }
-        reservation.is_made
-    }
-
-    /// Takes or drops references on behalf of the pool, as a reservation asked for.
-    /// The caller has a reference of its own.
-    #[cold]
-    fn adjust_pool_references(&self, references: i32) {
-        for _ in 0..references {
-            std::mem::forget(self.reference());
-        }
-        for _ in references..0 {
-            // SAFETY: the credits said so.
-            unsafe { Self::drop_pool_reference(self.as_ptr()) };
-        }
-    }
 }

@@ -17,7 +17,6 @@ use crate::metrics::Counter;
 use crate::registry::Leftovers;
 use crate::sync::step;
 
-use crate::engine::parts::credits::{Credits, Released};
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::{State, Word};
@@ -261,25 +260,6 @@ impl Store {
             store.free.put(home, slot.as_ref().id());
             step!(Freed);
             Self::return_credits(NonNull::from(store), home, 1);
-        }
-    }
-
-    /// Returns credits.
-    ///
-    /// # Safety
-    ///
-    /// The credits are the caller's to return. Afterwards the store may be gone, unless
-    /// the caller has more of them, or a reference.
-    #[inline]
-    pub(in crate::engine) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
-        // SAFETY: the caller's credits keep the store until they are returned. Where they
-        // were the last of a store whose manager is gone, the pool's reference keeps it,
-        // and nothing uses it after.
-        unsafe {
-            let credits = NonNull::from(&store.as_ref().credits);
-            if Credits::release(credits, home, count) == Released::StoreDone {
-                Self::drop_pool_reference(store.as_ref().as_ptr());
-            }
         }
     }
 }
