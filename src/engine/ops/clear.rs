@@ -19,7 +19,7 @@
 //! zero. Single-threaded, that is exact. Where a clearing met other operations it may be a
 //! few blocks off until the next round ends.
 
-use crate::engine::ops::allocate::Victims;
+use crate::engine::ops::victims::Victims;
 use crate::engine::parts::era::{Hand, STRETCH};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
@@ -65,11 +65,7 @@ impl Store {
     /// Takes up to `max` cleared blocks for an allocation that has reserved as many
     /// and found no more free ones. Returns how many it found.
     #[inline]
-    pub(in crate::engine) fn take_cleared<'a>(
-        &'a self,
-        max: usize,
-        victims: &mut Victims<'a>,
-    ) -> usize {
+    pub(super) fn take_cleared<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.clearing.hand().at() as usize == self.slots.len() {
             return 0;
         }
