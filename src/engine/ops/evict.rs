@@ -11,9 +11,9 @@
 //!
 //! If the policy allows, step 2 pops more than are needed and leaves the rest in the home
 //! shard's [victim cache](crate::engine::parts::victim_cache) for the next allocation; a miss
-//! there also looks into the other shards' caches. Victims cannot be prefetched once there are
-//! retention directives: a directive that is given later could no longer be observed. So the
-//! first thread that holds the plane after the first directive returns what the caches hold.
+//! there also looks into the other shards' caches. Once there are retention directives, victims
+//! are no longer prefetched, since a later directive could not change their place any more: a
+//! thread that takes the plane to evict returns what the caches still hold to the order.
 //!
 //! # What does it cost?
 //!
@@ -24,10 +24,10 @@
 //!
 //! # What can a suspended thread delay?
 //!
-//! With the plane or a victim cache in its hands, it takes these from the others: they find
-//! victims by a [sweep](crate::engine::parts::sweep). Candidates that it has popped and not
-//! yet vacated are missing from the order, but are still inactive: they can be matched, and a
-//! sweep finds them.
+//! While it holds the plane or a victim cache, others cannot get at the victims there. If they
+//! find too few elsewhere, they [sweep](crate::engine::parts::sweep). Candidates that it has
+//! popped and not yet vacated are missing from the order, but are still inactive: they can be
+//! matched, and a sweep finds them.
 
 use std::ptr::NonNull;
 

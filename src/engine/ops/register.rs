@@ -24,8 +24,8 @@
 //! # What can a suspended thread delay?
 //!
 //! Its own block, which is not matched before step 3 unless another thread completes it. Other
-//! registrations of the hash do not wait: they complete its registration after step 2, and win
-//! before it.
+//! registrations of the hash do not wait: before its step 2 they win, after it they complete its
+//! registration.
 
 use std::ptr::NonNull;
 
