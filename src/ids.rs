@@ -1,4 +1,4 @@
-//! What things are called by.
+//! Names: of blocks, of contents, of managers, and of tiers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

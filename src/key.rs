@@ -6,6 +6,7 @@
 use ahash::RandomState;
 
 use crate::SequenceHash;
+use crate::sync::limits::KEYED_BITS;
 
 /// A sequence hash with its keyed hash, which is computed once an operation and
 /// serves every table the operation consults.
@@ -14,14 +15,6 @@ pub(crate) struct Key {
     pub(crate) hash: SequenceHash,
     pub(crate) keyed: u64,
 }
-
-/// The bits of a keyed hash that are used: all of them, except where chance is
-/// to make hashes meet that keyed hashing keeps apart.
-const KEYED_BITS: u64 = if cfg!(any(fuzzing, kvbm_loom, kvbm_shuttle)) {
-    0b11
-} else {
-    u64::MAX
-};
 
 impl Key {
     /// Keyed: sequence hashes are made from user input, and chosen ones must
@@ -35,7 +28,7 @@ impl Key {
     }
 }
 
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 pub(crate) mod testing {
     use crate::SequenceHash;
 
@@ -48,7 +41,7 @@ pub(crate) mod testing {
     }
 }
 
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use std::collections::HashSet;
 

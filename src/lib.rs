@@ -115,6 +115,7 @@ pub mod pubsub;
 pub mod registry;
 pub mod retention;
 pub mod sequence;
+#[cfg(all(test, not(kvbm_loom)))]
 mod suspension;
 mod sync;
 #[cfg(feature = "testing")]
@@ -123,11 +124,13 @@ pub mod tinylfu;
 mod user_code;
 
 pub use blocks::{
-    BlockError, BlockMetadata, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef,
-    MutableBlock, WeakBlock,
+    BlockError, CompleteBlock, ImmutableBlock, LifecyclePin, LifecyclePinRef, MutableBlock,
+    WeakBlock,
 };
 pub use engine::{AuditError, AuditReport};
-pub use ids::{BlockId, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash};
+pub use ids::{
+    BlockId, BlockMetadata, KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId, SequenceHash,
+};
 pub use integrations::{
     ApplyError, BlockSizeMismatch, DecodeOutcome, NoopDelegate, RequestSequence,
     SchedulableSequence, SchedulableSequenceBuilder, ScheduleError, SequenceDelegate,

@@ -210,7 +210,7 @@ fn report(what: &'static str, payload: &Payload) {
     }
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
 

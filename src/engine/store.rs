@@ -253,14 +253,14 @@ impl Store {
     #[cold]
     fn end(&self) {
         // Before the registry's entries are looked at: a thread that gives up a handle does
-        // that first, and then looks for a tier that has the hash. See `registry::core`.
+        // that first, and then looks for a tier that has the hash. See `registry::registration`.
         self.has_ended.store(true, Ordering::Release);
         self.registry.detach(self);
         self.metrics.retire(self.gauges(&self.metrics.counts()));
         let mut leftovers = Leftovers::new();
         if self.registry.has_entries() {
             for slot in self.slots.iter().filter(|slot| slot.word().is_primary()) {
-                self.registry.forget(slot.key(), &mut leftovers);
+                self.registry.end(slot.key(), &mut leftovers);
             }
         }
         let policy = self.plane.try_hold().map(|mut plane| plane.end());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::BlockId;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
 
-use super::{LeaseError, LeaseId, Table};
+use super::{LeaseError, LeaseId, LeaseTable};
 
 /// A lease on some blocks: see the [module](super).
 ///
@@ -21,7 +21,7 @@ pub struct Lease<T: BlockMetadata> {
     id: LeaseId,
     owner: Arc<str>,
     block_ids: Box<[BlockId]>,
-    table: Arc<Table<T>>,
+    table: Arc<LeaseTable<T>>,
     releases_on_drop: bool,
 }
 
@@ -30,7 +30,7 @@ impl<T: BlockMetadata> Lease<T> {
         id: LeaseId,
         owner: Arc<str>,
         block_ids: Box<[BlockId]>,
-        table: Arc<Table<T>>,
+        table: Arc<LeaseTable<T>>,
     ) -> Self {
         Self {
             id,

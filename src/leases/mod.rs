@@ -84,4 +84,4 @@ pub use error::{ForeignBlock, LeaseError};
 pub use holder::Holder;
 pub use id::LeaseId;
 pub use lease::Lease;
-pub(crate) use table::Table;
+pub(crate) use table::LeaseTable;

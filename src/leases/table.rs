@@ -4,7 +4,7 @@
 //! tries to. Guards are taken out of the table with the mutex and dropped without it.
 //! Every function is told the time, by its caller who has the clock.
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ const PAGE: usize = 64;
 const NEVER: u64 = u64::MAX;
 
 /// See the module documentation.
-pub(crate) struct Table<T: BlockMetadata> {
+pub(crate) struct LeaseTable<T: BlockMetadata> {
     /// Times are kept in nanoseconds since this.
     origin: Instant,
     /// The earliest expiry: what it says is a hint, and written with the mutex held.
@@ -43,12 +43,12 @@ pub(crate) struct Table<T: BlockMetadata> {
 
 struct Leases<T: BlockMetadata> {
     /// In the order in which they were made.
-    by_id: BTreeMap<LeaseId, Entry<T>>,
+    by_id: BTreeMap<LeaseId, LeaseEntry<T>>,
     /// Those that expire.
     by_expiry: BTreeSet<(u64, LeaseId)>,
 }
 
-struct Entry<T: BlockMetadata> {
+struct LeaseEntry<T: BlockMetadata> {
     owner: Arc<str>,
     /// Shared with whoever makes guards of them, without the mutex.
     held: Arc<Held<T>>,
@@ -91,13 +91,13 @@ fn settle(leftovers: Leftovers) {
 }
 
 impl<T: BlockMetadata> Leases<T> {
-    fn take(&mut self, id: LeaseId) -> Option<Entry<T>> {
+    fn take(&mut self, id: LeaseId) -> Option<LeaseEntry<T>> {
         let entry = self.by_id.remove(&id)?;
         self.by_expiry.remove(&(entry.expiry, id));
         Some(entry)
     }
 
-    fn take_due(&mut self, now: u64) -> Vec<(LeaseId, Entry<T>)> {
+    fn take_due(&mut self, now: u64) -> Vec<(LeaseId, LeaseEntry<T>)> {
         let mut due = Vec::new();
         while let Some(&(expiry, id)) = self.by_expiry.first()
             && expiry <= now
@@ -118,7 +118,7 @@ impl<T: BlockMetadata> Leases<T> {
     }
 
     /// A lease that has not expired, whether it is still in the table or not.
-    fn live(&self, id: LeaseId, now: u64) -> Result<&Entry<T>, LeaseError> {
+    fn live(&self, id: LeaseId, now: u64) -> Result<&LeaseEntry<T>, LeaseError> {
         self.by_id
             .get(&id)
             .filter(|entry| now < entry.expiry)
@@ -126,7 +126,7 @@ impl<T: BlockMetadata> Leases<T> {
     }
 }
 
-impl<T: BlockMetadata> Table<T> {
+impl<T: BlockMetadata> LeaseTable<T> {
     pub(crate) fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self {
             origin: now,
@@ -188,7 +188,7 @@ impl<T: BlockMetadata> Table<T> {
         let named = |block: &ImmutableBlock<T>| (block.block_id(), block.sequence_hash());
         let made = self.nanos(now);
         let expiry = self.expiry(duration, made);
-        let entry = Entry {
+        let entry = LeaseEntry {
             owner: Arc::clone(&owner),
             blocks: blocks.iter().map(named).collect(),
             held: Arc::new(Held(blocks)),
@@ -373,7 +373,7 @@ impl<T: BlockMetadata> Table<T> {
 
     /// Calls `visit` with the leases, in the order in which they were made. Lets others at
     /// the table now and then: who allocates does not wait for it.
-    fn for_each(&self, mut visit: impl FnMut(LeaseId, &Entry<T>)) {
+    fn for_each(&self, mut visit: impl FnMut(LeaseId, &LeaseEntry<T>)) {
         let Some((&last, _)) = self.lock().by_id.last_key_value() else {
             return;
         };

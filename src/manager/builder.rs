@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
 use crate::engine::{Config, MAX_BLOCKS, StoreRef};
 use crate::eviction::EvictionPolicy;
-use crate::leases::Table;
+use crate::leases::LeaseTable;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
@@ -18,6 +18,7 @@ use crate::tinylfu::TinyLFUTracker;
 use crate::user_code::Contained;
 
 use super::BlockManager;
+use super::errors::BlockManagerBuilderError;
 use super::watermark::{LowWatermark, OnLow};
 
 /// Tokens a block unless set otherwise.
@@ -86,48 +87,6 @@ pub enum LineageEviction {
     Tick,
     /// In the order in which they became leaves.
     Fifo,
-}
-
-/// A manager could not be built.
-///
-/// [`build`](BlockManagerConfigBuilder::build) reports everything as a
-/// [`ValidationError`](Self::ValidationError). The other variants are there so that code
-/// that matches those of `kvbm-logical` compiles.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockManagerBuilderError {
-    /// The block count is zero. Never returned: that is a
-    /// [`ValidationError`](Self::ValidationError).
-    #[error("Block count must be greater than 0")]
-    InvalidBlockCount,
-    /// The block size does not fit. Never returned:
-    /// [`block_size`](BlockManagerConfigBuilder::block_size) panics instead.
-    #[error("Block size mismatch: expected {expected} tokens, got {actual}")]
-    BlockSizeMismatch {
-        /// Tokens expected.
-        expected: usize,
-        /// Tokens given.
-        actual: usize,
-    },
-    /// The policy cannot be built. Never returned: that is a
-    /// [`ValidationError`](Self::ValidationError).
-    #[error("Invalid backend configuration: {0}")]
-    InvalidBackend(String),
-    /// An option is missing or out of range: says which.
-    #[error("Builder validation failed: {0}")]
-    ValidationError(String),
-}
-
-/// Blocks are held, so that not all of them are free.
-#[derive(Debug, thiserror::Error)]
-pub enum BlockManagerResetError {
-    /// Not all blocks are free.
-    #[error("Reset pool count mismatch: expected {expected}, got {actual}")]
-    BlockCountMismatch {
-        /// The manager's blocks.
-        expected: usize,
-        /// Those that are free.
-        actual: usize,
-    },
 }
 
 /// What decides about eviction.
@@ -600,7 +559,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
             registry,
             duplication_policy: self.duplication_policy,
             metrics,
-            leases: Table::new(Instant::now()),
+            leases: LeaseTable::new(Instant::now()),
             on_low,
             tier: PhantomData,
         };

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
-use crate::engine::Reserved;
 use crate::leases::{ForeignBlock, Holder, Lease, LeaseError, LeaseId};
 
 use super::BlockManager;
 
-/// Times an allocation lets others run that let go of leased blocks, before it is refused.
+/// Times a retry yields to threads that are letting go of leased blocks, before it waits.
 const YIELDS: u32 = 64;
 
 impl<T: BlockMetadata + Sync> BlockManager<T> {
@@ -39,7 +38,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         }
     }
 
-    /// As [`Lease::renew`], for who has only the id.
+    /// Renews a lease by its id: see [`Lease::renew`].
     ///
     /// # Errors
     ///
@@ -48,7 +47,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         self.leases.renew(id, duration, Instant::now())
     }
 
-    /// As [`Lease::release`], for who has only the id.
+    /// Releases a lease by its id: see [`Lease::release`].
     ///
     /// # Errors
     ///
@@ -91,24 +90,19 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         held.saturating_sub(leased)
     }
 
-    /// Reserves `count` blocks or none; before it comes to that, leases expire.
-    #[inline]
-    pub(super) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
-        self.store.reserve_or_else(count, || {
-            self.leases.may_expire() && self.is_reserved_after_expiry(count)
-        })
-    }
-
-    /// Reserves again, when what has expired has been let go of. While another thread is at
-    /// that it is given some time to finish. Where leases have expired, a refusal may wait for
-    /// the mutex of the leases, and until their blocks have been let go of; not for user code.
+    /// Ends expired leases and calls `attempt`, until that succeeds or all that has expired
+    /// has been let go of. Returns whether it has succeeded.
+    ///
+    /// While another thread is letting go of blocks it is given some time to finish. Where
+    /// leases have expired, a failure may wait for the mutex of the leases, and until their
+    /// blocks have been let go of; not for user code.
     #[cold]
     #[inline(never)]
-    fn is_reserved_after_expiry(&self, count: usize) -> bool {
+    pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
         let mut expiries = self.leases.expiries();
         for _ in 0..YIELDS {
             let is_done = self.leases.try_expire(Instant::now);
-            if self.store.reserve(count).map(Reserved::keep).is_some() {
+            if attempt() {
                 return true;
             }
             if is_done {
@@ -124,7 +118,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         loop {
             self.leases.expire(Instant::now());
             let is_done = self.leases.is_quiet();
-            if self.store.reserve(count).map(Reserved::keep).is_some() {
+            if attempt() {
                 return true;
             }
             if is_done {

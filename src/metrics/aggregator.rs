@@ -268,7 +268,7 @@ fn label(name: &str, value: &str) -> proto::LabelPair {
     label
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
     use crate::metrics::Counter;

@@ -85,7 +85,7 @@ impl GaugeBoard {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::super::stripes::Stripes;
     use super::*;

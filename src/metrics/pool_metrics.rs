@@ -108,7 +108,7 @@ impl BlockPoolMetrics {
     }
 
     /// Adds `n` to a counter.
-    #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+    #[cfg(all(test, not(kvbm_loom)))]
     pub(crate) fn add(&self, c: Counter, n: u64) {
         self.counters.add(c, n);
     }
@@ -359,7 +359,7 @@ impl BlockPoolMetrics {
     }
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
     use std::sync::Arc;

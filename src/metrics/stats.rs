@@ -224,7 +224,7 @@ impl StatsCollector {
     }
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
 

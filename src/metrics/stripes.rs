@@ -258,7 +258,7 @@ fn add_to(row: &Row, c: Counter, n: u64) {
     count.store(sum, Ordering::Release);
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
     use std::sync::Barrier;

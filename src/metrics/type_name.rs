@@ -18,7 +18,7 @@ pub fn short_type_name<T: 'static>() -> String {
     path.rsplit("::").next().unwrap_or(path).to_owned()
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
 

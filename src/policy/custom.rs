@@ -193,7 +193,7 @@ impl SlotPolicy for Custom {
     }
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(test)]
 mod tests {
     use super::super::testing::any_hash;
     use super::*;

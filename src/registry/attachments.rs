@@ -1,20 +1,17 @@
-//! Typed values that users attach to a registered hash.
+//! The store of the typed values that users attach to a registered hash.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
-use std::marker::PhantomData;
-
-use super::handle::BlockRegistrationHandle;
 
 /// An attachment was refused; nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachmentError {
-    /// `attach_unique` of a type that [`attach`](BlockRegistrationHandle::attach)
+    /// `attach_unique` of a type that [`attach`](super::BlockRegistrationHandle::attach)
     /// has been used for on this handle.
     TypeAlreadyRegisteredAsMultiple(TypeId),
     /// `attach` of a type that
-    /// [`attach_unique`](BlockRegistrationHandle::attach_unique) has been used for
+    /// [`attach_unique`](super::BlockRegistrationHandle::attach_unique) has been used for
     /// on this handle.
     TypeAlreadyRegisteredAsUnique(TypeId),
 }
@@ -93,14 +90,16 @@ impl AttachmentStore {
         }
     }
 
-    fn unique<T: Any>(&mut self) -> Option<&mut T> {
+    /// The unique value of a type.
+    pub(super) fn unique<T: Any>(&mut self) -> Option<&mut T> {
         match self.by_type.get_mut(&TypeId::of::<T>())? {
             Attached::Unique(value) => value.downcast_mut(),
             Attached::Multiple(_) => None,
         }
     }
 
-    fn multiple<T: Any>(&mut self) -> Vec<&mut T> {
+    /// The multiple values of a type, in the order in which they were attached.
+    pub(super) fn multiple<T: Any>(&mut self) -> Vec<&mut T> {
         match self.by_type.get_mut(&TypeId::of::<T>()) {
             Some(Attached::Multiple(values)) => values
                 .iter_mut()
@@ -123,72 +122,5 @@ impl AttachmentStore {
     /// The number of types with attachments.
     pub(super) fn len(&self) -> usize {
         self.by_type.len()
-    }
-}
-
-/// The attachments of type `T` of one handle, from
-/// [`BlockRegistrationHandle::get`].
-///
-/// Every accessor runs its closure with the handle's attachments locked: keep it
-/// short, and do not use the attachments of the same handle in it (that would
-/// deadlock). Attachments have a lock of their own, which no operation on blocks
-/// takes.
-pub struct TypedAttachments<'a, T> {
-    handle: &'a BlockRegistrationHandle,
-    of_type: PhantomData<T>,
-}
-
-impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
-    pub(super) fn new(handle: &'a BlockRegistrationHandle) -> Self {
-        Self {
-            handle,
-            of_type: PhantomData,
-        }
-    }
-
-    /// Calls `f` with the unique value; returns `None` if there is none.
-    pub fn with_unique<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
-        self.with_unique_mut(|value| f(value))
-    }
-
-    /// Calls `f` with the unique value; returns `None` if there is none.
-    pub fn with_unique_mut<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
-        self.handle
-            .with_attachments(|attachments| attachments?.unique().map(f))
-    }
-
-    /// Calls `f` with the multiple values, in the order they were attached.
-    pub fn with_multiple<R>(&self, f: impl FnOnce(&[&T]) -> R) -> R {
-        self.with_all(|_, values| f(values))
-    }
-
-    /// Calls `f` with the multiple values, in the order they were attached.
-    pub fn with_multiple_mut<R>(&self, f: impl FnOnce(&mut [&mut T]) -> R) -> R {
-        self.with_all_mut(|_, values| f(values))
-    }
-
-    /// Calls `f` with the unique value and the multiple values. A type is
-    /// attached as one or the other, so at most one of the two is there.
-    pub fn with_all<R>(&self, f: impl FnOnce(Option<&T>, &[&T]) -> R) -> R {
-        self.with_all_mut(|unique, multiple| {
-            let multiple: Vec<&T> = multiple.iter().map(|value| &**value).collect();
-            f(unique.map(|value| &*value), &multiple)
-        })
-    }
-
-    /// Calls `f` with the unique value and the multiple values. A type is
-    /// attached as one or the other, so at most one of the two is there.
-    pub fn with_all_mut<R>(&self, f: impl FnOnce(Option<&mut T>, &mut [&mut T]) -> R) -> R {
-        self.handle
-            .with_attachments(|attachments| match attachments {
-                None => f(None, &mut []),
-                Some(attachments) => {
-                    if attachments.unique::<T>().is_some() {
-                        f(attachments.unique(), &mut [])
-                    } else {
-                        f(None, &mut attachments.multiple())
-                    }
-                }
-            })
     }
 }

@@ -1,15 +1,17 @@
 //! What few registration entries have: attachments and touch callbacks.
 //! Allocated on first use.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::SequenceHash;
 use crate::user_code::Panics;
 
 use super::attachments::AttachmentStore;
-use super::handle::TouchCallback;
 
-/// See the module documentation.
+/// A function called when a handle is touched.
+pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
+
+/// The attachments and touch callbacks of one hash.
 ///
 /// The locks are each hash's own, and no operation on blocks takes them. A panic
 /// while one is held does not make what it guards unusable: these are lists of
@@ -19,7 +21,7 @@ pub(super) struct Extras {
     attachments: Mutex<AttachmentStore>,
     callbacks: Mutex<Vec<TouchCallback>>,
     /// Those left before these, once the registration has ended: see
-    /// [`Leftovers`](super::Leftovers).
+    /// [`leftovers`](super::leftovers).
     pub(super) before: Option<Box<Extras>>,
 }
 

@@ -1,68 +1,44 @@
-//! Registration handles: strong references to registry entries.
+//! Registration handles, as users have them.
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use crate::SequenceHash;
-use crate::ids::BlockMetadata;
+use crate::ids::{BlockMetadata, SequenceHash};
 use crate::user_code::Panics;
 
-use super::BlockRegistry;
-use super::attachments::{AttachmentError, AttachmentStore, TypedAttachments};
+use super::attachments::AttachmentError;
 use super::core::Core;
-use super::entry::Entry;
-use super::leftovers::Leftovers;
+use super::entries::Entry;
 #[cfg(feature = "events")]
 use super::observer::Observer;
-
-/// A function called when a handle is touched.
-pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
+use super::registration::EntryHandle;
+use super::typed::TypedAttachments;
 
 /// A registered sequence hash.
 ///
-/// A hash is registered in a [`BlockRegistry`] for as long as it has a handle
-/// (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
+/// A hash is registered in a [`BlockRegistry`](super::BlockRegistry) for as long as it has
+/// a handle (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
 /// content, active or inactive, in some manager of the registry. The same handle
 /// serves every tier. When the last of them is gone the attachments are dropped.
 ///
 /// The first handle to a hash allocates; cloning one is two atomic increments.
+#[derive(Clone)]
 pub struct BlockRegistrationHandle {
-    entry: NonNull<Entry>,
-    core: Arc<Core>,
+    handle: EntryHandle,
 }
 
-// SAFETY: an entry is made of atomics and locks, apart from its key, which does
-// not change; attachments are required to be `Send + Sync`, and callbacks are.
-unsafe impl Send for BlockRegistrationHandle {}
-// SAFETY: as above.
-unsafe impl Sync for BlockRegistrationHandle {}
-
 impl BlockRegistrationHandle {
-    /// Takes over a handle to `entry`, an entry of `core`.
-    pub(super) fn from_acquired(entry: &Entry, core: Arc<Core>) -> Self {
-        Self {
-            entry: NonNull::from(entry),
-            core,
-        }
+    pub(crate) fn new(handle: EntryHandle) -> Self {
+        Self { handle }
     }
 
-    /// Drops the handle, and leaves user code to the caller.
-    pub(crate) fn release(self, leftovers: &mut Leftovers) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: what is read is not dropped by anybody else.
-        let core = unsafe { ptr::read(&this.core) };
-        // SAFETY: this is the handle that is given up, to an entry of this core.
-        unsafe { core.release(this.entry.as_ptr(), leftovers) };
-        // The last reference, perhaps.
-        leftovers.catch(|| drop(core));
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.handle.core()
     }
 
-    pub(super) fn entry(&self) -> &Entry {
-        // SAFETY: an entry with a handle is not freed.
-        unsafe { self.entry.as_ref() }
+    fn entry(&self) -> &Entry {
+        self.handle.entry()
     }
 
     /// The sequence hash.
@@ -70,14 +46,9 @@ impl BlockRegistrationHandle {
         self.entry().hash()
     }
 
-    /// Whether the hash is registered in this registry (or a clone of it).
-    pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
-        Arc::ptr_eq(&self.core, registry.core())
-    }
-
     #[cfg(feature = "events")]
     pub(crate) fn is_observed_by(&self, observer: &dyn Observer) -> bool {
-        self.core.is_observed_by(observer)
+        self.core().is_observed_by(observer)
     }
 
     /// Whether a block of metadata type `T`, in any manager of this registry,
@@ -89,7 +60,7 @@ impl BlockRegistrationHandle {
 
     /// Whether [`has_block`](Self::has_block) holds for any of the types.
     pub fn has_any_block(&self, type_ids: &[TypeId]) -> bool {
-        self.core.is_present(self.entry().key(), Some(type_ids))
+        self.core().tiers.have(self.entry().key(), Some(type_ids))
     }
 
     /// Adds a function to be called by [`touch`](Self::touch). Takes a lock of
@@ -108,7 +79,7 @@ impl BlockRegistrationHandle {
 
     /// The attachments of type `T`.
     pub fn get<T: Any + Send + Sync>(&self) -> TypedAttachments<'_, T> {
-        TypedAttachments::new(self)
+        TypedAttachments::new(self.entry())
     }
 
     /// Attaches the only value of type `T`, in place of an earlier one.
@@ -155,38 +126,6 @@ impl BlockRegistrationHandle {
             error
         })
     }
-
-    /// Runs `f` with the attachments locked, or with `None` if there have never
-    /// been any.
-    pub(super) fn with_attachments<R>(
-        &self,
-        f: impl FnOnce(Option<&mut AttachmentStore>) -> R,
-    ) -> R {
-        match self.entry().existing_extras() {
-            None => f(None),
-            Some(extras) => extras.with_attachments(|attachments| f(Some(attachments))),
-        }
-    }
-}
-
-impl Clone for BlockRegistrationHandle {
-    fn clone(&self) -> Self {
-        self.entry().acquire();
-        Self {
-            entry: self.entry,
-            core: Arc::clone(&self.core),
-        }
-    }
-}
-
-impl Drop for BlockRegistrationHandle {
-    #[inline]
-    fn drop(&mut self) {
-        let mut leftovers = Leftovers::new();
-        // SAFETY: this is the handle that is given up, to an entry of this core.
-        unsafe { self.core.release(self.entry.as_ptr(), &mut leftovers) };
-        leftovers.settle();
-    }
 }
 
 impl fmt::Debug for BlockRegistrationHandle {
@@ -196,7 +135,9 @@ impl fmt::Debug for BlockRegistrationHandle {
             .field("seq_hash", &self.seq_hash())
             .field(
                 "attached_types",
-                &self.with_attachments(|all| all.map_or(0, |all| all.len())),
+                &self
+                    .entry()
+                    .with_attachments(|all| all.map_or(0, |all| all.len())),
             )
             .field(
                 "touch_callbacks",

@@ -14,16 +14,17 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `core` | when a hash is registered, and when its entry ends |
-//! | `table` | the entries' hash table: a split-ordered list that grows and shrinks without stopping anyone |
-//! | `entry` | the handles and extras of one hash |
-//! | `handle` | the public handle: what keeps a hash registered without a block |
-//! | `extras` | attachments and callbacks, allocated on first use |
-//! | `attachments` | typed values that hang on a hash |
+//! | `attachments` | the store of a hash's typed attachments |
+//! | `extras` | attachments and touch callbacks, allocated on first use |
 //! | `leftovers` | what an operation leaves to user code, until it is complete |
-//! | `upkeep` | freeing entries that have ended, and shrinking the table, in small steps |
-//! | `grace` | grace periods that keep nothing alive |
+//! | `tier` | what the registry asks of a tier |
+//! | `tiers` | the list of tiers, and which of them have a block of a hash |
 //! | `observer` | who is told when registrations begin and end |
+//! | `entries` | the entries: their hash table, and how they are freed; a folder |
+//! | `core` | what all handles of a registry share |
+//! | `registration` | the protocol: when a hash is registered, and when its entry ends |
+//! | `typed` | access to the attachments of one type |
+//! | `handle` | handles, as users have them |
 //!
 //! Look-ups, registrations and removals are lock-free; entries are reclaimed by
 //! epochs. Hashing is keyed per registry, because sequence hashes are made from
@@ -31,29 +32,33 @@
 
 mod attachments;
 mod core;
-mod entry;
+mod entries;
 mod extras;
-mod grace;
 mod handle;
 mod leftovers;
 mod observer;
-mod table;
-mod upkeep;
+mod registration;
+#[cfg(all(test, not(kvbm_loom)))]
+mod tests;
+mod tier;
+mod tiers;
+mod typed;
 
 use std::any::TypeId;
 use std::sync::Arc;
 
-use crate::SequenceHash;
-use crate::ids::BlockMetadata;
+use crate::ids::{BlockMetadata, SequenceHash};
 use crate::tinylfu::FrequencyTracker;
 use crate::user_code::{Contained, Panics};
 
-pub use attachments::{AttachmentError, TypedAttachments};
+pub use attachments::AttachmentError;
 pub use handle::BlockRegistrationHandle;
+pub use typed::TypedAttachments;
 
-pub(crate) use self::core::{Core, Tier};
+pub(crate) use self::core::Core;
 pub(crate) use leftovers::Leftovers;
 pub(crate) use observer::Observer;
+pub(crate) use tier::Tier;
 
 /// Builds a [`BlockRegistry`].
 ///
@@ -73,7 +78,7 @@ pub struct BlockRegistryBuilder {
 }
 
 impl BlockRegistryBuilder {
-    /// No frequency tracking.
+    /// A builder of a registry without frequency tracking.
     pub fn new() -> Self {
         Self::default()
     }
@@ -101,7 +106,7 @@ impl BlockRegistryBuilder {
         self
     }
 
-    /// The registry, empty.
+    /// Builds the registry, which is empty.
     pub fn build(self) -> BlockRegistry {
         BlockRegistry {
             core: Arc::new(Core::new(
@@ -121,7 +126,7 @@ pub struct BlockRegistry {
 }
 
 impl BlockRegistry {
-    /// A builder.
+    /// Starts building a registry.
     pub fn builder() -> BlockRegistryBuilder {
         BlockRegistryBuilder::new()
     }
@@ -179,7 +184,7 @@ impl BlockRegistry {
         seq_hashes: &[SequenceHash],
         type_ids: &[TypeId],
     ) -> Vec<(SequenceHash, bool)> {
-        self.core.presence(seq_hashes, type_ids)
+        self.core.tiers.presence(seq_hashes, type_ids)
     }
 
     /// A handle to a hash, which is registered if it was not.
@@ -198,11 +203,11 @@ impl BlockRegistry {
         seq_hash: SequenceHash,
         leftovers: &mut Leftovers,
     ) -> BlockRegistrationHandle {
-        let (handle, was_registered) = self.core.handle(seq_hash, leftovers);
+        let (handle, was_registered) = self.core.handle(self.core.key(seq_hash), leftovers);
         if !was_registered {
             self.core.touch(seq_hash, leftovers);
         }
-        handle
+        BlockRegistrationHandle::new(handle)
     }
 
     /// Handles to all hashes, in the order of the input; as
@@ -237,7 +242,7 @@ impl BlockRegistry {
             self.core.touch(seq_hash, &mut leftovers);
         }
         leftovers.settle();
-        handle
+        handle.map(BlockRegistrationHandle::new)
     }
 
     /// Whether a hash is registered. Lock-free.
@@ -298,6 +303,13 @@ impl BlockRegistry {
     /// The frequency tracker, if there is one.
     pub fn frequency_tracker(&self) -> Option<Arc<dyn FrequencyTracker<u128>>> {
         self.core.tracker().cloned()
+    }
+}
+
+impl BlockRegistrationHandle {
+    /// Whether the hash is registered in this registry (or a clone of it).
+    pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
+        Arc::ptr_eq(self.core(), registry.core())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use crate::SequenceHash;
 
-use super::core::Tier;
+use super::tier::Tier;
 
 /// Is told by the threads that begin and end registrations, in passing: an
 /// implementation must not wait for anything.

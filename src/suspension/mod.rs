@@ -49,20 +49,12 @@
 //! * **[`audit`](crate::BlockManager::audit)**, which is for a manager at rest: it
 //!   says `Busy` while the plane or a stash is held.
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod actor;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod gate;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod others;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod scene;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod steps;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod table;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 mod tests;
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
 pub(crate) use {gate::reach, steps::Step};

@@ -6,7 +6,7 @@
 /// Names a step, where a unit test may suspend the thread.
 macro_rules! step {
     ($step:ident) => {
-        #[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+        #[cfg(all(test, not(kvbm_loom)))]
         $crate::suspension::reach($crate::suspension::Step::$step);
     };
 }

@@ -36,7 +36,7 @@
 //! assert_eq!(tracker.count(8), 0);
 //! ```
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod accuracy;
 mod counters;
 mod decay;
@@ -44,7 +44,7 @@ mod key;
 mod settings;
 mod sketch;
 mod stripe;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests;
 mod tracker;
 

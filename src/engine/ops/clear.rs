@@ -167,7 +167,7 @@ impl Store {
             if seen.is_inactive() && self.is_of_earlier_era(slot) {
                 let key = slot.key();
                 if slot.is_tenancy(seen) {
-                    self.registry.forget(key, &mut leftovers);
+                    self.registry.end(key, &mut leftovers);
                 }
             }
         }

@@ -395,9 +395,9 @@ impl Store {
     /// panics.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
-        let (handle, _) = self.registry.handle(slot.hash(), &mut leftovers);
+        let (handle, _) = self.registry.handle(slot.key(), &mut leftovers);
         leftovers.settle();
-        handle
+        BlockRegistrationHandle::new(handle)
     }
 
     /// Applies the queued updates of all shards, unless another thread holds the plane.

@@ -160,7 +160,7 @@ impl Store {
                     // A cleared block's registration ends here. Another's continues: the hash
                     // is about to be registered anew.
                     if was_cleared && self.registry.has_entries() {
-                        self.registry.forget(key, leftovers);
+                        self.registry.end(key, leftovers);
                     }
                     if !was_cleared {
                         self.count(Counter::Discarded, 1);

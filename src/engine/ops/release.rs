@@ -265,7 +265,7 @@ impl Store {
         self.unlink(slot);
         step!(Unlinked);
         if has_entries {
-            self.registry.forget(slot.key(), leftovers);
+            self.registry.end(slot.key(), leftovers);
         }
     }
 

@@ -317,7 +317,7 @@ fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
 
 const _: () = assert!(NIL > Link::NONE);
 
-#[cfg(all(test, not(any(fuzzing, kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use ahash::RandomState;
 

@@ -14,7 +14,7 @@ mod live_counts;
 mod queue;
 mod release_handle;
 mod subscription;
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests;
 mod waiters;
 

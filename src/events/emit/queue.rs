@@ -112,7 +112,7 @@ impl<T> Drop for Drain<T> {
     }
 }
 
-#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

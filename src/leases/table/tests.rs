@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
 
-use super::{Lease, LeaseError, Table};
+use super::{Lease, LeaseError, LeaseTable};
 
 const BLOCKS: usize = 8;
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,9 +31,9 @@ fn block(manager: &Manager, n: u64) -> ImmutableBlock<()> {
 }
 
 /// A manager, the time, and a table of that time.
-fn set_up() -> (Manager, Instant, Arc<Table<()>>) {
+fn set_up() -> (Manager, Instant, Arc<LeaseTable<()>>) {
     let now = Instant::now();
-    (manager(), now, Table::new(now))
+    (manager(), now, LeaseTable::new(now))
 }
 
 fn expired<T: crate::BlockMetadata>(lease: &Lease<T>) -> LeaseError {
@@ -173,7 +173,7 @@ fn the_clock_is_asked_only_if_a_lease_can_expire() {
 #[test]
 fn a_time_before_the_table_is_its_beginning() {
     let now = Instant::now();
-    let table: Arc<Table<()>> = Table::new(now + SECOND);
+    let table: Arc<LeaseTable<()>> = LeaseTable::new(now + SECOND);
     let lease = table.add(Vec::new(), "a".into(), Some(SECOND), now);
     assert_eq!(table.remaining(lease.id(), now), Ok(Some(SECOND)));
 }

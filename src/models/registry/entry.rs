@@ -2,8 +2,6 @@
 
 use loom::thread;
 
-use crate::registry::Leftovers;
-
 use super::{Dropped, FakeTier, explore, hash};
 
 #[test]
@@ -237,19 +235,13 @@ fn a_block_moves_behind_a_look() {
         let handle = registry.register_sequence_hash(hash);
         dropped.attach_to(&handle);
         let dropper = thread::spawn(move || drop(handle));
-        let core = registry.core();
-        let key = core.key(hash);
-        let mut leftovers = Leftovers::new();
-        let held = core.hold(key, &mut leftovers);
-        to.begin();
-        core.acquired(key, &*to, held, &mut leftovers);
-        leftovers.settle();
+        to.register(&registry);
         from.end(&registry);
         dropper.join().unwrap();
-        assert_eq!(core.audit(), [hash]);
+        assert_eq!(registry.core().audit(), [hash]);
         assert_eq!(dropped.count(), 0);
         to.end(&registry);
-        assert!(core.audit().is_empty());
+        assert!(registry.core().audit().is_empty());
         assert_eq!(dropped.count(), 1);
     });
 }

@@ -7,7 +7,7 @@ use loom::thread;
 
 use crate::SequenceHash;
 use crate::events::{Doorbell, EventQueue, KvCacheEvent, LiveCounts};
-use crate::registry::{BlockRegistry, Leftovers, Observer, Tier};
+use crate::registry::{BlockRegistry, Observer, Tier};
 
 use super::{FakeTier, hash};
 
@@ -107,9 +107,7 @@ fn a_block_meets_a_handle() {
         let mut follower = Follower::default();
         let other = registry.clone();
         let user = thread::spawn(move || drop(other.register_sequence_hash(hash)));
-        tier.begin();
-        let core = registry.core();
-        core.acquired(core.key(hash), &*tier, None, &mut Leftovers::new());
+        tier.register(&registry);
         // The event may or may not have been queued by now.
         follower.follow(&observed);
         tier.end(&registry);
@@ -126,9 +124,7 @@ fn a_block_outlives_a_handle() {
         let mut follower = Follower::default();
         let other = registry.clone();
         let user = thread::spawn(move || drop(other.register_sequence_hash(hash)));
-        tier.begin();
-        let core = registry.core();
-        core.acquired(core.key(hash), &*tier, None, &mut Leftovers::new());
+        tier.register(&registry);
         user.join().unwrap();
         assert_eq!(follower.follow(&observed), [hash]);
         tier.end(&registry);
@@ -142,9 +138,7 @@ fn a_block_goes_while_a_handle_comes() {
         let hash = hash(&registry, 1, 0);
         let tier = FakeTier::new(&registry, hash, false);
         let mut follower = Follower::default();
-        tier.begin();
-        let core = registry.core();
-        core.acquired(core.key(hash), &*tier, None, &mut Leftovers::new());
+        tier.register(&registry);
         let other = registry.clone();
         let user = thread::spawn(move || other.match_sequence_hash(hash, false));
         tier.end(&registry);

@@ -20,22 +20,22 @@
 //! | step | without it fails |
 //! |---|---|
 //! | the fence in `Core::release` | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
-//! | the fence in `Core::has_entries` | `entry::first_handle_meets_end_of_tenancy` |
+//! | the fence in `Entries::may_be_left` | `entry::first_handle_meets_end_of_tenancy` |
 //! | `Core::release` looks for a block | `entry::a_block_takes_over_from_the_handles` and two others |
-//! | `Core::forget` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
-//! | `Core::hold` keeps the entry while a block is registered | `entry::a_block_moves_behind_a_look` |
-//! | `Core::register` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
+//! | `Core::end` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
+//! | a `Ticket` holds the entry while a block is registered | `entry::a_block_moves_behind_a_look` |
+//! | `Entries::acquire` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
 //! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
 //! | `Entry::die` exchanges only what was seen before the look for blocks | `entry::a_late_end_meets_a_new_handle`, `events::a_block_outlives_a_handle` |
 //! | `Entry::die` exchanges instead of storing | `entry::last_drop_meets_registration` and six others |
-//! | `Core::end` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
-//! | `Table::remove` kills before it unlinks | all that end an entry |
-//! | `Table::remove` unlinks before it returns | all that end an entry |
+//! | `Core::end_entry` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
+//! | `EntryTable::remove` kills before it unlinks | all that end an entry |
+//! | `EntryTable::remove` unlinks before it returns | all that end an entry |
 //! | `find_or_insert` unlinks an entry whose killer sleeps | `entry::last_drop_meets_registration` and three others |
 //! | a marker is announced only once it is linked | `table::two_link_the_same_markers`, `entry::two_registrations_make_one_entry` |
-//! | `Table::shrink_for` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
-//! | `Table::shrink_for` unlinks markers before it frees them | all that shrink |
-//! | `Table::shrink_for` waits before it frees markers | `table::shrinking_meets_two_lookups` |
+//! | `Shrinking` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
+//! | `Shrinking` unlinks markers before it frees them | all that shrink |
+//! | `Shrinking` waits before it frees markers | `table::shrinking_meets_two_lookups` |
 //! | `SHRINKING` keeps the size while the table shrinks | `table::shrinking_meets_growth_and_lookup`, but only with `LOOM_MAX_PREEMPTIONS=4` |
 //! | acquire and release in `Node::exchange_next` | eleven, `table::neighbours_leave_and_come` among them |
 //!
@@ -96,13 +96,24 @@ impl FakeTier {
         self.is_present.store(true, Ordering::Release);
     }
 
+    /// Registers a block, as a manager does.
+    fn register(&self, registry: &BlockRegistry) {
+        let core = registry.core();
+        let mut leftovers = Leftovers::new();
+        let key = core.key(self.hash);
+        let ticket = core.begin(key, &mut leftovers);
+        self.begin();
+        ticket.commit(key, self, &mut leftovers);
+        leftovers.settle();
+    }
+
     /// Ends the tenancy, as the engine does.
     fn end(&self, registry: &BlockRegistry) {
         self.is_present.store(false, Ordering::Release);
         let core = registry.core();
         if core.has_entries() {
             let mut leftovers = Leftovers::new();
-            core.forget(core.key(self.hash), &mut leftovers);
+            core.end(core.key(self.hash), &mut leftovers);
             leftovers.settle();
         }
     }

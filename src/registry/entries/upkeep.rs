@@ -3,8 +3,8 @@
 //! Both wait for [grace periods](super::grace), and both are done in small steps by the
 //! operations that make the work: every eighth operation that ends an entry takes a step of
 //! at most [`Effort::PASSING`], which frees entries that have passed their grace period, and
-//! takes the table's shrinking further. One thread does so at a time, by a try-lock;
-//! who finds it taken goes on without.
+//! advances the table's shrinking. A try-lock keeps that to one thread at a time; a thread
+//! that finds it held goes on without.
 //!
 //! ```text
 //! ended ──► retired (a stack) ──► waiting (for one grace period) ──► passed ──► freed
@@ -18,21 +18,14 @@ use std::ptr;
 
 use crate::sync::canary;
 use crate::sync::epoch::Guard;
+use crate::sync::limits::{FLUSH_EVERY, UPKEEP_ENTRIES, UPKEEP_EVERY, UPKEEP_MARKERS};
 use crate::sync::try_lock::TryLock;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use super::entry::Entry;
 use super::grace::{Grace, Graces};
-use super::table::{Shrinking, Table};
-
-const IS_MODEL: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
-
-/// Entries retired before somebody takes a step.
-const STEP_EVERY: u64 = 8;
-
-/// Entries retired before the epochs are made to advance, which they otherwise do now and
-/// then.
-const FLUSH_EVERY: u64 = if IS_MODEL { 1 } else { 32 };
+use super::markers::Markers;
+use super::shrinking::Shrinking;
 
 /// What one step may come to.
 #[derive(Clone, Copy)]
@@ -44,15 +37,10 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// Of an operation in passing. More than one for each entry that is retired, so that
-    /// what has piled up behind a suspended thread goes down again.
-    pub(super) const PASSING: Self = if IS_MODEL {
-        Self::FLUSH
-    } else {
-        Self {
-            entries: 4 * STEP_EVERY as usize,
-            markers: 128,
-        }
+    /// Of an operation in passing.
+    pub(super) const PASSING: Self = Self {
+        entries: UPKEEP_ENTRIES,
+        markers: UPKEEP_MARKERS,
     };
 
     /// Of a call that is made for the purpose.
@@ -62,7 +50,7 @@ impl Effort {
     };
 }
 
-/// See the module documentation.
+/// The work that ended entries leave behind.
 pub(super) struct Upkeep {
     retired: AtomicPtr<Entry>,
     /// Entries retired and not freed.
@@ -126,7 +114,7 @@ impl Upkeep {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return IS_MODEL || garbage.is_multiple_of(STEP_EVERY),
+                Ok(_) => return garbage.is_multiple_of(UPKEEP_EVERY),
                 Err(now) => head = now,
             }
         }
@@ -143,9 +131,9 @@ impl Upkeep {
     }
 
     /// Takes a step, unless another thread is at it. `entries` are in the table.
-    pub(super) fn step(&self, table: &Table, entries: u64, effort: Effort, guard: &Guard) {
+    pub(super) fn step(&self, markers: &Markers, entries: u64, effort: Effort, guard: &Guard) {
         if let Some(mut work) = self.work.try_hold() {
-            let is_busy = work.step(self, table, entries, effort, guard);
+            let is_busy = work.step(self, markers, entries, effort, guard);
             if is_busy != self.is_busy() {
                 self.is_busy.store(is_busy, Ordering::Relaxed);
             }
@@ -158,7 +146,7 @@ impl Work {
     fn step(
         &mut self,
         upkeep: &Upkeep,
-        table: &Table,
+        markers: &Markers,
         entries: u64,
         effort: Effort,
         guard: &Guard,
@@ -183,7 +171,7 @@ impl Work {
             self.flush_at = garbage + FLUSH_EVERY;
         }
         self.shrinking
-            .step(table, entries, effort.markers, &mut self.graces, guard);
+            .step(markers, entries, effort.markers, &mut self.graces, guard);
         self.waiting.is_some() || !self.passed.is_none() || self.shrinking.is_under_way()
     }
 }
@@ -231,7 +219,7 @@ impl Retired {
 
 /// The address of the box that an entry is in.
 pub(super) fn address_of(entry: &Entry) -> *mut Entry {
-    // `Table::find_or_insert` has exposed the box's own pointer.
+    // `EntryTable::find_or_insert` has exposed the box's own pointer.
     ptr::with_exposed_provenance_mut(ptr::from_ref(entry).addr())
 }
 
@@ -242,7 +230,7 @@ pub(super) fn address_of(entry: &Entry) -> *mut Entry {
 /// The address is that of an entry of a table, which nobody can reach any more, and whose
 /// extras have been taken.
 pub(super) unsafe fn free(entry: *mut Entry) {
-    // SAFETY: entries come from `Box::into_raw` in `Table::find_or_insert`.
+    // SAFETY: entries come from `Box::into_raw` in `EntryTable::find_or_insert`.
     let entry = unsafe { Box::from_raw(entry) };
     entry.node.canary().kill();
     canary::free(entry);

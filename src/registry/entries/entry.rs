@@ -1,38 +1,42 @@
-//! A registration entry: what hangs on one sequence hash besides its blocks.
+//! The entry of one sequence hash: its handles, and what users have attached to it.
 //!
 //! An entry is made when someone first asks for a handle to a hash, and stays
 //! until the hash has neither handles nor blocks. Entries are nodes of the
 //! registry's [`table`](super::table) and are freed through its epochs.
+//!
+//! The handles are counted in one word, whose changes are the steps of the
+//! [registration protocol](super::super::registration).
 
 use std::ptr;
 
 use crate::SequenceHash;
 use crate::key::Key;
+use crate::registry::attachments::AttachmentStore;
+use crate::registry::extras::Extras;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use super::extras::Extras;
-use super::table::Node;
+use super::node::Node;
 
 /// The word of an entry that has ended: no handles. It never changes again.
 const DEAD: u64 = 1 << 63;
 
-/// One handle first after none. The bits from here to that of [`DEAD`] come round. See
-/// [`Lone`].
+/// Added with the first handle after none. The bits from here to that of [`DEAD`] wrap.
+/// See [`Unheld`].
 const REVIVAL: u64 = 1 << 32;
 
 /// More handles than this are a leak, as `Arc` sees it.
 const MAX_HANDLES: u32 = u32::MAX / 2;
 
-/// An entry that was seen without handles, and how often it had been so. Whoever
-/// looks then for a block of the hash, and finds none, may end *this* loneliness:
-/// not a later one, before which somebody had a handle and may have left it to a
-/// block.
+/// Evidence that an entry was seen without handles, and how often it had been so before.
+/// Whoever looks for a block of the hash afterwards and finds none may end the entry in
+/// *this* unheld state, but not in a later one: somebody had a handle in between, and may
+/// have left it to a block.
 #[derive(Clone, Copy)]
-pub(super) struct Lone(u64);
+pub(in crate::registry) struct Unheld(u64);
 
-/// See the module documentation.
+/// The entry of one sequence hash.
 #[repr(C)]
-pub(crate) struct Entry {
+pub(in crate::registry) struct Entry {
     /// The link and the order, for the table: must come first.
     pub(super) node: Node,
     /// The two parts of a [`Key`], apart because together they would leave a gap.
@@ -61,7 +65,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn key(&self) -> Key {
+    pub(in crate::registry) fn key(&self) -> Key {
         self.node.canary().check();
         Key {
             hash: self.hash,
@@ -69,13 +73,13 @@ impl Entry {
         }
     }
 
-    pub(super) fn hash(&self) -> SequenceHash {
+    pub(in crate::registry) fn hash(&self) -> SequenceHash {
         self.node.canary().check();
         self.hash
     }
 
     /// Adds a handle, unless the entry is dead.
-    pub(super) fn try_acquire(&self) -> bool {
+    pub(in crate::registry) fn try_acquire(&self) -> bool {
         self.acquire_while(|word| match handles(word) {
             0 if word == DEAD => None,
             0 => Some((word + REVIVAL) & !DEAD | 1),
@@ -84,7 +88,7 @@ impl Entry {
     }
 
     /// Adds a handle to others, if there are any.
-    pub(super) fn try_share(&self) -> bool {
+    pub(in crate::registry) fn try_share(&self) -> bool {
         self.acquire_while(|word| (handles(word) != 0).then_some(word + 1))
     }
 
@@ -111,35 +115,35 @@ impl Entry {
     }
 
     /// Adds a handle. The caller has one.
-    pub(super) fn acquire(&self) {
+    pub(in crate::registry) fn acquire(&self) {
         self.node.canary().check();
         check_room(self.handles.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// Takes a handle off. Returns whether it was the last.
-    pub(super) fn release(&self) -> Option<Lone> {
+    /// Takes a handle off. Returns the unheld state if it was the last.
+    pub(in crate::registry) fn release(&self) -> Option<Unheld> {
         self.node.canary().check();
         let left = self.handles.fetch_sub(1, Ordering::Release) - 1;
-        (handles(left) == 0).then_some(Lone(left))
+        (handles(left) == 0).then_some(Unheld(left))
     }
 
     /// Whether the entry has handles.
-    pub(super) fn is_held(&self) -> bool {
+    pub(in crate::registry) fn is_held(&self) -> bool {
         self.node.canary().check();
         handles(self.handles.load(Ordering::Relaxed)) != 0
     }
 
-    /// Whether the entry has no handles, and has not ended.
-    pub(super) fn lone(&self) -> Option<Lone> {
+    /// The unheld state, if the entry has no handles and has not ended.
+    pub(in crate::registry) fn unheld(&self) -> Option<Unheld> {
         self.node.canary().check();
         // Acquire: whoever sees that a handle was given up sees the block it was left to.
         let word = self.handles.load(Ordering::Acquire);
-        (handles(word) == 0 && word != DEAD).then_some(Lone(word))
+        (handles(word) == 0 && word != DEAD).then_some(Unheld(word))
     }
 
     /// Ends the entry's life if it has had no handle since it was seen without.
     /// Returns whether this call did.
-    pub(super) fn die(&self, Lone(seen): Lone) -> bool {
+    pub(in crate::registry) fn die(&self, Unheld(seen): Unheld) -> bool {
         self.node.canary().check();
         // Acquire: pairs with the releases of `release`, for the extras.
         self.handles
@@ -147,20 +151,20 @@ impl Entry {
             .is_ok()
     }
 
-    /// The end of this entry is to be told. For whoever made it, with a handle.
-    pub(super) fn observe(&self) {
+    /// Asks that the end of this entry be told. For whoever made it, with a handle.
+    pub(in crate::registry) fn observe(&self) {
         // Seen by whoever ends the entry: the maker's handle is given up after
         // this, and all handles before the end.
         self.is_observed.store(true, Ordering::Relaxed);
     }
 
     /// Whether the end of this entry is to be told. For whoever ended it.
-    pub(super) fn is_observed(&self) -> bool {
+    pub(in crate::registry) fn is_observed(&self) -> bool {
         self.is_observed.load(Ordering::Relaxed)
     }
 
     /// Attachments and callbacks, if there have been any. For a handle.
-    pub(super) fn existing_extras(&self) -> Option<&Extras> {
+    pub(in crate::registry) fn existing_extras(&self) -> Option<&Extras> {
         self.node.canary().check();
         // Acquire: pairs with the release in `extras`.
         let extras = self.extras.load(Ordering::Acquire);
@@ -170,9 +174,21 @@ impl Entry {
         unsafe { extras.as_ref() }
     }
 
+    /// Runs `f` with the attachments locked, or with `None` if there have never
+    /// been any. For a handle.
+    pub(in crate::registry) fn with_attachments<R>(
+        &self,
+        f: impl FnOnce(Option<&mut AttachmentStore>) -> R,
+    ) -> R {
+        match self.existing_extras() {
+            None => f(None),
+            Some(extras) => extras.with_attachments(|attachments| f(Some(attachments))),
+        }
+    }
+
     /// Attachments and callbacks. Allocates them if there are none yet. For a
     /// handle.
-    pub(super) fn extras(&self) -> &Extras {
+    pub(in crate::registry) fn extras(&self) -> &Extras {
         if let Some(extras) = self.existing_extras() {
             return extras;
         }
@@ -209,7 +225,7 @@ impl Entry {
 
     /// Takes the attachments and callbacks out of a dead entry. For whoever
     /// killed it.
-    pub(super) fn take_extras(&self) -> Option<Box<Extras>> {
+    pub(in crate::registry) fn take_extras(&self) -> Option<Box<Extras>> {
         let extras = self.extras.swap(ptr::null_mut(), Ordering::Acquire);
         // SAFETY: the pointer is null or came from `Box::into_raw`; the entry is
         // dead, so nobody else uses it, and it was swapped out.

@@ -1,0 +1,77 @@
+//! Walking the entry table's list: how an entry is found, and how dead nodes leave it.
+//!
+//! The list is Harris's and Michael's: a node is marked dead in its own link, then unlinked
+//! by whoever comes by. Nodes are reached only under an epoch guard and freed only after
+//! it, which is also what makes the exchanges free of ABA.
+
+use std::ptr;
+
+use crate::SequenceHash;
+use crate::sync::epoch::Guard;
+
+use super::entry::Entry;
+use super::node::{Node, NodeLink};
+
+/// Where a search ended: `before` links to `at`, and every node up to `before`
+/// is ordered before the key.
+pub(super) struct Position<'g> {
+    pub(super) before: &'g Node,
+    pub(super) at: NodeLink,
+    /// The entry searched for, if it is at `at`.
+    pub(super) found: Option<&'g Entry>,
+}
+
+/// Walks from `start` to the entry of `hash` with this order or, if there is
+/// none, past the last node of this order. Unlinks the dead nodes it meets.
+pub(super) fn seek<'g>(
+    start: &'g Node,
+    order: u64,
+    hash: Option<SequenceHash>,
+    guard: &'g Guard,
+) -> Position<'g> {
+    'again: loop {
+        let mut before = start;
+        let mut at = before.next().alive();
+        loop {
+            // SAFETY: read under `guard` from a node of the table.
+            let Some(node) = (unsafe { at.node(guard) }) else {
+                return Position {
+                    before,
+                    at,
+                    found: None,
+                };
+            };
+            let next = node.next();
+            if next.is_dead() {
+                if !before.exchange_next(at, next.alive()) {
+                    continue 'again;
+                }
+                at = next.alive();
+                continue;
+            }
+            let reached = node.order();
+            if reached > order {
+                return Position {
+                    before,
+                    at,
+                    found: None,
+                };
+            }
+            if reached == order && hash.is_some() {
+                // SAFETY: only entries have an entry's order, and only
+                // entries are searched for by hash; `node` is the first
+                // field of a `repr(C)` entry.
+                let entry = unsafe { &*ptr::from_ref(node).cast::<Entry>() };
+                if Some(entry.hash()) == hash {
+                    return Position {
+                        before,
+                        at,
+                        found: Some(entry),
+                    };
+                }
+            }
+            before = node;
+            at = next;
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The buckets of the entry table: how many there are, and the markers they begin at.
+//!
+//! Markers are stored in segments, the first of 64 and each further one as
+//! large as all before it. A segment is allocated when the table grows into it;
+//! a marker is linked when its bucket is first used, and until it is, the bucket
+//! it was split from serves instead. No thread waits for one that is linking
+//! a marker.
+//!
+//! The number of buckets is one word, with a flag that keeps it from changing while the
+//! table [shrinks](super::shrinking).
+
+use std::ptr;
+
+use crate::sync::canary;
+use crate::sync::epoch::Guard;
+use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS, SPARSE_BUCKETS};
+use crate::sync::step;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+
+use super::chain;
+use super::node::{LINKED, Node, NodeLink, marker_order};
+
+/// Set in a table's size while it is shrinking, during which it keeps its size.
+const SHRINKING: u64 = 1;
+
+/// By how much the table shrinks at once, at most.
+const SHRINK_BY: u64 = 4;
+
+/// The markers of all buckets, and how many buckets are in use.
+pub(super) struct Markers {
+    segments: [AtomicPtr<Node>; BUCKET_SEGMENTS],
+    /// Buckets in use, a power of two, and [`SHRINKING`].
+    size: AtomicU64,
+}
+
+impl Markers {
+    pub(super) fn new() -> Self {
+        let markers = Self {
+            segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            size: AtomicU64::new(FIRST_BUCKETS as u64),
+        };
+        markers
+            .marker(0)
+            .order
+            .store(marker_order(0) | LINKED, Ordering::Release);
+        markers
+    }
+
+    /// How many buckets are in use.
+    #[cfg(all(test, not(kvbm_loom)))]
+    pub(super) fn buckets(&self) -> usize {
+        (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
+    }
+
+    /// Doubles the number of buckets if `len` entries are too many for it.
+    pub(super) fn grow_for(&self, len: u64) {
+        let size = self.size.load(Ordering::Relaxed);
+        if len <= size || size & SHRINKING != 0 {
+            return;
+        }
+        let last = (size * 2).ilog2() as usize - FIRST_BUCKETS.ilog2() as usize;
+        if last < BUCKET_SEGMENTS {
+            self.segment(last);
+            // Release: pairs with the acquire in `start`. An exchange, since
+            // another thread may have been first.
+            let _ =
+                self.size
+                    .compare_exchange(size, size * 2, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether `len` entries are so few that the table should shrink.
+    pub(super) fn is_too_large_for(&self, len: u64) -> bool {
+        let size = self.size.load(Ordering::Relaxed);
+        size & SHRINKING == 0 && size > FIRST_BUCKETS as u64 && len < size / SPARSE_BUCKETS
+    }
+
+    /// Publishes the size for `len` entries. Returns it, if it is smaller than before.
+    pub(super) fn publish_smaller(&self, len: u64) -> Option<usize> {
+        let before = self.size.load(Ordering::Acquire);
+        // Not by much at once: until the upper markers are unlinked, whoever starts at a lower
+        // one walks past them.
+        let after = (len.max(1) * 2)
+            .next_power_of_two()
+            .max(before / SHRINK_BY)
+            .max(FIRST_BUCKETS as u64);
+        if before & SHRINKING != 0 || after >= before {
+            return None;
+        }
+        // The flag is part of the word: a thread that was about to double the
+        // size, however long ago it looked, fails until the markers are gone.
+        self.size
+            .compare_exchange(
+                before,
+                after | SHRINKING,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+            .then_some(after as usize)
+    }
+
+    /// Unlinks a marker. After a grace period in which nobody started at it.
+    pub(super) fn unlink_marker(&self, marker: &Node, parent: usize, guard: &Guard) {
+        let order = marker.order();
+        if order & LINKED != 0 {
+            marker.kill();
+            chain::seek(self.nearest_linked(parent), order, None, guard);
+        }
+    }
+
+    /// The marker of a bucket, or the nearest linked one before it.
+    fn nearest_linked(&self, mut bucket: usize) -> &Node {
+        loop {
+            let marker = self.marker(bucket);
+            if marker.order() & LINKED != 0 {
+                return marker;
+            }
+            bucket &= !(1 << bucket.ilog2());
+        }
+    }
+
+    /// How many buckets a segment has.
+    #[inline]
+    pub(super) fn segment_len(at: usize) -> usize {
+        if at == 0 {
+            FIRST_BUCKETS
+        } else {
+            FIRST_BUCKETS << (at - 1)
+        }
+    }
+
+    /// Lets the table change its size again.
+    pub(super) fn end_shrinking(&self) {
+        self.size.fetch_and(!SHRINKING, Ordering::Release);
+    }
+
+    /// A segment, or null if it is not allocated.
+    #[inline]
+    pub(super) fn existing_segment(&self, at: usize) -> *mut Node {
+        self.segments[at].load(Ordering::Acquire)
+    }
+
+    /// Takes a segment out of the directory. Its memory is the caller's.
+    pub(super) fn withdraw_segment(&self, at: usize) {
+        self.segments[at].store(ptr::null_mut(), Ordering::Release);
+    }
+
+    /// A segment, allocated if need be.
+    fn segment(&self, at: usize) -> *mut Node {
+        let segment = self.existing_segment(at);
+        if !segment.is_null() {
+            return segment;
+        }
+        let new: Box<[Node]> = (0..Self::segment_len(at)).map(|_| Node::marker()).collect();
+        let new = Box::into_raw(new);
+        match self.segments[at].compare_exchange(
+            ptr::null_mut(),
+            new.cast(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => new.cast(),
+            Err(existing) => {
+                // SAFETY: `new` came from `Box::into_raw` above and was not
+                // published.
+                drop(unsafe { Box::from_raw(new) });
+                existing
+            }
+        }
+    }
+
+    /// The marker of a bucket below the size.
+    #[inline]
+    pub(super) fn marker(&self, bucket: usize) -> &Node {
+        let (at, offset) = if bucket < FIRST_BUCKETS {
+            (0, bucket)
+        } else {
+            let log = bucket.ilog2();
+            (
+                (log - FIRST_BUCKETS.ilog2()) as usize + 1,
+                bucket - (1 << log),
+            )
+        };
+        debug_assert!(offset < Self::segment_len(at));
+        // SAFETY: the segment has more than `offset` nodes. It is freed only
+        // after the size has been below `bucket` for two grace periods, and the
+        // caller read a size above `bucket` under its guard.
+        unsafe { &*self.segment(at).add(offset) }
+    }
+
+    /// The linked marker to start from for a key.
+    #[inline]
+    pub(super) fn start<'g>(&'g self, key: u64, guard: &'g Guard) -> &'g Node {
+        // Acquire: pairs with the releases of the size, made when the segment
+        // was there.
+        let size = self.size.load(Ordering::Acquire) & !SHRINKING;
+        self.linked_marker((key & (size - 1)) as usize, guard)
+    }
+
+    /// The marker of a bucket, linked now if it was not, or the nearest linked
+    /// one before it while another thread is at it.
+    fn linked_marker<'g>(&'g self, bucket: usize, guard: &'g Guard) -> &'g Node {
+        let marker = self.marker(bucket);
+        let claimed = marker.order();
+        if claimed & LINKED != 0 {
+            return marker;
+        }
+        let parent = self.linked_marker(bucket & !(1 << bucket.ilog2()), guard);
+        let order = marker_order(bucket);
+        // Acquire and release: see `order`.
+        if claimed != 0
+            || marker
+                .order
+                .compare_exchange(0, order, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+        {
+            return parent;
+        }
+        step!(MarkerClaimed);
+        loop {
+            let position = chain::seek(parent, order, None, guard);
+            marker.next.store(position.at.0, Ordering::Relaxed);
+            if position
+                .before
+                .exchange_next(position.at, NodeLink::to(marker))
+            {
+                step!(MarkerLinked);
+                // Release: whoever starts here finds it linked.
+                marker.order.store(order | LINKED, Ordering::Release);
+                return marker;
+            }
+        }
+    }
+}
+
+/// Frees a segment that is out of the directory.
+pub(super) fn free_segment(at: usize, segment: *mut Node) {
+    let nodes = ptr::slice_from_raw_parts_mut(segment, Markers::segment_len(at));
+    // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
+    // `Markers::segment`, and was taken out of the directory by the only caller.
+    let nodes = unsafe { Box::from_raw(nodes) };
+    nodes.iter().for_each(|node| node.canary().kill());
+    canary::free(nodes);
+}
+
+impl Drop for Markers {
+    fn drop(&mut self) {
+        for (at, segment) in self.segments.iter().enumerate() {
+            let segment = segment.load(Ordering::Relaxed);
+            if !segment.is_null() {
+                free_segment(at, segment);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The entries of a registry: found, made, ended, and freed.
+//!
+//! An entry is what a hash has once somebody has asked for a handle to it. When entries
+//! are made and ended is decided by the [registration protocol](super::registration);
+//! here they are kept.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `node` | the list's nodes, and the order they stand in |
+//! | `entry` | the handles and extras of one hash |
+//! | `chain` | walking the list, and unlinking what is dead |
+//! | `markers` | buckets: where walks start, and how the table grows |
+//! | `grace` | grace periods that keep nothing alive |
+//! | `shrinking` | giving the upper markers back |
+//! | `table` | the hash table: find, insert, remove |
+//! | `upkeep` | freeing ended entries, and shrinking, in small steps |
+
+mod chain;
+mod entry;
+mod grace;
+mod markers;
+mod node;
+mod shrinking;
+mod table;
+mod upkeep;
+
+use crate::key::Key;
+use crate::sync::epoch::{self, Guard};
+use crate::sync::limits::IS_CHECKED;
+use crate::sync::step;
+use crate::sync::{AtomicU64, Ordering, fence};
+
+use table::EntryTable;
+use upkeep::{Effort, Upkeep};
+
+pub(super) use entry::{Entry, Unheld};
+
+/// Rounds without success after which a flush gives up. An entry is freed after
+/// three, the markers of a table that shrinks after six.
+const FRUITLESS: u64 = 16;
+
+/// The entries of a registry.
+pub(super) struct Entries {
+    table: EntryTable,
+    /// Entries made and not ended.
+    count: AtomicU64,
+    upkeep: Upkeep,
+}
+
+impl Entries {
+    pub(super) fn new() -> Self {
+        Self {
+            table: EntryTable::new(),
+            count: AtomicU64::new(0),
+            upkeep: Upkeep::new(),
+        }
+    }
+
+    /// How many entries there are: a gauge.
+    #[inline]
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be an entry of a hash that has just lost its block, for whoever
+    /// took the block away. See [`acquire`](Self::acquire).
+    #[inline]
+    pub(super) fn may_be_left(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.count.load(Ordering::SeqCst) != 0
+    }
+
+    /// The entry of a hash.
+    #[inline]
+    pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
+        if self.count() == 0 {
+            return None;
+        }
+        self.table.find(key, guard)
+    }
+
+    /// The entry of a hash with a new handle, made if there is none. Returns whether it was
+    /// made.
+    ///
+    /// It is counted before it is inserted: a thread that finds none counted misses none.
+    #[inline]
+    pub(super) fn acquire<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        step!(EntryCounted);
+        let (entry, is_made) = self.table.find_or_insert(key, guard);
+        if is_made {
+            step!(EntryInserted);
+            self.table.markers().grow_for(count);
+            if self.upkeep.is_busy() {
+                self.keep_up(count, guard);
+            }
+        } else {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        (entry, is_made)
+    }
+
+    /// Unlinks a dead entry. When this returns, nobody who is not already under a guard can
+    /// reach it.
+    #[inline]
+    pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
+        self.table.remove(entry, guard);
+    }
+
+    /// Has a removed entry freed, once nobody can be looking at it. Its extras have been
+    /// taken.
+    #[inline]
+    pub(super) fn retire(&self, entry: &Entry, guard: &Guard) {
+        let left = self.count.fetch_sub(1, Ordering::Relaxed) - 1;
+        if self.upkeep.retire(entry) {
+            self.keep_up(left, guard);
+        }
+    }
+
+    /// Takes a step of the upkeep, in passing.
+    #[inline(never)]
+    fn keep_up(&self, entries: u64, guard: &Guard) {
+        self.upkeep
+            .step(self.table.markers(), entries, Effort::PASSING, guard);
+    }
+
+    /// Drops the guard of an operation that may have ended an entry. A model frees what may
+    /// be freed then, since that is when a reader that breaks the rules gets hurt.
+    #[inline]
+    pub(super) fn leave(&self, guard: Guard) {
+        drop(guard);
+        if IS_CHECKED {
+            let guard = &epoch::pin();
+            self.keep_up(self.count(), guard);
+        }
+    }
+
+    /// Calls `visit` with every entry.
+    #[inline]
+    pub(super) fn for_each<'g>(&'g self, guard: &'g Guard, visit: impl FnMut(&'g Entry)) {
+        self.table.for_each(guard, visit);
+    }
+
+    /// Entries that have been removed and may still be read by someone.
+    pub(super) fn garbage(&self) -> u64 {
+        if IS_CHECKED {
+            // A model asks when it is done, and then all of it can be freed.
+            for _ in 0..FRUITLESS {
+                self.leave(epoch::pin());
+            }
+        }
+        self.upkeep.garbage()
+    }
+
+    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    pub(super) fn flush_garbage(&self) -> u64 {
+        let mut left = self.garbage();
+        let mut fruitless = 0;
+        // What others make meanwhile is not counted, so this comes to an end.
+        let mut rounds = left + FRUITLESS;
+        while rounds > 0 && fruitless < FRUITLESS {
+            let guard = epoch::pin();
+            self.upkeep
+                .step(self.table.markers(), self.count(), Effort::FLUSH, &guard);
+            guard.flush();
+            drop(guard);
+            let now = self.garbage();
+            fruitless = if now < left { 0 } else { fruitless + 1 };
+            left = now;
+            rounds -= 1;
+        }
+        left
+    }
+
+    /// Frees all entries, each after a call of `visit` with it.
+    pub(super) fn end(&mut self, mut visit: impl FnMut(&Entry)) {
+        let mut entries = Vec::new();
+        self.table.for_each(&epoch::pin(), |entry| {
+            visit(entry);
+            entries.push(upkeep::address_of(entry));
+        });
+        // The table still has them linked, and nobody walks it any more.
+        for entry in entries {
+            // SAFETY: the registry is the caller's alone.
+            unsafe { upkeep::free(entry) };
+        }
+    }
+
+    /// The hashes of the entries there are, dead ones left out; checks that each
+    /// can be found and was counted. While nobody else uses the registry.
+    #[cfg(all(test, kvbm_loom))]
+    pub(super) fn audit(&self) -> Vec<crate::SequenceHash> {
+        let guard = &epoch::pin();
+        let mut hashes = Vec::new();
+        self.table.for_each(guard, |entry| {
+            let found = self.table.find(entry.key(), guard);
+            assert!(found.is_some_and(|found| std::ptr::eq(found, entry)));
+            hashes.push(entry.hash());
+        });
+        assert_eq!(self.count(), hashes.len() as u64);
+        hashes
+    }
+
+    /// How many buckets are in use.
+    #[cfg(all(test, not(kvbm_loom)))]
+    pub(super) fn buckets(&self) -> usize {
+        self.table.markers().buckets()
+    }
+}

@@ -1,0 +1,116 @@
+//! The tiers of a registry, and where among them a hash has a block.
+//!
+//! The list is read on every look for a block and changes only when a manager is built or
+//! ends, so it is replaced as a whole. It keeps no tier alive.
+
+use std::any::TypeId;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+
+use crate::SequenceHash;
+use crate::key::Key;
+use crate::sync::{AtomicBool, Ordering};
+
+use super::tier::Tier;
+
+/// A tier and its metadata type.
+#[derive(Clone)]
+struct AttachedTier {
+    type_id: TypeId,
+    tier: Weak<dyn Tier>,
+}
+
+/// The tiers that share a registry.
+pub(super) struct Tiers {
+    list: ArcSwap<Vec<AttachedTier>>,
+    /// Whether there is, or was, more than one tier.
+    are_several: AtomicBool,
+}
+
+impl Tiers {
+    pub(super) fn new() -> Self {
+        Self {
+            list: ArcSwap::default(),
+            are_several: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds a tier.
+    pub(super) fn attach(&self, type_id: TypeId, tier: Weak<dyn Tier>) {
+        let before = self.list.rcu(|tiers| {
+            let mut tiers = Vec::clone(tiers);
+            tiers.push(AttachedTier {
+                type_id,
+                tier: tier.clone(),
+            });
+            tiers
+        });
+        if !before.is_empty() {
+            // Before the new tier has blocks.
+            self.are_several.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes a tier that ends.
+    pub(super) fn detach(&self, tier: &dyn Tier) {
+        self.list.rcu(|tiers| {
+            let is_other =
+                |attached: &&AttachedTier| !std::ptr::addr_eq(attached.tier.as_ptr(), tier);
+            tiers.iter().filter(is_other).cloned().collect::<Vec<_>>()
+        });
+    }
+
+    /// Whether there is, or was, more than one tier.
+    #[inline]
+    pub(super) fn are_several(&self) -> bool {
+        self.are_several.load(Ordering::Relaxed)
+    }
+
+    /// The tiers that are alive.
+    pub(super) fn alive(&self) -> Vec<Arc<dyn Tier>> {
+        self.list
+            .load()
+            .iter()
+            .filter_map(|attached| attached.tier.upgrade())
+            .collect()
+    }
+
+    /// Whether a tier of these metadata types, or with `None` any tier, has a block of the
+    /// hash.
+    #[inline]
+    pub(super) fn have(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
+        self.list
+            .load()
+            .iter()
+            .filter(|attached| type_ids.is_none_or(|ids| ids.contains(&attached.type_id)))
+            .any(|attached| attached.tier.upgrade().is_some_and(|tier| tier.holds(key)))
+    }
+
+    /// Whether a tier other than `besides` has a block of the hash.
+    #[inline]
+    pub(super) fn have_besides(&self, key: Key, besides: &dyn Tier) -> bool {
+        self.list.load().iter().any(|attached| {
+            !std::ptr::addr_eq(attached.tier.as_ptr(), besides)
+                && attached.tier.upgrade().is_some_and(|tier| tier.holds(key))
+        })
+    }
+
+    /// For every hash, whether a tier of these metadata types has a block of it.
+    #[inline]
+    pub(super) fn presence(
+        &self,
+        hashes: &[SequenceHash],
+        type_ids: &[TypeId],
+    ) -> Vec<(SequenceHash, bool)> {
+        let mut presence: Vec<_> = hashes.iter().map(|&hash| (hash, false)).collect();
+        for attached in self.list.load().iter() {
+            if type_ids.contains(&attached.type_id)
+                && let Some(tier) = attached.tier.upgrade()
+            {
+                tier.mark_held(&mut presence);
+            }
+        }
+        presence
+    }
+}
