@@ -86,6 +86,8 @@ pub(in crate::engine) enum Pin {
 }
 
 impl<'a> Pins<'a> {
+    /// Creates a set of pins for the calling thread.
+    #[inline]
     pub(in crate::engine) fn new(store: &'a Store) -> Self {
         Self {
             store,
