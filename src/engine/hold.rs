@@ -1,43 +1,45 @@
-//! Holds: what guards are made of, and the edge of `unsafe` in a block's life.
+//! Holds: owned blocks and pins, of which guards are made.
 //!
-//! | hold | is | its drop |
+//! | hold | stands for | its drop |
 //! |---|---|---|
-//! | [`Exclusive`] | a block that nobody else has | frees the block |
+//! | [`Exclusive`] | a block that belongs to nobody else, and its credit | frees the block |
 //! | [`Pinned`] | one pin of a registered block | takes the pin off |
 //!
-//! A hold is made once for what it stands for and consumed by whatever ends that: so in
-//! safe code no block is freed twice and no pin is taken off twice. Guards are holds with a
-//! metadata type, and contain no `unsafe` of their own.
+//! This is where `unsafe` ends in a block's life. The operations of a store create one hold
+//! for each block or pin that they hand out, and whatever ends that block's or pin's use
+//! consumes the hold. So safe code cannot free a block twice, nor take a pin off twice. Guards
+//! are holds with a metadata type, and contain no `unsafe` of their own.
 //!
-//! # How long the store lives
+//! # May a hold use its store?
 //!
-//! A held block is a credit that is missing, and the store lives until the last credit is
-//! back (see [`credit`](crate::engine::parts::credits)). So a hold may refer to its slot and its store,
-//! and whoever ends a hold may do so until the exchange that returns the credit: from there
-//! on another thread may free the store. A *reference* that is an argument of a function
-//! promises to be valid until that function returns. Therefore whatever returns a
-//! credit, or takes off a pin that may not be the last, takes slots and stores by address.
+//! Yes, until its credit is returned. A held block is a missing credit, and the store lives
+//! until the last credit is back (see [`store`](crate::engine::store)). The exchange that
+//! returns the credit, or that takes off a pin which may not be the last, is the end of that:
+//! from then on another thread may free the store.
+//!
+//! A *reference* that is passed to a function must stay valid until that function returns.
+//! Therefore functions that return a credit, or take off a pin that may not be the last, take
+//! slots and stores by address.
 
 use std::marker::PhantomData;
 use std::mem;
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
-use crate::metrics::Counter;
-
 use crate::engine::parts::slot::Slot;
 use crate::engine::store::{Store, store_of};
+use crate::metrics::Counter;
 
-/// What is done with an exclusive block.
+/// How far an exclusive block is on its way to a registration.
 pub(crate) trait Stage {
-    /// Counts the blocks of this stage that are freed by their drop.
+    /// Counts the blocks that are freed by the drop of a hold of this stage.
     const RELEASED: Counter;
 }
 
-/// A block without content.
+/// The stage of a block without content.
 pub(crate) enum Mutable {}
 
-/// A block whose content is named, and that is not registered.
+/// The stage of a block whose content has a hash, and that is not registered yet.
 pub(crate) enum Complete {}
 
 impl Stage for Mutable {
@@ -48,26 +50,26 @@ impl Stage for Complete {
     const RELEASED: Counter = Counter::CompleteReleased;
 }
 
-/// A block that nobody else has, and its credit. Frees the block when it is dropped.
+/// A block that belongs to nobody else, and its credit. Dropping it frees the block.
 #[repr(transparent)]
 pub(crate) struct Exclusive<S: Stage> {
     slot: NonNull<Slot>,
     stage: PhantomData<S>,
 }
 
-// SAFETY: the block is the hold's alone, slots are made of atomics, and a block may be
+// SAFETY: the block belongs to the hold alone, slots consist of atomics, and a block may be
 // freed on any thread.
 unsafe impl<S: Stage> Send for Exclusive<S> {}
-// SAFETY: as above; nothing can be done with a shared hold but read constants.
+// SAFETY: as above; a shared hold only allows constants to be read.
 unsafe impl<S: Stage> Sync for Exclusive<S> {}
 
 impl<S: Stage> Exclusive<S> {
-    /// Takes over a block.
+    /// Takes ownership of a block.
     ///
     /// # Safety
     ///
-    /// The slot is part of a store, its word is exclusive, it is on no freelist, and
-    /// nobody else has it. Its credit is reserved, and handed over.
+    /// The slot is part of a store, its word is exclusive, it is on no freelist, and it
+    /// belongs to nobody else. A credit is reserved for it, which becomes the hold's.
     #[inline]
     pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self {
@@ -76,25 +78,28 @@ impl<S: Stage> Exclusive<S> {
         }
     }
 
+    /// Returns the block's slot.
     #[inline]
     pub(crate) fn slot(&self) -> &Slot {
-        // SAFETY: the missing credit keeps the store.
+        // SAFETY: the missing credit keeps the store alive, and with it the slot.
         unsafe { self.slot.as_ref() }
     }
 
+    /// Returns the block's store.
     #[inline]
     pub(crate) fn store(&self) -> &Store {
-        // SAFETY: the missing credit keeps the store.
+        // SAFETY: the missing credit keeps the store alive.
         unsafe { store_of(self.slot) }
     }
 
-    /// Whether the block is one of this store's.
+    /// Returns whether the block belongs to `store`.
     #[inline]
     pub(crate) fn is_of(&self, store: &Store) -> bool {
         std::ptr::eq(self.store(), store)
     }
 
-    /// Gives up the hold, but neither the block nor its credit, which are the caller's now.
+    /// Consumes the hold without freeing the block: it belongs to the caller now, with its
+    /// credit.
     #[inline]
     pub(in crate::engine) fn into_slot(self) -> NonNull<Slot> {
         let slot = self.slot;
@@ -102,6 +107,7 @@ impl<S: Stage> Exclusive<S> {
         slot
     }
 
+    /// Turns this into a hold of another stage on the same block.
     #[inline]
     fn into_stage<N: Stage>(self) -> Exclusive<N> {
         Exclusive {
@@ -112,7 +118,7 @@ impl<S: Stage> Exclusive<S> {
 }
 
 impl Exclusive<Mutable> {
-    /// Names the content of the block.
+    /// Sets the hash of the block's content.
     #[inline]
     pub(crate) fn stage(self, hash: SequenceHash) -> Exclusive<Complete> {
         self.store().stage(self.slot(), hash);
@@ -121,7 +127,7 @@ impl Exclusive<Mutable> {
 }
 
 impl Exclusive<Complete> {
-    /// Gives up the content.
+    /// Gives the content up again.
     pub(crate) fn unstage(self) -> Exclusive<Mutable> {
         self.store().count(Counter::Unstaged, 1);
         self.into_stage()
@@ -132,52 +138,54 @@ impl<S: Stage> Drop for Exclusive<S> {
     #[inline]
     fn drop(&mut self) {
         self.store().count(S::RELEASED, 1);
-        // SAFETY: the hold is given up here, with its block and its credit.
+        // SAFETY: the hold ends here, and gives up its block and its credit.
         unsafe { Store::free(self.slot) };
     }
 }
 
-/// One pin of a registered block. Takes the pin off when it is dropped.
+/// One pin of a registered block. Dropping it takes the pin off; a clone adds another.
 #[repr(transparent)]
 pub(crate) struct Pinned(NonNull<Slot>);
 
-// SAFETY: a pin may be taken, used and taken off on any thread: everything it leads to is
+// SAFETY: a pin may be added, used and taken off on any thread: everything it leads to is
 // atomic, or does not change while the block is pinned.
 unsafe impl Send for Pinned {}
 // SAFETY: as above.
 unsafe impl Sync for Pinned {}
 
 impl Pinned {
-    /// Takes over a pin.
+    /// Takes ownership of a pin.
     ///
     /// # Safety
     ///
-    /// The slot is part of a store, and a pin of it is the caller's to hand over. If it is
-    /// the only one, so is the block's credit.
+    /// The slot is part of a store, and the caller owns one of its pins, which becomes the
+    /// hold's. If it is the only pin, so does the block's credit.
     #[inline]
     pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self(NonNull::from(slot))
     }
 
+    /// Returns the block's slot.
     #[inline]
     pub(crate) fn slot(&self) -> &Slot {
-        // SAFETY: the missing credit keeps the store.
+        // SAFETY: the missing credit keeps the store alive, and with it the slot.
         unsafe { self.0.as_ref() }
     }
 
+    /// Returns the block's store.
     #[inline]
     pub(crate) fn store(&self) -> &Store {
-        // SAFETY: the missing credit keeps the store.
+        // SAFETY: the missing credit keeps the store alive.
         unsafe { store_of(self.0) }
     }
 
-    /// Whether the block is one of this store's.
+    /// Returns whether the block belongs to `store`.
     #[inline]
     pub(crate) fn is_of(&self, store: &Store) -> bool {
         std::ptr::eq(self.store(), store)
     }
 
-    /// Gives up the hold but not the pin, which is the caller's now.
+    /// Consumes the hold without taking the pin off: it belongs to the caller now.
     #[inline]
     pub(in crate::engine) fn into_slot(self) -> NonNull<Slot> {
         let slot = self.0;
@@ -198,7 +206,7 @@ impl Clone for Pinned {
 impl Drop for Pinned {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: the hold is given up here, with its pin.
+        // SAFETY: the hold ends here, and gives up its pin.
         unsafe { Store::unpin(self.0) };
     }
 }

@@ -1,32 +1,49 @@
-//! One manager's blocks: the parts of the engine put together.
+//! A store: the blocks of one manager, and everything about how long they live.
 //!
-//! What a store does stands in [`ops`](crate::engine::ops), one operation per file.
+//! A [`Store`] puts the [parts](crate::engine::parts) of the engine together. What it does
+//! with them is in [`ops`](crate::engine::ops).
 //!
-//! # Lifetime
+//! # What keeps a store in service?
 //!
-//! A store is in service as long as its manager, its weak guards, and its *pool*, which
-//! has one reference while any block is held: these are its [`StoreRef`]s. Guards are not
-//! counted: a held block is a credit that is missing, and the credits say when the last one
-//! is back (see [`credits`](crate::engine::parts::credits)). A guard may therefore use its
-//! store until it has returned its credit, and not a moment longer: see
-//! [`hold`](crate::engine::hold).
+//! Its references, the [`StoreRef`]s: its manager has one, each weak guard has one, and its
+//! *pool* has one while any block is held. Guards of held blocks are not counted one by one.
+//! A held block is a missing credit, and the [credits](crate::engine::parts::credits) report
+//! when the last one is back. A guard may therefore use its store until it has returned its
+//! credit, and not afterwards: see [`hold`](crate::engine::hold).
 //!
-//! Whoever drops the last of these *ends* the store: its registrations end, and with them
-//! attachments of the user's, and the policy, which may be the user's too. Those who only
-//! look at it, such as the registry on behalf of another tier, keep no more than its
-//! memory, so nobody who looks has to do that.
+//! | event | what it does to the pool's reference |
+//! |---|---|
+//! | the store is built | creates it |
+//! | the manager is dropped ([`Store::retire`]) | nothing, unless no block is held: then drops it |
+//! | the last credit of a retired store is returned ([`Store::return_credits`]) | drops it |
+//! | a weak guard takes a block of a retired store again ([`Store::reserve_credits`]) | creates another |
+//!
+//! # What happens when the last reference is dropped?
+//!
+//! The thread that drops it *ends* the store:
+//!
+//! 1. marks it as ended, so that the registry no longer finds anything in it;
+//! 2. detaches it from the registry, and keeps its last gauges in the metrics;
+//! 3. ends the registrations of its blocks: O(block count) if the registry has entries;
+//! 4. drops the eviction policy;
+//! 5. runs the user code that this leaves, such as the drops of attachments.
+//!
+//! Threads that only look at the store, such as one that asks the registry on behalf of
+//! another tier, have a [`Weak`] and keep no more than its memory. So none of them ever has
+//! to run that user code.
+//!
+//! # Where does a slot become its store?
+//!
+//! Only here, in [`store_of`]: a slot has the untyped address of the store that it is part
+//! of.
 
 use std::any::TypeId;
+use std::mem;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
-
-use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
-use crate::policy::{PlainPolicy, level};
-use crate::registry::{Core, Leftovers, Tier};
-use crate::{ManagerId, SequenceHash};
 
 use crate::engine::parts::credits::{Credits, MAX_SHARDS, Released};
 use crate::engine::parts::directives::Directives;
@@ -39,11 +56,16 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
 use crate::engine::parts::victim_cache::VictimCache;
 use crate::key::Key;
+use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
+use crate::policy::{PlainPolicy, level};
+use crate::registry::{Core, Leftovers, Tier};
 use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
+use crate::{ManagerId, SequenceHash};
 
-/// Blocks a store can have. The central balance of the credits has 29 bits and the index's links
-/// have 31, which would do for more; but 2^28 slots alone are 16 GiB.
+/// The largest number of blocks a store can have. The central balance of the credits (29
+/// bits) and the links of the index (31 bits) would allow more, but 2^28 slots alone take
+/// 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
 /// What a store is built from.
@@ -51,99 +73,103 @@ pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
     pub(crate) policy: Box<dyn PlainPolicy>,
-    /// Whether the policy evicts no block before its inactive children.
+    /// Whether the policy evicts a block only after its inactive children.
     pub(crate) is_leaf_first: bool,
-    /// The thresholds of the frequency levels, for the policy that has them.
+    /// The thresholds of the frequency levels, if the policy has levels.
     pub(crate) thresholds: Option<[u8; 3]>,
-    /// Whether blocks are reset on their last unpin unless told otherwise.
+    /// Whether blocks are reset on their last unpin, unless set otherwise per block.
     pub(crate) reset_on_release: bool,
     pub(crate) registry: Arc<Core>,
-    /// The metadata type.
+    /// The manager's metadata type.
     pub(crate) type_id: TypeId,
     pub(crate) metrics: Arc<BlockPoolMetrics>,
 }
 
-/// See the module documentation.
+/// The blocks of one manager. The module documentation says how long it lives.
 pub(crate) struct Store {
     pub(in crate::engine) slots: Box<[Slot]>,
     pub(in crate::engine) index: Index,
     pub(in crate::engine) credits: Credits,
     pub(in crate::engine) free: FreeList,
-    /// One for each shard.
+    /// One per shard.
     pub(in crate::engine) release_logs: Box<[ReleaseLog]>,
     pub(in crate::engine) plane: Plane,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
-    /// One for each shard.
+    /// One per shard.
     pub(in crate::engine) victim_caches: Box<[VictimCache]>,
     pub(in crate::engine) sweep: CachePadded<Sweep>,
     pub(in crate::engine) registry: Arc<Core>,
     pub(in crate::engine) reset_on_release: bool,
     thresholds: Option<[u8; 3]>,
     pub(in crate::engine) metrics: Arc<BlockPoolMetrics>,
-    /// Those of the metrics.
+    /// The counters of `metrics`.
     counters: Stripes,
     pub(crate) block_size: usize,
     pub(crate) id: ManagerId,
-    /// The [`StoreRef`]s.
+    /// The number of [`StoreRef`]s.
     references: AtomicU64,
-    /// Whether the last of them is gone.
+    /// Set when the last of them is dropped.
     has_ended: AtomicBool,
 }
 
 impl Store {
+    /// Returns the number of blocks, in whichever state.
     #[inline]
     pub(crate) fn block_count(&self) -> usize {
         self.slots.len()
     }
 
-    /// The calling thread's shard.
+    /// Returns the number of the calling thread's home shard.
     #[inline]
     pub(in crate::engine) fn home(&self) -> usize {
-        // A thread without a number of its own goes where any other may. The
-        // number of shards is a power of two.
+        // The number of shards is a power of two. Threads may share a shard, so a thread
+        // without a number of its own can use any.
         thread::index() & (self.release_logs.len() - 1)
     }
 
+    /// Adds to one of the metrics' counters.
     #[inline]
     pub(crate) fn count(&self, counter: Counter, n: u64) {
         self.counters.add(counter, n);
     }
 
+    /// Adds to several of the metrics' counters.
     #[inline]
     pub(crate) fn count_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
         self.counters.add_each(additions);
     }
 
-    /// Blocks free or inactive; see `Credits::available`.
+    /// Returns the number of free and inactive blocks that nobody has reserved: exact while
+    /// no thread reserves or returns any (see [`Credits::available`]).
     pub(crate) fn available(&self) -> usize {
         self.credits.available() as usize
     }
 
-    /// Whether the policy has frequency levels.
+    /// Returns whether the policy has frequency levels.
     #[inline]
     pub(in crate::engine) fn has_levels(&self) -> bool {
         self.thresholds.is_some()
     }
 
-    /// The frequency level of a slot's hash, where the policy has levels.
+    /// Returns the frequency level of a slot's hash, if the policy has levels and the registry
+    /// has a tracker. Calls the tracker, which may be user code.
     pub(in crate::engine) fn level_of(&self, slot: &Slot) -> Option<u8> {
         let thresholds = self.thresholds?;
         let tracker = self.registry.tracker()?;
         Some(level(tracker.count(slot.hash_bits()), thresholds))
     }
 
-    /// The pointer of the `Arc` the store is in.
-    pub(in crate::engine) fn as_ptr(&self) -> *const Self {
+    /// Returns the pointer that the store's `Arc` can be restored from.
+    fn as_ptr(&self) -> *const Self {
         pointer(&self.slots[0])
     }
 
-    /// A reference to the store. The caller holds one of its blocks, or has a
-    /// reference.
+    /// Returns a new reference. The caller holds one of the blocks, or has a reference.
     pub(crate) fn reference(&self) -> StoreRef {
-        // Relaxed, as a clone of an `Arc`: the caller's block or reference orders everything.
+        // Relaxed, like a clone of an `Arc`: the caller's block or reference orders everything.
         self.references.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: this is the pointer of the `Arc` that `new` made, and the
+        // SAFETY: the pointer is that of the `Arc` that `StoreRef::new` created, and the
         // caller's block or reference keeps the store alive.
         StoreRef(unsafe {
             Arc::increment_strong_count(self.as_ptr());
@@ -151,29 +177,83 @@ impl Store {
         })
     }
 
-    /// Lets go of the store on behalf of its manager, who has a reference.
+    /// Retires the store: its manager is about to drop its reference. From then on the return
+    /// of the last credit drops the pool's reference; if no block is held, this does.
     pub(crate) fn retire(&self) {
         if self.credits.retire() == Released::StoreDone {
-            // SAFETY: no block is held, and this call was told so.
+            // SAFETY: the credits have just told this call to drop the pool's reference. The
+            // manager still has its own.
             unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }
 
+    /// Reserves `count` credits or none, even if the manager is gone. The caller has a
+    /// reference.
+    ///
+    /// The caller makes no more blocks unavailable than it has credits for, and returns each
+    /// credit after its block: so at any time there are at least as many blocks to be found as
+    /// there are credits.
+    #[inline]
+    pub(in crate::engine) fn reserve_credits(&self, home: usize, count: u32) -> bool {
+        let reservation = self.credits.reserve(home, count);
+        if reservation.references != 0 {
+            self.adjust_pool_references(reservation.references);
+        }
+        reservation.is_made
+    }
+
+    /// Creates or drops references of the pool, as a reservation asked for. The caller has a
+    /// reference of its own.
+    #[cold]
+    fn adjust_pool_references(&self, references: i32) {
+        for _ in 0..references {
+            mem::forget(self.reference());
+        }
+        for _ in references..0 {
+            // SAFETY: the credits said so, and the caller has a reference of its own.
+            unsafe { Self::drop_pool_reference(self.as_ptr()) };
+        }
+    }
+
+    /// Returns credits, and ends the store if they were the last that kept it.
+    ///
+    /// This comes after everything else that an operation does with its blocks: from then on
+    /// an allocation may count on them.
+    ///
     /// # Safety
     ///
-    /// The caller was told by the credits to drop the pool's reference, and does
-    /// not use the store afterwards unless it has a reference of its own.
-    pub(in crate::engine) unsafe fn drop_pool_reference(store: *const Self) {
-        // SAFETY: `new` forgot one reference for the pool, and a reservation that
-        // revived the pool took another; each is dropped once.
+    /// The credits belong to the caller, which gives them up. Afterwards the store may be
+    /// gone, unless the caller has more of them, or a reference.
+    #[inline]
+    pub(in crate::engine) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
+        // SAFETY: the caller's credits keep the store alive until they are returned. If they
+        // were the last of a store whose manager is gone, the pool's reference keeps it alive
+        // until that is dropped, and nothing uses the store after that.
+        unsafe {
+            let credits = NonNull::from(&store.as_ref().credits);
+            if Credits::release(credits, home, count) == Released::StoreDone {
+                Self::drop_pool_reference(store.as_ref().as_ptr());
+            }
+        }
+    }
+
+    /// Drops a reference of the pool.
+    ///
+    /// # Safety
+    ///
+    /// The credits have told the caller to drop a reference of the pool. The caller does not
+    /// use the store afterwards, unless it has a reference of its own.
+    unsafe fn drop_pool_reference(store: *const Self) {
+        // SAFETY: `StoreRef::new` forgot one reference on behalf of the pool, and a
+        // reservation that revived the pool forgot another. Each is dropped once.
         drop(StoreRef(unsafe { Arc::from_raw(store) }));
     }
 
-    /// Ends the registrations, and whatever user code the store has.
+    /// Ends the store: see "What happens when the last reference is dropped?".
     #[cold]
     fn end(&self) {
-        // Before the look at the entries: whoever gives up a handle to one first does so, and
-        // then looks whether there is a tier. See `registry::registration`.
+        // Before the registry's entries are looked at: a thread that gives up a handle does
+        // that first, and then looks for a tier that has the hash. See `registry::registration`.
         self.has_ended.store(true, Ordering::Release);
         self.registry.detach(self);
         self.metrics.retire(self.gauges(&self.metrics.counts()));
@@ -188,36 +268,40 @@ impl Store {
         leftovers.settle();
     }
 
+    /// Returns whether the store still has references.
+    ///
+    /// Acquire: pairs with the release in `end`.
     #[inline]
     pub(in crate::engine) fn is_in_service(&self) -> bool {
         !self.has_ended.load(Ordering::Acquire)
     }
 }
 
-/// The store that a slot belongs to. This is the only place where a slot becomes its store.
+/// Returns the address of the store that a slot is part of.
 #[inline]
 fn pointer(slot: &Slot) -> *const Store {
     slot.owner().cast()
 }
 
-/// The store of a slot.
+/// Returns the store that a slot is part of.
 ///
 /// # Safety
 ///
-/// The store is alive for as long as the result is used: the caller holds the block, or
-/// has a reference to the store.
+/// The store stays alive while the result is used: the caller holds the block, or has a
+/// reference to the store.
 #[inline]
 pub(in crate::engine) unsafe fn store_of<'a>(slot: NonNull<Slot>) -> &'a Store {
-    // SAFETY: slots are adopted when their store is built, which has not moved since;
-    // the caller's contract is that it is alive.
+    // SAFETY: a slot's owner is set when its store is built, at the address where the store
+    // stays; that it is alive is the caller's contract.
     unsafe { &*pointer(slot.as_ref()) }
 }
 
-/// Keeps a store in service: see [`store`](self).
+/// A counted reference, which keeps a store in service. Dropping the last one ends the store,
+/// which may run user code: see the [module documentation](self).
 pub(crate) struct StoreRef(Arc<Store>);
 
 impl StoreRef {
-    /// Builds a store.
+    /// Builds a store whose blocks are all free, and attaches it to its registry and metrics.
     pub(crate) fn new(config: Config) -> Self {
         let block_count = config.block_count;
         let shards = shard_count(block_count as usize);
@@ -252,12 +336,12 @@ impl StoreRef {
         let tier: Weak<Store> = Arc::downgrade(&store);
         store.registry.attach(config.type_id, tier);
         let store = Self(store);
-        // The pool's reference; `Released::StoreDone` says who drops it.
-        std::mem::forget(store.clone());
+        // The pool's reference. The call that gets `Released::StoreDone` drops it.
+        mem::forget(store.clone());
         store
     }
 
-    /// For those who only look.
+    /// Returns a pointer that keeps only the store's memory, for threads that only look.
     pub(crate) fn downgrade(&self) -> Weak<Store> {
         Arc::downgrade(&self.0)
     }
@@ -274,6 +358,7 @@ impl Deref for StoreRef {
 
 impl Clone for StoreRef {
     fn clone(&self) -> Self {
+        // Relaxed, like a clone of an `Arc`: the caller's own reference orders everything.
         self.references.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(&self.0))
     }
@@ -281,7 +366,7 @@ impl Clone for StoreRef {
 
 impl Drop for StoreRef {
     fn drop(&mut self) {
-        // Release, and acquire for the last: what was done with the store through other
+        // Release, and acquire for the last one: everything done with the store through other
         // references happens before its end.
         if self.references.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.end();
@@ -289,8 +374,8 @@ impl Drop for StoreRef {
     }
 }
 
-/// One shard for a small store, and else one for each core there is, rounded up
-/// to a power of two.
+/// Returns the number of shards: one for a small store, otherwise one per core, rounded up to
+/// a power of two and at most [`MAX_SHARDS`].
 fn shard_count(block_count: usize) -> usize {
     if block_count < MIN_BLOCKS_TO_SHARD {
         return 1;

@@ -1,39 +1,59 @@
-//! Allocation: reserve first, then find.
+//! Allocation: reserve first, then find the blocks.
 //!
-//! A reservation of credits decides whether the allocation succeeds. What is
-//! left is to find blocks that are known to exist: free ones first, then what was
-//! cleared, then victims from the policy plane, and if the plane is held by someone who does
-//! not come back, victims from a sweep over the slots.
+//! 1. *Reserve* a credit for each block, all or none. This alone decides whether the
+//!    allocation succeeds ([`Store::reserve`]).
+//! 2. *Find* as many blocks ([`Reserved::take`]): free blocks from the freelist first, then
+//!    cleared blocks (`clear`), then victims in the policy's order (`evict`).
+//! 3. If the policy plane stays held by a thread that does not come back, find the rest by a
+//!    *search* of all slots and of every word of the freelists.
+//! 4. End the tenancies of the victims and hand them out ([`Victims`]).
 //!
-//! # When a reserved block cannot be found
+//! # What does it cost?
 //!
-//! It exists: see "Reserve before you take" in [`credit`](crate::engine::parts::credits). But
-//! between two lines of another thread it can be in nobody's list: not yet
-//! announced by a summary, drained and not yet in the order, popped from it and
-//! not yet vacated. Those moments pass; if their thread is suspended, an
-//! exhaustive search, of every slot and every word of the freelists, finds the
-//! block all the same. Where the search finds too little, blocks have moved behind
-//! its back, which means that others got on, and it is repeated.
+//! * A refusal: the shards' balances are folded into the central one, which proves that there
+//!   is too little. Nothing is searched.
+//! * Blocks from the freelist: one exchange for the credits, and about one per 64 blocks of
+//!   the same freelist word.
+//! * Victims: three exchanges per block (the word, the link that is marked dead, the cell that
+//!   led to it), and per batch of up to 64 of them one try-lock of the plane.
+//! * A search: O(block count).
+//!
+//! Allocation itself never waits for a lock and does not allocate memory, but the policy may,
+//! and so does the search under a leaf-first policy.
+//!
+//! # What if a reserved block cannot be found?
+//!
+//! It exists: a credit is returned only after its block (see "Reserve before you take" in
+//! [`credits`](crate::engine::parts::credits)), so there are never more credits than blocks to
+//! be found (invariant 2). But between two steps of another thread a block may be in no list:
+//! put into the freelist but not yet announced by a summary, drained but not yet in the
+//! order, or popped from the order but not yet vacated. These moments pass. If the thread is
+//! suspended in one of them, the search finds the block all the same. If the search finds too
+//! few, blocks have moved behind it, which means that other threads made progress, and it is
+//! repeated: so the allocation is lock-free.
+//!
+//! # What can a suspended thread delay?
+//!
+//! Its credits are reserved, so other allocations may be refused as if it had the blocks.
+//! While it has the plane, others evict by the search, in no policy's order.
 
+use std::mem;
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
+use crate::engine::hold::{Exclusive, Mutable};
+use crate::engine::ops::victims::{Taken, Victims};
+use crate::engine::parts::slot::Slot;
+use crate::engine::store::Store;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
 use crate::sync::limits::{FIND_ATTEMPTS, FIND_PAUSES, FIND_PAUSES_WHILE_HELD, FIND_SPINS};
 use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
-use crate::engine::hold::{Exclusive, Mutable};
-use crate::engine::parts::plane::Order;
-use crate::engine::parts::prefetch::prefetch_to_write;
-use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::victim_cache::{CAPACITY, Queue, VictimCache};
-use crate::engine::parts::word::Word;
-use crate::engine::store::Store;
-
-/// Blocks that have been reserved: an allocation that has been decided. What is not
-/// taken is given back when this is dropped.
+/// Blocks that are reserved: an allocation that has been decided. Dropping it without taking
+/// the blocks returns their credits.
+#[must_use = "dropping a reservation cancels the allocation"]
 pub(crate) struct Reserved<'a> {
     store: &'a Store,
     home: usize,
@@ -41,9 +61,11 @@ pub(crate) struct Reserved<'a> {
 }
 
 impl<'a> Reserved<'a> {
-    /// Takes the blocks. Calls `sink` with each, the free ones first, and `evicted`
-    /// with the hash of each that was evicted, in the policy's order. What that leaves to
-    /// user code is the caller's to settle, when the blocks are where they belong.
+    /// Takes the blocks. Passes each to `sink`, the free ones first, and the hash of each
+    /// evicted block to `evicted`, in the policy's order.
+    ///
+    /// Returns the user code that the evictions leave, which the caller runs once the blocks
+    /// are where they belong.
     #[inline]
     pub(crate) fn take(
         self,
@@ -51,7 +73,7 @@ impl<'a> Reserved<'a> {
         evicted: impl FnMut(SequenceHash),
     ) -> Leftovers {
         let Self { store, home, count } = self;
-        std::mem::forget(self);
+        mem::forget(self);
         // SAFETY: the slots come from the freelist, or have been vacated, and a credit has
         // been reserved for each.
         let mut sink = |slot: &'a Slot| sink(unsafe { Exclusive::of(slot) });
@@ -62,26 +84,27 @@ impl<'a> Reserved<'a> {
             sink(&store.slots[id as usize]);
             return Leftovers::new();
         }
-        let from_reset = store.take_free(home, count, &mut sink);
-        if from_reset == count {
+        let from_free = store.take_free(home, count, &mut sink);
+        if from_free == count {
             store.count_free(count as u64);
             Leftovers::new()
         } else {
-            store.allocate_evicting(home, count, from_reset, sink, evicted)
+            store.allocate_evicting(home, count, from_free, sink, evicted)
         }
     }
 }
 
 impl Reserved<'_> {
-    /// Leaves the blocks reserved, for the caller to take or give back in another way.
+    /// Leaves the blocks reserved: the caller takes them, or returns their credits, in another
+    /// way.
     pub(crate) fn keep(self) {
-        std::mem::forget(self);
+        mem::forget(self);
     }
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        // SAFETY: they were reserved, and not taken. The store is there afterwards: the
+        // SAFETY: the credits were reserved and not used. The store outlives the call: the
         // caller has a manager.
         unsafe {
             Store::return_credits(NonNull::from(self.store), self.home, self.count as u32);
@@ -90,14 +113,18 @@ impl Drop for Reserved<'_> {
 }
 
 impl Store {
-    /// Reserves `count` blocks or none: this decides an allocation.
+    /// Reserves `count` blocks or none. This decides an allocation.
+    ///
+    /// If it returns `None`, then at some instant of the call fewer than `count` blocks were
+    /// available and not reserved.
     #[inline]
     pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
         self.reserve_or_else(count, || false)
     }
 
-    /// As [`reserve`](Self::reserve). Where that would be refused, `otherwise` says
-    /// whether it has reserved as many after all, and kept them.
+    /// Reserves `count` blocks or none, like [`reserve`](Self::reserve), but calls `otherwise`
+    /// before it refuses: that returns whether it has meanwhile reserved `count` blocks itself
+    /// and [kept](Reserved::keep) them.
     #[inline(always)]
     pub(crate) fn reserve_or_else(
         &self,
@@ -120,26 +147,27 @@ impl Store {
         })
     }
 
+    /// Counts blocks that were allocated from the freelist.
     #[inline]
     fn count_free(&self, count: u64) {
         let both = [Counter::Allocations, Counter::AllocationsFromReset];
         self.count_each(both.map(|counter| (counter, count)));
     }
 
-    /// The rest of an allocation that has reserved `count` blocks and found
-    /// `from_reset` free ones.
+    /// Completes an allocation that has reserved `count` blocks and found `from_free` of them
+    /// on the freelist.
     fn allocate_evicting<'a>(
         &'a self,
         home: usize,
         count: usize,
-        from_reset: usize,
+        from_free: usize,
         mut sink: impl FnMut(&'a Slot),
         mut evicted: impl FnMut(SequenceHash),
     ) -> Leftovers {
         step!(FreeTaken);
         let mut victims = Victims::new(self);
-        let mut missing = count - from_reset;
-        let mut tries = 0;
+        let mut missing = count - from_free;
+        let mut attempts = 0;
         loop {
             missing -= self.take_cleared(missing, &mut victims);
             if missing == 0 {
@@ -154,8 +182,8 @@ impl Store {
             if missing == 0 {
                 break;
             }
-            tries += 1;
-            if tries <= FIND_SPINS {
+            attempts += 1;
+            if attempts <= FIND_SPINS {
                 let mut pauses = 0;
                 while pauses < FIND_PAUSES
                     || self.plane.is_taken() && pauses < FIND_PAUSES_WHILE_HELD
@@ -166,7 +194,7 @@ impl Store {
             } else {
                 yield_now();
             }
-            if tries > FIND_ATTEMPTS {
+            if attempts > FIND_ATTEMPTS {
                 let (swept, free) = self.search(missing, &mut victims, &mut sink);
                 missing -= swept + free;
                 if missing == 0 {
@@ -175,7 +203,7 @@ impl Store {
             }
         }
         let mut leftovers = Leftovers::new();
-        let Taken { cleared, evicted } = victims.finish(&mut sink, &mut evicted, &mut leftovers);
+        let Taken { cleared, evicted } = victims.hand_out(&mut sink, &mut evicted, &mut leftovers);
         self.count_each([
             (Counter::ClearedTaken, cleared as u64),
             (Counter::Allocations, count as u64),
@@ -185,129 +213,8 @@ impl Store {
         leftovers
     }
 
-    /// Vacates up to `max` blocks in the policy's order. Returns how many: fewer if
-    /// the order came to its end, or the plane was taken.
-    fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
-        let mut evicted = 0;
-        if self.plane.hands_out_ahead()
-            && let Some(mut victim_cache) = self.victim_caches[home].try_hold()
-            && !self.directives.are_used()
-        {
-            step!(StashHeld);
-            loop {
-                evicted += self.evict_stashed(&mut victim_cache, max - evicted, victims);
-                if evicted == max {
-                    return evicted;
-                }
-                if self.directives.are_used() {
-                    break;
-                }
-                let mut candidates = [NIL; CAPACITY];
-                let found = self.candidates(home, &mut candidates).unwrap_or(0);
-                if found == 0 {
-                    break;
-                }
-                victim_cache.fill(&self.slots, &candidates[..found]);
-            }
-            drop(victim_cache);
-            if !self.directives.are_used() {
-                // What other shards have put aside is all that is left.
-                for mut away in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
-                    evicted += self.evict_stashed(&mut away, max - evicted, victims);
-                }
-                return evicted;
-            }
-        }
-        while evicted < max {
-            let mut candidates = [NIL; CAPACITY];
-            let wanted = CAPACITY.min(max - evicted);
-            let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
-                break;
-            };
-            for &candidate in &candidates[..found] {
-                let slot = &self.slots[candidate as usize];
-                evicted += usize::from(self.evict_one(slot, victims));
-            }
-            if found < wanted {
-                break;
-            }
-        }
-        evicted
-    }
-
-    fn evict_stashed<'a>(
-        &'a self,
-        victim_cache: &mut Queue,
-        max: usize,
-        victims: &mut Victims<'a>,
-    ) -> usize {
-        let mut evicted = 0;
-        // What is said of a block from now on is not for this victim_cache to know: the rest goes
-        // back to the plane, see `empty_stashes`.
-        while evicted < max
-            && !self.directives.are_used()
-            && let Some(slot) = victim_cache.pop(&self.slots)
-        {
-            evicted += usize::from(self.evict_one(slot, victims));
-        }
-        evicted
-    }
-
-    #[inline]
-    fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
-        // One that is queued has been released again since it was listed, on another shard
-        // whose stack has not been drained: it is to be listed anew, and is no victim yet.
-        if slot.word().is_queued() {
-            return false;
-        }
-        let vacated = slot.vacate_unheld(self.reset_on_release);
-        if let Some(before) = vacated {
-            self.index.prefetch_to_write(slot.key().keyed);
-            victims.push(slot, before);
-        }
-        vacated.is_some()
-    }
-
-    /// Takes the next candidates from the plane and has their slots fetched.
-    /// Returns how many, or `None` if the plane was taken.
-    fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
-        let mut plane = self.plane.try_hold()?;
-        step!(PlaneHeld);
-        if self.plane.hands_out_ahead() && self.directives.are_used() {
-            self.empty_stashes(&mut plane);
-        }
-        if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
-            plane.drain(&self.slots, &self.release_logs);
-        } else {
-            plane.drain(&self.slots, [&self.release_logs[home]]);
-        }
-        let mut found = plane.pop(&self.slots, candidates);
-        if found < candidates.len() {
-            plane.drain(&self.slots, &self.release_logs);
-            found += plane.pop(&self.slots, &mut candidates[found..]);
-        }
-        step!(VictimsPopped);
-        drop(plane);
-        step!(VictimsInHand);
-        for &candidate in &candidates[..found] {
-            prefetch_to_write(&self.slots[candidate as usize]);
-        }
-        Some(found)
-    }
-
-    /// Puts what was handed out ahead of need back into the order, now that there are
-    /// priorities: victim_caches are not filled any more, see [`evict`](Self::evict).
-    #[cold]
-    fn empty_stashes(&self, plane: &mut Order) {
-        for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
-            while let Some(slot) = victim_cache.pop(&self.slots) {
-                plane.put_back(slot);
-            }
-        }
-    }
-
-    /// Looks for reserved blocks everywhere: at every slot and every word of the
-    /// freelists. Returns how many it swept and how many it found free.
+    /// Searches every slot and every word of the freelists for up to `max` reserved blocks.
+    /// Returns how many it swept and how many it found free. O(block count).
     #[cold]
     fn search<'a>(
         &'a self,
@@ -317,17 +224,15 @@ impl Store {
     ) -> (usize, usize) {
         step!(Searching);
         self.count(Counter::PlaneFallbacks, 1);
-        let swept = self
-            .sweep
-            .evict(max, &self.slots, self.reset_on_release, |slot, before| {
-                victims.push(slot, before);
-            });
+        let swept = self.sweep(max, victims);
         let free = self
             .free
             .take_hidden(max - swept, |id| sink(&self.slots[id as usize]));
         (swept, free)
     }
 
+    /// Takes up to `max` blocks off the freelist and passes each to `sink`. Returns how many
+    /// there were.
     #[inline]
     fn take_free<'a>(&'a self, home: usize, max: usize, sink: &mut impl FnMut(&'a Slot)) -> usize {
         let taken = self
@@ -337,173 +242,5 @@ impl Store {
             self.count(Counter::Steals, taken.stolen as u64);
         }
         taken.count
-    }
-
-    /// Resets all inactive blocks. Blocks that become inactive meanwhile may be
-    /// missed.
-    ///
-    /// One at a time, and reserved as allocations are: a block on its way from
-    /// inactive to free is nobody else's, and no more than one is at a time.
-    pub(crate) fn reset_inactive(&self) -> Leftovers {
-        let home = self.home();
-        let mut leftovers = Leftovers::new();
-        while self.credits.reserve(home, 1).is_made {
-            let mut victims = Victims::new(self);
-            let mut evicted = self.evict(home, 1, &mut victims);
-            if evicted == 0 {
-                // The order is at its end, or in the hand of another thread.
-                evicted =
-                    self.sweep
-                        .evict(1, &self.slots, self.reset_on_release, |slot, before| {
-                            victims.push(slot, before);
-                        });
-            }
-            if evicted == 0 {
-                // SAFETY: it was reserved just now. The caller has a manager.
-                unsafe { Self::return_credits(NonNull::from(self), home, 1) };
-                break;
-            }
-            victims.free(&mut leftovers);
-        }
-        leftovers
-    }
-}
-
-/// Vacated slots whose tenancies are still to be ended: those that had been cleared,
-/// and those that are evicted, each in the order they were vacated. A credit is reserved
-/// for each.
-pub(in crate::engine) struct Victims<'a> {
-    store: &'a Store,
-    cleared: Chain,
-    evicted: Chain,
-}
-
-/// How many victims there were.
-struct Taken {
-    cleared: usize,
-    evicted: usize,
-}
-
-impl<'a> Victims<'a> {
-    pub(in crate::engine) fn new(store: &'a Store) -> Self {
-        Self {
-            store,
-            cleared: Chain::EMPTY,
-            evicted: Chain::EMPTY,
-        }
-    }
-
-    /// Adds a slot whose word was `before` when it was vacated.
-    fn push(&mut self, slot: &Slot, before: Word) {
-        if self.store.is_cleared(slot, before) {
-            self.push_cleared(slot);
-        } else {
-            self.evicted.push(&self.store.slots, slot);
-        }
-    }
-
-    pub(in crate::engine) fn push_cleared(&mut self, slot: &Slot) {
-        self.cleared.push(&self.store.slots, slot);
-    }
-
-    /// Ends the tenancies and hands the blocks out, the cleared first.
-    fn finish(
-        self,
-        sink: &mut impl FnMut(&'a Slot),
-        evicted: &mut impl FnMut(SequenceHash),
-        leftovers: &mut Leftovers,
-    ) -> Taken {
-        let store = self.store;
-        let mut taken = Taken {
-            cleared: 0,
-            evicted: 0,
-        };
-        self.end_each(leftovers, |slot, hash| {
-            match hash {
-                None => taken.cleared += 1,
-                Some(hash) => {
-                    evicted(hash);
-                    taken.evicted += 1;
-                }
-            }
-            sink(&store.slots[slot.id() as usize]);
-        });
-        taken
-    }
-
-    /// Ends the tenancies and frees the blocks.
-    fn free(self, leftovers: &mut Leftovers) {
-        let store = self.store;
-        self.end_each(leftovers, |slot, hash| {
-            if hash.is_none() {
-                store.count(Counter::ClearedFreed, 1);
-            }
-            store.count(Counter::Reset, 1);
-            // SAFETY: the block has been vacated, and a credit is reserved for it.
-            unsafe { Store::free(NonNull::from(slot)) };
-        });
-    }
-
-    /// Ends each tenancy and calls `then` with the slot, and the hash if it was not cleared
-    /// before.
-    fn end_each(
-        mut self,
-        leftovers: &mut Leftovers,
-        mut then: impl FnMut(&Slot, Option<SequenceHash>),
-    ) {
-        let store = self.store;
-        let has_entries = store.registry.has_entries();
-        while let Some(slot) = self.cleared.pop(&store.slots) {
-            store.end_tenancy(slot, has_entries, leftovers);
-            then(slot, None);
-        }
-        while let Some(slot) = self.evicted.pop(&store.slots) {
-            let hash = slot.hash();
-            store.end_tenancy(slot, has_entries, leftovers);
-            then(slot, Some(hash));
-        }
-    }
-}
-
-/// Slots of one thread, in order. Linked through the field that names a duplicate's
-/// primary, so that nothing is allocated between taking the plane and letting go of
-/// it.
-struct Chain {
-    first: u32,
-    last: u32,
-}
-
-impl Chain {
-    const EMPTY: Self = Self {
-        first: NIL,
-        last: NIL,
-    };
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.first == NIL
-    }
-
-    #[inline]
-    fn push(&mut self, slots: &[Slot], slot: &Slot) {
-        slot.set_primary(NIL);
-        match self.last {
-            NIL => self.first = slot.id(),
-            last => slots[last as usize].set_primary(slot.id()),
-        }
-        self.last = slot.id();
-    }
-
-    #[inline]
-    fn pop<'a>(&mut self, slots: &'a [Slot]) -> Option<&'a Slot> {
-        if self.is_empty() {
-            return None;
-        }
-        let slot = &slots[self.first as usize];
-        self.first = slot.primary();
-        if self.first == NIL {
-            self.last = NIL;
-        }
-        Some(slot)
     }
 }

@@ -1,68 +1,107 @@
-//! Checking the invariants of a store.
+//! The audit: checks the invariants of a store at rest.
 //!
-//! The invariants, by the numbers that tests and messages use:
+//! # The invariants
 //!
-//! 1. Every slot is in exactly one of: a freelist, an exclusive guard,
-//!    registered with pins, registered without.
-//! 2. Credits = free + inactive + cleared blocks.
-//! 3. A slot is a primary if and only if it is linked in the index, in the bucket
-//!    of its hash, and a hash has at most one primary.
-//! 4. An inactive or cleared slot is listed by the policy, in a victim_cache, or on exactly one
-//!    released stack, and a slot is on a released stack if and only if it is queued.
-//! 5. A slot's generation changes with every tenancy and never while it is
-//!    pinned. (What the exchanges of the word enforce; not to be seen at rest.)
-//! 6. A duplicate keeps its primary: the slot it names is the primary of the same
-//!    hash, with at least a pin for each of its duplicates.
-//! 7. The hash of every registered slot, but the cleared, is registered in the
-//!    registry.
-//! 8. The policy's own structure is sound. For leaf-first policies this includes
-//!    that no block is listed as a leaf while it has listed children.
-//! 9. What the counters come to is what there is: the blocks in each state, and their pins.
+//! Tests, error messages and comments elsewhere refer to these by number.
+//!
+//! 1. Each slot is in exactly one of four places: on the freelist, in an exclusive hold,
+//!    registered with pins, or without pins (inactive, cleared or discarded). At rest no slot
+//!    is pending.
+//! 2. There are as many credits as free, inactive, cleared and discarded blocks together.
+//! 3. A slot is a primary if and only if it is linked in the index, in the bucket of its
+//!    hash. A hash has at most one primary.
+//! 4. A block without pins is listed by the policy, or in a victim cache, or queued. A slot is
+//!    on a release log if and only if it is marked as queued, and then on exactly one, once.
+//! 5. A slot's generation changes with each tenancy, and never while the block is pinned. (The
+//!    exchanges of the word enforce this; it cannot be checked at rest.)
+//! 6. A duplicate keeps its primary: the slot it names is the primary of the same hash, and
+//!    has at least one pin per duplicate.
+//! 7. The hash of each registered block is registered in the registry, unless the block is
+//!    cleared or discarded.
+//! 8. The policy's own data structure is sound. For leaf-first policies this includes that no
+//!    block is listed as a leaf while one of its children is listed.
+//! 9. The counters agree with the slots: on the number of blocks in each state, and on the
+//!    number of pins.
+//!
+//! Invariants 5 and 6 hold at all times. The others hold at rest: in between, a block may be in
+//! the hands of a thread, on its way from one place to another. Of invariant 2, one direction
+//! always holds: there are never more credits than blocks to be found for them.
+//!
+//! # What does it cost?
+//!
+//! O(block count) time and memory. The audit holds the policy plane all the time and each
+//! victim cache for a moment, by try-locks: if another thread has one of them, it fails with
+//! [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others as
+//! any holder of the plane does: they evict by a search.
 
 use std::collections::HashMap;
+use std::mem;
 
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::State;
 use crate::engine::store::Store;
 
-/// What [`BlockManager::audit`](crate::BlockManager::audit) counted.
+/// What [`BlockManager::audit`](crate::BlockManager::audit) has counted, in blocks.
+///
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
+///
+/// #[derive(Clone)]
+/// struct Gpu;
+///
+/// let manager = BlockManager::<Gpu>::builder()
+///     .block_count(64)
+///     .block_size(16)
+///     .registry(BlockRegistry::new())
+///     .build()?;
+/// let held = manager.allocate_one().expect("64 blocks are free");
+///
+/// let report = manager.audit()?;
+/// assert_eq!((report.free, report.exclusive), (63, 1));
+/// assert_eq!((report.active, report.inactive), (0, 0));
+/// # drop(held);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuditReport {
-    /// Blocks in the reset pool.
+    /// Free blocks, which have no content.
     pub free: usize,
-    /// Blocks held by mutable and complete guards.
+    /// Blocks held by mutable or complete guards.
     pub exclusive: usize,
-    /// Registered blocks that are held, duplicates included.
+    /// Registered blocks that are pinned, including duplicates.
     pub active: usize,
-    /// Registered blocks that nobody holds.
+    /// Registered blocks without pins, which can be matched.
     pub inactive: usize,
-    /// Blocks whose content has been given up, mostly because they were inactive when the
-    /// pool was cleared, and that have not been handed out since. They count as free.
+    /// Blocks whose content has been given up and that have not been handed out since. Mostly
+    /// these are *cleared* blocks, which were inactive when the pool was cleared; the others
+    /// have been *discarded*. They can no longer be matched, and count as free elsewhere.
     pub forgotten: usize,
-    /// Registered blocks that are duplicates.
+    /// Active blocks that are duplicates of a primary.
     pub duplicates: usize,
-    /// Blocks the policy has in its order: inactive ones, and ones that have come
-    /// into use again and not come up as a victim since.
+    /// Blocks in the policy's order: inactive ones, and blocks that have become active again
+    /// but have not been removed from the order or popped from it since.
     pub listed: usize,
-    /// Inactive blocks that the policy has not been told of yet.
+    /// Blocks without pins that are on a release log: the policy has not learnt of their
+    /// release yet.
     pub queued: usize,
 }
 
-/// An invariant does not hold, or the store was in use.
+/// The error of [`BlockManager::audit`](crate::BlockManager::audit): an invariant does not
+/// hold, or the manager was in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// Another thread has the policy plane: the manager is in use.
-    #[error("the manager is in use: its policy plane is taken")]
+    /// Another thread holds the policy plane or a victim cache, so the manager is in use.
+    #[error("the manager is in use: another thread holds its policy plane or a victim cache")]
     Busy,
-    /// An invariant does not hold. If other threads used the manager meanwhile
-    /// this may be their doing; if not, it is a defect of this crate.
+    /// An invariant does not hold. If other threads used the manager during the audit, they
+    /// may be the reason; otherwise this is a bug in this crate.
     #[error("invariant {invariant} does not hold: {detail}")]
     Broken {
-        /// The invariant's number in the documentation of the audit.
+        /// The number of the invariant, as listed at the head of `engine/ops/audit.rs`.
         invariant: u8,
-        /// What was found.
+        /// Describes what was found instead.
         detail: String,
     },
 }
@@ -71,7 +110,7 @@ fn broken(invariant: u8, detail: String) -> AuditError {
     AuditError::Broken { invariant, detail }
 }
 
-/// `Ok` if the invariant holds.
+/// Returns an error with `detail` unless the invariant holds.
 fn require(invariant: u8, holds: bool, detail: impl FnOnce() -> String) -> Result<(), AuditError> {
     if holds {
         Ok(())
@@ -85,11 +124,12 @@ fn describe(slot: &Slot) -> String {
 }
 
 impl Store {
-    /// Checks the invariants. O(block count); while nobody uses the store.
+    /// Checks the invariants, and counts the blocks in each state. Call while no other thread
+    /// uses the store.
     pub(crate) fn audit(&self) -> Result<AuditReport, AuditError> {
         let plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
         let free = self.audit_free()?;
-        let queued = self.audit_notes()?;
+        let queued = self.audit_release_logs()?;
         let mut prefetched = vec![false; self.slots.len()];
         for victim_cache in &self.victim_caches {
             victim_cache
@@ -115,7 +155,7 @@ impl Store {
                 State::Pending => return Err(broken(1, describe(slot))),
                 State::Primary | State::Duplicate => {
                     require(1, !is_free, || {
-                        format!("free, but registered: {}", describe(slot))
+                        format!("registered, but on the freelist: {}", describe(slot))
                     })?;
                     if word.is_unheld() {
                         if self.is_cleared(slot, word) {
@@ -125,7 +165,7 @@ impl Store {
                         }
                         report.queued += usize::from(is_queued);
                         require(4, listed || is_queued, || {
-                            format!("lost: {}", describe(slot))
+                            format!("unheld, but neither listed nor queued: {}", describe(slot))
                         })?;
                     } else {
                         require(1, word.count() > 0, || describe(slot))?;
@@ -139,17 +179,18 @@ impl Store {
         let credits = self.available();
         let there_are = report.free + report.inactive + report.forgotten;
         require(2, credits == there_are, || {
-            format!("{credits} credits, {report:?}")
+            format!("{credits} credits, but {report:?}")
         })?;
         self.audit_registrations()?;
         self.audit_counts(&report)?;
         Ok(report)
     }
 
-    /// The gauges against the slots.
+    /// Compares the gauges with what was counted slot by slot: invariant 9.
     fn audit_counts(&self, report: &AuditReport) -> Result<(), AuditError> {
         let counts = self.counts();
-        // Which inactive blocks are cleared is counted exactly from one thread only.
+        // How many of the inactive blocks are cleared is exact only if a single thread has used
+        // the store.
         let available = (counts.inactive + counts.cleared) as usize;
         let counted = (counts.free as usize, available, counts.active as usize);
         let there_are = (
@@ -158,37 +199,37 @@ impl Store {
             report.active,
         );
         require(9, counted == there_are, || {
-            format!("{counts:?} are counted, {report:?}")
+            format!("the counters say {counts:?}, the slots {report:?}")
         })?;
         let pins: u64 = self.slots.iter().map(|slot| slot.word().count()).sum();
         let counted = self.pins();
         require(9, counted == pins, || {
-            format!("{counted} pins are counted, and there are {pins}")
+            format!("the counters say {counted} pins, the slots {pins}")
         })
     }
 
-    /// Which blocks are free.
+    /// Returns which blocks are on the freelist.
     fn audit_free(&self) -> Result<Vec<bool>, AuditError> {
         let mut free = vec![false; self.slots.len()];
         let mut twice = None;
         self.free.for_each(|id| {
-            if std::mem::replace(&mut free[id as usize], true) {
+            if mem::replace(&mut free[id as usize], true) {
                 twice = Some(id);
             }
         });
         match twice {
-            Some(id) => Err(broken(1, format!("block {id} is free twice"))),
+            Some(id) => Err(broken(1, format!("block {id} is on the freelist twice"))),
             None => Ok(free),
         }
     }
 
-    /// Which slots are on a released stack.
-    fn audit_notes(&self) -> Result<Vec<bool>, AuditError> {
+    /// Returns which slots are on a release log.
+    fn audit_release_logs(&self) -> Result<Vec<bool>, AuditError> {
         let mut queued = vec![false; self.slots.len()];
         let mut twice = None;
-        for stack in &self.release_logs {
-            stack.for_each(&self.slots, |slot| {
-                if std::mem::replace(&mut queued[slot.id() as usize], true) {
+        for log in &self.release_logs {
+            log.for_each(&self.slots, |slot| {
+                if mem::replace(&mut queued[slot.id() as usize], true) {
                     twice = Some(slot.id());
                 }
             });
@@ -198,12 +239,14 @@ impl Store {
         }
         for (slot, &is_queued) in self.slots.iter().zip(&queued) {
             require(4, slot.word().is_queued() == is_queued, || {
-                format!("on a stack: {is_queued}, {}", describe(slot))
+                let is = if is_queued { "is" } else { "is not" };
+                format!("{is} on a release log: {}", describe(slot))
             })?;
         }
         Ok(queued)
     }
 
+    /// Compares the index with the slots: invariant 3.
     fn audit_index(&self) -> Result<(), AuditError> {
         let mut primaries = HashMap::new();
         let mut result = Ok(());
@@ -219,7 +262,10 @@ impl Store {
             if let Some(other) = primaries.insert(hash, slot.id()) {
                 result = Err(broken(
                     3,
-                    format!("as is block {other}: {}", describe(slot)),
+                    format!(
+                        "block {other} is linked for the same hash: {}",
+                        describe(slot)
+                    ),
                 ));
             }
         });
@@ -230,11 +276,11 @@ impl Store {
             .filter(|slot| slot.word().is_primary())
             .count();
         require(3, primaries.len() == expected, || {
-            format!("{} primaries linked of {expected}", primaries.len())
+            format!("{} of {expected} primaries are linked", primaries.len())
         })
     }
 
-    /// Duplicates and the registry.
+    /// Checks the primaries of duplicates and the registry's entries: invariants 6 and 7.
     fn audit_registrations(&self) -> Result<(), AuditError> {
         let mut duplicates: HashMap<u32, u64> = HashMap::new();
         for slot in &self.slots {
@@ -257,13 +303,13 @@ impl Store {
             require(
                 7,
                 !is_registered || self.registry.is_registered(slot.key()),
-                || format!("not in the registry: {}", describe(slot)),
+                || format!("not registered in the registry: {}", describe(slot)),
             )?;
         }
         for (id, count) in duplicates {
             let primary = &self.slots[id as usize];
             require(6, primary.word().count() >= count, || {
-                format!("{count} duplicates of {}", describe(primary))
+                format!("{count} duplicates keep {}", describe(primary))
             })?;
         }
         Ok(())

@@ -1,25 +1,42 @@
 //! Clearing: giving up the content of all inactive blocks at one instant.
 //!
-//! A clearing begins a new [era](crate::engine::parts::era), which is one addition, however
-//! many blocks there are. An inactive block of an earlier era is *cleared*: it cannot be
-//! matched, and counts as free.
+//! A clearing begins a new [era](crate::engine::parts::era): one addition, however many blocks
+//! there are. An inactive block of an earlier era is *cleared*. It cannot be matched, and
+//! counts as free.
 //!
-//! | a cleared block | |
+//! | if a cleared block | then |
 //! |---|---|
-//! | is matched, looked for, listed | as if it were not there |
-//! | is in the way of a registration of its hash | discarded first, see [`Store::discard`] |
-//! | is needed by an allocation | taken before any victim of the policy, see [`Store::take_cleared`] |
-//! | is the last block of an attachment or an event | its registration ends when the block is taken or freed, or by [`Store::end_cleared`] |
+//! | is matched, looked up or listed by its hash | it is not found |
+//! | stands in the way of a registration of its hash | it is discarded first, see [`Store::discard`] |
+//! | is needed by an allocation | it is taken before any victim of the policy, see [`Store::take_cleared`] |
+//! | is the last block of a hash with attachments or events | that registration ends when the block is taken or freed, or by `Store::end_cleared` |
+//!
+//! Allocations find cleared blocks by a *hand* that goes around the slots once per clearing:
+//!
+//! 1. Vacate the cleared blocks among the next slots from the hand on (64, or as many as are
+//!    needed).
+//! 2. Move the hand past these slots, if it is still where it was.
 //!
 //! # How many are there?
 //!
-//! `cleared_until` minus the blocks that have been cleared and taken since the store was
-//! built, plus those that were discarded without having been cleared. A clearing sets it to
-//! make that the number of blocks that are then inactive, and the end of a round to make it
-//! zero. Single-threaded, that is exact. Where a clearing met other operations it may be a
-//! few blocks off until the next round ends.
+//! `cleared_until`, minus the cleared blocks that have ever been taken, plus the blocks that
+//! have been discarded without having been cleared. A clearing sets `cleared_until` so that
+//! the result is the number of blocks that are then inactive; the end of a round, so that it
+//! is zero. Single-threaded, that is exact. If a clearing overlaps with other operations, the
+//! number may be slightly off until the next round ends.
+//!
+//! # What does it cost?
+//!
+//! A clearing: one addition and a reading of the gauges. Taking cleared blocks: one look at
+//! each slot per clearing, shared by all allocations, and one exchange per block. Nothing
+//! takes a lock, except that blocks with queued releases may have the plane tried.
+//!
+//! # What can a suspended thread delay?
+//!
+//! In a clearing, nothing: its era has begun or it has not. On a round, only the blocks it has
+//! vacated: the hand is moved by whichever thread comes next.
 
-use crate::engine::ops::allocate::Victims;
+use crate::engine::ops::victims::Victims;
 use crate::engine::parts::era::{Hand, STRETCH};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
@@ -29,22 +46,24 @@ use crate::sync::limits::CLEARINGS_PER_VISIT;
 use crate::sync::step;
 
 impl Store {
-    /// Whether a block whose word is `seen` was inactive when the store was last
-    /// cleared, and still is; or has been discarded.
+    /// Returns whether a block whose word is `seen` is cleared or discarded: its content is
+    /// given up, and nobody has taken it since.
     #[inline]
     pub(in crate::engine) fn is_cleared(&self, slot: &Slot, seen: Word) -> bool {
         seen.is_discarded() || seen.is_inactive() && self.is_of_earlier_era(slot)
     }
 
-    /// Whether an inactive block was released before the store was last cleared.
+    /// Returns whether an inactive block was released before the store was last cleared.
     #[inline]
     pub(in crate::engine) fn is_of_earlier_era(&self, slot: &Slot) -> bool {
         slot.era() != self.clearing.era()
     }
 
-    /// Gives up the content of all inactive blocks. Constant time, but for one
-    /// clearing in [`CLEARINGS_PER_VISIT`], and but for those who observe registrations: these
-    /// end by [`end_cleared`](Self::end_cleared), which is the observer's to have done.
+    /// Gives up the content of all inactive blocks.
+    ///
+    /// Constant time, except that one clearing in [`CLEARINGS_PER_VISIT`] visits every slot,
+    /// so that the 16 bits of an era never become ambiguous. If registrations are observed,
+    /// the observer has `Store::end_cleared` called, which ends those of the cleared blocks.
     pub(crate) fn clear(&self) -> Leftovers {
         let era = self.clearing.begin();
         let counts = self.counts();
@@ -62,22 +81,20 @@ impl Store {
         leftovers
     }
 
-    /// Takes up to `max` cleared blocks for an allocation that has reserved as many
-    /// and found no more free ones. Returns how many it found.
+    /// Vacates up to `max` cleared blocks for an allocation that has reserved as many and found
+    /// no more free ones. Returns how many there were.
     #[inline]
-    pub(in crate::engine) fn take_cleared<'a>(
-        &'a self,
-        max: usize,
-        victims: &mut Victims<'a>,
-    ) -> usize {
+    pub(super) fn take_cleared<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.clearing.hand().at() as usize == self.slots.len() {
             return 0;
         }
-        self.go_round(max, victims)
+        self.take_from_hand(max, victims)
     }
 
+    /// Moves the hand on until `max` cleared blocks are vacated or it has passed all slots.
+    /// Returns how many were vacated.
     #[cold]
-    fn go_round<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
+    fn take_from_hand<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut taken = 0;
         let mut is_queued = false;
         let mut hand = self.clearing.hand();
@@ -100,28 +117,29 @@ impl Store {
                 Err(now) => now,
             };
             if hand.at() as usize == self.slots.len() {
-                // Those in hand are still to be counted as taken.
+                // The round is over, so no cleared blocks are left but those that this thread
+                // has vacated, which are still to be counted as taken.
                 let counted = self.counts().cleared_taken;
                 self.clearing.set_cleared(taken as u64, counted);
             }
         }
         if is_queued && self.plane.observes_resurrection() {
-            // Their releases have not been applied, and are not to be taken for releases of
-            // what the blocks hold next.
+            // The queued releases of these blocks must not be mistaken for releases of their
+            // next content.
             self.try_drain();
         }
         taken
     }
 
-    /// Vacates a block if it is cleared: it is the caller's then, who has a credit
-    /// for it. Returns its word before.
+    /// Vacates a block if it is cleared, and returns its word as it was before. The block then
+    /// belongs to the caller, which has a credit for it.
     fn vacate_cleared(&self, slot: &Slot) -> Option<Word> {
         let mut seen = slot.word();
         while self.is_cleared(slot, seen) {
             match slot.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
                     if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
-                        // The policy is to take it out of the order.
+                        // So that the policy removes the block from its order.
                         self.release_logs[self.home()].push(slot);
                     }
                     return Some(seen);
@@ -132,17 +150,17 @@ impl Store {
         None
     }
 
-    /// Ends the registrations of all cleared blocks, and leaves the blocks where they are:
-    /// no other operation meets this. O(block count).
+    /// Ends the registrations of all cleared blocks, and leaves the blocks where they are, so
+    /// that no other operation is affected. O(block count).
     ///
-    /// A hash that is registered anew meanwhile stays registered: it is looked for in every
-    /// tier, where it is not found as long as it is cleared.
+    /// A hash that is registered anew meanwhile stays registered: the registry looks for it in
+    /// all tiers, which do not find cleared blocks but do find the new one.
     #[cfg(feature = "events")]
     pub(crate) fn end_cleared(&self) -> Leftovers {
         let mut leftovers = Leftovers::new();
         for slot in &self.slots {
             if !self.is_in_service() {
-                // Its end is the end of all registrations, and is not to be held up.
+                // The end of the store ends all registrations, and must not be delayed.
                 break;
             }
             let seen = slot.word();

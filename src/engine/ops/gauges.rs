@@ -1,50 +1,62 @@
-//! How many blocks are in which state, from a few words for each shard and each thread.
+//! Gauges: how many blocks are in which state.
 //!
-//! Nobody keeps these numbers. They follow from the credits and from counters that threads
-//! raise for themselves, most of which are there for the metrics anyway:
+//! No operation maintains these numbers. They are derived, when somebody asks, from the
+//! credits and from counters that each thread keeps for itself, most of which the metrics need
+//! anyway:
 //!
-//! | blocks | |
+//! | blocks | number |
 //! |---|---|
 //! | available | the credits |
-//! | free | all of them, less those handed out of the freelist, plus those put there |
-//! | exclusive | those handed out, less those freed and registered |
-//! | inactive | available, and neither free nor cleared |
-//! | active | neither available nor exclusive |
+//! | free | all blocks, minus those taken off the freelist, plus those put onto it |
+//! | exclusive | blocks handed out, minus those freed and those registered |
+//! | inactive | available blocks that are neither free nor cleared |
+//! | active | blocks that are neither available nor exclusive |
 //!
-//! The pins of active blocks are one each, and those that were made and taken off beside
-//! another pin. From one thread all of that is exact at every moment. While other threads
-//! are at work it is of no one moment: what is taken away is read before what it is taken
-//! from (see [`Counter`]), and what would be negative all the same is zero.
+//! Each active block has one pin, plus those that were added beside another and not taken off
+//! again.
 //!
-//! How many blocks a clearing has cleared is taken from the counts of that moment. Where other
-//! threads were at work during it, a few blocks are then taken for cleared that are inactive,
-//! or the other way round, until the cleared blocks have been used again.
-
-use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
-
-use crate::registry::Tier;
+//! # How exact are they?
+//!
+//! Single-threaded, always exact. While other threads use the store, the numbers need not all
+//! be of the same moment. Counters that are subtracted are read before those they are
+//! subtracted from (see [`Counter`]), and a difference that would be negative all the same is
+//! zero.
+//!
+//! A clearing takes the number of blocks it clears from the gauges of that moment. If other
+//! threads use the store during the clearing, a few inactive blocks may afterwards be counted
+//! as cleared, or the other way round, until the cleared blocks have been used again.
+//!
+//! # What does it cost?
+//!
+//! A pass over the counters of all threads and the balances of all shards: no lock, no wait,
+//! and no allocation. A suspended thread delays none of it.
 
 use crate::engine::store::Store;
+use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
+use crate::registry::Tier;
 
-/// Blocks by state.
+/// The number of blocks in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct BlockCounts {
     pub(in crate::engine) free: u64,
-    /// Inactive when the store was cleared, and not taken since.
+    /// Blocks that were inactive when the store was cleared, or have been discarded, and that
+    /// have not been taken since.
     pub(in crate::engine) cleared: u64,
     pub(in crate::engine) inactive: u64,
-    /// With pins, duplicates included.
+    /// Registered blocks with pins, including duplicates.
     pub(in crate::engine) active: u64,
-    /// Blocks that were cleared and have been taken, less those discarded without having been
-    /// cleared, ever.
+    /// How many cleared or discarded blocks have ever been taken, less the number that were
+    /// discarded without having been cleared.
     pub(in crate::engine) cleared_taken: i64,
 }
 
 impl Store {
+    /// Counts the blocks in each state, now.
     pub(in crate::engine) fn counts(&self) -> BlockCounts {
         self.counts_of(&self.metrics.counts())
     }
 
+    /// Derives the number of blocks in each state from counters that have just been read.
     fn counts_of(&self, counts: &Counts) -> BlockCounts {
         let of = |counter| counts.of(counter);
         let all = self.slots.len() as u64;
@@ -72,21 +84,22 @@ impl Store {
         }
     }
 
-    /// Pins of all blocks.
+    /// Returns the number of pins of all blocks.
     pub(in crate::engine) fn pins(&self) -> u64 {
         let counts = self.metrics.counts();
         pins(&counts, &self.counts_of(&counts))
     }
 
-    /// Blocks on the freelist.
+    /// Returns the number of blocks on the freelist.
     pub(crate) fn free_blocks(&self) -> usize {
         self.counts().free as usize
     }
 
-    /// The hashes that have a block here. A duplicate has that of its primary.
+    /// Returns the number of hashes that are registered here. A duplicate shares the hash of
+    /// its primary.
     ///
-    /// Where there has been a clearing they are counted slot by slot: the number of cleared
-    /// blocks may be a little off.
+    /// Once the store has been cleared, this counts slot by slot, O(block count), since the
+    /// number of cleared blocks may be slightly off.
     pub(in crate::engine) fn registered(&self) -> u64 {
         if self.clearing.is_used() {
             let mut registered = 0;
@@ -99,13 +112,13 @@ impl Store {
     }
 }
 
-/// Pins of all blocks.
+/// Derives the number of pins of all blocks.
 fn pins(counts: &Counts, blocks: &BlockCounts) -> u64 {
     (blocks.active + counts.of(Counter::SharedPins))
         .saturating_sub(counts.of(Counter::SharedUnpins))
 }
 
-/// Blocks that are duplicates.
+/// Derives the number of duplicates.
 fn duplicates(counts: &Counts) -> u64 {
     counts
         .of(Counter::DuplicateBlocks)
@@ -118,9 +131,10 @@ impl GaugeSource for Store {
         let blocks = self.counts_of(counts);
         let mutable = (of(Counter::Allocations) + of(Counter::Unstaged))
             .saturating_sub(of(Counter::Stagings) + of(Counter::MutableReleased))
-            // One that was read late must not come to more than there are.
+            // The counters are not read at one moment: no more than there are blocks.
             .min(self.slots.len() as u64);
-        // A duplicate pins its primary, and a lifecycle pin is no guard.
+        // Pins that are not immutable guards: those of duplicates on their primaries, and
+        // lifecycle pins.
         let lifecycle_pins = of(Counter::PinsTaken).saturating_sub(of(Counter::PinsReleased));
         let others = duplicates(counts) + lifecycle_pins;
         Gauges {

@@ -1,16 +1,43 @@
-//! Getting hold of registered blocks: match, upgrade, and what a registration
-//! does with a primary that is already there.
+//! Matching: pinning registered blocks by their hashes.
+//!
+//! Everything that makes a block active again goes through here: matches, upgrades of weak
+//! guards, and registrations that find a primary of their hash. For each hash:
+//!
+//! 1. Find the primary in the index, and its word. If it is cleared, the hash is a miss.
+//! 2. If the block is inactive, reserve a credit, and one for each other inactive block that
+//!    is likely to be pinned next.
+//! 3. Exchange the word for one with a further pin. If it has changed, look at it again.
+//! 4. Check the hash once more, now that the pin keeps the tenancy.
+//!
+//! At the end of the operation, push the blocks that became active again onto the home
+//! shard's release log, if the policy observes that, and return the credits left over.
+//!
+//! # What does it cost?
+//!
+//! One exchange per active block. Inactive blocks share a reservation of credits (one
+//! exchange for up to a window of 16 hashes) and one push onto the release log. Nothing is
+//! allocated, and no lock is waited for. If a block is matched while its release is still
+//! queued, and the policy needs to see both in order, the thread also tries to take the plane
+//! and applies what is queued.
+//!
+//! # Can a registered block be missed?
+//!
+//! Yes: an inactive block is not matched while all available blocks, itself included, are
+//! reserved by other operations, see "Reserve before you take" in
+//! [`credits`](crate::engine::parts::credits). The match first looks again up to
+//! [`CREDIT_LOOKS`] times per block and yields up to [`CREDIT_YIELDS`] times per operation, so
+//! the wait is bounded.
+//!
+//! # What can a suspended thread delay?
+//!
+//! The blocks it has pinned are active, and the credits it has reserved are unavailable.
+//! Nothing else: a block that it has found and not pinned yet can be matched, evicted or
+//! released by others.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
-use crate::metrics::Counter;
-use crate::registry::{BlockRegistrationHandle, Leftovers};
-use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
-use crate::sync::step;
-use crate::sync::{spin_loop, yield_now};
-
 use crate::engine::hold::Pinned;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::release_log::Run;
@@ -18,43 +45,49 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::{State, Word};
 use crate::engine::store::Store;
 use crate::key::Key;
+use crate::metrics::Counter;
+use crate::registry::{BlockRegistrationHandle, Leftovers};
+use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
+use crate::sync::step;
+use crate::sync::{spin_loop, yield_now};
 
-/// Hashes looked up together.
+/// How many hashes are looked up together.
 const WINDOW: usize = 16;
 
-/// The pins of one operation.
+/// Adds the pins of one operation.
 ///
-/// An inactive block is pinned with a credit that has been reserved before, see
-/// [`credit`](crate::engine::parts::credits). Credits left over are returned, and the policy is
-/// told of the pins, once for the operation: when this is dropped.
+/// When it is dropped, blocks that became active again are pushed onto the release log as one
+/// run, and credits that were not used are returned in one exchange.
 pub(in crate::engine) struct Pins<'a> {
     store: &'a Store,
-    /// The shard of the calling thread.
+    /// The home shard of the calling thread.
     home: usize,
-    /// Credits that are reserved and not used.
+    /// Credits that are reserved and not used yet.
     reserved: u32,
-    /// Times the operation has let others run.
+    /// How often the operation has yielded to other threads.
     yields: u32,
-    /// Pins of blocks that others held already.
+    /// Pins that were added beside others.
     shared: u64,
-    /// Blocks that came into use again, of which the policy is to be told.
-    notes: Run<'a>,
+    /// Blocks that became active again and are still to be pushed onto the release log.
+    queued: Run<'a>,
 }
 
-/// What came of a try to pin a block.
+/// The outcome of an attempt to pin a block.
 pub(in crate::engine) enum Pin {
-    /// It is pinned.
+    /// The block is pinned.
     Made(Pinned),
-    /// It has left the tenancy in which it was seen.
+    /// The block has left the tenancy in which it was seen.
     Gone,
-    /// It is inactive, and was when the store was cleared.
+    /// The block is inactive and cleared.
     Cleared,
-    /// It is inactive, and it and all other available blocks are promised to
-    /// operations under way.
+    /// The block is inactive, but other operations in progress have reserved all available
+    /// blocks, this one included.
     NoCredit,
 }
 
 impl<'a> Pins<'a> {
+    /// Creates a set of pins for the calling thread.
+    #[inline]
     pub(in crate::engine) fn new(store: &'a Store) -> Self {
         Self {
             store,
@@ -62,12 +95,12 @@ impl<'a> Pins<'a> {
             reserved: 0,
             yields: 0,
             shared: 0,
-            notes: Run::new(),
+            queued: Run::new(),
         }
     }
 
-    /// Pins the primary of a hash, unless there is none or it is promised. The
-    /// primaries of `next` are likely to be pinned next.
+    /// Pins the primary of a hash. Returns `None` if there is none, or it is cleared, or no
+    /// credit is left for it. The primaries of `next` are likely to be pinned next.
     #[inline]
     fn pin(&mut self, key: Key, next: &[Key]) -> Option<Pinned> {
         loop {
@@ -80,8 +113,8 @@ impl<'a> Pins<'a> {
         }
     }
 
-    /// Pins a primary of `hash` whose word was `seen`. The primaries of `next` are
-    /// likely to be pinned next.
+    /// Pins the primary of `hash` that was found with the word `seen`. The primaries of `next`
+    /// are likely to be pinned next.
     #[inline]
     pub(in crate::engine) fn pin_seen(
         &mut self,
@@ -111,9 +144,10 @@ impl<'a> Pins<'a> {
                 seen = slot.word();
                 continue;
             }
-            let notes = resurrects && self.store.plane.observes_resurrection();
-            if notes && seen.is_queued() && !drained {
-                // Its release is still to be applied, and comes first.
+            let queues = resurrects && self.store.plane.observes_resurrection();
+            if queues && seen.is_queued() && !drained {
+                // The block's release is still queued, and must be applied first, unless the
+                // policy does not mind: then this pin cancels it.
                 drained = true;
                 if self.store.plane.resurrections_commute() {
                     self.store.release_logs[self.store.home()].mark_cancelled();
@@ -124,41 +158,42 @@ impl<'a> Pins<'a> {
                 }
             }
             step!(Pinning);
-            if let Err(now) = slot.pin(seen, notes) {
+            if let Err(now) = slot.pin(seen, queues) {
                 seen = now;
                 continue;
             }
             step!(Pinned);
-            // SAFETY: the exchange has made one pin, and if it is the only one a credit that
-            // was reserved goes with it.
+            // SAFETY: the exchange has added one pin. If it is the only one, a credit that was
+            // reserved goes with it.
             let pinned = unsafe { Pinned::of(slot) };
             self.reserved -= u32::from(resurrects);
             self.shared += u64::from(!resurrects);
-            if notes && !seen.is_queued() {
-                self.notes.add(slot);
+            if queues && !seen.is_queued() {
+                self.queued.add(slot);
             }
-            // Generations wrap, identity does not.
+            // Generations wrap around, hashes do not: the pin keeps the tenancy (invariant 5),
+            // so the comparison is final.
             if slot.hash_bits() == hash.as_u128() {
                 return Pin::Made(pinned);
             }
-            self.push_notes();
+            self.push_queued();
             drop(pinned);
             return Pin::Gone;
         }
         Pin::Gone
     }
 
-    /// Reserves a credit for the inactive block at hand, and one for every other block
-    /// that is seen to be inactive among the primaries of `next`; or if there are not
-    /// as many, for the one at hand; or none.
+    /// Reserves a credit for the inactive block `slot` and one for each other inactive block
+    /// among the primaries of `next`; if there are not enough, only the first. Returns whether
+    /// it has reserved any.
     ///
-    /// No operation is to have more credits than it needs blocks, so the same block
-    /// counts once.
+    /// An operation must not reserve more credits than it needs blocks, so each block counts
+    /// once.
     #[inline(never)]
     fn reserve(&mut self, slot: &Slot, next: &[Key]) -> bool {
         let store = self.store;
         let bit = |slot: &Slot| 1_u64 << (slot.id() % 64);
-        // A bit for each block, by its number: two that meet are taken for one.
+        // One bit per block, chosen by its number. Two blocks with the same bit count as one.
         let mut counted = bit(slot);
         for key in next {
             match store.index.first(&store.slots, *key) {
@@ -175,15 +210,17 @@ impl<'a> Pins<'a> {
         self.reserve_credits(counted.count_ones()) || self.reserve_credits(1)
     }
 
+    /// Reserves `count` credits or none. Returns whether it did.
     fn reserve_credits(&mut self, count: u32) -> bool {
         let is_made = self.store.reserve_credits(self.home, count);
         self.reserved += count * u32::from(is_made);
         is_made
     }
 
-    fn push_notes(&mut self) {
-        let notes = std::mem::replace(&mut self.notes, Run::new());
-        notes.push_to(&self.store.release_logs[self.home]);
+    /// Pushes what is queued onto the home shard's release log.
+    fn push_queued(&mut self) {
+        let queued = mem::replace(&mut self.queued, Run::new());
+        queued.push_to(&self.store.release_logs[self.home]);
     }
 }
 
@@ -191,14 +228,14 @@ impl Drop for Pins<'_> {
     #[inline]
     fn drop(&mut self) {
         step!(MatchUnsettled);
-        if !self.notes.is_empty() {
-            self.push_notes();
+        if !self.queued.is_empty() {
+            self.push_queued();
         }
         if self.shared > 0 {
             self.store.count(Counter::SharedPins, self.shared);
         }
         if self.reserved > 0 {
-            // SAFETY: they were reserved, and not used. The store is there afterwards: the
+            // SAFETY: the credits were reserved and not used. The store outlives the call: the
             // caller has a reference.
             unsafe {
                 Store::return_credits(NonNull::from(self.store), self.home, self.reserved);
@@ -208,12 +245,13 @@ impl Drop for Pins<'_> {
 }
 
 impl Store {
+    /// Returns the key of a hash in this store's registry.
     #[inline]
     fn key(&self, hash: SequenceHash) -> Key {
         self.registry.key(hash)
     }
 
-    /// The keys of a window of hashes, with their buckets on the way to this core.
+    /// Returns the keys of a window of hashes and prefetches their buckets.
     #[inline(always)]
     fn keys<'k, H>(
         &self,
@@ -225,12 +263,12 @@ impl Store {
         for (key, at) in keys.iter_mut().zip(hashes) {
             self.index.prefetch(key.write(self.key(hash(at))).keyed);
         }
-        // SAFETY: all of them were written just now.
+        // SAFETY: the loop has written all of them.
         unsafe { &*(std::ptr::from_mut(keys) as *const [Key]) }
     }
 
-    /// The keys of a window of hashes, with their buckets and slots on the way to
-    /// this core: the look-ups then miss together, not one after the other.
+    /// Returns the keys of a window of hashes and prefetches their buckets and slots, so that
+    /// the cache misses of the look-ups overlap.
     #[inline]
     fn fetched<'k>(
         &self,
@@ -246,8 +284,8 @@ impl Store {
         keys
     }
 
-    /// Pins the longest prefix of `hashes` that is registered here and calls
-    /// `sink` with each block. Returns how many.
+    /// Pins the longest prefix of `hashes` that is registered here and passes each block to
+    /// `sink`. Returns how many there were.
     #[inline]
     pub(crate) fn match_prefix(
         &self,
@@ -256,7 +294,7 @@ impl Store {
     ) -> usize {
         let mut pins = Pins::new(self);
         let mut matched = 0;
-        // The first alone: mostly, a prompt has no block here at all, or many.
+        // The first hash alone: usually a prompt has no blocks here at all, or many.
         let (first, rest) = hashes.split_at(hashes.len().min(1));
         'hashes: for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
@@ -273,8 +311,8 @@ impl Store {
         matched
     }
 
-    /// Pins the block of every hash that is registered here and calls `sink`
-    /// once for each hash.
+    /// Pins the block of each hash that is registered here. Calls `sink` once per hash, in
+    /// their order.
     pub(crate) fn match_each(&self, hashes: &[SequenceHash], mut sink: impl FnMut(Option<Pinned>)) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
@@ -287,11 +325,11 @@ impl Store {
         }
     }
 
-    /// Whether a hash is registered here.
+    /// Returns whether a hash is registered here, without pinning its block.
     #[inline]
     pub(in crate::engine) fn finds(&self, key: Key) -> bool {
-        // Nobody is going to exchange the word that was seen, so it is for this to
-        // see that the hash is that of the same tenancy.
+        // No exchange follows that would fail if the word had changed. So this has to check
+        // that the hash and the word belong to the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
             if slot.is_tenancy(seen) {
                 return !self.is_cleared(slot, seen);
@@ -300,7 +338,7 @@ impl Store {
         false
     }
 
-    /// Sets the flag of each hash that is registered here.
+    /// Sets the flag of each hash that is registered here, and leaves the others.
     pub(in crate::engine) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
         for window in hashes.chunks_mut(WINDOW) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
@@ -311,19 +349,21 @@ impl Store {
         }
     }
 
-    /// Pins the primary of a hash.
+    /// Pins the primary of a hash, if it is registered here.
     #[inline]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<Pinned> {
         Pins::new(self).pin(self.key(hash), &[])
     }
 
-    /// Where to find a block the caller holds: its slot and generation.
+    /// Returns where to find a block that the caller holds: its slot number and generation.
     pub(crate) fn address(slot: &Slot) -> (u32, u32) {
         (slot.id(), slot.word().generation())
     }
 
-    /// Pins the block of `hash` at this address, primary or duplicate, if it is still
-    /// held.
+    /// Pins the block at an address, a primary or a duplicate, if it still has pins and is that
+    /// of `hash`.
+    ///
+    /// Needs no credit, since the block has pins.
     pub(crate) fn pin_held(
         &self,
         (id, generation): (u32, u32),
@@ -338,9 +378,9 @@ impl Store {
             match slot.pin(seen, false) {
                 Ok(()) => {
                     self.count(Counter::SharedPins, 1);
-                    // SAFETY: the exchange has made a pin beside others.
+                    // SAFETY: the exchange has added a pin beside others.
                     let pinned = unsafe { Pinned::of(slot) };
-                    // Generations wrap, identity does not.
+                    // Generations wrap around, hashes do not.
                     return (slot.hash() == hash).then_some(pinned);
                 }
                 Err(now) => seen = now,
@@ -349,11 +389,12 @@ impl Store {
         None
     }
 
-    /// A handle to the hash of a block the caller holds.
+    /// Returns a handle to the hash of a block that the caller holds.
     ///
     /// # Panics
     ///
-    /// As [`Core::handle`](crate::registry::Core::handle) leaves it to do.
+    /// If user code that [`Core::handle`](crate::registry::Core::handle) leaves to be run
+    /// panics.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
         let (handle, _) = self.registry.handle(slot.key(), &mut leftovers);
@@ -361,34 +402,11 @@ impl Store {
         BlockRegistrationHandle::new(handle)
     }
 
-    /// Applies the notes, if the plane is free.
+    /// Applies the queued updates of all shards, unless another thread holds the plane.
     pub(in crate::engine) fn try_drain(&self) {
         if let Some(mut plane) = self.plane.try_hold() {
             step!(PlaneHeld);
             plane.drain(&self.slots, &self.release_logs);
-        }
-    }
-
-    /// Reserves credits, also if the manager is gone. The caller has a reference.
-    #[inline]
-    pub(in crate::engine) fn reserve_credits(&self, home: usize, count: u32) -> bool {
-        let reservation = self.credits.reserve(home, count);
-        if reservation.references != 0 {
-            self.adjust_pool_references(reservation.references);
-        }
-        reservation.is_made
-    }
-
-    /// Takes or drops references on behalf of the pool, as a reservation asked for.
-    /// The caller has a reference of its own.
-    #[cold]
-    fn adjust_pool_references(&self, references: i32) {
-        for _ in 0..references {
-            std::mem::forget(self.reference());
-        }
-        for _ in references..0 {
-            // SAFETY: the credits said so.
-            unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }
 }

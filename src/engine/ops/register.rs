@@ -1,37 +1,61 @@
-//! Registration: a complete block becomes the primary of its hash, a duplicate,
-//! or is refused in favour of the primary there is.
+//! Registration: a complete block becomes the primary of its hash, or a duplicate, or is freed
+//! in favour of the primary there is.
+//!
+//! 1. Set the slot's era, and make its word pending, with one pin. (Its hash was set by
+//!    [`Store::stage`].)
+//! 2. Link the slot in the index, at the head of its hash's bucket. This decides which of
+//!    several registrations of the same hash wins (invariant 3).
+//! 3. Make the word primary: from now on the block can be matched.
+//!
+//! Between steps 2 and 3 any thread that finds the slot can complete the registration. If step
+//! 2 finds a primary of the hash instead, then
+//!
+//! 4. pin that primary; if it is cleared, or inactive with no credit left for it,
+//!    [discard](Store::discard) it and return to step 2;
+//! 5. become a duplicate that keeps the pin, or free the block and return the pinned primary,
+//!    as the duplication policy says.
+//!
+//! # What does it cost?
+//!
+//! Three exchanges for a primary: two of its word, one of the bucket. No lock, no allocation,
+//! and no wait, except that step 4 waits for a credit as a match does. A registration is never
+//! refused for want of credits.
+//!
+//! # What can a suspended thread delay?
+//!
+//! Its own block, which is not matched before step 3 unless another thread completes it. Other
+//! registrations of the hash do not wait: before its step 2 they win, after it they complete its
+//! registration.
 
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
 use crate::duplication::BlockDuplicationPolicy;
-use crate::metrics::Counter;
-use crate::registry::Leftovers;
-use crate::sync::step;
-
 use crate::engine::hold::{Complete, Exclusive, Pinned};
 use crate::engine::ops::matching::{Pin, Pins};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::{State, Word};
 use crate::engine::store::Store;
 use crate::key::Key;
+use crate::metrics::Counter;
+use crate::registry::Leftovers;
+use crate::sync::step;
 
-/// What became of a registration.
+/// The outcome of a registration.
 pub(crate) enum Registered {
     /// The block is the primary of its hash.
     Primary(Pinned, Key),
     /// The block is a duplicate.
     Duplicate(Pinned),
-    /// The block was freed; this primary holds the hash.
+    /// The block has been freed; this is the primary that the hash already had.
     Existing(Pinned),
 }
 
 impl Store {
-    /// Names the content of a block. For its exclusive owner.
+    /// Sets the hash of a block's content. Only for the block's exclusive owner.
     ///
-    /// The registration that follows will write the hash's bucket, which is
-    /// fetched on the occasion: blocks are mostly staged and then registered by
-    /// the batch.
+    /// Also prefetches the hash's bucket, which the registration will write: usually blocks
+    /// are staged in a batch and then registered in a batch.
     #[inline]
     pub(in crate::engine) fn stage(&self, slot: &Slot, hash: SequenceHash) {
         let key = self.registry.key(hash);
@@ -40,12 +64,8 @@ impl Store {
         self.count(Counter::Stagings, 1);
     }
 
-    /// Registers a block under the hash in its slot.
-    ///
-    /// The order of the steps: the slot's fields; the word, pending with one
-    /// pin; the link in the index, which decides between two registrations of
-    /// one hash; and the word, primary. From the link on others can finish the
-    /// registration, and from the last step on they can match the block.
+    /// Registers a block under the hash in its slot. Leaves user code of a registration that
+    /// this ends, that of a cleared block, to the caller.
     #[inline]
     pub(crate) fn register(
         &self,
@@ -54,7 +74,7 @@ impl Store {
         leftovers: &mut Leftovers,
     ) -> Registered {
         debug_assert!(block.is_of(self));
-        // SAFETY: the store is the caller's, and with it the slot.
+        // SAFETY: the caller keeps the store alive, and with it the slot.
         let slot = unsafe { block.into_slot().as_ref() };
         let key = slot.key();
         slot.set_era(self.clearing.era());
@@ -65,8 +85,8 @@ impl Store {
                 Ok(()) => {
                     step!(Linked);
                     slot.promote(word);
-                    // SAFETY: `begin` has left one pin, which is the caller's, and the
-                    // block's credit is that of the complete block.
+                    // SAFETY: `begin` has set one pin, which is the caller's. The block's
+                    // credit is that of the complete block.
                     return Registered::Primary(unsafe { Pinned::of(slot) }, key);
                 }
                 Err(existing) => existing,
@@ -83,21 +103,23 @@ impl Store {
             step!(PrimaryPinned);
             return match policy {
                 BlockDuplicationPolicy::Allow => {
-                    // The pin is the duplicate's from now on: see `Store::reset`.
-                    // SAFETY: the pin keeps the primary, and the caller has the store.
+                    // From now on the pin belongs to the duplicate (invariant 6). It is taken
+                    // off when the duplicate is reset, see `Store::reset`.
+                    // SAFETY: the caller keeps the store alive, and with it the slot.
                     let primary = unsafe { primary.into_slot().as_ref() };
                     slot.set_primary(primary.id());
                     slot.settle(State::Duplicate);
                     self.count(Counter::DuplicateBlocks, 1);
-                    // SAFETY: `settle` has left one pin, which is the caller's, and the
-                    // block's credit is that of the complete block.
+                    // SAFETY: `settle` has set one pin, which is the caller's. The block's
+                    // credit is that of the complete block.
                     Registered::Duplicate(unsafe { Pinned::of(slot) })
                 }
                 BlockDuplicationPolicy::Reject => {
                     slot.settle(State::Exclusive);
                     step!(Refused);
                     self.count(Counter::RegistrationDedup, 1);
-                    // SAFETY: the block and its credit are those of the complete block.
+                    // SAFETY: the block is exclusive again, and belongs to the caller with its
+                    // credit, as the complete block did.
                     unsafe { Self::free(NonNull::from(slot)) };
                     Registered::Existing(primary)
                 }
@@ -105,13 +127,15 @@ impl Store {
         }
     }
 
-    /// Gives up the content of an inactive primary, whose word was `seen`: because it was
-    /// cleared, or because it is in the way of a registration and there is no credit to pin
-    /// it with. The hash may then be registered anew; in between it is not registered, and no
-    /// allocation reports it.
+    /// Gives up the content of an inactive primary whose word was `seen`, if it is still
+    /// inactive and in the same tenancy. Afterwards the hash can be registered anew.
     ///
-    /// Takes no credit, so nobody is refused on its account, and takes the block from nobody
-    /// who has one.
+    /// Used for cleared blocks, and for a block that stands in the way of a registration while
+    /// there is no credit to pin it with. In the latter case the hash is not registered for a
+    /// moment, and no allocation reports it as evicted.
+    ///
+    /// Needs no credit, so it causes no refusal, and it does not take the block out of reach
+    /// of a thread that has one: a discarded block is still where allocations find it.
     #[cold]
     pub(in crate::engine) fn discard(
         &self,
@@ -133,7 +157,8 @@ impl Store {
                     };
                     self.index
                         .unlink_discarded(&self.slots, key.keyed, primary, is_discarded);
-                    // The registration of a cleared hash ends; that of another goes on.
+                    // A cleared block's registration ends here. Another's continues: the hash
+                    // is about to be registered anew.
                     if was_cleared && self.registry.has_entries() {
                         self.registry.end(key, leftovers);
                     }

@@ -1,40 +1,64 @@
-//! Letting go of blocks: what the drop of each hold does.
+//! Release: what the drop of a hold does.
 //!
-//! Whatever a release does, returning the credit comes last: from then on an
-//! allocation may count on the block, and if the manager is gone the store may
-//! be gone too. See [`hold`](crate::engine::hold) for what that means for references.
+//! | hold | steps |
+//! |---|---|
+//! | one of several pins | exchange the word for one with a pin less |
+//! | the last pin of a primary | describe the release (its era, its level); take the pin off and mark the slot as queued, in one exchange; push the slot onto the home shard's release log; return the credit |
+//! | the last pin of a primary that is to be reset | vacate the block; unlink it from the index, and end its hash's registration unless something else keeps it; free it |
+//! | the last pin of a duplicate | vacate the block; take off the pin that it has on its primary; free it |
+//! | an exclusive block | put it onto the freelist; return the credit |
 //!
-//! What is to be said of the content that is released (its era, its level) is said
-//! while the pin is there. Pins are taken off by exchanges, so whoever takes the last one
-//! off has seen that it is the last.
+//! # In which order?
 //!
-//! User code, such as the drops of attachments, runs when all of that is done: see
-//! [`Leftovers`].
+//! * The credit is returned last: from then on an allocation may count on the block, and if
+//!   the manager is gone, so may be the store. [`hold`](crate::engine::hold) says what that
+//!   means for references.
+//! * The release is described *before* the exchange that takes the last pin off, while the
+//!   pin keeps the tenancy. Pins are taken off by exchanges, so a thread that takes off the
+//!   last one has seen that it is the last.
+//! * User code, such as the drops of attachments, runs after everything else: see
+//!   [`Leftovers`].
+//!
+//! # What does it cost?
+//!
+//! One exchange for one of several pins; three for the last pin of a primary (the word, the
+//! release log, the credit). No lock, no allocation and no wait in these cases. A release also
+//! *tries* to take the policy plane, and applies what is queued, if the slot is still queued
+//! from an earlier release, or if the home shard's release log holds cancelled releases.
+//! Under a policy with levels it asks the frequency tracker.
+//!
+//! # What can a suspended thread delay?
+//!
+//! Only its own block: until the credit is returned, the block does not count as available.
+//! After the last pin is off it is inactive and can be matched, and a sweep finds it even if
+//! it is not on the release log yet.
 
 use std::ptr::NonNull;
 
+use crate::engine::parts::prefetch::prefetch_to_write;
+use crate::engine::parts::slot::Slot;
+use crate::engine::parts::word::{State, Word};
+use crate::engine::store::{Store, store_of};
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
 use crate::sync::step;
 
-use crate::engine::parts::credits::{Credits, Released};
-use crate::engine::parts::prefetch::prefetch_to_write;
-use crate::engine::parts::slot::Slot;
-use crate::engine::parts::word::{State, Word};
-use crate::engine::store::Store;
-use crate::engine::store::store_of;
-
 impl Store {
     /// Takes a pin off a registered block.
     ///
+    /// # Panics
+    ///
+    /// If user code that this leads to panics, when the release is complete.
+    ///
     /// # Safety
     ///
-    /// A pin of the slot is the caller's, who gives it up.
+    /// The caller owns a pin of the slot, and gives it up.
     #[inline]
     pub(in crate::engine) unsafe fn unpin(slot: NonNull<Slot>) {
-        // SAFETY: the caller's pin keeps the slot; nothing is taken off here yet.
+        // SAFETY: the caller's pin keeps the slot alive, and is not taken off here yet.
         let seen = unsafe {
-            // The look at the word is not to cost a round trip of its own.
+            // The line will be written: fetching it to read first would cost a second round
+            // trip.
             prefetch_to_write(slot.as_ref());
             slot.as_ref().word()
         };
@@ -47,7 +71,7 @@ impl Store {
         }
     }
 
-    /// Takes off a pin that is likely one of several, when the word is `seen`.
+    /// Takes off a pin that is probably one of several. The word was `seen`.
     ///
     /// # Safety
     ///
@@ -55,9 +79,9 @@ impl Store {
     #[inline]
     unsafe fn unpin_shared(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinning);
-        // SAFETY: the caller's pin keeps the store until it is taken off.
+        // SAFETY: the caller's pin keeps the store alive until it is taken off.
         unsafe {
-            // Counted before, while the store is surely there.
+            // Counted before the exchange, after which the store may be gone.
             store_of(slot).count(Counter::SharedUnpins, 1);
             if Slot::unpin_shared(slot, seen).is_err() {
                 Self::unpin_contended(slot);
@@ -65,64 +89,66 @@ impl Store {
         }
     }
 
-    /// Takes off a pin that has been counted as one of several already, and that others have
-    /// kept from being taken off.
+    /// Takes off a pin that has already been counted as one of several, but whose exchange
+    /// failed because another thread changed the word.
     ///
     /// # Safety
     ///
     /// As [`unpin`](Self::unpin).
     #[cold]
     unsafe fn unpin_contended(slot: NonNull<Slot>) {
-        // SAFETY: the pin is still there.
+        // SAFETY: the pin has not been taken off.
         unsafe {
             store_of(slot).count(Counter::SharedUnpins, 1_u64.wrapping_neg());
-            Self::unpin_asking(slot);
+            Self::unpin_slow(slot);
         }
     }
 
-    /// Takes off a pin that is likely the last, when the word is `seen`.
+    /// Takes off a pin that is probably the last. The word was `seen`.
     ///
     /// # Safety
     ///
     /// As [`unpin`](Self::unpin).
     #[inline(never)]
     unsafe fn unpin_last(slot: NonNull<Slot>, seen: Word) {
-        // SAFETY: the caller's pin, and after it the credit that it leaves, keep the
-        // store until the credit is returned: the last that is done here.
+        // SAFETY: the caller's pin, and then the credit that it leaves, keep the store alive
+        // until the credit is returned, which comes last.
         unsafe {
             let store = store_of(slot);
-            // Nobody is to be asked: neither the plane nor a tracker.
+            // The common case: neither the plane nor a tracker has to be consulted first.
             if seen.is_sole_unmarked_pin() && !store.has_levels() {
                 slot.as_ref().begin_release(store.clearing.era());
                 if slot.as_ref().unpin_last(seen).is_ok() {
-                    return Self::settle(slot, seen);
+                    return Self::finish_release(slot, seen);
                 }
             }
-            Self::unpin_asking(slot);
+            Self::unpin_slow(slot);
         }
     }
 
-    /// As [`unpin_last`](Self::unpin_last), after everything that is to be done before it.
+    /// Takes a pin off in whichever way the word demands, and runs the user code that this
+    /// leaves.
     ///
     /// # Safety
     ///
     /// As [`unpin`](Self::unpin).
     #[inline(never)]
-    unsafe fn unpin_asking(slot: NonNull<Slot>) {
+    unsafe fn unpin_slow(slot: NonNull<Slot>) {
         let mut leftovers = Leftovers::new();
         // SAFETY: the caller's contract.
-        unsafe { Self::unpin_leaving(slot, &mut leftovers) };
+        unsafe { Self::unpin_into(slot, &mut leftovers) };
         leftovers.settle();
     }
 
-    /// Takes a pin off, and leaves user code to the caller.
+    /// Takes a pin off in whichever way the word demands, and adds the user code that this
+    /// leaves to `leftovers`.
     ///
     /// # Safety
     ///
     /// As [`unpin`](Self::unpin).
-    pub(in crate::engine) unsafe fn unpin_leaving(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
-        // SAFETY: the pin is the caller's until one of the exchanges below takes it off,
-        // and if it was the last its credit is out until it is returned.
+    pub(in crate::engine) unsafe fn unpin_into(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
+        // SAFETY: the pin is the caller's until one of the exchanges below takes it off. If it
+        // was the last, its credit keeps the store alive until that is returned.
         unsafe {
             let store = store_of(slot);
             let mut seen = slot.as_ref().word();
@@ -144,7 +170,7 @@ impl Store {
                 } else if seen.is_primary() && !seen.resets() {
                     slot.as_ref().begin_release(store.clearing.era());
                     match slot.as_ref().unpin_last(seen) {
-                        Ok(()) => return Self::settle(slot, seen),
+                        Ok(()) => return Self::finish_release(slot, seen),
                         Err(now) => Err(now),
                     }
                 } else {
@@ -158,14 +184,15 @@ impl Store {
         }
     }
 
-    /// What comes before the last pin of a primary is taken off.
+    /// Does what has to come before the last pin of a primary is taken off.
     fn prepare_release(&self, slot: &Slot, seen: Word, leftovers: &mut Leftovers) {
         if seen.is_queued() {
-            // An earlier change is still to be applied, and comes first.
+            // A slot is queued only once (invariant 4). The earlier update is applied first, so
+            // that this release gets its own place in the order.
             self.try_drain();
         }
         if !seen.resets() && self.has_levels() {
-            // Asks the frequency tracker, which may be the user's.
+            // Asks the frequency tracker, which may be user code.
             leftovers.catch(|| {
                 if let Some(level) = self.level_of(slot) {
                     slot.set_level(level);
@@ -174,21 +201,23 @@ impl Store {
         }
     }
 
-    /// Finishes an unpin that was the last, when the word was `seen` before it.
+    /// Completes a release whose last pin the caller has just taken off: queues the slot and
+    /// returns the credit. The word was `seen` before the pin was taken off.
     ///
     /// # Safety
     ///
-    /// The credit that the pin has left is the caller's to return.
+    /// The caller owns the credit that the pin has left, and gives it up.
     #[inline]
-    unsafe fn settle(slot: NonNull<Slot>, seen: Word) {
+    unsafe fn finish_release(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinned);
-        // SAFETY: the credit keeps the store until it is returned.
+        // SAFETY: the credit keeps the store alive until it is returned.
         unsafe {
             let store = store_of(slot);
             let home = store.home();
             if !seen.is_queued() {
                 if store.release_logs[home].has_cancelled() {
-                    // Those blocks were matched before this release.
+                    // The cancelled releases belong to blocks that were matched before this
+                    // release, so they are applied before it is queued.
                     store.try_drain();
                 }
                 store.release_logs[home].push(slot.as_ref());
@@ -198,22 +227,23 @@ impl Store {
         }
     }
 
-    /// Frees a block that the caller has vacated, when it was in `state`.
+    /// Ends the tenancy of a block that the caller has vacated, and frees it. The block was in
+    /// `state`.
     ///
     /// # Safety
     ///
-    /// The block is the caller's alone, with its credit.
+    /// The block belongs to the caller alone, with its credit, and the caller gives both up.
     unsafe fn reset(slot: NonNull<Slot>, state: State, leftovers: &mut Leftovers) {
         step!(ResetVacated);
-        // SAFETY: the credit keeps the store until the block is freed, which comes last.
+        // SAFETY: the credit keeps the store alive until the block is freed, which comes last.
         unsafe {
             let store = store_of(slot);
             store.count(Counter::Reset, 1);
             if state == State::Duplicate {
                 store.count(Counter::DuplicatesEnded, 1);
                 let primary = &store.slots[slot.as_ref().primary() as usize];
-                // The pin that the duplicate had on it.
-                Self::unpin_leaving(NonNull::from(primary), leftovers);
+                // The pin by which the duplicate kept its primary (invariant 6).
+                Self::unpin_into(NonNull::from(primary), leftovers);
             } else {
                 let has_entries = store.registry.has_entries();
                 store.end_tenancy(slot.as_ref(), has_entries, leftovers);
@@ -222,9 +252,9 @@ impl Store {
         }
     }
 
-    /// Takes a primary that the caller has vacated out of the index, and, if the
-    /// registry has entries, ends that of its hash where this was its last
-    /// block.
+    /// Unlinks a primary that the caller has vacated from the index. If the registry has
+    /// entries, also ends the registration of its hash, unless the hash has a handle or
+    /// another block.
     #[inline]
     pub(in crate::engine) fn end_tenancy(
         &self,
@@ -239,47 +269,27 @@ impl Store {
         }
     }
 
-    /// Takes a primary that the caller has vacated out of the index, with what has been
-    /// said of its content.
+    /// Unlinks a primary that the caller has vacated from the index, and ends its directive.
     #[inline]
     pub(in crate::engine) fn unlink(&self, slot: &Slot) {
         self.directives.end(slot);
         self.index.unlink(&self.slots, slot.key().keyed, slot);
     }
 
-    /// Puts a block on the freelist and returns its credit.
+    /// Puts a block onto the freelist and returns its credit.
     ///
     /// # Safety
     ///
-    /// The block is the caller's alone, with its credit.
+    /// The block belongs to the caller alone, with its credit, and the caller gives both up.
     #[inline]
     pub(in crate::engine) unsafe fn free(slot: NonNull<Slot>) {
-        // SAFETY: the credit keeps the store until it is returned here.
+        // SAFETY: the credit keeps the store alive until it is returned, which comes last.
         unsafe {
             let store = store_of(slot);
             let home = store.home();
             store.free.put(home, slot.as_ref().id());
             step!(Freed);
             Self::return_credits(NonNull::from(store), home, 1);
-        }
-    }
-
-    /// Returns credits.
-    ///
-    /// # Safety
-    ///
-    /// The credits are the caller's to return. Afterwards the store may be gone, unless
-    /// the caller has more of them, or a reference.
-    #[inline]
-    pub(in crate::engine) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
-        // SAFETY: the caller's credits keep the store until they are returned. Where they
-        // were the last of a store whose manager is gone, the pool's reference keeps it,
-        // and nothing uses it after.
-        unsafe {
-            let credits = NonNull::from(&store.as_ref().credits);
-            if Credits::release(credits, home, count) == Released::StoreDone {
-                Self::drop_pool_reference(store.as_ref().as_ptr());
-            }
         }
     }
 }

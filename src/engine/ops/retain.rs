@@ -1,4 +1,22 @@
-//! Giving blocks retention directives, and reading them.
+//! Setting and reading the retention directives of blocks.
+//!
+//! A directive belongs to a content, so it is that of the primary: a duplicate's is its
+//! primary's. To set one is
+//!
+//! 1. to find the primary of the hash, unless the caller holds the block;
+//! 2. to exchange the directive word beside its slot, if the slot is still in the tenancy in
+//!    which it was found; if it is not, the look-up begins again;
+//! 3. to announce the slot to the policy plane, unless it is announced already.
+//!
+//! # What does it cost?
+//!
+//! Two exchanges, without a lock. The first directive of a store allocates a table of
+//! O(block count), and other threads that give one meanwhile wait for that. The policy learns
+//! of a directive before it next hands out victims. A thread suspended between steps 2 and 3
+//! delays this directive, and later ones for the same block, until the block is released
+//! again.
+//!
+//! The mechanism is in [`directives`](crate::engine::parts::directives).
 
 use std::time::Duration;
 
@@ -10,14 +28,15 @@ use crate::engine::store::Store;
 use crate::retention::Retention;
 
 impl Store {
-    /// Gives the content of a block that the caller holds a directive.
+    /// Sets the directive for the content of a block that the caller holds.
     pub(crate) fn retain(&self, slot: &Slot, retention: Retention) {
         let slot = self.primary_of(slot);
         self.directives
             .give(slot, slot.word().generation(), retention);
     }
 
-    /// What holds for the content of a block that the caller holds.
+    /// Returns the directive in force for the content of a block that the caller holds, with
+    /// the rest of its duration; the default if there is none or it has expired.
     pub(crate) fn retention(&self, slot: &Slot) -> Retention {
         let slot = self.primary_of(slot);
         let Some(Directive { priority, deadline }) =
@@ -35,7 +54,8 @@ impl Store {
         }
     }
 
-    /// Gives the content of a hash a directive. Returns whether it is registered here.
+    /// Sets the directive for the content of a hash. Returns whether the hash is registered
+    /// here, and not cleared: otherwise nothing changes.
     pub(crate) fn retain_hash(&self, hash: SequenceHash, retention: Retention) -> bool {
         let key = self.registry.key(hash);
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
@@ -49,7 +69,8 @@ impl Store {
         false
     }
 
-    /// The block that is matched for the content of a block that the caller holds.
+    /// Returns the block that a match of this block's hash finds: for a duplicate that the
+    /// caller holds its primary, by invariant 6; otherwise the block itself.
     fn primary_of<'a>(&'a self, slot: &'a Slot) -> &'a Slot {
         match slot.word().state() {
             State::Duplicate => &self.slots[slot.primary() as usize],

@@ -1,0 +1,202 @@
+//! Eviction: finding victims for blocks that are reserved.
+//!
+//! Victims come in the policy's order, which the [policy plane](crate::engine::parts::plane)
+//! keeps under a try-lock:
+//!
+//! 1. Take the plane, and apply what is queued on the home shard's release log (on all logs,
+//!    if the policy observes resurrections, every so often, or if victims run short).
+//! 2. Pop up to 64 candidates off the order, and release the plane.
+//! 3. *Vacate* each candidate that still has no pins: one exchange of its word. A candidate
+//!    that has become active is skipped; its last unpin queues it again.
+//!
+//! If the policy allows, step 2 pops more than are needed and leaves the rest in the home
+//! shard's [victim cache](crate::engine::parts::victim_cache) for the next allocation; a miss
+//! there also looks into the other shards' caches. Once there are retention directives, victims
+//! are no longer prefetched, since a later directive could not change their place any more: a
+//! thread that takes the plane to evict returns what the caches still hold to the order.
+//!
+//! # What does it cost?
+//!
+//! O(queued releases) for the drain, shared by all blocks that are popped afterwards, one step
+//! of the policy per victim (see [`policy`](crate::policy)), and one exchange per victim.
+//! Nothing waits for a lock: if the plane is held, [`Store::evict`] returns fewer victims than
+//! were asked for.
+//!
+//! # What can a suspended thread delay?
+//!
+//! While it holds the plane or a victim cache, others cannot get at the victims there. If they
+//! find too few elsewhere, they [sweep](crate::engine::parts::sweep). Candidates that it has
+//! popped and not yet vacated are missing from the order, but are still inactive: they can be
+//! matched, and a sweep finds them.
+
+use std::ptr::NonNull;
+
+use crate::engine::ops::victims::Victims;
+use crate::engine::parts::plane::Order;
+use crate::engine::parts::prefetch::prefetch_to_write;
+use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::victim_cache::{CAPACITY, Queue, VictimCache};
+use crate::engine::store::Store;
+use crate::registry::Leftovers;
+use crate::sync::step;
+
+impl Store {
+    /// Vacates up to `max` blocks in the policy's order and adds them to `victims`. Returns how
+    /// many: fewer if the order ran out, or another thread holds the plane.
+    pub(super) fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
+        let mut evicted = 0;
+        if self.plane.hands_out_ahead()
+            && let Some(mut victim_cache) = self.victim_caches[home].try_hold()
+            && !self.directives.are_used()
+        {
+            step!(StashHeld);
+            loop {
+                evicted += self.evict_cached(&mut victim_cache, max - evicted, victims);
+                if evicted == max {
+                    return evicted;
+                }
+                if self.directives.are_used() {
+                    break;
+                }
+                let mut candidates = [NIL; CAPACITY];
+                let found = self.candidates(home, &mut candidates).unwrap_or(0);
+                if found == 0 {
+                    break;
+                }
+                victim_cache.fill(&self.slots, &candidates[..found]);
+            }
+            drop(victim_cache);
+            if !self.directives.are_used() {
+                // The order has no more, or is held: what is left is in other shards' caches.
+                for mut other in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
+                    evicted += self.evict_cached(&mut other, max - evicted, victims);
+                }
+                return evicted;
+            }
+        }
+        while evicted < max {
+            let mut candidates = [NIL; CAPACITY];
+            let wanted = CAPACITY.min(max - evicted);
+            let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
+                break;
+            };
+            for &candidate in &candidates[..found] {
+                let slot = &self.slots[candidate as usize];
+                evicted += usize::from(self.evict_one(slot, victims));
+            }
+            if found < wanted {
+                break;
+            }
+        }
+        evicted
+    }
+
+    /// Vacates up to `max` blocks of a victim cache. Returns how many.
+    fn evict_cached<'a>(
+        &'a self,
+        victim_cache: &mut Queue,
+        max: usize,
+        victims: &mut Victims<'a>,
+    ) -> usize {
+        let mut evicted = 0;
+        // Victims chosen before the first directive must not be evicted after it: the rest
+        // returns to the plane, see `empty_victim_caches`.
+        while evicted < max
+            && !self.directives.are_used()
+            && let Some(slot) = victim_cache.pop(&self.slots)
+        {
+            evicted += usize::from(self.evict_one(slot, victims));
+        }
+        evicted
+    }
+
+    /// Vacates a candidate if it still has no pins. Returns whether it did.
+    #[inline]
+    fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
+        // A queued slot has been released again since it was listed, on another shard, whose
+        // release log has not been drained. It will be listed anew, and is no victim yet.
+        if slot.word().is_queued() {
+            return false;
+        }
+        let vacated = slot.vacate_unheld(self.reset_on_release);
+        if let Some(before) = vacated {
+            self.index.prefetch_to_write(slot.key().keyed);
+            victims.push(slot, before);
+        }
+        vacated.is_some()
+    }
+
+    /// Pops the next candidates from the plane and prefetches their slots. Returns how many
+    /// there were, or `None` if another thread holds the plane.
+    fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
+        let mut plane = self.plane.try_hold()?;
+        step!(PlaneHeld);
+        if self.plane.hands_out_ahead() && self.directives.are_used() {
+            self.empty_victim_caches(&mut plane);
+        }
+        if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
+            plane.drain(&self.slots, &self.release_logs);
+        } else {
+            plane.drain(&self.slots, [&self.release_logs[home]]);
+        }
+        let mut found = plane.pop(&self.slots, candidates);
+        if found < candidates.len() {
+            plane.drain(&self.slots, &self.release_logs);
+            found += plane.pop(&self.slots, &mut candidates[found..]);
+        }
+        step!(VictimsPopped);
+        drop(plane);
+        step!(VictimsInHand);
+        for &candidate in &candidates[..found] {
+            prefetch_to_write(&self.slots[candidate as usize]);
+        }
+        Some(found)
+    }
+
+    /// Returns all prefetched victims to the order, once there are directives. The caches are
+    /// not filled any more then, see [`evict`](Self::evict).
+    #[cold]
+    fn empty_victim_caches(&self, plane: &mut Order) {
+        for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
+            while let Some(slot) = victim_cache.pop(&self.slots) {
+                plane.put_back(slot);
+            }
+        }
+    }
+
+    /// Vacates up to `max` blocks without the plane, by looking at every slot. Returns how
+    /// many. O(block count).
+    pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
+        self.sweep
+            .evict(max, &self.slots, self.reset_on_release, |slot, before| {
+                victims.push(slot, before);
+            })
+    }
+
+    /// Resets all inactive blocks. Blocks that become inactive meanwhile may be missed.
+    ///
+    /// Resets one block at a time, each with a credit of its own, like an allocation: a block
+    /// on its way from inactive to free belongs to this thread, and there is never more than
+    /// one. Stops early if there is no credit, because other operations have reserved what is
+    /// available.
+    pub(crate) fn reset_inactive(&self) -> Leftovers {
+        let home = self.home();
+        let mut leftovers = Leftovers::new();
+        while self.credits.reserve(home, 1).is_made {
+            let mut victims = Victims::new(self);
+            let mut evicted = self.evict(home, 1, &mut victims);
+            if evicted == 0 {
+                // The order has run out, or another thread holds it.
+                evicted = self.sweep(1, &mut victims);
+            }
+            if evicted == 0 {
+                // SAFETY: the credit was reserved just now. The caller has a manager, so the
+                // store outlives the call.
+                unsafe { Self::return_credits(NonNull::from(self), home, 1) };
+                break;
+            }
+            victims.free(&mut leftovers);
+        }
+        leftovers
+    }
+}

@@ -1,0 +1,165 @@
+//! Victims: vacated blocks whose tenancies are still to be ended.
+//!
+//! Vacating a block takes one exchange, and makes it belong to this thread. What follows, the
+//! *end of its tenancy*, is left until all victims are found: to unlink the slot from the
+//! index, and, if the registry has entries, to end the registration of its hash. Only then is
+//! the block handed out or freed. Done for all victims together, this asks the registry once,
+//! and the cache lines that it needs are on their way meanwhile.
+//!
+//! Nothing here takes a lock or allocates, however many victims there are: they are linked
+//! through their slots. While the thread is suspended, the hashes of its victims cannot be
+//! matched, and their blocks and credits belong to it.
+
+use std::ptr::NonNull;
+
+use crate::SequenceHash;
+use crate::engine::parts::slot::{NIL, Slot};
+use crate::engine::parts::word::Word;
+use crate::engine::store::Store;
+use crate::metrics::Counter;
+use crate::registry::Leftovers;
+
+/// The victims of one operation: blocks that had been cleared, and blocks that are evicted,
+/// each in the order in which they were vacated. A credit is reserved for each.
+pub(super) struct Victims<'a> {
+    store: &'a Store,
+    cleared: Chain,
+    evicted: Chain,
+}
+
+/// The numbers of victims that were handed out.
+pub(super) struct Taken {
+    pub(super) cleared: usize,
+    pub(super) evicted: usize,
+}
+
+impl<'a> Victims<'a> {
+    /// Creates an empty list.
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            cleared: Chain::EMPTY,
+            evicted: Chain::EMPTY,
+        }
+    }
+
+    /// Adds a slot that the caller has vacated, whose word was `before` until then.
+    pub(super) fn push(&mut self, slot: &Slot, before: Word) {
+        if self.store.is_cleared(slot, before) {
+            self.push_cleared(slot);
+        } else {
+            self.evicted.push(&self.store.slots, slot);
+        }
+    }
+
+    /// Adds a slot that the caller has vacated, and that was cleared or discarded before.
+    pub(super) fn push_cleared(&mut self, slot: &Slot) {
+        self.cleared.push(&self.store.slots, slot);
+    }
+
+    /// Ends the tenancies and passes the blocks to `sink`, the cleared ones first, and the
+    /// hashes of those that are evicted to `evicted`.
+    pub(super) fn hand_out(
+        self,
+        sink: &mut impl FnMut(&'a Slot),
+        evicted: &mut impl FnMut(SequenceHash),
+        leftovers: &mut Leftovers,
+    ) -> Taken {
+        let store = self.store;
+        let mut taken = Taken {
+            cleared: 0,
+            evicted: 0,
+        };
+        self.end_each(leftovers, |slot, hash| {
+            match hash {
+                None => taken.cleared += 1,
+                Some(hash) => {
+                    evicted(hash);
+                    taken.evicted += 1;
+                }
+            }
+            sink(&store.slots[slot.id() as usize]);
+        });
+        taken
+    }
+
+    /// Ends the tenancies and frees the blocks.
+    pub(super) fn free(self, leftovers: &mut Leftovers) {
+        let store = self.store;
+        self.end_each(leftovers, |slot, hash| {
+            if hash.is_none() {
+                store.count(Counter::ClearedFreed, 1);
+            }
+            store.count(Counter::Reset, 1);
+            // SAFETY: the block has been vacated, and a credit is reserved for it.
+            unsafe { Store::free(NonNull::from(slot)) };
+        });
+    }
+
+    /// Ends each tenancy and calls `then` with the slot, and with its hash unless it was
+    /// cleared before.
+    fn end_each(
+        mut self,
+        leftovers: &mut Leftovers,
+        mut then: impl FnMut(&Slot, Option<SequenceHash>),
+    ) {
+        let store = self.store;
+        // After the last of them was vacated, and once for all of them.
+        let has_entries = store.registry.has_entries();
+        while let Some(slot) = self.cleared.pop(&store.slots) {
+            store.end_tenancy(slot, has_entries, leftovers);
+            then(slot, None);
+        }
+        while let Some(slot) = self.evicted.pop(&store.slots) {
+            let hash = slot.hash();
+            store.end_tenancy(slot, has_entries, leftovers);
+            then(slot, Some(hash));
+        }
+    }
+}
+
+/// A list of slots that belong to one thread, in order.
+///
+/// It is linked through the field that names a duplicate's primary, which a vacated block has
+/// no use for, so that nothing is allocated while the plane is held.
+struct Chain {
+    first: u32,
+    last: u32,
+}
+
+impl Chain {
+    const EMPTY: Self = Self {
+        first: NIL,
+        last: NIL,
+    };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.first == NIL
+    }
+
+    /// Appends a slot.
+    #[inline]
+    fn push(&mut self, slots: &[Slot], slot: &Slot) {
+        slot.set_primary(NIL);
+        match self.last {
+            NIL => self.first = slot.id(),
+            last => slots[last as usize].set_primary(slot.id()),
+        }
+        self.last = slot.id();
+    }
+
+    /// Removes the first slot.
+    #[inline]
+    fn pop<'a>(&mut self, slots: &'a [Slot]) -> Option<&'a Slot> {
+        if self.is_empty() {
+            return None;
+        }
+        let slot = &slots[self.first as usize];
+        self.first = slot.primary();
+        if self.first == NIL {
+            self.last = NIL;
+        }
+        Some(slot)
+    }
+}
