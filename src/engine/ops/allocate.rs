@@ -486,10 +486,10 @@ impl Chain {
 
     #[inline]
     fn push(&mut self, slots: &[Slot], slot: &Slot) {
-        slot.set_primary(NIL);
+        slot.set_next_victim(NIL);
         match self.last {
             NIL => self.first = slot.id(),
-            last => slots[last as usize].set_primary(slot.id()),
+            last => slots[last as usize].set_next_victim(slot.id()),
         }
         self.last = slot.id();
     }
@@ -500,7 +500,7 @@ impl Chain {
             return None;
         }
         let slot = &slots[self.first as usize];
-        self.first = slot.primary();
+        self.first = slot.next_victim();
         if self.first == NIL {
             self.last = NIL;
         }
