@@ -25,10 +25,10 @@ use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
 use crate::engine::hold::{Exclusive, Mutable};
-use crate::engine::parts::plane::Order;
+use crate::engine::parts::plane::EvictionOrder;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::victim_cache::{CAPACITY, Queue, VictimCache};
+use crate::engine::parts::victim_cache::{CAPACITY, PrefetchedVictims, VictimCache};
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
 
@@ -237,7 +237,7 @@ impl Store {
 
     fn evict_stashed<'a>(
         &'a self,
-        victim_cache: &mut Queue,
+        victim_cache: &mut PrefetchedVictims,
         max: usize,
         victims: &mut Victims<'a>,
     ) -> usize {
@@ -298,7 +298,7 @@ impl Store {
     /// Puts what was handed out ahead of need back into the order, now that there are
     /// priorities: victim_caches are not filled any more, see [`evict`](Self::evict).
     #[cold]
-    fn empty_stashes(&self, plane: &mut Order) {
+    fn empty_stashes(&self, plane: &mut EvictionOrder) {
         for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
             while let Some(slot) = victim_cache.pop(&self.slots) {
                 plane.put_back(slot);

@@ -97,7 +97,8 @@ impl Clearing {
 
     /// Returns the current era, as slots remember it.
     ///
-    /// Acquire: a thread that knows of a clearing also sees what happened before it began.
+    /// Acquire: a thread that sees the era of a clearing also sees that the registry has been
+    /// told of that clearing.
     #[inline]
     pub(crate) fn era(&self) -> u16 {
         self.era.load(Ordering::Acquire) as u16

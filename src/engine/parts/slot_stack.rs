@@ -48,8 +48,9 @@ impl SlotStack {
         }
     }
 
-    /// Takes all slots off the stack, and links them the other way round. Calls `look` with
-    /// each, the latest first. Returns the slot that was pushed first, or [`NIL`].
+    /// Takes all slots off the stack and reverses their links, so that they can be followed in
+    /// the order of the pushes. Calls `look` with each slot, the latest first. Returns the slot
+    /// that was pushed first, or [`NIL`] if the stack was empty.
     #[inline(always)]
     pub(crate) fn drain<'l>(
         &self,
@@ -58,8 +59,8 @@ impl SlotStack {
     ) -> u32 {
         let mut first = NIL;
         if self.head.load(Ordering::Relaxed) != NIL {
-            // Acquire: pairs with the release of every push in the stack, each of which read
-            // the one below it.
+            // Acquire: pairs with the release of every push on the stack, since each of them
+            // read the head that the push below it wrote.
             let mut at = self.head.swap(NIL, Ordering::Acquire);
             while at != NIL {
                 let next = link(at).load(Ordering::Relaxed);
@@ -72,7 +73,7 @@ impl SlotStack {
         first
     }
 
-    /// Calls `visit` with every slot on the stack. Only while nobody uses it.
+    /// Calls `visit` with every slot on the stack. Only while no other thread uses it.
     pub(crate) fn for_each<'l>(
         &self,
         link: impl Fn(u32) -> &'l AtomicU32,
