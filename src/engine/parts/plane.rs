@@ -11,7 +11,7 @@
 //! |---|---|
 //! | needs victims | the log of its own shard, whose slots are in its cache |
 //! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a policy that observes resurrections | the logs of all shards |
-//! | is about to queue a slot that is queued already | the logs of all shards, if the plane is free |
+//! | is about to queue a slot that is queued already, or to push a release onto a log with cancelled ones | the logs of all shards, if the plane is free |
 //!
 //! Under a policy that observes resurrections all logs are always drained, because a block must
 //! not be taken for a leaf while its child's release is still queued.
@@ -22,8 +22,8 @@
 //! matched, and released again. A thread that would queue it a second time therefore tries to
 //! drain first, so that the earlier change takes its place in the order. If the plane is held,
 //! the one queued slot stands for both changes: the policy sees only the last state, in the
-//! place of the first change. That is the only way in which contention changes the order, apart
-//! from sweeps.
+//! place of the first change. Besides this, an eviction may precede what is still queued on the
+//! logs of other shards, or cached as a victim by them; and a sweep follows no order.
 //!
 //! If the policy does not care in which order blocks become active again, a match of a block
 //! whose release is still queued does not drain. The next drain works out what becomes of such
