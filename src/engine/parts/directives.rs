@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_of_an_earlier_tenancy_is_not_said_of_a_later_one() {
+    fn a_directive_does_not_outlive_its_tenancy() {
         for retention in [
             Retention::new(Priority::HIGHEST),
             Retention::new(Priority::HIGHEST).for_duration(Duration::from_secs(3_600)),
