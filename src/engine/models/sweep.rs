@@ -90,7 +90,8 @@ fn two_sweeps_a_pin_and_its_unpin() {
         let user = spawn(&swept, |swept| {
             if swept.pin(0) {
                 let slot = &swept.slots[0];
-                slot.unpin_last(slot.word()).expect("no other thread pins it");
+                slot.unpin_last(slot.word())
+                    .expect("no other thread pins it");
             }
         });
         let other = spawn(&swept, |swept| swept.evict(1));

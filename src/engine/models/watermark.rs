@@ -1,5 +1,5 @@
 //! Models of the low watermark: if the number of credits was at the level before the threads
-//! start, and is below it after they are done, a drop has been reported.
+//! start, and is below it after they are done, a fall has been reported.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::models::{explore, spawn};
 const COUNT: u32 = 16;
 const LEVEL: u32 = 12;
 
-/// Creates credits of two open shards, all of them available, after a drop that was reported.
-fn reported() -> Arc<Credits> {
+/// Creates credits of two open shards, all of them available, after a fall that was reported.
+fn after_a_reported_fall() -> Arc<Credits> {
     let credits = Credits::new(COUNT, 2);
     credits.watermark().set_level(u64::from(LEVEL));
     for home in 0..2 {
@@ -23,7 +23,7 @@ fn reported() -> Arc<Credits> {
     Arc::new(credits)
 }
 
-/// The end of an operation. Returns how often it reported of a fall.
+/// The end of an operation. Returns how often it has reported a fall.
 fn report(credits: &Credits) -> usize {
     let watermark = credits.watermark();
     if !watermark.is_due() {
@@ -35,7 +35,7 @@ fn report(credits: &Credits) -> usize {
 }
 
 /// An operation that takes `count` blocks and returns `surplus` credits at its end. Returns how
-/// often it has reported a drop.
+/// often it has reported a fall.
 fn operate(credits: &Credits, home: usize, count: u32, surplus: u32) -> usize {
     assert!(credits.reserve(home, count + surplus).is_made);
     if surplus > 0 {
@@ -46,9 +46,9 @@ fn operate(credits: &Credits, home: usize, count: u32, surplus: u32) -> usize {
 
 /// Each alone leaves enough, so the two must see each other.
 #[test]
-fn two_reservations_that_drop_together() {
+fn two_falls_at_once() {
     explore(|| {
-        let credits = reported();
+        let credits = after_a_reported_fall();
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || operate(&credits, 1, 3, 0)
@@ -58,11 +58,11 @@ fn two_reservations_that_drop_together() {
     });
 }
 
-/// An operation that drops below the level for a moment only clears the mark of the other's drop.
+/// An operation that drops below the level for a moment only clears the mark of the other's fall.
 #[test]
-fn a_drop_and_a_momentary_drop() {
+fn a_fall_and_a_momentary_fall() {
     explore(|| {
-        let credits = reported();
+        let credits = after_a_reported_fall();
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || operate(&credits, 1, 0, 5)
@@ -72,11 +72,11 @@ fn a_drop_and_a_momentary_drop() {
     });
 }
 
-/// The number falls, rises behind the one who would report of it, and falls again.
+/// The number falls, rises behind the thread that would report it, and falls again.
 #[test]
-fn a_drop_a_rise_and_a_drop() {
+fn a_fall_a_rise_and_a_fall() {
     explore(|| {
-        let credits = reported();
+        let credits = after_a_reported_fall();
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || {

@@ -6,15 +6,15 @@
 //! below it, and need not look further: that is one comparison, which it makes anyway. The
 //! other reservations, on their cold path,
 //!
-//! 1. *re-arm* before they reserve: if the last drop has been reported, and the sum is at the
+//! 1. *re-arm* before they reserve: if the last fall has been reported, and the sum is at the
 //!    level (again), they clear the record of that report;
 //! 2. reserve;
-//! 3. *mark* a drop as due, if none has been reported and the sum is below the level.
+//! 3. *mark* a fall as due, if none has been reported and the sum is below the level.
 //!
 //! Every operation ends with a look at the mark (`Store::fall_is_due`). A thread that finds it
 //! set clears it and adds up once more, since an operation may return credits that it turned
 //! out not to need. If the sum is still below the level, and no other thread was faster, the
-//! thread reports the drop (`Store::take_fall`).
+//! thread reports the fall (`Store::take_fall`).
 //!
 //! A release does nothing. That the number has risen is discovered by the next reservation that
 //! could make it drop again.
@@ -22,26 +22,26 @@
 //! | field | set by | cleared by |
 //! |---|---|---|
 //! | `level` | the builder, before the store is shared | never |
-//! | `is_reported` | the thread that reports a drop | a reservation that re-arms |
+//! | `is_reported` | the thread that reports a fall | a reservation that re-arms |
 //! | `due` | a reservation that finds the sum below the level | a thread that checks whether to report |
 //!
-//! # Is every drop reported?
+//! # Is every fall reported?
 //!
 //! At least once: if the number was at the level at an instant at which no operation was in
-//! progress, and is below it at a later such instant, then a drop has been reported in between.
+//! progress, and is below it at a later such instant, then a fall has been reported in between.
 //! Take the reservation that first makes the sum cross the level: before it the sum was at the
 //! level, so it has re-armed. Take the last reservation of all: when it comes to mark, only
 //! releases follow, and after those the sum is below the level, so it is below now. Either a
-//! drop has been reported since the re-arming, or the mark is set. The thread that clears that
+//! fall has been reported since the re-arming, or the mark is set. The thread that clears that
 //! mark adds up afterwards, finds the same, and reports.
 //!
 //! Two threads that each reserve from a shard of their own must not both miss what the other
 //! has taken. Therefore sequentially consistent fences stand between a reservation and the sum,
 //! and between clearing the mark and the sum.
 //!
-//! # Can a drop be reported twice?
+//! # Can a fall be reported twice?
 //!
-//! Yes: a re-arming that comes late, after another thread has reported the same drop, has it
+//! Yes: a re-arming that comes late, after another thread has reported the same fall, has it
 //! reported again. And the sum is that of one instant only if the balances do not keep changing
 //! while it is computed, see [`Credits::available`].
 
@@ -52,13 +52,13 @@ use crate::sync::{AtomicBool, Ordering, fence};
 
 use crate::engine::parts::credits::Credits;
 
-/// The level, and what has been found out about drops below it.
+/// The level, and what has been found out about falls below it.
 pub(crate) struct Watermark {
     /// Set before the store is shared, and therefore not one of the model's atomics.
     level: AtomicU64,
-    /// A drop has been reported, and no reservation has seen the number at the level since.
+    /// A fall has been reported, and no reservation has seen the number at the level since.
     is_reported: AtomicBool,
-    /// Some operation has to check whether to report a drop.
+    /// Some operation has to check whether to report a fall.
     due: AtomicBool,
 }
 
@@ -93,7 +93,7 @@ impl Watermark {
         }
     }
 
-    /// Marks a drop as due if the number is below the level. Call after the reservation.
+    /// Marks a fall as due if the number is below the level. Call after the reservation.
     pub(crate) fn mark(&self, credits: &Credits) {
         // SeqCst: pairs with this fence in another thread that has reserved, and with the fence
         // in `take`.
@@ -103,7 +103,7 @@ impl Watermark {
         }
     }
 
-    /// Returns whether a drop may have to be reported. One relaxed load.
+    /// Returns whether a fall may have to be reported. One relaxed load.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
         // Models without a watermark should not explore loads of its mark.
@@ -114,7 +114,7 @@ impl Watermark {
         self.due.load(Ordering::Relaxed)
     }
 
-    /// Clears the mark. Returns the number of credits if the caller has to report a drop.
+    /// Clears the mark. Returns the number of credits if the caller has to report a fall.
     pub(crate) fn take(&self, credits: &Credits) -> Option<u64> {
         self.due.store(false, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `mark`: if a mark was cleared here, the reservation
