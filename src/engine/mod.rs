@@ -39,8 +39,8 @@
 //!
 //! Matching, cloning, dropping, upgrading, staging, registering and allocating: a thread
 //! suspended anywhere never blocks another. Only the policy plane and the victim caches are
-//! held by one thread at a time, by a lock that nobody waits for. A thread that finds the
-//! plane held leaves its update queued, or evicts by a sweep.
+//! held by one thread at a time, under a lock that offers only `try_lock`. A thread that finds
+//! the plane held leaves its update queued, or evicts by a sweep.
 //!
 //! # What can a suspended thread delay?
 //!

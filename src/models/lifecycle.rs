@@ -1,5 +1,5 @@
-//! Models of whole managers of one to three blocks: pairs of operations that meet on one block or
-//! one hash. Every model ends with an audit.
+//! Models of whole managers of one to three blocks: pairs of operations that meet on one block
+//! or one hash. Every model ends with an audit.
 
 use std::sync::Arc;
 
@@ -86,7 +86,8 @@ fn match_against_eviction_lineage() {
     match_against_eviction(Backend::Lineage);
 }
 
-/// Two matches of one inactive block, with a block to spare: both get it, and it costs one credit.
+/// Two matches of one inactive block, with a block to spare: both get it, and it costs one
+/// credit.
 fn match_against_match(backend: Backend) {
     explore(move || {
         let manager = pool(2, backend);
@@ -114,7 +115,8 @@ fn match_against_match_lineage() {
     match_against_match(Backend::Lineage);
 }
 
-/// The last guard is dropped during another match: the block stays where the policy can find it.
+/// The last guard is dropped during another match: the block stays where the policy can find
+/// it.
 fn release_against_match(backend: Backend) {
     explore(move || {
         let manager = pool(1, backend);
@@ -204,8 +206,8 @@ fn batch_release_against_match_lineage() {
     batch_release_against_match(Backend::Lineage);
 }
 
-/// A match reserves two inactive blocks together while an allocation wants one: if either gets
-/// less than it asked for, the other has got it.
+/// A match reserves two inactive blocks together while an allocation wants one: the allocation
+/// is refused only if the match gets everything.
 fn batch_match_against_eviction(backend: Backend) {
     explore(move || {
         let manager = pool(2, backend);
@@ -427,9 +429,9 @@ fn the_manager_is_dropped() {
     });
 }
 
-/// The last handle to a hash is dropped, and its thread checks whether a block has the hash, while
-/// another thread evicts a block, stages it under the hash, and drops it: a hash that was never
-/// registered keeps no entry.
+/// The last handle to a hash is dropped, and its thread checks whether a block has the hash,
+/// while another thread evicts a block, stages it under the hash, and drops it: a hash that
+/// was never registered keeps no entry.
 #[test]
 fn a_presence_check_meets_a_block_that_is_only_staged() {
     explore(|| {
@@ -462,7 +464,7 @@ fn clear_against_match(backend: Backend) {
         manager.clear_inactive_pool();
         let matched = other.join().unwrap();
         let again = manager.match_blocks(&[hash(1)]);
-        // It was active and is found again, or it was cleared; or both, one after the other.
+        // It is found again only if the other thread held it during the clearing.
         assert!(again.is_empty() || !matched.is_empty());
         drop((matched, again));
         assert_whole(&manager, 0);
@@ -486,8 +488,8 @@ fn clear_against_match_lineage() {
     clear_against_match(Backend::Lineage);
 }
 
-/// An allocation wants a cleared block, which is also in the way of a registration of its hash: the
-/// allocation gets it, and the registration goes on.
+/// An allocation wants a cleared block, which is also in the way of a registration of its
+/// hash: the allocation gets it, and the registration goes on.
 #[test]
 fn a_cleared_block_is_taken_once() {
     explore(|| {
@@ -510,8 +512,8 @@ fn a_cleared_block_is_taken_once() {
     });
 }
 
-/// Two allocations look for cleared blocks, and one of their threads clears again, which visits all
-/// blocks itself.
+/// Two allocations look for cleared blocks, and one of their threads clears again, which
+/// visits all blocks itself.
 #[test]
 fn two_allocations_and_a_clearing_that_visits_all_blocks() {
     explore(|| {
@@ -547,15 +549,15 @@ fn an_inactive_block_without_credit_is_in_the_way() {
         let taken = other.join().unwrap();
         assert!(manager.block_registry().is_registered(hash(1)));
         assert_eq!(manager.match_blocks(&[hash(1)]).len(), 1);
-        // Unless the registration has pinned it first.
+        // Either the allocation has got a block, or the registration holds both.
         assert_whole(&manager, 2);
         drop((block, taken));
         assert_whole(&manager, 0);
     });
 }
 
-/// Two pins are taken off at the same time. Whatever is evicted, registered, released and cleared
-/// meanwhile, a cleared block stays cleared.
+/// Two pins are taken off at the same time. Whatever is evicted, registered, released and
+/// cleared meanwhile, a cleared block stays cleared.
 #[test]
 fn two_unpins_and_a_clearing_of_the_next_tenancy() {
     explore(|| {

@@ -4,8 +4,8 @@
 //! RUSTFLAGS="--cfg kvbm_loom" cargo test --release --lib --target-dir target/loom models::
 //! ```
 //!
-//! Each file models one part, or the pairs of operations that can meet on one block, one entry or
-//! one shard.
+//! Each file models one part, or the pairs of operations that can meet on one block, one entry
+//! or one shard.
 //!
 //! | models of | are in |
 //! |---|---|
@@ -15,19 +15,19 @@
 //!
 //! # What does loom explore?
 //!
-//! It runs a model again and again: once for each way in which its threads can take turns, and for
-//! each value that a load may return; and it fails on the first run that breaks an assertion. It
-//! explores up to `LOOM_MAX_PREEMPTIONS` preemptions per run, or 2 if that variable is not set. A
-//! switch at the end of a thread, or where one yields, does not count.
+//! It runs a model again and again: once for each way in which its threads can take turns, and
+//! for each value that a load may return; and it fails on the first run that breaks an
+//! assertion. It explores up to `LOOM_MAX_PREEMPTIONS` preemptions per run, or 2 if that
+//! variable is not set. A switch at the end of a thread, or where one yields, does not count.
 //!
 //! # Where does loom differ from the memory model?
 //!
-//! * It treats sequentially consistent accesses as acquire-release. Sequentially consistent fences
-//!   are modelled.
+//! * It treats sequentially consistent accesses as acquire-release. Sequentially consistent
+//!   fences are modelled.
 //! * loom 0.7 lets a plain store be ordered between the two halves of an exchange
-//!   (<https://github.com/tokio-rs/loom/issues/254>). A model may therefore fail without a fault
-//!   in the code if an atomic is both stored to and exchanged, unless an exchange that changes
-//!   nothing writes nothing.
+//!   (<https://github.com/tokio-rs/loom/issues/254>). A model may therefore fail without a
+//!   fault in the code if an atomic is both stored to and exchanged, unless an exchange that
+//!   changes nothing writes nothing.
 //!
 //! # What the models catch
 //!
@@ -104,8 +104,8 @@
 //! * `PrefetchedVictims::pop` that does not look at the mark: it costs a block its place in the
 //!   eviction order, nothing else.
 //!
-//! It is not known whether these are needed: the acquire of an exchange of links, the acquire of
-//! a walk's load of the next link, the fence of a walk, and the check of the cell in
+//! It is not known whether these are needed: the acquire of an exchange of links, the acquire
+//! of a walk's load of the next link, the fence of a walk, and the check of the cell in
 //! `Index::sweep`.
 
 mod lifecycle;

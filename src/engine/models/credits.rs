@@ -1,5 +1,5 @@
-//! Models of the credits: every reservation is all or nothing, no credit is lost or made up, and
-//! exactly one release learns that it is the last of a retired store.
+//! Models of the credits: every reservation is all or nothing, no credit is lost or made up,
+//! and exactly one release learns that it is the last of a retired store.
 
 use std::sync::Arc;
 
@@ -104,8 +104,8 @@ fn no_reader_sees_too_many() {
     });
 }
 
-/// A shard is folded, and opened again with the balance that it had, under a thread that is about
-/// to fold it.
+/// A shard is folded, and opened again with the balance that it had, under a thread that is
+/// about to fold it.
 #[test]
 fn a_shard_has_the_same_balance_again() {
     explore(|| {
@@ -180,8 +180,8 @@ fn a_shard_is_granted_the_same_again() {
     });
 }
 
-/// Returns the pool's references when all threads are done, given their changes: 1 while a credit
-/// is out, 0 when all are back.
+/// Returns the pool's references when all threads are done, given their changes: 1 while a
+/// credit is out, 0 when all are back.
 fn settled(changes: &[i32]) -> i32 {
     1 + changes.iter().sum::<i32>()
 }

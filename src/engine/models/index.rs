@@ -23,8 +23,8 @@ struct Chains {
 }
 
 impl Chains {
-    /// Creates slots of which the first hold the hashes `linked`, each with its bucket, linked in
-    /// this order. The others are free.
+    /// Creates slots of which the first hold the hashes `linked`, each with its bucket, linked
+    /// in this order. The others are free.
     fn new(linked: &[(u64, u64)], slots: u32) -> Arc<Self> {
         let chains = Self {
             index: Index::new(2),
@@ -223,8 +223,8 @@ fn a_slot_comes_back_for_another_hash() {
     });
 }
 
-/// The head leads where it did when the walk began, but the hash was linked in between. Only the
-/// version tells.
+/// The head leads where it did when the walk began, but the hash was linked in between. Only
+/// the version tells.
 #[test]
 fn the_head_comes_back() {
     explore(|| {

@@ -77,8 +77,8 @@ fn make_inactive(slot: &Slot) {
     slot.unmark_queued();
 }
 
-/// The contents of blocks, one value per block. Loom fails a run in which a write is not ordered
-/// with every other access.
+/// The contents of blocks, one value per block. Loom fails a run in which a write is not
+/// ordered with every other access.
 struct Contents(Vec<UnsafeCell<u64>>);
 
 impl Contents {

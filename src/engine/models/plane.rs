@@ -1,10 +1,10 @@
 //! Models of the policy plane: last unpins, pins and drains of one slot.
 //!
-//! Covers Primary(1) against a match and a drain, Primary(2) whose two holders both take off what
-//! they see as a shared pin, a push that is so late that it falls into the next tenancy, content
-//! that is given up meanwhile, and directives that are given meanwhile. Once all threads are done
-//! and the log is drained, a slot is in the order exactly if it is inactive or discarded, under
-//! its hash, and is not queued.
+//! Covers Primary(1) against a match and a drain, Primary(2) whose two holders both take off
+//! what they see as a shared pin, a push that is so late that it falls into the next tenancy,
+//! content that is given up meanwhile, and directives that are given meanwhile. Once all
+//! threads are done and the log is drained, a slot is in the order exactly if it is inactive
+//! or discarded, under its hash, and is not queued.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,8 +27,8 @@ type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
 struct Glass {
     listed: Listed,
     priorities: Priorities,
-    /// What `leaves_no_trace` returns for blocks that are not listed; `None` if resurrections do
-    /// not commute.
+    /// What `leaves_no_trace` returns for blocks that are not listed; `None` if resurrections
+    /// do not commute.
     traceless: Option<bool>,
 }
 
@@ -187,8 +187,8 @@ impl PlaneBlocks {
         self.priorities.lock().unwrap()[&slot].get()
     }
 
-    /// Applies all queued updates, once all threads are done. Returns the slots that are then in
-    /// the order.
+    /// Applies all queued updates, once all threads are done. Returns the slots that are then
+    /// in the order.
     pub(super) fn finish(&self) -> BTreeMap<u32, SequenceHash> {
         let mut on_log = vec![0; self.slots.len()];
         self.log
@@ -255,8 +255,8 @@ fn a_pin_and_a_drain() {
     });
 }
 
-/// A release is cancelled and repeated while it is drained, whether or not the drain finds that it
-/// need not be applied.
+/// A release is cancelled and repeated while it is drained, whether or not the drain finds
+/// that it need not be applied.
 #[test]
 fn a_cancelled_release_and_a_drain() {
     for traceless in [true, false] {
@@ -277,7 +277,8 @@ fn a_cancelled_release_and_a_drain() {
     }
 }
 
-/// A block whose content is given up is in the order, whenever a drain takes its slot off the log.
+/// A block whose content is given up is in the order, whenever a drain takes its slot off the
+/// log.
 #[test]
 fn a_discard_and_a_drain() {
     for traceless in [None, Some(true), Some(false)] {
@@ -382,8 +383,8 @@ fn a_slot_is_pushed_in_the_next_tenancy() {
     });
 }
 
-/// A drain that reads the hash of a slot while the slot is reused lists no other hash than that of
-/// the tenancy it saw inactive.
+/// A drain that reads the hash of a slot while the slot is reused lists no other hash than
+/// that of the tenancy it saw inactive.
 #[test]
 fn a_drain_lists_what_it_saw() {
     explore(|| {

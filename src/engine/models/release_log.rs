@@ -1,8 +1,8 @@
 //! Models of a release log: pushes against pushes and a drain.
 //!
 //! What a thread wrote before its push is there for the drainer, and what the drainer read has
-//! been read before the slot is queued again. Every push comes out once, and those of one thread
-//! in their order.
+//! been read before the slot is queued again. Every push comes out once, and those of one
+//! thread in their order.
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Models of the slot word: pins against claims, and the fields against the next tenancy.
 //!
-//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two unpins and a claim,
-//! a reader of the fields against the next tenancy, the generation's wrap-around, and a reset on
-//! the last unpin against a pin. To *claim* is to vacate an inactive block.
+//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two unpins and a
+//! claim, a reader of the fields against the next tenancy, the generation's wrap-around, and a
+//! reset on the last unpin against a pin. To *claim* is to vacate an inactive block.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Models of a victim cache: its holder, who fills it and pops from it; a thread of another shard
-//! that pops; and a release of a prefetched block.
+//! Models of a victim cache: its holder, who fills it and pops from it; a thread of another
+//! shard that pops; and a release of a prefetched block.
 //!
 //! A block is evicted once, and none is lost: a block that is inactive in the end is in the
 //! policy's order, or in the victim cache that its slot names.

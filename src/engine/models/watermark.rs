@@ -58,7 +58,8 @@ fn two_falls_at_once() {
     });
 }
 
-/// An operation that drops below the level for a moment only clears the mark of the other's fall.
+/// An operation that drops below the level for a moment only clears the mark of the other's
+/// fall.
 #[test]
 fn a_fall_and_a_momentary_fall() {
     explore(|| {

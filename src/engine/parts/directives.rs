@@ -353,7 +353,7 @@ mod tests {
     /// Ends the tenancy of a slot that no other thread uses.
     fn next_tenancy(directives: &Directives, slot: &Slot) -> u32 {
         let vacated = slot.vacate(slot.word(), false);
-        vacated.expect("nobody else is about");
+        vacated.expect("no other thread uses the slot");
         directives.end(slot);
         slot.word().generation()
     }

@@ -1,9 +1,9 @@
 //! The policy plane: where eviction order is kept.
 //!
 //! The order itself is plain sequential code (see [`policy`](crate::policy)). The plane gives
-//! it to one thread at a time, under a try-lock that nobody waits for, and first feeds it the
-//! updates that are queued on the release logs. Single-threaded, the try-lock always succeeds
-//! and every update is applied in order, so eviction follows the policy exactly.
+//! it to one thread at a time, under a try-lock that no thread waits for, and first feeds it
+//! the updates that are queued on the release logs. Single-threaded, the try-lock always
+//! succeeds and every update is applied in order, so eviction follows the policy exactly.
 //!
 //! # When are queued updates applied?
 //!
@@ -50,7 +50,8 @@ use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 
-/// One in this many visits for victims drains the logs of all shards, not only the thread's own.
+/// One in this many visits for victims drains the logs of all shards, not only the thread's
+/// own.
 const DRAIN_ALL: u32 = 8;
 
 /// The policy plane of a store: the lock, and what the hot path may know of the policy without

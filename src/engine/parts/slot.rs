@@ -3,26 +3,30 @@
 //! A slot outlives its contents. A *tenancy* is the time from one content to the next; the
 //! [word](crate::engine::parts::word) names the current one by its generation.
 //!
-//! # Who may access which field, and when?
+//! # Which thread may access which field, and when?
 //!
-//! | field | written by, and when | read by, and what makes the value reliable |
+//! Here, the *owner* is the thread that has the block while its state is `Exclusive` or
+//! `Pending`, and a *releaser* is a holder that is about to take the last pin off. A *checking
+//! reader* may read at any time, if it then [checks the tenancy](Slot::is_tenancy) or exchanges
+//! the word from the value that it saw before.
+//!
+//! | field | written by | read by |
 //! |---|---|---|
-//! | `word` | anyone, by an atomic read-modify-write: see the transitions in `word` | anyone |
-//! | `hash`, `keyed` | the exclusive owner, while the state is `Exclusive` | holders of a pin; anyone else who then [checks the tenancy](Slot::is_tenancy) or exchanges the word from the value seen before |
-//! | `chain` | `index`: the owner of the registration before it links the slot, then anyone by an exchange | anyone, see `index` |
-//! | `owner` | the builder of the store, once, before the store is shared | whoever knows the store to be alive |
-//! | `next_queued` | `release_log`: the thread that has set the `queued` mark, until its push; the drainer, until it clears the mark | the drainer |
-//! | `primary_or_victim`, as [`primary`](Slot::primary) | the owner of the registration, while the state is `Pending` | holders of the duplicate, and the thread that has just taken its last pin off |
-//! | `primary_or_victim`, as [`next_victim`](Slot::next_victim) | the thread that has vacated the block, until it hands it out | the same thread |
-//! | `id` | never | anyone |
-//! | `level` | a holder that is about to take the last pin off | the holder of the plane, which then checks the tenancy |
-//! | `victim_cache` | the holder of that cache when it adds the block; a holder that is about to take the last pin off resets it | the holder of a victim cache |
-//! | `era` | the exclusive owner, just before it registers the block; a holder that is about to take the last pin off | anyone who has seen the word inactive, see `era` |
+//! | `word` | any thread, see the transitions in `word` | any thread |
+//! | `hash`, `keyed` | the owner, while `Exclusive` | holders of a pin, checking readers |
+//! | `chain` | the owner until it links the slot, then any thread: see `index` | any thread |
+//! | `owner` | the builder of the store, once | holders of the block or of the store |
+//! | `next_queued` | the thread that has set the `queued` mark, until its push; then the drainer, until it clears the mark | the drainer |
+//! | `primary_or_victim`, as [`primary`](Slot::primary) | the owner, while `Pending` | holders of the duplicate; the thread that has just taken its last pin off |
+//! | `primary_or_victim`, as [`next_victim`](Slot::next_victim) | the owner that has vacated the block, until it hands it out | the same thread |
+//! | `id` | never | any thread |
+//! | `level` | a releaser | the holder of the plane, as a checking reader |
+//! | `victim_cache` | the holder of that cache; a releaser resets it | holders of a victim cache |
+//! | `era` | the owner, just before it registers the block; a releaser | any thread that has seen the word inactive, see `era` |
 //!
-//! The last three are hints that describe the last release. They are written *before* the
-//! exchange that takes the last pin off, so never by the holder of a tenancy that has
-//! ended. A stale one costs a block its place in the eviction order, or costs its content,
-//! but never safety.
+//! The last three are hints that describe the last release. A releaser writes them *before* the
+//! exchange that takes the last pin off, and so never for a tenancy that has ended. A stale one
+//! costs a block its place in the eviction order, or its content, but never safety.
 //!
 //! `primary_or_victim` has two uses that cannot meet: a duplicate names the primary that it
 //! keeps alive, and an exclusive block that was vacated for an allocation is linked to the

@@ -33,8 +33,8 @@ impl Sweep {
         }
     }
 
-    /// Vacates up to `max` inactive or discarded blocks, and calls `sink` with each and its word
-    /// before. Returns how many it has vacated.
+    /// Vacates up to `max` inactive or discarded blocks, and calls `sink` with each and its
+    /// word before. Returns how many it has vacated.
     ///
     /// If that is fewer than `max`, the last round over all slots has passed over no inactive
     /// block for the sake of its children. A block that was released behind the hand is missed.

@@ -296,7 +296,7 @@ impl Credits {
             (this, &*Self::word(credits, home), &this.central)
         };
         // Only once: otherwise a thread that opens and a thread that folds could undo each
-        // other's work for ever.
+        // other's work without end.
         let mut may_open = true;
         loop {
             let central = this.central();

@@ -20,8 +20,8 @@
 //! wrong. Both write the summary word by an atomic read-modify-write, so the later one has seen
 //! what the earlier one did to the level below: once both have finished, no block is hidden.
 //!
-//! A thread that is suspended between the two steps can hide blocks from [`Bitmap::take`] for as
-//! long as it is suspended. Looking at every leaf finds them all the same.
+//! A thread that is suspended between the two steps can hide blocks from [`Bitmap::take`] for
+//! as long as it is suspended. Looking at every leaf finds them all the same.
 
 use crossbeam_utils::CachePadded;
 
@@ -99,8 +99,8 @@ impl Bitmap {
         }
     }
 
-    /// Sets the summary bits above leaf `at`. Stops at the first summary word that was not zero:
-    /// the levels above know of it.
+    /// Sets the summary bits above leaf `at`. Stops at the first summary word that was not
+    /// zero: the levels above know of it.
     fn announce(&self, mut at: usize) {
         if (at as u32) < self.first.load(Ordering::Relaxed) {
             self.first.store(at as u32, Ordering::Relaxed);

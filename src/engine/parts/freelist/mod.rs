@@ -1,10 +1,10 @@
 //! The reset pool: free blocks, in sharded hierarchical atomic bitmaps.
 //!
-//! A shard is a bitmap over **all** slot numbers, with summary levels above it: see [`bitmap`].
-//! A block is in at most one shard. It is put into the home shard of the thread that frees it,
-//! so threads on different shards write different cache lines; and it is taken from the home
-//! shard first, then from the others. Blocks that have never been used are in no shard, but come
-//! from one counter, in ascending order.
+//! A shard is a bitmap over **all** slot numbers, with summary levels above it: see
+//! [`bitmap`]. A block is in at most one shard. It is put into the home shard of the thread
+//! that frees it, so threads on different shards write different cache lines; and it is taken
+//! from the home shard first, then from the others. Blocks that have never been used are in no
+//! shard, but come from one counter, in ascending order.
 //!
 //! # Why bitmaps and not stacks of slots?
 //!
@@ -15,8 +15,8 @@
 //!
 //! # What if a thread is suspended while it frees a block?
 //!
-//! Its block, and others that it was about to announce, may be hidden from
-//! [`take`](FreeList::take). [`take_hidden`](FreeList::take_hidden) finds those too: it looks at
+//! Its block may be hidden from [`take`](FreeList::take), and so may others that are freed into
+//! the same leaf meanwhile. [`take_hidden`](FreeList::take_hidden) finds those too: it looks at
 //! every leaf.
 
 mod bitmap;
