@@ -1,55 +1,65 @@
-//! The engine: what makes a block manager fast.
+//! The engine: the lock-free data plane of a block manager, and the policy plane beside it.
 //!
-//! A lock-free data plane and a batch-amortized policy plane. All of a block's
-//! life is one atomic word in a flat array of slots; the operations of the hot
-//! path are a handful of exchanges on that word and on words of the calling
-//! thread's shard. Eviction order is kept apart, by sequential code that the hot
-//! path never calls and only leaves notes for.
+//! A block's entire state fits in one atomic word, in a flat array of slots. The operations
+//! of the hot path are a handful of exchanges on that word and on words of the calling
+//! thread's shard. Eviction order is kept by sequential code that the hot path never calls:
+//! it only queues updates, which are applied in batches by whichever thread next needs a
+//! victim.
 //!
-//! | file | idea |
+//! # Which file holds what?
+//!
+//! | `parts/` | idea |
 //! |---|---|
-//! | `word` | a block's life in 64 bits: the layout, the states, who may change what |
-//! | `slot` | the word and what belongs to a tenancy, in one cache line |
+//! | `word` | a block's state in 64 bits: the layout, the transitions, and who may make them |
+//! | `slot` | the word and the fields of its tenancy, in one cache line |
 //! | `index` | hash → slot: fixed buckets, chains through the slots, nothing to reclaim |
 //! | `freelist` | the reset pool: sharded hierarchical bitmaps |
-//! | `credit` | all-or-nothing allocation: sharded credits, and the end of a store |
-//! | `watermark` | noticing that the credits have fallen below a level |
-//! | `released` | notes for the policy plane: a stack a shard |
-//! | `plane` | the policy plane: one thread at a time, by a try-lock nobody waits for |
-//! | `victim_cache` | victims taken from the plane ahead of need |
-//! | `directives` | what has been said about the worth of blocks |
-//! | `deadlines` | when that ends, for inactive blocks |
+//! | `credits` | all-or-nothing allocation by sharded credits, and the end of a store |
+//! | `credits/watermark` | detects that the credits have dropped below a level |
+//! | `slot_stack` | a stack of slot numbers, linked through words of its user's |
+//! | `release_log` | queued updates for the policy plane: one such stack per shard |
+//! | `plane` | the policy plane: eviction order under a try-lock |
+//! | `victim_cache` | victims taken from the plane ahead of need, per shard |
 //! | `sweep` | victims without the plane |
-//! | `store` | the parts together; `allocate`, `acquire`, `register`, `release`, `batch`, `clear`: what it does |
-//! | `hold` | what guards are made of: owned blocks and pins, and the edge of `unsafe` |
-//! | `gauges` | how many blocks are in which state |
-//! | `audit` | the invariants, numbered, and their check |
-//! | `prefetch` | asking for a cache line before it is needed |
+//! | `directives` | the retention directive of each block |
+//! | `deadlines` | when the directives of listed blocks expire |
+//! | `era` | which inactive blocks a clearing has given up |
+//! | `prefetch` | fetches a cache line before it is needed |
 //!
-//! # Progress
+//! | here and in `ops/` | idea |
+//! |---|---|
+//! | `store` | the parts put together, and how long they live |
+//! | `hold` | owned blocks and pins, of which guards are made; the edge of `unsafe` |
+//! | `ops/allocate`, `matching`, `register`, `release`, `release_batch`, `retain`, `clear` | what a store does |
+//! | `ops/watermark` | the low watermark as the manager sees it |
+//! | `ops/gauges` | how many blocks are in which state |
+//! | `ops/audit` | the numbered invariants, and their check |
 //!
-//! Matching, cloning, dropping, upgrading, staging, registering and allocating
-//! are lock-free: a thread suspended anywhere stops nobody else. The policy
-//! plane is the one thing that is taken; who finds it taken leaves a note and
-//! goes on, or sweeps.
+//! # Which operations are lock-free?
 //!
-//! # What a suspended thread can hold up
+//! Matching, cloning, dropping, upgrading, staging, registering and allocating: a thread
+//! suspended anywhere never blocks another. Only the policy plane and the victim caches are
+//! held by one thread at a time, under a lock that offers only `try_lock`. A thread that finds
+//! the plane held leaves its update queued, or evicts by a sweep.
 //!
-//! Only this, and `suspension` tests that it is only this, at every step that
-//! is named in the code by `step!`:
+//! # What can a suspended thread delay?
 //!
-//! * what it has asked for: its credits are out, so an allocation, or the match
-//!   of an inactive block, that would need them is refused, and a reset of the
-//!   inactive blocks that finds no credit resets none;
-//! * its own registration: the block is not matched before that returns, or
-//!   someone else registers the hash;
-//! * a directive of its own for a block that is inactive already, and later ones for
-//!   it, until the block is released again; and the first directives of all;
-//! * the policy's order: with the plane or a victim_cache in its hand, others evict by
-//!   a search, O(blocks), in no policy's order but leaves first where that holds;
-//! * the registry's memory: what has ended is not freed while the thread is under
-//!   an epoch guard;
-//! * the audit, which is for a store at rest and says that it is busy.
+//! Only what is listed here. The `suspension` tests check this list, at every step that is
+//! named in the code by `step!`:
+//!
+//! * What it has asked for. Its credits are reserved, so an allocation, or a match of an
+//!   inactive block, that needs them is refused, and a reset of the inactive blocks that
+//!   finds no credit resets none.
+//! * Its own registration. The block cannot be matched before the registration completes,
+//!   unless another thread that registers the same hash completes it.
+//! * Its own directive for a block that is inactive already, and later directives for that
+//!   block, until the block is released again; and the very first directives of a store.
+//! * The policy's order. While it holds the plane or a victim cache, others may have to evict
+//!   by a search, O(block count), that follows no policy (but still takes leaves first where
+//!   the policy guarantees that).
+//! * The registry's memory. What has ended is not freed while the thread is inside an epoch
+//!   guard.
+//! * The audit, which is meant for a store at rest and reports that the store is busy.
 
 mod hold;
 #[cfg(all(test, kvbm_loom))]

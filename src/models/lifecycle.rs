@@ -1,5 +1,5 @@
-//! Whole managers of one to three blocks: pairs of operations that meet on one
-//! block or one hash. Every model ends with an audit.
+//! Models of whole managers of one to three blocks: pairs of operations that meet on one block
+//! or one hash. Every model ends with an audit.
 
 use std::sync::Arc;
 
@@ -9,27 +9,28 @@ use crate::{BlockManager, BlockRegistry, SequenceHash};
 
 type Manager = BlockManager<()>;
 
+/// The eviction policy of a model's manager.
 #[derive(Clone, Copy)]
-enum Order {
+enum Backend {
     Lru,
     Lineage,
 }
 
-fn manager(blocks: usize, order: Order, duplication: BlockDuplicationPolicy) -> Arc<Manager> {
+fn manager(blocks: usize, backend: Backend, duplication: BlockDuplicationPolicy) -> Arc<Manager> {
     let builder = Manager::builder()
         .block_count(blocks)
         .block_size(1)
         .duplication_policy(duplication)
         .registry(BlockRegistry::new());
-    let manager = match order {
-        Order::Lru => builder.with_lru_backend(),
-        Order::Lineage => builder.with_lineage_backend(),
+    let manager = match backend {
+        Backend::Lru => builder.with_lru_backend(),
+        Backend::Lineage => builder.with_lineage_backend(),
     };
     Arc::new(manager.build().expect("a valid configuration"))
 }
 
-fn pool(blocks: usize, order: Order) -> Arc<Manager> {
-    manager(blocks, order, BlockDuplicationPolicy::Allow)
+fn pool(blocks: usize, backend: Backend) -> Arc<Manager> {
+    manager(blocks, backend, BlockDuplicationPolicy::Allow)
 }
 
 fn hash(value: u64) -> SequenceHash {
@@ -43,23 +44,23 @@ fn register(manager: &Manager, block: MutableBlock<()>, hash: SequenceHash) -> I
     block
 }
 
-/// Registers a block and lets go of it.
+/// Registers a block and releases it, so that it is inactive.
 fn cache(manager: &Manager, hash: SequenceHash) {
     let block = manager.allocate_one().expect("a block is free");
     drop(register(manager, block, hash));
 }
 
-/// Once all threads are done and `held` blocks are held.
+/// Checks the invariants, once all threads are done and `held` blocks are held.
 fn assert_whole(manager: &Manager, held: usize) {
     let report = manager.audit().expect("the invariants hold");
     assert_eq!(manager.available_blocks(), manager.total_blocks() - held);
     assert_eq!(report.exclusive + report.active, held);
 }
 
-/// The only block is either matched or evicted, and not neither.
-fn match_against_eviction(order: Order) {
+/// The only block is either matched or evicted: exactly one of the two.
+fn match_against_eviction(backend: Backend) {
     explore(move || {
-        let manager = pool(1, order);
+        let manager = pool(1, backend);
         cache(&manager, hash(1));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -77,19 +78,19 @@ fn match_against_eviction(order: Order) {
 
 #[test]
 fn match_against_eviction_lru() {
-    match_against_eviction(Order::Lru);
+    match_against_eviction(Backend::Lru);
 }
 
 #[test]
 fn match_against_eviction_lineage() {
-    match_against_eviction(Order::Lineage);
+    match_against_eviction(Backend::Lineage);
 }
 
-/// Two matches of one inactive block, with a block to spare: both get it, and it
-/// costs one credit.
-fn match_against_match(order: Order) {
+/// Two matches of one inactive block, with a block to spare: both get it, and it costs one
+/// credit.
+fn match_against_match(backend: Backend) {
     explore(move || {
-        let manager = pool(2, order);
+        let manager = pool(2, backend);
         cache(&manager, hash(1));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -106,19 +107,19 @@ fn match_against_match(order: Order) {
 
 #[test]
 fn match_against_match_lru() {
-    match_against_match(Order::Lru);
+    match_against_match(Backend::Lru);
 }
 
 #[test]
 fn match_against_match_lineage() {
-    match_against_match(Order::Lineage);
+    match_against_match(Backend::Lineage);
 }
 
-/// The last guard goes while another match comes: the block stays where the
-/// policy can find it.
-fn release_against_match(order: Order) {
+/// The last guard is dropped during another match: the block stays where the policy can find
+/// it.
+fn release_against_match(backend: Backend) {
     explore(move || {
-        let manager = pool(1, order);
+        let manager = pool(1, backend);
         cache(&manager, hash(1));
         let held = manager.match_one(hash(1)).expect("it is there");
         let other = spawn(1, move || drop(held));
@@ -134,18 +135,18 @@ fn release_against_match(order: Order) {
 
 #[test]
 fn release_against_match_lru() {
-    release_against_match(Order::Lru);
+    release_against_match(Backend::Lru);
 }
 
 #[test]
 fn release_against_match_lineage() {
-    release_against_match(Order::Lineage);
+    release_against_match(Backend::Lineage);
 }
 
-/// The last guard goes while an allocation looks for a victim.
-fn release_against_eviction(order: Order) {
+/// The last guard is dropped while an allocation looks for a victim.
+fn release_against_eviction(backend: Backend) {
     explore(move || {
-        let manager = pool(2, order);
+        let manager = pool(2, backend);
         cache(&manager, hash(1));
         cache(&manager, hash(2));
         let held = manager.match_one(hash(1)).expect("it is there");
@@ -163,18 +164,18 @@ fn release_against_eviction(order: Order) {
 
 #[test]
 fn release_against_eviction_lru() {
-    release_against_eviction(Order::Lru);
+    release_against_eviction(Backend::Lru);
 }
 
 #[test]
 fn release_against_eviction_lineage() {
-    release_against_eviction(Order::Lineage);
+    release_against_eviction(Backend::Lineage);
 }
 
-/// Two blocks are let go of together while one of them is matched.
-fn batch_release_against_match(order: Order) {
+/// Two blocks are released together while one of them is matched.
+fn batch_release_against_match(backend: Backend) {
     explore(move || {
-        let manager = pool(2, order);
+        let manager = pool(2, backend);
         cache(&manager, hash(1));
         cache(&manager, hash(2));
         let mut held = manager.match_blocks(&[hash(1), hash(2)]);
@@ -197,24 +198,24 @@ fn batch_release_against_match(order: Order) {
 
 #[test]
 fn batch_release_against_match_lru() {
-    batch_release_against_match(Order::Lru);
+    batch_release_against_match(Backend::Lru);
 }
 
 #[test]
 fn batch_release_against_match_lineage() {
-    batch_release_against_match(Order::Lineage);
+    batch_release_against_match(Backend::Lineage);
 }
 
-/// Two inactive blocks are reserved together by a match while an allocation wants
-/// one: whoever goes without has met the other.
-fn batch_match_against_eviction(order: Order) {
+/// A match reserves two inactive blocks together while an allocation wants one: the allocation
+/// is refused only if the match gets everything.
+fn batch_match_against_eviction(backend: Backend) {
     explore(move || {
-        let manager = pool(2, order);
+        let manager = pool(2, backend);
         cache(&manager, hash(1));
         cache(&manager, hash(2));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
-            // The first hash is looked at alone.
+            // A match looks up the first hash alone.
             move || manager.match_blocks(&[hash(1), hash(1), hash(2)])
         });
         let allocated = manager.allocate_one();
@@ -230,19 +231,19 @@ fn batch_match_against_eviction(order: Order) {
 
 #[test]
 fn batch_match_against_eviction_lru() {
-    batch_match_against_eviction(Order::Lru);
+    batch_match_against_eviction(Backend::Lru);
 }
 
 #[test]
 fn batch_match_against_eviction_lineage() {
-    batch_match_against_eviction(Order::Lineage);
+    batch_match_against_eviction(Backend::Lineage);
 }
 
 /// Two blocks are freed together while one is allocated.
 #[test]
 fn batch_free_against_allocation() {
     explore(|| {
-        let manager = pool(2, Order::Lru);
+        let manager = pool(2, Backend::Lru);
         let mut blocks = manager.allocate_blocks(2).expect("all are free");
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -259,12 +260,12 @@ fn batch_free_against_allocation() {
     });
 }
 
-/// Two guards of one block go at once.
+/// Two guards of one block are dropped at the same time.
 #[test]
 fn release_against_release() {
     explore(|| {
-        let manager = pool(1, Order::Lru);
-        // Never released before, so it has not been noted yet.
+        let manager = pool(1, Backend::Lru);
+        // Never released before, so it has not been queued yet.
         let block = manager.allocate_one().expect("a block is free");
         let one = register(&manager, block, hash(1));
         let two = one.clone();
@@ -279,7 +280,7 @@ fn release_against_release() {
 /// Two blocks are registered under one hash.
 fn register_against_register(duplication: BlockDuplicationPolicy) {
     explore(move || {
-        let manager = manager(2, Order::Lru, duplication);
+        let manager = manager(2, Backend::Lru, duplication);
         let mut blocks = manager.allocate_blocks(2).expect("both are free");
         let block = blocks.pop().expect("two");
         let other = spawn(1, {
@@ -309,11 +310,10 @@ fn register_against_register_reject() {
     register_against_register(BlockDuplicationPolicy::Reject);
 }
 
-/// A hash is registered anew while its inactive block is evicted, with no block
-/// to spare.
+/// A hash is registered anew while its inactive block is evicted, with no block to spare.
 fn register_against_eviction(duplication: BlockDuplicationPolicy) {
     explore(move || {
-        let manager = manager(2, Order::Lru, duplication);
+        let manager = manager(2, Backend::Lru, duplication);
         cache(&manager, hash(1));
         let block = manager.allocate_one().expect("one is free");
         let other = spawn(1, {
@@ -343,12 +343,12 @@ fn register_against_eviction_reject() {
     register_against_eviction(BlockDuplicationPolicy::Reject);
 }
 
-/// A weak guard is upgraded while its block is evicted and used for something
-/// else: it never yields the new content.
+/// A weak guard is upgraded while its block is evicted and registered under another hash: the
+/// upgrade never yields the new content.
 #[test]
 fn upgrade_against_reuse() {
     explore(|| {
-        let manager = pool(1, Order::Lru);
+        let manager = pool(1, Backend::Lru);
         let block = manager.allocate_one().expect("a block is free");
         let weak = register(&manager, block, hash(1)).downgrade();
         let other = spawn(1, move || {
@@ -370,11 +370,11 @@ fn upgrade_against_reuse() {
     });
 }
 
-/// Two allocations that each need more than half: one gets its blocks.
+/// Of two allocations that each need more than half, one gets its blocks.
 #[test]
 fn allocation_against_allocation() {
     explore(|| {
-        let manager = pool(3, Order::Lru);
+        let manager = pool(3, Backend::Lru);
         cache(&manager, hash(1));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -391,12 +391,12 @@ fn allocation_against_allocation() {
 #[test]
 fn leaves_first() {
     explore(|| {
-        let manager = pool(3, Order::Lineage);
+        let manager = pool(3, Backend::Lineage);
         let parent = hash(1);
         let child = parent.extend(2);
         let block = manager.allocate_one().expect("three are free");
         let held = register(&manager, block, hash(9));
-        // Noted in another shard than the parent.
+        // Queued on the release log of another shard than the parent.
         let released = spawn(1, {
             let manager = Arc::clone(&manager);
             move || cache(&manager, child)
@@ -414,11 +414,11 @@ fn leaves_first() {
     });
 }
 
-/// The manager goes while a guard does: the store is freed once, by the later.
+/// The manager and a guard are dropped at the same time: the later one frees the store, once.
 #[test]
-fn the_manager_goes() {
+fn the_manager_is_dropped() {
     explore(|| {
-        let manager = pool(1, Order::Lru);
+        let manager = pool(1, Backend::Lru);
         let block = manager.allocate_one().expect("a block is free");
         let registry = manager.block_registry().clone();
         let block = register(&manager, block, hash(1));
@@ -429,12 +429,13 @@ fn the_manager_goes() {
     });
 }
 
-/// Who has dropped the last handle to a hash looks for a block while one is evicted,
-/// named so, and given up: what was never registered keeps no entry.
+/// The last handle to a hash is dropped, and its thread checks whether a block has the hash,
+/// while another thread evicts a block, stages it under the hash, and drops it: a hash that
+/// was never registered keeps no entry.
 #[test]
-fn a_look_for_blocks_meets_a_block_that_is_only_staged() {
+fn a_presence_check_meets_a_block_that_is_only_staged() {
     explore(|| {
-        let manager = pool(1, Order::Lru);
+        let manager = pool(1, Backend::Lru);
         let core = manager.block_registry().core();
         let bucket = |content| core.key(hash(content)).keyed & 1;
         cache(&manager, hash(1));
@@ -451,10 +452,10 @@ fn a_look_for_blocks_meets_a_block_that_is_only_staged() {
     });
 }
 
-/// The only block is matched by somebody before its content is forgotten, or not.
-fn clear_against_match(order: Order) {
+/// The only block is matched before its content is cleared, or not at all.
+fn clear_against_match(backend: Backend) {
     explore(move || {
-        let manager = pool(1, order);
+        let manager = pool(1, backend);
         cache(&manager, hash(1));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
@@ -463,7 +464,7 @@ fn clear_against_match(order: Order) {
         manager.clear_inactive_pool();
         let matched = other.join().unwrap();
         let again = manager.match_blocks(&[hash(1)]);
-        // In use meanwhile, or forgotten; or released and forgotten.
+        // It is found again only if the other thread held it during the clearing.
         assert!(again.is_empty() || !matched.is_empty());
         drop((matched, again));
         assert_whole(&manager, 0);
@@ -472,27 +473,27 @@ fn clear_against_match(order: Order) {
         assert!(!manager.block_registry().is_registered(hash(1)));
         let (_block, evicted) = manager
             .allocate_blocks_with_evictions(1)
-            .expect("what is forgotten is available");
+            .expect("a cleared block is available");
         assert!(evicted.is_empty());
     });
 }
 
 #[test]
 fn clear_against_match_lru() {
-    clear_against_match(Order::Lru);
+    clear_against_match(Backend::Lru);
 }
 
 #[test]
 fn clear_against_match_lineage() {
-    clear_against_match(Order::Lineage);
+    clear_against_match(Backend::Lineage);
 }
 
-/// A cleared block is wanted by an allocation and is in the way of a registration of
-/// its hash: the one gets it, and the other goes on.
+/// An allocation wants a cleared block, which is also in the way of a registration of its
+/// hash: the allocation gets it, and the registration goes on.
 #[test]
 fn a_cleared_block_is_taken_once() {
     explore(|| {
-        let manager = pool(2, Order::Lineage);
+        let manager = pool(2, Backend::Lineage);
         let block = manager.allocate_one().expect("a block is free");
         cache(&manager, hash(1));
         manager.clear_inactive_pool();
@@ -511,12 +512,12 @@ fn a_cleared_block_is_taken_once() {
     });
 }
 
-/// Two allocations go round, and one of their threads clears once more, which goes round
-/// all blocks itself.
+/// Two allocations look for cleared blocks, and one of their threads clears again, which
+/// visits all blocks itself.
 #[test]
-fn two_go_round() {
+fn two_allocations_and_a_clearing_that_visits_all_blocks() {
     explore(|| {
-        let manager = pool(2, Order::Lru);
+        let manager = pool(2, Backend::Lru);
         cache(&manager, hash(1));
         cache(&manager, hash(2));
         manager.clear_inactive_pool();
@@ -532,12 +533,12 @@ fn two_go_round() {
     });
 }
 
-/// A hash is registered anew, in spite of a block that is inactive and promised to an
-/// allocation: that takes the block, with or without its content.
+/// A hash is registered anew although it has an inactive block whose credit an allocation has
+/// reserved: the allocation takes the block, with or without its content.
 #[test]
-fn a_promised_block_is_in_the_way() {
+fn an_inactive_block_without_credit_is_in_the_way() {
     explore(|| {
-        let manager = pool(2, Order::Lineage);
+        let manager = pool(2, Backend::Lineage);
         let block = manager.allocate_one().expect("a block is free");
         cache(&manager, hash(1));
         let other = spawn(1, {
@@ -548,19 +549,19 @@ fn a_promised_block_is_in_the_way() {
         let taken = other.join().unwrap();
         assert!(manager.block_registry().is_registered(hash(1)));
         assert_eq!(manager.match_blocks(&[hash(1)]).len(), 1);
-        // Unless the registration has pinned it first.
+        // Either the allocation has got a block, or the registration holds both.
         assert_whole(&manager, 2);
         drop((block, taken));
         assert_whole(&manager, 0);
     });
 }
 
-/// Two pins come off at once. Whatever is evicted, registered, released and cleared in the
-/// meantime: what was cleared stays so.
+/// Two pins are taken off at the same time. Whatever is evicted, registered, released and
+/// cleared meanwhile, a cleared block stays cleared.
 #[test]
 fn two_unpins_and_a_clearing_of_the_next_tenancy() {
     explore(|| {
-        let manager = pool(1, Order::Lru);
+        let manager = pool(1, Backend::Lru);
         let block = manager.allocate_one().expect("a block is free");
         let one = register(&manager, block, hash(1));
         let two = one.clone();

@@ -10,12 +10,12 @@ pub(crate) enum Step {
     /// The free blocks have been taken; victims are still missing.
     FreeTaken,
     /// The home shard's victim cache is held; nothing has been taken from it.
-    StashHeld,
+    VictimCacheHeld,
     /// The plane is held; no queued release has been applied.
     PlaneHeld,
     /// The plane is held; a slot has been taken off the release log and is no longer marked as
     /// queued, but is not in the order yet.
-    NoteTaken,
+    QueuedTaken,
     /// The plane is held; candidates have been removed from the order but not vacated.
     VictimsPopped,
     /// The plane has been released; candidates have been removed from the order but not vacated.
@@ -72,7 +72,7 @@ pub(crate) enum Step {
     /// The last pin has been removed and the slot marked as queued, but it is on no stack.
     Unpinned,
     /// The last pin has been removed and the slot queued; the credit has not been returned.
-    Noted,
+    Queued,
     /// The last holder has vacated the block, which is to be reset.
     ResetVacated,
     /// A slot has been vacated and unlinked; its registration has not ended.
@@ -82,17 +82,17 @@ pub(crate) enum Step {
 
     // ---- credits ----
     /// Credits have been taken from the central balance; the home shard is not open.
-    TakenFromPot,
+    TakenFromCentral,
     /// A shard's balance is frozen, but not added to the central balance.
-    ShareFrozen,
+    ShardFrozen,
     /// A shard's balance has been added to the central balance and its folded bit set; its phase
     /// still says frozen.
-    ShareFolded,
+    ShardFolded,
     /// A grant to a shard has been announced, but is still part of the central balance.
-    ShareGranted,
+    ShardGranted,
     /// A grant has been taken out of the central balance and the folded bit cleared; the phase
     /// still says granted.
-    ShareWithdrawn,
+    ShardWithdrawn,
 
     // ---- index ----
     /// A vacated slot's link is marked as dead; the slot has not been unlinked.

@@ -76,7 +76,7 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![FreeTaken], move || world.take(2 * CHAIN)).takes(2 * CHAIN)
     }),
-    scene(Step::StashHeld, |w| evict(w, at![StashHeld], 1)).only(Setting::has_stashes),
+    scene(Step::VictimCacheHeld, |w| evict(w, at![VictimCacheHeld], 1)).only(Setting::has_stashes),
     scene(Step::PlaneHeld, |w| evict(w, at![PlaneHeld], 1)).holds_up(&[PLANE]),
     scene(Step::PlaneHeld, |w| {
         let hash = w.fill()[0];
@@ -84,7 +84,7 @@ pub(super) const SCENES: &[Scene] = &[
         let block = w.find(hash);
         Plan::new(at![PlaneHeld], move || drop(block)).takes(1).subject(hash, true)
     }).way("by a release").holds_up(&[PLANE]),
-    scene(Step::NoteTaken, |w| evict(w, at![NoteTaken], 1)).holds_up(&[PLANE]),
+    scene(Step::QueuedTaken, |w| evict(w, at![QueuedTaken], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsPopped, |w| evict(w, at![VictimsPopped], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsInHand, |w| evict(w, at![VictimsInHand], 1)),
     scene(Step::VictimVacated, |w| evict_subject(w, at![VictimVacated])).holds_up(&[EVICTED]),
@@ -173,9 +173,9 @@ pub(super) const SCENES: &[Scene] = &[
         Plan::new(at![Unpinning], move || { drop(block); clone }).takes(1).subject(hash, true)
     }),
     scene(Step::Unpinned, |w| release(w, at![Unpinned])),
-    scene(Step::Noted, |w| release(w, at![Noted])),
+    scene(Step::Queued, |w| release(w, at![Queued])),
     scene(Step::Unpinned, |w| release_batch(w, at![Unpinned])).way("in a batch"),
-    scene(Step::Noted, |w| release_batch(w, at![Noted])).way("in a batch"),
+    scene(Step::Queued, |w| release_batch(w, at![Queued])).way("in a batch"),
     scene(Step::Unpinned, |w| {
         let (block, hash) = inactive(w);
         release_late(block).takes(1).subject(hash, true)
@@ -191,16 +191,16 @@ pub(super) const SCENES: &[Scene] = &[
     }).way("of a duplicate").only(Setting::allows_duplicates),
 
     // Credits.
-    scene(Step::ShareFrozen, |w| fold(w, at![ShareFrozen])),
-    scene(Step::ShareFolded, |w| fold(w, at![ShareFolded])),
-    scene(Step::TakenFromPot, |w| {
+    scene(Step::ShardFrozen, |w| fold(w, at![ShardFrozen])),
+    scene(Step::ShardFolded, |w| fold(w, at![ShardFolded])),
+    scene(Step::TakenFromCentral, |w| {
         w.fill();
         let aside = w.take(3 * CHAIN);
         let (world, count) = (Arc::clone(w), w.manager.available_blocks());
-        Plan::new(at![TakenFromPot], move || world.take(count)).takes(count).aside(aside)
+        Plan::new(at![TakenFromCentral], move || world.take(count)).takes(count).aside(aside)
     }),
-    scene(Step::ShareGranted, |w| unfold(w, at![ShareGranted])),
-    scene(Step::ShareWithdrawn, |w| unfold(w, at![ShareWithdrawn])),
+    scene(Step::ShardGranted, |w| unfold(w, at![ShardGranted])),
+    scene(Step::ShardWithdrawn, |w| unfold(w, at![ShardWithdrawn])),
 
     // The registry.
     scene(Step::EntryCounted, |w| handle(w, at![EntryCounted])).holds_up(&[GUARD]),

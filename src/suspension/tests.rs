@@ -142,7 +142,7 @@ fn the_first_directive_meets_a_stash_that_is_being_filled() {
     let hashes = world.fill();
     let (evicts, scenery) = Suspended::new(&world, |world| {
         let world = Arc::clone(world);
-        Plan::new([Step::StashHeld].as_slice(), move || world.take(1))
+        Plan::new([Step::VictimCacheHeld].as_slice(), move || world.take(1))
     });
     let (first, rest) = hashes.split_at(CHAIN);
     let highest = Retention::new(Priority::HIGHEST);
@@ -214,7 +214,7 @@ fn a_block_is_discarded_while_its_note_is_applied() {
         let most = world.manager.available_blocks() - CHAIN;
         let (allocates, scenery) = Suspended::new(&world, move |world| {
             let world = Arc::clone(world);
-            Plan::new([Step::NoteTaken].as_slice(), move || world.take(most))
+            Plan::new([Step::QueuedTaken].as_slice(), move || world.take(most))
         });
         world.manager.clear_inactive_pool();
         let registered = world.manager.register_block(block);

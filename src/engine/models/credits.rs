@@ -1,15 +1,15 @@
-//! Credits: every reservation is all or nothing, none is lost or made, and the
-//! last one back of a retired store is told so exactly once.
+//! Models of the credits: every reservation is all or nothing, no credit is lost or made up,
+//! and exactly one release learns that it is the last of a retired store.
 
 use std::sync::Arc;
 
 use crate::engine::parts::credits::{Credits, Released};
 use crate::models::{explore, spawn};
 
-/// Enough for two shards to have a share each, and the central the rest.
+/// Enough for each of two shards to have a balance of its own, beside the central balance.
 const COUNT: u32 = 16;
 
-/// Credits of two shards, both of them open with a share.
+/// Creates credits of two shards, both of them open.
 fn opened(count: u32) -> Arc<Credits> {
     let credits = Credits::new(count, 2);
     for home in 0..2 {
@@ -20,7 +20,7 @@ fn opened(count: u32) -> Arc<Credits> {
     Arc::new(credits)
 }
 
-/// How many credits there are for the taking, from any shard.
+/// Reserves all credits that are left, from either shard. Returns how many there were.
 fn left(credits: &Credits) -> u32 {
     let mut left = 0;
     for home in 0..2 {
@@ -31,9 +31,9 @@ fn left(credits: &Credits) -> u32 {
     left
 }
 
-/// Two that each need more than half: one gets all it wants, the other nothing.
+/// Of two reservations that each need more than half, one is made and the other refused.
 #[test]
-fn two_that_need_more_than_half() {
+fn two_reservations_of_more_than_half() {
     explore(|| {
         let credits = opened(COUNT);
         let other = spawn(1, {
@@ -47,8 +47,8 @@ fn two_that_need_more_than_half() {
     });
 }
 
-/// Two whose demands fit together are never refused, whatever is on its way from
-/// one shard to the other.
+/// Two reservations that fit together are never refused, whatever is on its way from one shard
+/// to the other.
 #[test]
 fn demands_that_fit_are_never_refused() {
     explore(|| {
@@ -68,7 +68,7 @@ fn demands_that_fit_are_never_refused() {
     });
 }
 
-/// What is released can be reserved, all of it, once the release has returned.
+/// Everything that was released can be reserved once the release has returned.
 #[test]
 fn a_release_meets_a_fold() {
     explore(|| {
@@ -85,9 +85,9 @@ fn a_release_meets_a_fold() {
     });
 }
 
-/// Whoever looks at any moment sees no more credits than there are.
+/// A reader never sees more credits than there are.
 #[test]
-fn nobody_sees_too_many() {
+fn no_reader_sees_too_many() {
     explore(|| {
         let credits = opened(COUNT);
         let other = spawn(1, {
@@ -104,18 +104,18 @@ fn nobody_sees_too_many() {
     });
 }
 
-/// A shard is folded and opened again, with the share that it had, under a thread
-/// that is about to fold it.
+/// A shard is folded, and opened again with the balance that it had, under a thread that is
+/// about to fold it.
 #[test]
-fn a_shard_is_as_it_was() {
+fn a_shard_has_the_same_balance_again() {
     explore(|| {
-        // Either shard has 3 and the central 6; with what shard 0 had, 9.
+        // Each shard has 3 and the central balance 6, or 9 with what shard 0 had.
         let count = 12;
         let credits = opened(count);
         let other = spawn(1, {
             let credits = Arc::clone(&credits);
             move || {
-                // Takes everything and gives it back; a quarter of it is 3 again.
+                // Reserves everything and returns it; a quarter of it is 3 again.
                 let made = credits.reserve(1, count).is_made;
                 if made {
                     assert_eq!(credits.give_back(1, count), Released::Live);
@@ -134,9 +134,9 @@ fn a_shard_is_as_it_was() {
     });
 }
 
-/// A shard is opened by two threads at once.
+/// Two threads open a shard at the same time.
 #[test]
-fn two_that_open() {
+fn two_threads_open_a_shard() {
     explore(|| {
         let credits = Arc::new(Credits::new(COUNT, 2));
         let other = spawn(1, {
@@ -149,10 +149,10 @@ fn two_that_open() {
     });
 }
 
-/// A shard is opened, folded and about to be opened again, under a thread that is
-/// about to open it.
+/// A shard is opened, folded and about to be opened again, under a thread that is about to open
+/// it.
 #[test]
-fn a_grant_is_as_it_was() {
+fn a_shard_is_granted_the_same_again() {
     explore(|| {
         let credits = Arc::new(Credits::new(COUNT, 1));
         let other = spawn(1, {
@@ -180,18 +180,19 @@ fn a_grant_is_as_it_was() {
     });
 }
 
-/// References of the pool when all is done: 1 while a credit is out, 0 when all
-/// are back.
+/// Returns the pool's references when all threads are done, given their changes: 1 while a
+/// credit is out, 0 when all are back.
 fn settled(changes: &[i32]) -> i32 {
     1 + changes.iter().sum::<i32>()
 }
 
+/// Returns the change of the pool's references that a release asks for.
 fn dropped(released: Released) -> i32 {
     -i32::from(released == Released::StoreDone)
 }
 
-/// The end of a store: the manager goes while the guards do, each from the shard
-/// it finds itself in.
+/// The end of a store: the manager and the guards are dropped at the same time, each guard by a
+/// thread of another shard.
 fn the_end(credits: &Arc<Credits>, guards: usize) {
     let guards: Vec<_> = (0..guards)
         .map(|home| {
@@ -226,7 +227,7 @@ fn one_of_two_releases_is_the_last() {
     });
 }
 
-/// A weak guard is upgraded while the store retires and its last guard goes.
+/// A weak guard is upgraded while the store retires and its last guard is dropped.
 fn an_upgrade_meets_the_end(credits: &Arc<Credits>) {
     let upgrade = spawn(1, {
         let credits = Arc::clone(credits);
@@ -254,7 +255,7 @@ fn an_upgrade_meets_the_end_with_open_shards() {
 }
 
 #[test]
-fn an_upgrade_meets_the_end_with_one_pot() {
+fn an_upgrade_meets_the_end_with_only_the_central_balance() {
     explore(|| {
         let credits = Arc::new(Credits::new(3, 2));
         assert!(credits.reserve(0, 1).is_made);

@@ -1,8 +1,9 @@
-//! The freelist: puts against takes, thefts, and what the summaries say then.
+//! Models of the freelist: puts against takes, takes from another thread's shard, and what the
+//! summaries say afterwards.
 //!
-//! Words have two bits under loom, so that eight blocks have two levels of
-//! summaries. A block has one owner at a time, and once all is quiet `take` finds
-//! every free block. While a put is half way `take_hidden` finds what is there.
+//! Under loom words have two bits, so that eight blocks have two levels of summaries. A block
+//! has one owner at a time, and once all threads are done `take` finds every free block. While
+//! a put is half done, `take_hidden` finds what is there.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// None unused, and these free in the first shard.
+    /// Creates a list without unused blocks, with these blocks free in the first shard.
     fn new(count: u32, shards: usize, free: &[u32]) -> Arc<Self> {
         let blocks = Self {
             list: FreeList::new(count, shards),
@@ -37,6 +38,7 @@ impl Blocks {
         self.list.put(home, id);
     }
 
+    /// Takes over a block that has just been taken.
     fn own(&self, id: u32) {
         self.owner.write(id, 2);
         self.free.borrow_mut()[id as usize] -= 1;
@@ -53,7 +55,7 @@ impl Blocks {
         self.list.take_hidden(max, |id| self.own(id))
     }
 
-    /// Takes what is left.
+    /// Takes all blocks that are left, and checks that none is missing.
     fn finish(&self) {
         let free = self.free.borrow().iter().sum::<i32>() as usize;
         assert_eq!(self.list.len(), free);
@@ -72,7 +74,7 @@ fn a_put_and_a_take_in_one_word() {
     });
 }
 
-/// The word is as it was seen, but the block has been in use since.
+/// The word is as it was seen, but the block has been taken and freed since.
 #[test]
 fn a_block_comes_back() {
     explore(|| {
@@ -91,7 +93,7 @@ fn a_block_comes_back() {
     });
 }
 
-/// Two takers may both find a word empty, while it is filled again.
+/// Two threads may both find a word empty while it is filled again.
 #[test]
 fn two_takes_and_a_put() {
     explore(|| {
@@ -105,7 +107,7 @@ fn two_takes_and_a_put() {
     });
 }
 
-/// One summary word speaks of both leaf words.
+/// Both leaf words are under one summary word.
 #[test]
 fn two_puts_and_a_take_under_one_summary() {
     explore(|| {
@@ -117,7 +119,7 @@ fn two_puts_and_a_take_under_one_summary() {
     });
 }
 
-/// One of the two is announced by the other's thread, which may sleep.
+/// One of the two blocks is announced by the other's thread, which may be suspended.
 #[test]
 fn a_put_half_way_hides_nothing_from_a_search() {
     explore(|| {
@@ -160,7 +162,7 @@ fn a_theft_against_the_owner_of_the_shard() {
     });
 }
 
-/// Blocks never used are handed out once.
+/// Blocks that have never been used are taken once.
 #[test]
 fn unused_blocks() {
     explore(|| {

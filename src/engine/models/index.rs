@@ -1,14 +1,13 @@
-//! The index: links, unlinks and walks of one chain.
+//! Models of the index: links, unlinks and walks of one chain.
 //!
-//! A hash has one primary, a slot that stays linked is found whatever happens
-//! around it, a slot that is pinned as it was found has the hash looked for, and
-//! once all is quiet the chains hold the primaries and nothing else.
+//! A hash has one primary; a slot that stays linked is found whatever happens around it; a slot
+//! that is pinned as it was found has the hash that was looked for; and once all threads are
+//! done, the chains hold the primaries and nothing else.
 //!
-//! Links have two bits of version under loom, so they wrap at the fourth change of
-//! a cell. That is as it should be: no walk in these models sees a cell change more
-//! than three times. What no number of bits covers is a walker that is suspended
-//! for exactly as many changes of one cell as there are versions, 2^32 of them in
-//! production.
+//! Under loom, links have two bits of version, so they wrap around at the fourth change of a
+//! cell. That is intended: no walk in these models sees a cell change more than three times. No
+//! number of bits covers a walker that is suspended for exactly as many changes of one cell as
+//! there are versions: 2^32 of them in production.
 
 use std::sync::Arc;
 
@@ -24,8 +23,8 @@ struct Chains {
 }
 
 impl Chains {
-    /// The slots numbered from 0 hold these hashes, each in its bucket, linked in
-    /// this order, and further ones are free.
+    /// Creates slots of which the first hold the hashes `linked`, each with its bucket, linked
+    /// in this order. The others are free.
     fn new(linked: &[(u64, u64)], slots: u32) -> Arc<Self> {
         let chains = Self {
             index: Index::new(2),
@@ -38,7 +37,7 @@ impl Chains {
         Arc::new(chains)
     }
 
-    /// Links a pending slot. Returns whether it is the primary then.
+    /// Links a pending slot. Returns whether that has made it the primary.
     fn link(&self, at: usize, n: u64, bucket: u64) -> bool {
         let slot = &self.slots[at];
         self.content.write(slot.id(), n);
@@ -63,7 +62,7 @@ impl Chains {
         is_primary
     }
 
-    /// Ends the tenancy of a slot nobody else holds.
+    /// Ends the tenancy of a slot that no other thread holds, and unlinks it.
     fn evict(&self, at: usize) {
         let slot = &self.slots[at];
         let mut seen = slot.word();
@@ -78,7 +77,8 @@ impl Chains {
         self.index.find(&self.slots, key(n, bucket)).is_some()
     }
 
-    /// The chains hold the primaries, once each, and these are the hashes.
+    /// Checks that the chains hold the primaries, once each, and that these have the expected
+    /// hashes.
     fn finish(&self, mut expected: Vec<u64>) {
         let mut linked = Vec::new();
         self.index.for_each(&self.slots, |bucket, slot| {
@@ -103,21 +103,22 @@ fn one_of_two_registrations_wins() {
     });
 }
 
-/// The loser is told of the winner, whose owner sleeps after linking it.
+/// The loser returns the winner, whose owner is suspended after linking it.
 #[test]
-fn a_registration_is_finished_by_another() {
+fn a_registration_is_completed_by_another() {
     explore(|| {
         let chains = Chains::new(&[], 2);
         let sleeper = spawn(&chains, |chains| chains.link(0, 1, 0));
         let own = chains.register(1, 1, 0);
         let sleeper = sleeper.join().unwrap();
         assert!(own != sleeper);
-        assert!(chains.is_found(1, 0), "finished by the loser");
+        assert!(chains.is_found(1, 0), "completed by the loser");
         chains.finish(vec![1]);
     });
 }
 
-/// Who is to finish a registration may come so late that the slot is in another.
+/// A thread that means to complete a registration may come so late that the slot is in another
+/// one.
 #[test]
 fn a_late_helper_leaves_the_next_registration_alone() {
     explore(|| {
@@ -138,7 +139,7 @@ fn a_late_helper_leaves_the_next_registration_alone() {
     });
 }
 
-/// Neighbours are unlinked at once, in front of one that stays.
+/// Neighbours are unlinked at the same time, in front of a slot that stays.
 #[test]
 fn two_neighbours_are_unlinked() {
     explore(|| {
@@ -150,7 +151,7 @@ fn two_neighbours_are_unlinked() {
     });
 }
 
-/// A walker that went past the first would follow the second to where it moves.
+/// A walker that went past the first dead slot would follow the second to where it moves.
 #[test]
 fn a_walk_past_two_that_are_unlinked() {
     explore(|| {
@@ -179,7 +180,7 @@ fn a_link_and_an_unlink_in_one_bucket() {
     });
 }
 
-/// A hash that is registered anew while its primary is evicted.
+/// A hash is registered anew while its primary is evicted.
 #[test]
 fn a_hash_changes_its_slot() {
     explore(|| {
@@ -191,7 +192,7 @@ fn a_hash_changes_its_slot() {
     });
 }
 
-/// The slot that a walker stands on moves to another bucket.
+/// The slot on which a walker stands moves to another bucket.
 #[test]
 fn a_slot_moves_under_a_walker() {
     explore(|| {
@@ -207,7 +208,7 @@ fn a_slot_moves_under_a_walker() {
     });
 }
 
-/// The slot is linked where it was, but for another hash.
+/// The slot is linked where it was before, but for another hash.
 #[test]
 fn a_slot_comes_back_for_another_hash() {
     explore(|| {
@@ -222,8 +223,8 @@ fn a_slot_comes_back_for_another_hash() {
     });
 }
 
-/// The head leads where it did when the walk began, but the hash was linked in
-/// between: only the version tells.
+/// The head leads where it did when the walk began, but the hash was linked in between. Only
+/// the version tells.
 #[test]
 fn the_head_comes_back() {
     explore(|| {
@@ -237,7 +238,7 @@ fn the_head_comes_back() {
     });
 }
 
-/// A slot that is pinned as it was found holds the hash and its content.
+/// A slot that is pinned from the word it had when it was found has the hash, and its content.
 #[test]
 fn what_is_found_can_be_pinned() {
     explore(|| {

@@ -1,5 +1,6 @@
-//! Loom models of the engine's primitives, one file for each. How they are run
-//! and what they catch stands in [`crate::models`].
+//! Loom models of the engine's parts, one file per part.
+//!
+//! [`crate::models`] says how to run them, and which faults each of them catches.
 
 #![expect(
     clippy::arc_with_non_send_sync,
@@ -39,16 +40,17 @@ fn spawn<S: 'static, T: 'static>(
     thread::spawn(move || run(&state))
 }
 
+/// Waits for threads of the model, and returns their results.
 fn join<T, const N: usize>(threads: [JoinHandle<T>; N]) -> [T; N] {
     threads.map(|thread| thread.join().unwrap())
 }
 
-/// The `n`th hash: both of its halves differ from those of every other.
+/// Returns the `n`th hash. Both of its halves differ from those of all others.
 fn hash(n: u64) -> SequenceHash {
     SequenceHash::new(n, Some(n + 100), 1)
 }
 
-/// The `n`th hash, in this bucket.
+/// Returns the key of the `n`th hash, in this bucket.
 fn key(n: u64, bucket: u64) -> Key {
     Key {
         hash: hash(n),
@@ -65,18 +67,18 @@ fn make_primary(slot: &Slot, key: Key) {
 
 /// Takes one of several pins off.
 fn unpin_shared(slot: &Slot, seen: Word) -> Result<(), Word> {
-    // SAFETY: the pin is the caller's, and a model's slots outlive its threads.
+    // SAFETY: the caller owns the pin, and a model's slots outlive its threads.
     unsafe { Slot::unpin_shared(NonNull::from(slot), seen) }
 }
 
-/// Takes the last pin off a slot that no other thread uses.
+/// Takes the last pin off a slot that no other thread uses, and leaves it unqueued.
 fn make_inactive(slot: &Slot) {
     slot.unpin_last(slot.word()).unwrap();
     slot.unmark_queued();
 }
 
-/// What is in the blocks, one value each. Loom fails the run in which a write is
-/// not ordered with every other access.
+/// The contents of blocks, one value per block. Loom fails a run in which a write is not
+/// ordered with every other access.
 struct Contents(Vec<UnsafeCell<u64>>);
 
 impl Contents {
@@ -85,12 +87,12 @@ impl Contents {
     }
 
     fn read(&self, block: u32) -> u64 {
-        // SAFETY: loom has just checked that nobody writes it meanwhile.
+        // SAFETY: loom has just checked that no other thread writes the value meanwhile.
         self.0[block as usize].with(|value| unsafe { *value })
     }
 
     fn write(&self, block: u32, new: u64) {
-        // SAFETY: loom has just checked that nobody accesses it meanwhile.
+        // SAFETY: loom has just checked that no other thread accesses the value meanwhile.
         self.0[block as usize].with_mut(|value| unsafe { *value = new });
     }
 }

@@ -1,10 +1,10 @@
-//! Notes: last unpins, pins and drains of one slot.
+//! Models of the policy plane: last unpins, pins and drains of one slot.
 //!
-//! Covers Primary(1) against a match and a drain, Primary(2) whose two holders
-//! both take the way of shared pins, a note that is so late that it falls on the
-//! next tenancy, content that is given up meanwhile, and directives that are given
-//! meanwhile. Once all is quiet and drained, a slot is in the order exactly if it is
-//! inactive or discarded, under its hash, and is not queued.
+//! Covers Primary(1) against a match and a drain, Primary(2) whose two holders both take off
+//! what they see as a shared pin, a push that is so late that it falls into the next tenancy,
+//! content that is given up meanwhile, and directives that are given meanwhile. Once all
+//! threads are done and the log is drained, a slot is in the order exactly if it is inactive
+//! or discarded, under its hash, and is not queued.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,11 +23,12 @@ use crate::engine::parts::word::Word;
 type Priorities = Arc<Mutex<BTreeMap<u32, Priority>>>;
 type Listed = Arc<Mutex<BTreeMap<u32, SequenceHash>>>;
 
-/// An order in which what is listed can be seen from outside.
+/// A policy whose order can be seen from outside.
 struct Glass {
     listed: Listed,
     priorities: Priorities,
-    /// What it says of blocks that are not listed, if resurrections commute.
+    /// What `leaves_no_trace` returns for blocks that are not listed; `None` if resurrections
+    /// do not commute.
     traceless: Option<bool>,
 }
 
@@ -86,16 +87,17 @@ impl PrioritizedPolicy for Glass {
     }
 }
 
-pub(super) struct Notes {
+/// Blocks of one shard, with its release log and the plane.
+pub(super) struct PlaneBlocks {
     pub(super) slots: Vec<Slot>,
-    stack: ReleaseLog,
+    log: ReleaseLog,
     plane: Plane,
     listed: Listed,
     priorities: Priorities,
     directives: Arc<Directives>,
 }
 
-impl Notes {
+impl PlaneBlocks {
     pub(super) fn new(slots: u32) -> Self {
         Self::of(slots, None)
     }
@@ -112,7 +114,7 @@ impl Notes {
         };
         Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
-            stack: ReleaseLog::new(),
+            log: ReleaseLog::new(),
             plane: Plane::new(Box::new(glass), Arc::clone(&directives)),
             listed,
             priorities,
@@ -120,27 +122,27 @@ impl Notes {
         }
     }
 
-    /// One slot, a primary with one pin.
+    /// Creates one slot, a primary with one pin.
     fn pinned() -> Self {
-        let notes = Self::new(1);
-        make_primary(&notes.slots[0], key(1, 0));
-        notes
+        let blocks = Self::new(1);
+        make_primary(&blocks.slots[0], key(1, 0));
+        blocks
     }
 
-    /// Pins a slot if it is a primary, as `Pins` does, and takes the note with it.
+    /// Pins a slot if it is a primary, and queues it if it was inactive, as `Pins` does.
     pub(super) fn pin(&self, slot: &Slot) -> bool {
         let mut seen = slot.word();
         while seen.is_primary() {
             let resurrects = seen.count() == 0;
             if resurrects && seen.is_queued() && self.plane.resurrections_commute() {
-                self.stack.mark_cancelled();
+                self.log.mark_cancelled();
             }
             if let Err(now) = slot.pin(seen, resurrects) {
                 seen = now;
                 continue;
             }
             if resurrects && !seen.is_queued() {
-                self.stack.push(slot);
+                self.log.push(slot);
             }
             return true;
         }
@@ -160,43 +162,44 @@ impl Notes {
             slot.begin_release(0);
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
-                    self.stack.push(slot);
+                    self.log.push(slot);
                 }
                 return;
             }
         }
     }
 
+    /// Drains the log and applies the directives, if no other thread holds the plane.
     fn drain(&self) {
         if let Some(mut order) = self.plane.try_hold() {
-            order.drain(&self.slots, [&self.stack]);
+            order.drain(&self.slots, [&self.log]);
             // Applies the directives.
             order.pop(&self.slots, &mut []);
         }
     }
 
-    /// Gives the block of a slot whose word was `seen` a directive.
+    /// Gives a directive to the block of a slot whose word was `seen`.
     fn give(&self, slot: &Slot, seen: Word, priority: u8) -> bool {
         let priority = Priority::new(priority).unwrap();
         let retention = Retention::new(priority);
         self.directives.give(slot, seen.generation(), retention)
     }
 
-    /// The priority that the order has for a slot, once all is quiet.
+    /// Returns the priority that the order has for a slot, once all threads are done.
     fn priority(&self, slot: u32) -> u8 {
         self.finish();
         self.priorities.lock().unwrap()[&slot].get()
     }
 
-    /// Applies all notes, once all is quiet. Returns the slots that are then in
-    /// the order.
+    /// Applies all queued updates, once all threads are done. Returns the slots that are then
+    /// in the order.
     pub(super) fn finish(&self) -> BTreeMap<u32, SequenceHash> {
-        let mut on_stack = vec![0; self.slots.len()];
-        self.stack
-            .for_each(&self.slots, |slot| on_stack[slot.id() as usize] += 1);
+        let mut on_log = vec![0; self.slots.len()];
+        self.log
+            .for_each(&self.slots, |slot| on_log[slot.id() as usize] += 1);
         for slot in &self.slots {
             let queued = u32::from(slot.word().is_queued());
-            assert_eq!(on_stack[slot.id() as usize], queued);
+            assert_eq!(on_log[slot.id() as usize], queued);
         }
         self.drain();
         assert!(self.slots.iter().all(|slot| !slot.word().is_queued()));
@@ -214,6 +217,7 @@ impl Notes {
         }
     }
 
+    /// Checks that the order has exactly the blocks that are inactive or discarded.
     fn assert_exact(&self) {
         let listed = self.finish();
         for slot in &self.slots {
@@ -226,124 +230,125 @@ impl Notes {
 #[test]
 fn a_last_unpin_a_pin_and_a_drain() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
-        let matcher = spawn(&notes, |notes| {
-            assert!(notes.pin(&notes.slots[0]));
-            notes.unpin(&notes.slots[0]);
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        let holder = spawn(&blocks, |blocks| blocks.unpin(&blocks.slots[0]));
+        let matcher = spawn(&blocks, |blocks| {
+            assert!(blocks.pin(&blocks.slots[0]));
+            blocks.unpin(&blocks.slots[0]);
         });
-        notes.drain();
+        blocks.drain();
         holder.join().unwrap();
         matcher.join().unwrap();
-        notes.assert_exact();
-        assert!(notes.slots[0].word().is_inactive());
+        blocks.assert_exact();
+        assert!(blocks.slots[0].word().is_inactive());
     });
 }
 
 #[test]
 fn a_pin_and_a_drain() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        notes.unpin(&notes.slots[0]);
-        let matcher = spawn(&notes, |notes| {
-            assert!(notes.pin(&notes.slots[0]));
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        blocks.unpin(&blocks.slots[0]);
+        let matcher = spawn(&blocks, |blocks| {
+            assert!(blocks.pin(&blocks.slots[0]));
         });
-        notes.drain();
+        blocks.drain();
         matcher.join().unwrap();
-        notes.assert_exact();
-        assert_eq!(notes.slots[0].word().count(), 1);
+        blocks.assert_exact();
+        assert_eq!(blocks.slots[0].word().count(), 1);
     });
 }
 
-/// A release that is cancelled, done again and drained all the while, whether or not
-/// the drain finds that it need not be applied.
+/// A release is cancelled and repeated while it is drained, whether or not the drain finds
+/// that it need not be applied.
 #[test]
-fn an_undone_release_and_a_drain() {
+fn a_cancelled_release_and_a_drain() {
     for traceless in [true, false] {
         explore(move || {
-            let notes = Notes::of(1, Some(traceless));
-            make_primary(&notes.slots[0], key(1, 0));
-            notes.unpin(&notes.slots[0]);
-            let notes = Arc::new(notes);
-            let matcher = spawn(&notes, |notes| {
-                assert!(notes.pin(&notes.slots[0]));
-                notes.unpin(&notes.slots[0]);
+            let blocks = PlaneBlocks::of(1, Some(traceless));
+            make_primary(&blocks.slots[0], key(1, 0));
+            blocks.unpin(&blocks.slots[0]);
+            let blocks = Arc::new(blocks);
+            let matcher = spawn(&blocks, |blocks| {
+                assert!(blocks.pin(&blocks.slots[0]));
+                blocks.unpin(&blocks.slots[0]);
             });
-            notes.drain();
+            blocks.drain();
             matcher.join().unwrap();
-            notes.assert_exact();
-            assert!(notes.slots[0].word().is_inactive());
+            blocks.assert_exact();
+            assert!(blocks.slots[0].word().is_inactive());
         });
     }
 }
 
-/// A block whose content is given up stays in the order, whenever a drain takes its note.
+/// A block whose content is given up is in the order, whenever a drain takes its slot off the
+/// log.
 #[test]
 fn a_discard_and_a_drain() {
     for traceless in [None, Some(true), Some(false)] {
         explore(move || {
-            let notes = Notes::of(1, traceless);
-            make_primary(&notes.slots[0], key(1, 0));
-            notes.unpin(&notes.slots[0]);
-            let notes = Arc::new(notes);
-            let other = spawn(&notes, |notes| notes.discard(&notes.slots[0]));
-            notes.drain();
+            let blocks = PlaneBlocks::of(1, traceless);
+            make_primary(&blocks.slots[0], key(1, 0));
+            blocks.unpin(&blocks.slots[0]);
+            let blocks = Arc::new(blocks);
+            let other = spawn(&blocks, |blocks| blocks.discard(&blocks.slots[0]));
+            blocks.drain();
             other.join().unwrap();
-            assert!(notes.slots[0].word().is_discarded());
-            notes.assert_exact();
+            assert!(blocks.slots[0].word().is_discarded());
+            blocks.assert_exact();
         });
     }
 }
 
-/// As above, where the block is in use meanwhile, or taken and registered anew.
+/// The block is active meanwhile, or taken and registered anew, before its content is given up.
 #[test]
 fn a_discard_a_next_tenancy_and_a_drain() {
     for traceless in [None, Some(true), Some(false)] {
         explore(move || {
-            let notes = Notes::of(1, traceless);
-            make_primary(&notes.slots[0], key(1, 0));
-            notes.unpin(&notes.slots[0]);
-            let notes = Arc::new(notes);
-            let other = spawn(&notes, |notes| {
-                let slot = &notes.slots[0];
-                if notes.pin(slot) {
-                    notes.unpin(slot);
+            let blocks = PlaneBlocks::of(1, traceless);
+            make_primary(&blocks.slots[0], key(1, 0));
+            blocks.unpin(&blocks.slots[0]);
+            let blocks = Arc::new(blocks);
+            let other = spawn(&blocks, |blocks| {
+                let slot = &blocks.slots[0];
+                if blocks.pin(slot) {
+                    blocks.unpin(slot);
                 }
-                notes.discard(slot);
+                blocks.discard(slot);
                 if slot.vacate_unheld(false).is_some() {
                     make_primary(slot, key(2, 0));
-                    notes.unpin(slot);
+                    blocks.unpin(slot);
                 }
-                notes.discard(slot);
+                blocks.discard(slot);
             });
-            notes.drain();
+            blocks.drain();
             other.join().unwrap();
-            assert!(notes.slots[0].word().is_discarded());
-            notes.assert_exact();
+            assert!(blocks.slots[0].word().is_discarded());
+            blocks.assert_exact();
         });
     }
 }
 
-/// Two blocks whose releases are cancelled, of which one stays in use.
+/// The releases of two blocks are cancelled, and one of the blocks stays active.
 #[test]
-fn two_undone_releases_and_a_drain() {
+fn two_cancelled_releases_and_a_drain() {
     for traceless in [true, false] {
         explore(move || {
-            let notes = Notes::of(2, Some(traceless));
-            for (slot, n) in notes.slots.iter().zip(1..) {
+            let blocks = PlaneBlocks::of(2, Some(traceless));
+            for (slot, n) in blocks.slots.iter().zip(1..) {
                 make_primary(slot, key(n, 0));
-                notes.unpin(slot);
+                blocks.unpin(slot);
             }
-            let notes = Arc::new(notes);
-            let matcher = spawn(&notes, |notes| {
-                assert!(notes.pin(&notes.slots[0]));
-                assert!(notes.pin(&notes.slots[1]));
-                notes.unpin(&notes.slots[0]);
+            let blocks = Arc::new(blocks);
+            let matcher = spawn(&blocks, |blocks| {
+                assert!(blocks.pin(&blocks.slots[0]));
+                assert!(blocks.pin(&blocks.slots[1]));
+                blocks.unpin(&blocks.slots[0]);
             });
-            notes.drain();
+            blocks.drain();
             matcher.join().unwrap();
-            notes.assert_exact();
-            assert_eq!(notes.slots[1].word().count(), 1);
+            blocks.assert_exact();
+            assert_eq!(blocks.slots[1].word().count(), 1);
         });
     }
 }
@@ -351,52 +356,51 @@ fn two_undone_releases_and_a_drain() {
 #[test]
 fn two_unpins_and_a_drain() {
     explore(|| {
-        let notes = Notes::pinned();
-        notes.slots[0].pin_again();
-        let notes = Arc::new(notes);
-        let holders = [(); 2].map(|()| spawn(&notes, |notes| notes.unpin(&notes.slots[0])));
-        notes.drain();
+        let blocks = PlaneBlocks::pinned();
+        blocks.slots[0].pin_again();
+        let blocks = Arc::new(blocks);
+        let holders = [(); 2].map(|()| spawn(&blocks, |blocks| blocks.unpin(&blocks.slots[0])));
+        blocks.drain();
         join(holders);
-        notes.assert_exact();
-        assert!(notes.slots[0].word().is_inactive());
+        blocks.assert_exact();
+        assert!(blocks.slots[0].word().is_inactive());
     });
 }
 
-/// Between the last unpin and its note the block is evicted by a sweep, and
-/// registered anew.
+/// Between the last unpin and the push the block is evicted by a sweep, and registered anew.
 #[test]
-fn a_note_is_pushed_in_the_next_tenancy() {
+fn a_slot_is_pushed_in_the_next_tenancy() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
-        let evictor = spawn(&notes, |notes| {
-            let slot = &notes.slots[0];
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        let holder = spawn(&blocks, |blocks| blocks.unpin(&blocks.slots[0]));
+        let evictor = spawn(&blocks, |blocks| {
+            let slot = &blocks.slots[0];
             if slot.vacate_unheld(false).is_some() {
                 make_primary(slot, key(2, 0));
-                notes.unpin(slot);
+                blocks.unpin(slot);
             }
         });
-        notes.drain();
+        blocks.drain();
         holder.join().unwrap();
         evictor.join().unwrap();
-        notes.assert_exact();
+        blocks.assert_exact();
     });
 }
 
-/// A drain that reads the hash of a slot while it is reused lists no hash that
-/// is not that of the tenancy it saw inactive.
+/// A drain that reads the hash of a slot while the slot is reused lists no other hash than
+/// that of the tenancy it saw inactive.
 #[test]
 fn a_drain_lists_what_it_saw() {
     explore(|| {
-        let notes = Notes::pinned();
-        notes.unpin(&notes.slots[0]);
-        let notes = Arc::new(notes);
-        let evictor = spawn(&notes, |notes| {
-            assert!(notes.slots[0].vacate_unheld(false).is_some());
-            make_primary(&notes.slots[0], key(2, 0));
+        let blocks = PlaneBlocks::pinned();
+        blocks.unpin(&blocks.slots[0]);
+        let blocks = Arc::new(blocks);
+        let evictor = spawn(&blocks, |blocks| {
+            assert!(blocks.slots[0].vacate_unheld(false).is_some());
+            make_primary(&blocks.slots[0], key(2, 0));
         });
-        notes.drain();
-        let listed = notes.listed.lock().unwrap().get(&0).copied();
+        blocks.drain();
+        let listed = blocks.listed.lock().unwrap().get(&0).copied();
         evictor.join().unwrap();
         assert!(listed.is_none_or(|listed| listed == hash(1)));
     });
@@ -406,99 +410,101 @@ fn a_drain_lists_what_it_saw() {
 #[test]
 fn a_drain_and_the_next_tenancy() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        make_inactive(&notes.slots[0]);
-        assert!(!notes.slots[0].mark_queued().is_queued());
-        notes.stack.push(&notes.slots[0]);
-        let evictor = spawn(&notes, |notes| {
-            assert!(notes.slots[0].vacate_unheld(false).is_some());
-            make_primary(&notes.slots[0], key(2, 0));
-            notes.unpin(&notes.slots[0]);
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        make_inactive(&blocks.slots[0]);
+        assert!(!blocks.slots[0].mark_queued().is_queued());
+        blocks.log.push(&blocks.slots[0]);
+        let evictor = spawn(&blocks, |blocks| {
+            assert!(blocks.slots[0].vacate_unheld(false).is_some());
+            make_primary(&blocks.slots[0], key(2, 0));
+            blocks.unpin(&blocks.slots[0]);
         });
-        notes.drain();
+        blocks.drain();
         evictor.join().unwrap();
-        notes.assert_exact();
-        assert!(notes.slots[0].word().is_inactive());
+        blocks.assert_exact();
+        assert!(blocks.slots[0].word().is_inactive());
     });
 }
 
-/// Whichever comes first: the order has the priority in the end.
+/// In the end the order has the priority, whichever comes first.
 #[test]
 fn a_directive_a_release_and_a_drain() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        let holder = spawn(&notes, |notes| notes.unpin(&notes.slots[0]));
-        let speaker = spawn(&notes, |notes| {
-            let slot = &notes.slots[0];
-            assert!(notes.give(slot, slot.word(), 80));
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        let holder = spawn(&blocks, |blocks| blocks.unpin(&blocks.slots[0]));
+        let giver = spawn(&blocks, |blocks| {
+            let slot = &blocks.slots[0];
+            assert!(blocks.give(slot, slot.word(), 80));
         });
-        notes.drain();
-        join([holder, speaker]);
-        assert_eq!(notes.priority(0), 80);
-        notes.assert_exact();
+        blocks.drain();
+        join([holder, giver]);
+        assert_eq!(blocks.priority(0), 80);
+        blocks.assert_exact();
     });
 }
 
 #[test]
 fn two_directives_and_a_drain() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        notes.unpin(&notes.slots[0]);
-        notes.drain();
-        let speakers = [70, 80].map(|priority| {
-            spawn(&notes, move |notes| {
-                let slot = &notes.slots[0];
-                assert!(notes.give(slot, slot.word(), priority));
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        blocks.unpin(&blocks.slots[0]);
+        blocks.drain();
+        let givers = [70, 80].map(|priority| {
+            spawn(&blocks, move |blocks| {
+                let slot = &blocks.slots[0];
+                assert!(blocks.give(slot, slot.word(), priority));
             })
         });
-        notes.drain();
-        join(speakers);
-        let slot = &notes.slots[0];
-        let last = notes.directives.of(slot, slot.word().generation());
-        assert_eq!(notes.priority(0), last.unwrap().priority.get());
+        blocks.drain();
+        join(givers);
+        let slot = &blocks.slots[0];
+        let last = blocks.directives.of(slot, slot.word().generation());
+        assert_eq!(blocks.priority(0), last.unwrap().priority.get());
     });
 }
 
-/// A directive for a block that is evicted meanwhile does not become that of the next.
+/// A directive for a block that is evicted meanwhile does not apply to its next content.
 #[test]
 fn a_late_directive_and_the_next_tenancy() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        notes.unpin(&notes.slots[0]);
-        notes.drain();
-        let before = notes.slots[0].word();
-        let speaker = spawn(&notes, move |notes| notes.give(&notes.slots[0], before, 70));
-        let slot = &notes.slots[0];
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        blocks.unpin(&blocks.slots[0]);
+        blocks.drain();
+        let before = blocks.slots[0].word();
+        let giver = spawn(&blocks, move |blocks| {
+            blocks.give(&blocks.slots[0], before, 70)
+        });
+        let slot = &blocks.slots[0];
         assert!(slot.vacate_unheld(false).is_some());
         make_primary(slot, key(2, 0));
-        assert!(notes.give(slot, slot.word(), 80));
-        notes.unpin(slot);
-        speaker.join().unwrap();
-        assert_eq!(notes.priority(0), 80);
+        assert!(blocks.give(slot, slot.word(), 80));
+        blocks.unpin(slot);
+        giver.join().unwrap();
+        assert_eq!(blocks.priority(0), 80);
     });
 }
 
-/// Who takes out what was said of an earlier tenancy leaves what is said of a later one.
+/// A drain that removes the directive of an earlier tenancy leaves that of a later one.
 #[test]
-fn a_drain_and_what_is_said_of_the_next_tenancy() {
+fn a_drain_and_a_directive_for_the_next_tenancy() {
     explore(|| {
-        let notes = Arc::new(Notes::pinned());
-        let slot = &notes.slots[0];
-        assert!(notes.give(slot, slot.word(), 70));
-        notes.drain();
+        let blocks = Arc::new(PlaneBlocks::pinned());
+        let slot = &blocks.slots[0];
+        assert!(blocks.give(slot, slot.word(), 70));
+        blocks.drain();
         make_inactive(slot);
         assert!(slot.vacate_unheld(false).is_some());
         make_primary(slot, key(2, 0));
-        notes.unpin(slot);
-        let evictor = spawn(&notes, |notes| {
-            let slot = &notes.slots[0];
+        blocks.unpin(slot);
+        let evictor = spawn(&blocks, |blocks| {
+            let slot = &blocks.slots[0];
             assert!(slot.vacate_unheld(false).is_some());
             make_primary(slot, key(3, 0));
-            assert!(notes.give(slot, slot.word(), 80));
-            notes.unpin(slot);
+            assert!(blocks.give(slot, slot.word(), 80));
+            blocks.unpin(slot);
         });
-        notes.drain();
+        blocks.drain();
         evictor.join().unwrap();
-        assert_eq!(notes.priority(0), 80);
+        assert_eq!(blocks.priority(0), 80);
     });
 }

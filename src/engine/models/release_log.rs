@@ -1,8 +1,8 @@
-//! Released stacks: pushes against pushes and a drain.
+//! Models of a release log: pushes against pushes and a drain.
 //!
-//! What a pusher wrote before its push is there for the drainer, and what the
-//! drainer read has been read before the slot is queued again; every note comes out
-//! once, those of one thread in their order.
+//! What a thread wrote before its push is there for the drainer, and what the drainer read has
+//! been read before the slot is queued again. Every push comes out once, and those of one
+//! thread in their order.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use super::{Contents, explore, join, key, make_inactive, make_primary, spawn};
 use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
 
-struct Notes {
+struct LoggedSlots {
     slots: Vec<Slot>,
-    stack: ReleaseLog,
-    /// Written by whoever marks a slot and by whoever clears the mark.
+    log: ReleaseLog,
+    /// Written by the thread that marks a slot, and by the one that clears the mark.
     marked: Contents,
     /// How often each slot has been pushed.
     pushed: Vec<Cell<u32>>,
     drained: Cell<Vec<u32>>,
 }
 
-impl Notes {
+impl LoggedSlots {
     fn new(slots: u32) -> Arc<Self> {
         Arc::new(Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
-            stack: ReleaseLog::new(),
+            log: ReleaseLog::new(),
             marked: Contents::new(slots as usize),
             pushed: (0..slots).map(|_| Cell::new(0)).collect(),
             drained: Cell::default(),
         })
     }
 
-    /// Marks a slot, unless it is marked.
+    /// Marks a slot unless it is marked already. Returns whether it was not.
     fn mark(&self, at: usize) -> bool {
         let is_ours = !self.slots[at].mark_queued().is_queued();
         if is_ours {
@@ -42,20 +42,21 @@ impl Notes {
         is_ours
     }
 
-    fn mark_queued(&self, at: usize) {
+    /// Queues a slot, unless it is queued already.
+    fn queue(&self, at: usize) {
         if self.mark(at) {
-            self.stack.push(&self.slots[at]);
+            self.log.push(&self.slots[at]);
         }
     }
 
-    /// What a thread does whose own exchange has marked a slot.
+    /// Pushes a slot that the thread's own exchange has marked.
     fn push_marked(&self, at: usize) {
         self.marked.write(at as u32, 1);
         self.pushed[at].set(self.pushed[at].get() + 1);
-        self.stack.push(&self.slots[at]);
+        self.log.push(&self.slots[at]);
     }
 
-    /// Pins an inactive slot, with a note.
+    /// Pins an inactive slot, and queues it.
     fn pin(&self, at: usize) {
         let mut seen = self.slots[at].word();
         while let Err(now) = self.slots[at].pin(seen, true) {
@@ -66,7 +67,7 @@ impl Notes {
         }
     }
 
-    /// Takes the last pin off.
+    /// Takes the last pin off, which queues the slot.
     fn unpin(&self, at: usize) {
         let mut seen = self.slots[at].word();
         while let Err(now) = self.slots[at].unpin_last(seen) {
@@ -77,18 +78,20 @@ impl Notes {
         }
     }
 
-    fn note_run(&self, run: [usize; 2]) {
-        let mut notes = Run::new();
+    /// Queues two slots by one push.
+    fn queue_run(&self, run: [usize; 2]) {
+        let mut queued = Run::new();
         for at in run {
             if self.mark(at) {
-                notes.add(&self.slots[at]);
+                queued.add(&self.slots[at]);
             }
         }
-        notes.push_to(&self.stack);
+        queued.push_to(&self.log);
     }
 
+    /// Drains the log, and checks that each slot is on it once.
     fn drain(&self) {
-        self.stack.take(&self.slots, |_| {}).for_each(|slot| {
+        self.log.take(&self.slots, |_| {}).for_each(|slot| {
             assert_eq!(self.marked.read(slot.id()), 1, "queued once");
             self.marked.write(slot.id(), 0);
             slot.unmark_queued();
@@ -98,7 +101,8 @@ impl Notes {
         });
     }
 
-    /// Every push has come out. Returns the order in which they did.
+    /// Drains what is left, and checks that every push has come out. Returns the slots in the
+    /// order in which they did.
     fn finish(&self) -> Vec<u32> {
         self.drain();
         let drained = self.drained.take();
@@ -114,71 +118,71 @@ impl Notes {
 #[test]
 fn two_pushes_and_a_drain() {
     explore(|| {
-        let notes = Notes::new(2);
-        let pushers = [0, 1].map(|at| spawn(&notes, move |notes| notes.mark_queued(at)));
-        notes.drain();
+        let logged = LoggedSlots::new(2);
+        let pushers = [0, 1].map(|at| spawn(&logged, move |logged| logged.queue(at)));
+        logged.drain();
         join(pushers);
-        assert_eq!(notes.finish().len(), 2);
+        assert_eq!(logged.finish().len(), 2);
     });
 }
 
 #[test]
 fn a_run_keeps_its_order() {
     explore(|| {
-        let notes = Notes::new(3);
-        let pusher = spawn(&notes, |notes| notes.mark_queued(0));
-        let runner = spawn(&notes, |notes| notes.note_run([2, 1]));
-        notes.drain();
+        let logged = LoggedSlots::new(3);
+        let pusher = spawn(&logged, |logged| logged.queue(0));
+        let runner = spawn(&logged, |logged| logged.queue_run([2, 1]));
+        logged.drain();
         pusher.join().unwrap();
         runner.join().unwrap();
-        let mut drained = notes.finish();
+        let mut drained = logged.finish();
         drained.retain(|&id| id != 0);
         assert_eq!(drained, [2, 1]);
     });
 }
 
-/// The mark may be set again as soon as the drainer has cleared it.
+/// A slot may be queued again as soon as the drainer has cleared its mark.
 #[test]
 fn a_slot_is_queued_again_while_it_is_drained() {
     explore(|| {
-        let notes = Notes::new(2);
-        notes.mark_queued(0);
-        notes.mark_queued(1);
-        let again = spawn(&notes, |notes| notes.mark_queued(1));
-        let other = spawn(&notes, |notes| notes.mark_queued(0));
-        notes.drain();
+        let logged = LoggedSlots::new(2);
+        logged.queue(0);
+        logged.queue(1);
+        let again = spawn(&logged, |logged| logged.queue(1));
+        let other = spawn(&logged, |logged| logged.queue(0));
+        logged.drain();
         again.join().unwrap();
         other.join().unwrap();
-        notes.finish();
+        logged.finish();
     });
 }
 
-/// The word may be as it was seen, and yet have been queued and drained since.
+/// The word may be as it was seen although the slot has been queued and drained since.
 #[test]
-fn a_last_unpin_against_a_late_note_and_its_drain() {
+fn a_last_unpin_against_a_late_push_and_its_drain() {
     explore(|| {
-        let notes = Notes::new(1);
-        make_primary(&notes.slots[0], key(1, 0));
-        let late = spawn(&notes, |notes| notes.mark_queued(0));
-        let holder = spawn(&notes, |notes| notes.unpin(0));
-        notes.drain();
+        let logged = LoggedSlots::new(1);
+        make_primary(&logged.slots[0], key(1, 0));
+        let late = spawn(&logged, |logged| logged.queue(0));
+        let holder = spawn(&logged, |logged| logged.unpin(0));
+        logged.drain();
         late.join().unwrap();
         holder.join().unwrap();
-        notes.finish();
+        logged.finish();
     });
 }
 
 #[test]
-fn a_pin_against_a_late_note_and_its_drain() {
+fn a_pin_against_a_late_push_and_its_drain() {
     explore(|| {
-        let notes = Notes::new(1);
-        make_primary(&notes.slots[0], key(1, 0));
-        make_inactive(&notes.slots[0]);
-        let late = spawn(&notes, |notes| notes.mark_queued(0));
-        let matcher = spawn(&notes, |notes| notes.pin(0));
-        notes.drain();
+        let logged = LoggedSlots::new(1);
+        make_primary(&logged.slots[0], key(1, 0));
+        make_inactive(&logged.slots[0]);
+        let late = spawn(&logged, |logged| logged.queue(0));
+        let matcher = spawn(&logged, |logged| logged.pin(0));
+        logged.drain();
         late.join().unwrap();
         matcher.join().unwrap();
-        notes.finish();
+        logged.finish();
     });
 }

@@ -1,8 +1,8 @@
-//! The slot word: pins against claims, and the fields against the next tenancy.
+//! Models of the slot word: pins against claims, and the fields against the next tenancy.
 //!
-//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two unpins
-//! and a claim, a reader of the fields against the next tenancy, the wrap
-//! of the generation, and a reset on the last unpin against a pin.
+//! Covers Primary(0) and Primary(1) against a claim, Primary(2) against two unpins and a
+//! claim, a reader of the fields against the next tenancy, the generation's wrap-around, and a
+//! reset on the last unpin against a pin. To *claim* is to vacate an inactive block.
 
 use std::sync::Arc;
 
@@ -13,13 +13,12 @@ use crate::engine::parts::word::{State, Word};
 struct Block {
     slot: Slot,
     content: Contents,
-    /// The generation of the first tenancy, whose content is 1. That of the next
-    /// is 2.
+    /// The generation of the first tenancy. Its content is 1, and that of the next is 2.
     first: u32,
 }
 
 impl Block {
-    /// A primary with one pin.
+    /// Creates a primary with one pin.
     fn new(first: u32) -> Self {
         let block = Self {
             slot: Slot::of_generation(0, first),
@@ -31,18 +30,19 @@ impl Block {
         block
     }
 
+    /// Creates an inactive block.
     fn inactive(first: u32) -> Arc<Self> {
         let block = Self::new(first);
         make_inactive(&block.slot);
         Arc::new(block)
     }
 
-    /// The number of the tenancy.
+    /// Returns the number of the tenancy that a word is of.
     fn tenancy(&self, word: Word) -> u64 {
         u64::from(word.generation().wrapping_sub(self.first)) + 1
     }
 
-    /// Pins whichever tenancy there is. Returns its number.
+    /// Pins the block in whichever tenancy it is. Returns the tenancy's number.
     fn pin(&self) -> Option<u64> {
         let mut seen = self.slot.word();
         while seen.is_primary() {
@@ -54,7 +54,7 @@ impl Block {
         None
     }
 
-    /// What a holder relies on.
+    /// Checks what a holder relies on: the hash and the content are those of its tenancy.
     fn assert_holds(&self, tenancy: u64) {
         assert_eq!(self.slot.hash(), hash(tenancy));
         assert_eq!(self.content.read(0), tenancy);
@@ -76,7 +76,7 @@ impl Block {
         }
     }
 
-    /// Claims the block, if it is inactive, and registers it anew.
+    /// Claims the block if it is inactive, and registers it anew. Returns whether it has.
     fn reuse(&self) -> bool {
         let claimed = self.slot.vacate_unheld(false).is_some();
         if claimed {
@@ -124,27 +124,27 @@ fn two_pins_and_a_claim() {
     });
 }
 
-/// The content is written anew only after every holder has read it.
+/// The content is overwritten only after every holder has read it.
 #[test]
-fn holders_let_go_before_a_claim() {
+fn holders_release_before_a_claim() {
     explore(|| {
         let block = Block::new(0);
         block.slot.pin_again();
         let block = Arc::new(block);
-        let let_go = |block: &Block| {
+        let release = |block: &Block| {
             block.assert_holds(1);
             block.unpin()
         };
-        let other = spawn(&block, let_go);
+        let other = spawn(&block, release);
         let evictor = spawn(&block, Block::reuse);
-        let was_last = let_go(&block);
+        let was_last = release(&block);
         assert!(was_last != other.join().unwrap(), "one of them is the last");
         let is_reused = evictor.join().unwrap();
         assert_eq!(block.slot.word().is_inactive(), !is_reused);
     });
 }
 
-/// A hash read within a tenancy is that tenancy's, and whole.
+/// A hash that is read within a tenancy is that tenancy's, and is not torn.
 #[test]
 fn a_reader_tells_tenancies_apart() {
     for first in [0, u32::MAX] {
@@ -163,7 +163,7 @@ fn a_reader_tells_tenancies_apart() {
     }
 }
 
-/// A block that resets is the last holder's, unless it is pinned before.
+/// A block that is to be reset belongs to its last holder, unless it is pinned before.
 #[test]
 fn a_reset_or_a_pin_wins() {
     explore(|| {

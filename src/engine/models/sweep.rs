@@ -1,6 +1,6 @@
-//! Sweeps against pins, unpins and each other.
+//! Models of sweeps against pins, unpins and each other.
 //!
-//! A pinned block is never taken, and each is taken once.
+//! A pinned block is never taken, and no block is taken twice.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ struct Swept {
     slots: Vec<Slot>,
     content: Contents,
     sweep: Sweep,
-    /// Then the second block is the first one's child.
+    /// Whether the sweep is leaf-first. If so, the second block is the child of the first.
     leaf_first: bool,
 }
 
 impl Swept {
-    /// Inactive blocks.
+    /// Creates inactive blocks.
     fn new(blocks: u32, leaf_first: bool) -> Self {
         let slots: Vec<_> = (0..blocks).map(|id| Slot::new(id, false)).collect();
         for slot in &slots {
@@ -33,6 +33,7 @@ impl Swept {
         }
     }
 
+    /// Sweeps for up to `max` blocks. Returns how many it has taken.
     fn evict(&self, max: usize) -> usize {
         let mut taken = 0;
         let evicted = self.sweep.evict(max, &self.slots, false, |slot, _| {
@@ -47,7 +48,7 @@ impl Swept {
         evicted
     }
 
-    /// Pins a block if it is there. Returns whether it was.
+    /// Pins a block if it has not been taken. Returns whether it is pinned.
     fn pin(&self, at: usize) -> bool {
         let slot = &self.slots[at];
         let mut seen = slot.word();
@@ -63,6 +64,7 @@ impl Swept {
         false
     }
 
+    /// Checks that as many blocks are exclusive as were evicted.
     fn finish(&self, evicted: usize) {
         let exclusive = |slot: &&Slot| slot.word().state() == State::Exclusive;
         assert_eq!(self.slots.iter().filter(exclusive).count(), evicted);
@@ -82,13 +84,14 @@ fn a_sweep_and_a_pin() {
 }
 
 #[test]
-fn two_sweeps_and_a_pin_that_is_taken_off() {
+fn two_sweeps_a_pin_and_its_unpin() {
     explore(|| {
         let swept = Arc::new(Swept::new(2, false));
         let user = spawn(&swept, |swept| {
             if swept.pin(0) {
                 let slot = &swept.slots[0];
-                slot.unpin_last(slot.word()).expect("nobody else pins it");
+                slot.unpin_last(slot.word())
+                    .expect("no other thread pins it");
             }
         });
         let other = spawn(&swept, |swept| swept.evict(1));
@@ -98,7 +101,7 @@ fn two_sweeps_and_a_pin_that_is_taken_off() {
     });
 }
 
-/// All are taken, the child before its parent, by whichever sweep.
+/// Both blocks are taken, the child before its parent, whichever sweep takes which.
 #[test]
 fn two_leaf_first_sweeps() {
     explore(|| {

@@ -1,7 +1,7 @@
-//! The try-lock: one holder at a time, and nobody waits.
+//! Models of the try-lock: one holder at a time, and no thread waits.
 //!
-//! Loom watches the value behind the lock: two holders at once, or one that does
-//! not see what the holder before did, fail the run.
+//! Loom watches the value behind the lock. Two holders at once fail the run, and so does a
+//! holder that does not see what the holder before it did.
 
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ fn holders_take_turns() {
     });
 }
 
-/// A try that fails leaves the lock as it is.
+/// A failed attempt leaves the lock as it is.
 #[test]
-fn a_failed_try_lets_nobody_in() {
+fn a_failed_attempt_leaves_the_lock_held() {
     explore(|| {
         let lock = Arc::new(TryLock::new(0));
         let mut held = lock.try_hold().unwrap();
@@ -40,7 +40,7 @@ fn a_failed_try_lets_nobody_in() {
     });
 }
 
-/// A holder that never comes back stops nobody.
+/// A holder that never releases the lock blocks no other thread.
 #[test]
 fn a_holder_that_never_finishes() {
     explore(|| {

@@ -32,10 +32,10 @@
 use std::ptr::NonNull;
 
 use crate::engine::ops::victims::Victims;
-use crate::engine::parts::plane::Order;
+use crate::engine::parts::plane::EvictionOrder;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::victim_cache::{CAPACITY, Queue, VictimCache};
+use crate::engine::parts::victim_cache::{CAPACITY, PrefetchedVictims, VictimCache};
 use crate::engine::store::Store;
 use crate::registry::Leftovers;
 use crate::sync::step;
@@ -49,7 +49,7 @@ impl Store {
             && let Some(mut victim_cache) = self.victim_caches[home].try_hold()
             && !self.directives.are_used()
         {
-            step!(StashHeld);
+            step!(VictimCacheHeld);
             loop {
                 evicted += self.evict_cached(&mut victim_cache, max - evicted, victims);
                 if evicted == max {
@@ -94,7 +94,7 @@ impl Store {
     /// Vacates up to `max` blocks of a victim cache. Returns how many.
     fn evict_cached<'a>(
         &'a self,
-        victim_cache: &mut Queue,
+        victim_cache: &mut PrefetchedVictims,
         max: usize,
         victims: &mut Victims<'a>,
     ) -> usize {
@@ -156,7 +156,7 @@ impl Store {
     /// Returns all prefetched victims to the order, once there are directives. The caches are
     /// not filled any more then, see [`evict`](Self::evict).
     #[cold]
-    fn empty_victim_caches(&self, plane: &mut Order) {
+    fn empty_victim_caches(&self, plane: &mut EvictionOrder) {
         for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
             while let Some(slot) = victim_cache.pop(&self.slots) {
                 plane.put_back(slot);

@@ -222,7 +222,7 @@ impl Store {
                 }
                 store.release_logs[home].push(slot.as_ref());
             }
-            step!(Noted);
+            step!(Queued);
             Self::return_credits(NonNull::from(store), home, 1);
         }
     }

@@ -156,7 +156,7 @@ impl Drop for Unpins<'_> {
     /// Completes the batch, also if the iterator over the holds has panicked.
     fn drop(&mut self) {
         self.push_queued();
-        step!(Noted);
+        step!(Queued);
         if self.shared > 0 {
             self.store.count(Counter::SharedUnpins, self.shared);
         }

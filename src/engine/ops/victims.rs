@@ -120,8 +120,8 @@ impl<'a> Victims<'a> {
 
 /// A list of slots that belong to one thread, in order.
 ///
-/// It is linked through the field that names a duplicate's primary, which a vacated block has
-/// no use for, so that nothing is allocated while the plane is held.
+/// It is linked through `Slot::next_victim`, a field that a vacated block has no other use for,
+/// so nothing is allocated while the plane is held.
 struct Chain {
     first: u32,
     last: u32,
@@ -141,10 +141,10 @@ impl Chain {
     /// Appends a slot.
     #[inline]
     fn push(&mut self, slots: &[Slot], slot: &Slot) {
-        slot.set_primary(NIL);
+        slot.set_next_victim(NIL);
         match self.last {
             NIL => self.first = slot.id(),
-            last => slots[last as usize].set_primary(slot.id()),
+            last => slots[last as usize].set_next_victim(slot.id()),
         }
         self.last = slot.id();
     }
@@ -156,7 +156,7 @@ impl Chain {
             return None;
         }
         let slot = &slots[self.first as usize];
-        self.first = slot.primary();
+        self.first = slot.next_victim();
         if self.first == NIL {
             self.last = NIL;
         }

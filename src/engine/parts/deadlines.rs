@@ -1,9 +1,15 @@
-//! When the priorities of inactive blocks end.
+//! When do the directives of listed blocks expire?
+//!
+//! Sequential code that belongs to the policy plane. All operations are O(log n) in the number
+//! of listed blocks that have a deadline, and the maps allocate as they grow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module documentation. Times are those of
-/// [`Directives`](crate::engine::parts::directives::Directives).
+/// The deadlines of listed blocks, in the order in which they fall due.
+///
+/// Times are milliseconds on the clock of [`Directives::now`].
+///
+/// [`Directives::now`]: crate::engine::parts::directives::Directives::now
 #[derive(Default)]
 pub(crate) struct Deadlines {
     order: BTreeSet<(u64, u32)>,
@@ -11,7 +17,7 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Sets a slot's deadline, in place of the one it has.
+    /// Sets a slot's deadline, or removes it, whatever it was before.
     pub(crate) fn set(&mut self, slot: u32, deadline: Option<u64>) {
         self.forget(slot);
         if let Some(deadline) = deadline {
@@ -20,7 +26,7 @@ impl Deadlines {
         }
     }
 
-    /// Forgets a slot's deadline, if it has one.
+    /// Removes a slot's deadline, if it has one.
     #[inline]
     pub(crate) fn forget(&mut self, slot: u32) {
         if !self.of.is_empty()
@@ -35,7 +41,7 @@ impl Deadlines {
         self.of.is_empty()
     }
 
-    /// Takes out the first slot whose time is up.
+    /// Removes the slot with the earliest deadline, if that has passed, and returns it.
     pub(crate) fn take_due(&mut self, now: u64) -> Option<u32> {
         let &(deadline, slot) = self.order.first()?;
         (deadline <= now).then(|| {

@@ -1,37 +1,41 @@
-//! Retention directives: what has been said about the worth of blocks.
+//! Retention directives: what was said about how long to keep a block's content.
 //!
-//! A word beside each slot, made with the first directive:
+//! # Layout
+//!
+//! One word per slot, in a table that is allocated with the first directive:
 //!
 //! | bits | |
 //! |---|---|
-//! | `0..39` | of a directive with a duration the *deadline*, in milliseconds since the table was made; else the high bits of the *generation* |
+//! | `0..39` | with a duration, the *deadline*, in milliseconds since the table was allocated; otherwise the high bits of the *generation* |
 //! | `39` | *timed*: which of the two |
 //! | `40..47` | the priority plus one; 0 if there is no directive |
-//! | `47` | *announced*: the slot is on the stack below, or about to be |
+//! | `47` | *announced*: the slot is on the stack of announced slots, or about to be pushed |
 //! | `48..64` | the low bits of the *generation* |
 //!
-//! The generation is that of the tenancy the word is for. Any thread may replace a word, by
-//! an exchange, if it has seen the slot in that tenancy after it read the word it replaces.
-//! And whoever ends a tenancy replaces the word by one of the next, without a directive
-//! ([`Directives::end`]). So an exchange that comes late fails, since the word it was to
-//! replace is no longer there: what is said of one content is not taken for what is said of
-//! a later one, however many there are in between. (It is there again only if a tenancy some
-//! multiple of 65,536 later was given the same priority, until the same millisecond.)
+//! The generation is that of the tenancy that the word is for.
 //!
-//! # How the order gets to know
+//! # Which thread may replace a word?
 //!
-//! When the plane lists a block it looks at the block's word. For blocks that are listed
-//! already, whoever gives a directive *announces* the slot, on a stack of the table's,
-//! whatever the block's state: whether it is listed then is for the holder of the plane
-//! to see. A slot is on the stack at most once. A thread that is suspended between
-//! the exchange and the push holds up what is said of this one inactive block; what its
-//! next release says is heard all the same.
-//!
-//! | who | does | ordering |
+//! | thread | does | orderings |
 //! |---|---|---|
-//! | who gives a directive | replaces the word, and pushes if it was not announced | AcqRel: reads the mark after the link was read by who took it off; then release by the push |
-//! | who ends a tenancy | replaces the word, and leaves the mark | AcqRel: who gives a directive and fails sees that the tenancy has ended |
-//! | the plane's holder | takes the stack, reads each link, then takes the mark off, then reads the word | acquire by the swap, AcqRel |
+//! | one that gives a directive | replaces the word, if it has seen the slot in that tenancy *after* reading the word; pushes the slot if it was not announced | AcqRel: the mark is read after the drainer has read the link; then release by the push |
+//! | one that ends a tenancy | replaces the word by one of the next generation without a directive ([`Directives::end`]), and leaves the mark | AcqRel: a thread that fails to give a directive sees that the tenancy has ended |
+//! | the holder of the plane | takes the stack, reads each link, then clears the mark, then reads the word; removes a directive that has expired | acquire by the swap, AcqRel |
+//!
+//! # Can a late directive reach a later content?
+//!
+//! No: the end of a tenancy replaces the word, so the exchange of a late thread fails, however
+//! many tenancies there were in between. (The word it expects is there again only if a tenancy
+//! that is some multiple of 65,536 later was given the same priority until the same
+//! millisecond.)
+//!
+//! # How does the eviction order learn of a directive?
+//!
+//! When the plane lists a block, it looks at the block's word. For blocks that are listed
+//! already, a thread that gives a directive *announces* the slot on a stack, whatever the
+//! block's state; the holder of the plane sees whether it is listed. A slot is on the stack at
+//! most once. A thread that is suspended between the exchange and the push delays directives
+//! for this one block while it stays inactive; its next release applies them all the same.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -43,25 +47,26 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::slot_stack::SlotStack;
 
-/// See the module documentation.
+/// The directives of a store's blocks. Costs no memory per block until the first is given.
 pub(crate) struct Directives {
     block_count: u32,
-    table: OnceLock<Table>,
+    table: OnceLock<DirectiveTable>,
 }
 
-struct Table {
+struct DirectiveTable {
     since: Instant,
     words: Box<[AtomicU64]>,
-    /// The announced slots, and the next one on the stack for each of them.
+    /// The slots whose directives the order has not looked at yet.
     announced: SlotStack,
+    /// The links of that stack, one per slot.
     next_announced: Box<[AtomicU32]>,
 }
 
-/// What the order is to know.
+/// A directive as the eviction order sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) priority: Priority,
-    /// In [`Directives::now`]'s time.
+    /// When it expires, on the clock of [`Directives::now`]; never, if `None`.
     pub(crate) deadline: Option<u64>,
 }
 
@@ -72,7 +77,7 @@ impl Directive {
     };
 }
 
-/// See the module documentation.
+/// One slot's word; the module documentation has its layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct DirectiveWord(u64);
 
@@ -84,7 +89,7 @@ impl DirectiveWord {
     const ANNOUNCED: u64 = 1 << 47;
     const GENERATION_AT: u32 = 48;
 
-    /// No directive for this generation.
+    /// The word of this generation without a directive.
     fn none(generation: u32) -> Self {
         let high = u64::from(generation >> 16);
         Self(u64::from(generation) << Self::GENERATION_AT | high)
@@ -106,14 +111,14 @@ impl DirectiveWord {
         self.0 & Self::ANNOUNCED != 0
     }
 
-    /// The same, announced if `other` is.
+    /// The same word, announced if `other` is.
     fn announced_as(self, other: Self) -> Self {
         Self(self.0 | other.0 & Self::ANNOUNCED)
     }
 
-    /// The directive, if there is one and it is for this generation. (A deadline stands where
-    /// the high bits of the generation would: words of tenancies that have ended are
-    /// replaced, so the low ones are enough.)
+    /// Returns the directive, if there is one and it is for this generation. (A deadline
+    /// takes the place of the generation's high bits. The low bits are enough, since the words
+    /// of tenancies that have ended are replaced.)
     fn of(self, generation: u32) -> Option<Directive> {
         let priority = (self.0 & Self::PRIORITY) >> Self::PRIORITY_AT;
         let is_timed = self.0 & Self::TIMED != 0;
@@ -127,14 +132,14 @@ impl DirectiveWord {
             return None;
         }
         Some(Directive {
-            // A word has at most 101 there.
+            // The field is at most 101.
             priority: Priority::new(priority as u8 - 1).unwrap_or_default(),
             deadline: is_timed.then_some(self.0 & Self::DEADLINE),
         })
     }
 }
 
-impl Table {
+impl DirectiveTable {
     fn new(block_count: u32) -> Self {
         Self {
             since: Instant::now(),
@@ -148,6 +153,7 @@ impl Table {
         self.since.elapsed().as_millis() as u64
     }
 
+    /// Replaces the word of a slot by one of its current generation without a directive.
     #[cold]
     #[inline(never)]
     fn end(&self, slot: &Slot) {
@@ -163,7 +169,8 @@ impl Table {
         }
     }
 
-    /// The directive that a retention comes to.
+    /// Returns the directive for a retention. A duration of zero is none, and one whose
+    /// deadline does not fit (after some 17 years) never expires.
     fn directive(&self, retention: Retention) -> Directive {
         let deadline = |duration: Duration| {
             let until = self.since.elapsed().checked_add(duration)?;
@@ -190,33 +197,37 @@ impl Directives {
         }
     }
 
-    /// Makes the table, of which loom does not know that its making comes first.
+    /// Allocates the table. Loom does not see that the allocation happens before its uses.
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn prepare(&self) {
         self.table();
     }
 
-    fn table(&self) -> &Table {
-        self.table.get_or_init(|| Table::new(self.block_count))
+    /// Returns the table, and allocates it first if there is none. The first calls of several
+    /// threads wait for one another.
+    fn table(&self) -> &DirectiveTable {
+        self.table
+            .get_or_init(|| DirectiveTable::new(self.block_count))
     }
 
-    /// Whether there has been a directive.
+    /// Returns whether a directive has ever been given.
     #[inline]
     pub(crate) fn are_used(&self) -> bool {
         self.table.get().is_some()
     }
 
-    /// Milliseconds since there was a directive first.
+    /// Returns the milliseconds since the first directive; zero before it.
     pub(crate) fn now(&self) -> u64 {
-        self.table.get().map_or(0, Table::now)
+        self.table.get().map_or(0, DirectiveTable::now)
     }
 
-    /// Gives a block a directive, if it is still of this generation: returns whether.
+    /// Gives a block a directive if it is still of this generation. Returns whether it is.
     pub(crate) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> bool {
         let table = self.table();
         let word = DirectiveWord::new(generation, table.directive(retention));
         let at = &table.words[slot.id() as usize];
-        // Acquire: who sees the directive of a later generation sees the slot in it.
+        // Acquire: a thread that sees a word of a later generation also sees that the slot is
+        // of that generation.
         let mut seen = at.load(Ordering::Acquire);
         loop {
             if slot.word().generation() != generation {
@@ -236,16 +247,17 @@ impl Directives {
         true
     }
 
-    /// The directive for a block of this generation, if there is one.
+    /// Returns the directive of a block of this generation, expired or not.
     pub(crate) fn of(&self, slot: &Slot, generation: u32) -> Option<Directive> {
         let table = self.table.get()?;
-        // Acquire: for `give`, see there.
+        // Acquire: as in `give`.
         let word = table.words[slot.id() as usize].load(Ordering::Acquire);
         DirectiveWord(word).of(generation)
     }
 
-    /// As [`of`](Self::of), for the holder of the plane, at the time `now`. Takes out a
-    /// directive whose time is up.
+    /// Returns the directive of a block of this generation that has not expired at the time
+    /// `now`, and removes one that has. Only for the holder of the plane. Calls `now` only if
+    /// the directive has a deadline.
     pub(crate) fn in_force(
         &self,
         slot: &Slot,
@@ -260,24 +272,24 @@ impl Directives {
             return Some(directive);
         }
         let none = DirectiveWord::none(generation).announced_as(word);
-        // If it is another by now, that is not to be taken out.
+        // If this fails, a newer directive is there, which stays.
         let _ = at.compare_exchange(word.0, none.0, Ordering::AcqRel, Ordering::Relaxed);
         None
     }
 
-    /// Takes out what was said of the tenancy that has just ended. For the owner of the
-    /// slot, which has been vacated.
+    /// Removes the directive of the tenancy that has just ended. Only for the thread that has
+    /// vacated the slot.
     #[inline]
     pub(crate) fn end(&self, slot: &Slot) {
-        // If the first directive comes at this moment, its word may stay, for a tenancy that
-        // is no more. It goes with the next.
+        // If the very first directive is given at this moment, its word may stay, for a tenancy
+        // that has ended. The end of the next tenancy removes it.
         if let Some(table) = self.table.get() {
             table.end(slot);
         }
     }
 
-    /// Takes the announced slots, in the order in which they were announced, and calls
-    /// `visit` with each. For the holder of the plane.
+    /// Takes all announced slots, and calls `visit` with each, in the order in which they were
+    /// announced. Only for the holder of the plane.
     pub(crate) fn take_announced(&self, mut visit: impl FnMut(u32)) {
         let Some(table) = self.table.get() else {
             return;
@@ -286,7 +298,7 @@ impl Directives {
         let mut next = table.announced.drain(link, |_| {});
         while next != NIL {
             let slot = next;
-            // Before the mark is taken off: then the link may be used again.
+            // Read before the mark is cleared: from then on, the link may be written again.
             next = link(slot).load(Ordering::Relaxed);
             let at = &table.words[slot as usize];
             at.fetch_and(!DirectiveWord::ANNOUNCED, Ordering::AcqRel);
@@ -300,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_keeps_what_it_is_given() {
+    fn a_word_holds_a_directive() {
         for generation in [0, 1, 0xffff, 0x1_0000, 0x1_0001, 0xffff_0000, u32::MAX] {
             for priority in [0, 35, 100] {
                 for deadline in [None, Some(0), Some(1), Some(DirectiveWord::DEADLINE)] {
@@ -319,13 +331,13 @@ mod tests {
             }
             assert_eq!(DirectiveWord::none(generation).of(generation), None);
         }
-        // What a table is made of.
+        // The words of a new table are zero.
         assert!(DirectiveWord::none(0) == DirectiveWord(0));
     }
 
     #[test]
     fn a_duration_becomes_a_deadline_that_is_not_early() {
-        let table = Table::new(1);
+        let table = DirectiveTable::new(1);
         let deadline = |duration| {
             let retention = Retention::new(Priority::HIGHEST).for_duration(duration);
             table.directive(retention)
@@ -338,16 +350,16 @@ mod tests {
         assert!(Duration::from_millis(until) >= before + hour);
     }
 
-    /// Ends the tenancy of a slot that nobody else uses.
+    /// Ends the tenancy of a slot that no other thread uses.
     fn next_tenancy(directives: &Directives, slot: &Slot) -> u32 {
         let vacated = slot.vacate(slot.word(), false);
-        vacated.expect("nobody else is about");
+        vacated.expect("no other thread uses the slot");
         directives.end(slot);
         slot.word().generation()
     }
 
     #[test]
-    fn what_was_said_of_an_earlier_tenancy_is_not_said_of_a_later_one() {
+    fn a_directive_does_not_outlive_its_tenancy() {
         for retention in [
             Retention::new(Priority::HIGHEST),
             Retention::new(Priority::HIGHEST).for_duration(Duration::from_secs(3_600)),
@@ -365,8 +377,7 @@ mod tests {
         }
     }
 
-    /// The word that a late thread means to replace has been replaced, even where there was
-    /// no directive.
+    /// The word that a late thread expects has been replaced, even if there was no directive.
     #[test]
     fn a_tenancy_that_ends_changes_the_word() {
         let slot = Slot::new(0, false);
@@ -380,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_taken_out() {
+    fn an_expired_directive_is_removed() {
         let slot = Slot::new(0, false);
         let directives = Directives::new(1);
         let generation = slot.word().generation();

@@ -1,35 +1,46 @@
 //! The store's index: sequence hash → the slot that is its primary.
 //!
-//! A fixed array of buckets, each the head of a chain of slots linked through
-//! the slots themselves. A store never has more primaries than blocks, so the
-//! array never grows, and slots live as long as the store, so nothing has to be
-//! reclaimed: a look-up needs neither an epoch nor a count, just the bucket's
-//! line and the slot's.
+//! A fixed array of buckets, each the head of a chain that links slots through the slots
+//! themselves. A store never has more primaries than blocks, so the array never grows; and
+//! slots live as long as the store, so there is nothing to reclaim. A look-up needs neither an
+//! epoch nor a reference count, only the line of the bucket and that of the slot.
 //!
-//! # Links
+//! # Layout of a link
 //!
-//! A link is one word: the next slot, a *dead* mark, and a version that changes
-//! with every write of the cell, for as long as the store lives. Chains are
-//! unordered; a slot is linked at the head, and unlinked in two steps (Harris,
-//! "A Pragmatic Implementation of Non-Blocking Linked-Lists", DISC 2001, in the
-//! form of Michael, "High Performance Dynamic Lock-Free Hash Tables and
-//! List-Based Sets", SPAA 2002): its own link is marked dead, so that nothing
-//! is linked or unlinked behind it any more, and then the cell that points to it
-//! is moved past it, by whoever comes by.
+//! | bits | |
+//! |---|---|
+//! | `0..31` | the next slot; all ones if there is none |
+//! | `31` | *dead*: the slot that this link belongs to is being unlinked |
+//! | `32..64` | a version, which changes with every write of the cell |
 //!
-//! A slot may be unlinked and linked elsewhere while a walker stands on it. The
-//! walker notices: after reading what it needs from a slot it checks that the
-//! cell that led there still holds the very same link. If so, the slot was
-//! linked there when it was read. A walker never goes past a dead link, it
-//! unlinks the slot first; so the cell it checks belongs to a slot that is
-//! linked itself.
+//! A *cell* is a word that holds a link: a bucket, or the `chain` field of a slot.
 //!
-//! # Uniqueness
+//! # How are slots linked and unlinked?
 //!
-//! A hash has at most one primary in a store. To link a slot, a registration
-//! walks the whole chain and finds no primary (or pending slot) of its hash, and
-//! then exchanges the head *as it was when the walk began*. Every linking changes
-//! the head, so nobody has linked that hash in between.
+//! | step | which thread | exchange |
+//! |---|---|---|
+//! | link | the owner of the registration | the bucket: from the head when the walk began, to the slot |
+//! | mark dead | the thread that has vacated or discarded the block | the slot's own link: to the same, dead |
+//! | unlink | any thread that walks past | the cell that leads to the dead slot: to the slot after it |
+//!
+//! Chains are unordered. Once a link is dead, nothing is linked or unlinked behind its slot.
+//! The technique is that of Harris ("A Pragmatic Implementation of Non-Blocking Linked-Lists",
+//! DISC 2001), in the form of Michael ("High Performance Dynamic Lock-Free Hash Tables and
+//! List-Based Sets", SPAA 2002).
+//!
+//! # What if a slot moves while a walker stands on it?
+//!
+//! The slot may be unlinked, and linked into another chain. The walker notices: after reading
+//! what it needs from the slot, it checks that the cell that led there still holds the very
+//! same link, version included. If so, the slot was linked there when it was read. A walker
+//! never goes past a dead link but unlinks the slot first, so the cell that it checks belongs
+//! to a bucket or to a slot that is linked itself.
+//!
+//! # Why does a hash have at most one primary?
+//!
+//! Before it links a slot, a registration walks the whole chain and finds no primary or pending
+//! slot of its hash. Then it exchanges the head *as it was when the walk began*. Every linking
+//! changes the head, so no other thread has linked that hash in between.
 
 use crate::key::Key;
 
@@ -40,7 +51,7 @@ use crate::sync::limits::LINK_VERSION_AT;
 use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// `0..31` next slot, `31` dead, `32..64` version.
+/// A link; the module documentation has its layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Link(u64);
 
@@ -59,30 +70,31 @@ impl Link {
         self.0 & Self::DEAD != 0
     }
 
-    /// The next version, leading to `slot`.
+    /// The next version, which leads to `slot` and is not dead.
     fn to(self, slot: Option<u32>) -> Self {
         let version = (self.0 & !(Self::VERSION - 1)).wrapping_add(Self::VERSION);
         Self(version | u64::from(slot.unwrap_or(Self::NONE)))
     }
 
-    /// The next version, leading where it did, dead.
+    /// The next version, which leads to the same slot and is dead.
     fn dead(self) -> Self {
         Self(self.to(self.slot()).0 | Self::DEAD)
     }
 }
 
-const _: () = assert!(UNLINKED == Link::SLOT, "leads nowhere, and is not dead");
+const _: () = assert!(UNLINKED == Link::SLOT, "leads to no slot, and is not dead");
 
-/// What a walk found.
+/// The result of a walk.
 enum Found<'a> {
-    /// The primary of the hash, and its word when it was read.
+    /// The primary of the hash, and the word it had.
     Primary(&'a Slot, Word),
-    /// A slot that is linked for the hash and not yet primary.
+    /// A slot that is linked for the hash but not yet primary, and the word it had.
     Pending(&'a Slot, Word),
+    /// The chain holds no slot of the hash.
     Absent,
 }
 
-/// See the module documentation.
+/// The buckets of a store's index. The number of buckets is a power of two.
 pub(crate) struct Index {
     buckets: Box<[AtomicU64]>,
     mask: u64,
@@ -90,8 +102,8 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn new(block_count: u32) -> Self {
-        // Two to four buckets a block: a chain's other slots are mostly on
-        // lines that another core has written.
+        // Two to four buckets per block keep chains short: most of the other slots in a chain
+        // are on lines that another core has written.
         let buckets = (block_count as usize * 2).next_power_of_two();
         Self {
             buckets: (0..buckets).map(|_| AtomicU64::new(UNLINKED)).collect(),
@@ -104,27 +116,29 @@ impl Index {
         &self.buckets[(keyed & self.mask) as usize]
     }
 
-    /// Has the bucket of a hash fetched, to be looked at soon.
+    /// Fetches the bucket of a hash that will be looked up soon.
     #[inline]
     pub(crate) fn prefetch(&self, keyed: u64) {
         prefetch(self.bucket(keyed));
     }
 
-    /// Has the bucket of a hash fetched, to be linked or unlinked in soon.
+    /// Fetches the bucket of a hash in which a slot will be linked or unlinked soon.
     #[inline]
     pub(crate) fn prefetch_to_write(&self, keyed: u64) {
         prefetch_to_write(self.bucket(keyed));
     }
 
-    /// The slot most likely to be the primary of a hash, as a hint.
+    /// Returns the slot that is most likely the primary of a hash. A hint: it may be another.
     #[inline]
     pub(crate) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
         let head = Link(self.bucket(key.keyed).load(Ordering::Relaxed));
         head.slot().map(|slot| &slots[slot as usize])
     }
 
-    /// The primary of a hash, and its word when it was read: to be pinned by an
-    /// exchange from that word.
+    /// Returns the primary of a hash and the word it had. Pin it by an exchange from that
+    /// word, or check the tenancy, to be sure that the slot still has the hash.
+    ///
+    /// Lock-free: starts over if the chain changes under the walk.
     #[inline]
     pub(crate) fn find<'a>(&self, slots: &'a [Slot], key: Key) -> Option<(&'a Slot, Word)> {
         let bucket = self.bucket(key.keyed);
@@ -138,10 +152,11 @@ impl Index {
         }
     }
 
-    /// Links `slot` as the primary of its hash, unless there is one: then
-    /// returns that, with its word when it was read.
+    /// Links `slot` as the primary of its hash, unless the hash has a primary: then returns
+    /// that and the word it had.
     ///
-    /// For the owner of the registration; the slot is pending.
+    /// Only for the owner of the registration, whose slot is pending. If another pending slot
+    /// is linked for the hash, completes that registration first.
     pub(crate) fn link<'a>(
         &self,
         slots: &'a [Slot],
@@ -153,17 +168,16 @@ impl Index {
             let head = Link(bucket.load(Ordering::Acquire));
             match self.walk(slots, key, bucket, head) {
                 Ok(Found::Primary(slot, word)) => return Err((slot, word)),
-                // Linked, so it is as good as registered, and its owner may
-                // sleep.
+                // It is linked, so its registration is decided. Its owner may be suspended.
                 Ok(Found::Pending(slot, word)) => slot.promote(word),
                 Ok(Found::Absent) => {
                     let own = Link(slot.chain.load(Ordering::Relaxed));
-                    // Release: a walker that still stands on the slot and reads
-                    // this sees, in the cell it came by, that it has moved.
+                    // Release: a walker that still stands on the slot and reads this link also
+                    // sees that the cell it came by has changed.
                     slot.chain.store(own.to(head.slot()).0, Ordering::Release);
                     step!(LinkPrepared);
-                    // Release: whoever gets to the slot through the head sees
-                    // its link, its word and its hash.
+                    // Release: a thread that reaches the slot through the head sees its link,
+                    // its word and its hash.
                     if exchange(bucket, head, head.to(Some(slot.id()))) {
                         return Ok(());
                     }
@@ -173,12 +187,12 @@ impl Index {
         }
     }
 
-    /// Unlinks a slot that the caller has vacated and nobody can reach by its
-    /// hash any more. When this returns no walker can get to it either.
+    /// Unlinks a slot that the caller has vacated, and that is therefore no longer found by its
+    /// hash. No walk that begins after this has returned reaches the slot.
     pub(crate) fn unlink(&self, slots: &[Slot], keyed: u64, slot: &Slot) {
         let mut own = Link(slot.chain.load(Ordering::Relaxed));
-        // Others may still change where the link leads. It may be dead already, if the slot
-        // was discarded before.
+        // Other threads may still change where the link leads. It may be dead already, if the
+        // block was discarded before.
         while !exchange(&slot.chain, own, own.dead()) {
             own = Link(slot.chain.load(Ordering::Relaxed));
         }
@@ -187,9 +201,9 @@ impl Index {
         while self.sweep(slots, bucket).is_err() {}
     }
 
-    /// Unlinks a slot that the caller has discarded. It is not the caller's: anybody may take
-    /// it meanwhile, unlink it, and link it elsewhere; `is_discarded` tells whether that has
-    /// not happened.
+    /// Unlinks a slot that the caller has discarded. The slot does not belong to the caller:
+    /// any thread may take it meanwhile, unlink it, and link it elsewhere. `is_discarded`
+    /// returns whether it is still as the caller has left it.
     pub(crate) fn unlink_discarded(
         &self,
         slots: &[Slot],
@@ -198,10 +212,10 @@ impl Index {
         is_discarded: impl Fn() -> bool,
     ) {
         loop {
-            // Acquire, and before the look at the word: while the slot is still discarded, the
-            // link is that of the chain it was discarded in. Whoever takes the slot marks the
-            // link dead before linking it anew, each with another version, so that the
-            // exchange fails then.
+            // Acquire, and before the word is read: while the slot is still discarded, the link
+            // is that of the chain it was discarded in. A thread that takes the slot marks the
+            // link dead before it links the slot anew. Both change the version, so the exchange
+            // below then fails.
             let own = Link(slot.chain.load(Ordering::Acquire));
             if own.is_dead() || !is_discarded() {
                 return;
@@ -215,8 +229,8 @@ impl Index {
         while self.sweep(slots, bucket).is_err() {}
     }
 
-    /// Looks for the primary of a hash from `head`, the link last read from
-    /// `bucket`.
+    /// Looks for the primary of a hash, from `head`, the link last read from `bucket`. Unlinks
+    /// dead slots on the way.
     #[inline]
     fn walk<'a>(
         &self,
@@ -235,10 +249,10 @@ impl Index {
                 return Ok(Found::Primary(slot, word));
             }
             let next = Link(slot.chain.load(Ordering::Acquire));
-            // A pending slot counts only while it is known to be linked.
+            // A pending slot counts only if the check below shows that it was linked.
             let pending = word.state() == State::Pending && slot.hash_bits() == wanted;
-            // The reads of the hash come before this check; pairs with the
-            // releases in `Slot::set_key`.
+            // Acquire: orders the reads of the hash before the check that follows. Pairs with
+            // the releases in `Slot::set_key`.
             fence(Ordering::Acquire);
             if Link(cell.load(Ordering::Acquire)) != link {
                 return Err(Interrupted);
@@ -256,7 +270,7 @@ impl Index {
         Ok(Found::Absent)
     }
 
-    /// Walks a whole chain and unlinks the dead slots in it.
+    /// Walks a whole chain and unlinks all dead slots in it.
     fn sweep(&self, slots: &[Slot], bucket: &AtomicU64) -> Result<(), Interrupted> {
         let mut cell = bucket;
         let mut link = Link(bucket.load(Ordering::Acquire));
@@ -276,8 +290,8 @@ impl Index {
         Ok(())
     }
 
-    /// Calls `visit` with the slots of every chain. Only while nobody changes
-    /// the index.
+    /// Calls `visit` with the number of each bucket and each slot in its chain. Only while no
+    /// other thread changes the index.
     pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(u64, &Slot)) {
         for (at, bucket) in self.buckets.iter().enumerate() {
             let mut link = Link(bucket.load(Ordering::Acquire));
@@ -289,16 +303,16 @@ impl Index {
         }
     }
 
-    /// Whether a key belongs in a bucket that `for_each` named.
+    /// Returns whether a key belongs in a bucket, as numbered by [`for_each`](Self::for_each).
     pub(crate) fn is_home(&self, bucket: u64, key: Key) -> bool {
         key.keyed & self.mask == bucket
     }
 }
 
-/// The chain changed under a walk, which has to begin again.
+/// The chain has changed under a walk, which must start over.
 struct Interrupted;
 
-/// Moves `cell` past a dead slot; returns the link it then holds.
+/// Moves `cell` past a dead slot, and returns the link that it then holds.
 fn pass(cell: &AtomicU64, link: Link, dead: Link) -> Result<Link, Interrupted> {
     let past = link.to(dead.slot());
     if exchange(cell, link, past) {
@@ -308,8 +322,10 @@ fn pass(cell: &AtomicU64, link: Link, dead: Link) -> Result<Link, Interrupted> {
     }
 }
 
-/// Release: a link publishes what it leads to. Acquire: a link moved past a dead
-/// slot passes on what the dead slot's own link had acquired.
+/// Exchanges a link. Returns whether the cell still held the link `seen`.
+///
+/// Release: a link publishes what it leads to. Acquire: a link that is moved past a dead slot
+/// passes on what the dead slot's own link had acquired.
 fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
     cell.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
@@ -339,7 +355,7 @@ mod tests {
         let mut lengths = vec![0_u32; index.buckets.len()];
         index.for_each(&slots, |bucket, _| lengths[bucket as usize] += 1);
         let longest = lengths.into_iter().max().unwrap();
-        // 100,000 balls in 2^18 bins: that any bin gets 30 has a chance below
+        // 100,000 balls in 2^18 bins: the probability that any bin gets 30 is below
         // 2^18 / 30! < 10^-26.
         assert!(longest < 30, "{longest} in one bucket");
     }

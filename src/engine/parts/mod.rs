@@ -1,4 +1,4 @@
-//! What a store is made of. No part knows the store.
+//! The parts that a store is made of. No part refers to the store.
 
 pub(crate) mod credits;
 pub(crate) mod deadlines;

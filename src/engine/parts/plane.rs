@@ -1,37 +1,40 @@
 //! The policy plane: where eviction order is kept.
 //!
-//! The order itself is plain sequential code (see [`policy`](crate::policy)).
-//! The plane lets one thread at a time at it, by a `try_lock` that nobody waits
-//! for, and feeds it the notes of the released stacks first. From one thread the
-//! try-lock always succeeds and every note is applied in order, so eviction is
-//! exactly the policy's.
+//! The order itself is plain sequential code (see [`policy`](crate::policy)). The plane gives
+//! it to one thread at a time, under a try-lock that no thread waits for, and first feeds it
+//! the updates that are queued on the release logs. Single-threaded, the try-lock always
+//! succeeds and every update is applied in order, so eviction follows the policy exactly.
 //!
-//! # When notes are applied
+//! # When are queued updates applied?
 //!
-//! Whoever needs victims drains its own shard's stack, whose slots are in its
-//! cache, and every so often, or when it finds too few victims, those of all
-//! shards. Under a policy that observes resurrections it always drains all: a
-//! block must not be taken for a leaf because its child's release lies undrained.
-//! From one thread there is one stack, and the order is exact.
+//! | a thread that | drains |
+//! |---|---|
+//! | needs victims | the log of its own shard, whose slots are in its cache |
+//! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a policy that observes resurrections | the logs of all shards |
+//! | is about to queue a slot that is queued already, or to push a release onto a log with cancelled ones | the logs of all shards, if the plane is free |
 //!
-//! Besides, a slot is queued only once,
-//! but may change twice between two drains: released, matched, and released
-//! again. Where it would be queued a second time, the thread tries to drain
-//! first, so that the earlier change takes its place in the order. If the plane
-//! is taken, the one note stands for both: the policy then sees only the last
-//! state, at the place of the first note. That is the one liberty the order
-//! takes under contention.
+//! Under a policy that observes resurrections all logs are always drained, because a block must
+//! not be taken for a leaf while its child's release is still queued.
 //!
-//! Where it does not matter to the policy in which order blocks come into use
-//! again, a match of a block whose release is queued goes on without a drain; what
-//! becomes of such [cancelled releases](crate::engine::parts::release_log) is for the next drain to find
-//! out. A block matched soon after it was released mostly never reaches the policy.
+//! # What does the policy miss under contention?
+//!
+//! A slot is queued only once, but its block may change twice between two drains: released,
+//! matched, and released again. A thread that would queue it a second time therefore tries to
+//! drain first, so that the earlier change takes its place in the order. If the plane is held,
+//! the one queued slot stands for both changes: the policy sees only the last state, in the
+//! place of the first change. Besides this, an eviction may precede what is still queued on the
+//! logs of other shards, or cached as a victim by them; and a sweep follows no order.
+//!
+//! If the policy does not care in which order blocks become active again, a match of a block
+//! whose release is still queued does not drain. The next drain works out what becomes of such
+//! [cancelled releases](crate::engine::parts::release_log). A block that is matched soon after
+//! its release thus rarely reaches the policy at all.
 //!
 //! # Priorities
 //!
-//! A block is listed with the priority that its [directive](crate::engine::parts::directives) says.
-//! Directives that came later are applied, and those whose time is up are ended, before
-//! victims are popped. Before there is any, the policy is one that knows nothing of
+//! A block is listed with the priority of its [directive](crate::engine::parts::directives).
+//! Before victims are popped, directives that were given since are applied, and those that have
+//! expired are ended. Until there is a directive, the policy is one that knows nothing of
 //! priorities: see [`Policy`].
 
 use std::sync::Arc;
@@ -47,12 +50,14 @@ use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 
-/// How often all stacks are drained, and not only the holder's own.
+/// One in this many visits for victims drains the logs of all shards, not only the thread's
+/// own.
 const DRAIN_ALL: u32 = 8;
 
-/// See the module documentation.
+/// The policy plane of a store: the lock, and what the hot path may know of the policy without
+/// holding it.
 pub(crate) struct Plane {
-    order: TryLock<Order>,
+    order: TryLock<EvictionOrder>,
     observes_resurrection: bool,
     resurrections_commute: bool,
     hands_out_ahead: bool,
@@ -64,7 +69,7 @@ impl Plane {
             observes_resurrection: policy.observes_resurrection(),
             resurrections_commute: policy.resurrections_commute(),
             hands_out_ahead: policy.hands_out_ahead(),
-            order: TryLock::new(Order {
+            order: TryLock::new(EvictionOrder {
                 cancelled: Vec::new(),
                 observes_resurrection: policy.observes_resurrection(),
                 policy: Policy::Plain(policy),
@@ -74,68 +79,68 @@ impl Plane {
         }
     }
 
-    /// Whether blocks that come into use again are to be queued.
+    /// Returns whether a block that becomes active again is queued.
     #[inline]
     pub(crate) fn observes_resurrection(&self) -> bool {
         self.observes_resurrection
     }
 
-    /// Whether a block can be matched before its release has been applied.
+    /// Returns whether a block may be matched while its release is still queued.
     #[inline]
     pub(crate) fn resurrections_commute(&self) -> bool {
         self.resurrections_commute
     }
 
-    /// Whether victims can be popped ahead of need.
+    /// Returns whether victims may be popped ahead of need.
     #[inline]
     pub(crate) fn hands_out_ahead(&self) -> bool {
         self.hands_out_ahead
     }
 
-    /// Whether someone has the plane.
+    /// Returns whether a thread holds the plane. A hint.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.order.is_taken()
     }
 
-    /// Takes the plane, unless someone has it.
+    /// Locks the plane, unless another thread holds it.
     #[inline]
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, Order>> {
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, EvictionOrder>> {
         self.order.try_hold()
     }
 }
 
-/// What the holder of the plane has in hand.
-pub(crate) struct Order {
+/// The eviction order, in the hands of the thread that holds the plane.
+pub(crate) struct EvictionOrder {
     policy: Policy,
     observes_resurrection: bool,
-    /// Blocks listed by a drain that are to be taken out at its end. As long as the
-    /// longest run of them so far.
+    /// Cancelled releases that a drain has listed and removes at its end. Keeps its capacity
+    /// from one drain to the next.
     cancelled: Vec<u32>,
-    /// Counts the times the plane was held to evict.
+    /// How often the plane was held for victims.
     turns: u32,
     directives: Arc<Directives>,
 }
 
-/// The policy, and what goes with it: one of the three stages of its life.
+/// The policy, in one of the three stages of its life.
 pub(crate) enum Policy {
-    /// There had been no directive when notes were applied last.
+    /// There had been no directive at the last drain.
     Plain(Box<dyn PlainPolicy>),
     /// There are directives, or have been.
     Prioritized(Prioritized),
-    /// The store is not used any more, and has given its policy up.
+    /// The store has ended and given its policy up.
     Ended,
 }
 
 /// A policy that knows priorities, and the times at which they end.
 pub(crate) struct Prioritized {
     policy: Box<dyn PrioritizedPolicy>,
-    /// Of the listed blocks.
+    /// When the directives of listed blocks end.
     deadlines: Deadlines,
 }
 
-impl Order {
-    /// The policy, unless the store has [ended](Self::end).
+impl EvictionOrder {
+    /// Returns the policy, unless the store has [ended](Self::end).
     pub(crate) fn policy(&self) -> Option<&dyn SlotPolicy> {
         match &self.policy {
             Policy::Plain(policy) => Some(&**policy),
@@ -144,27 +149,27 @@ impl Order {
         }
     }
 
-    /// Whether it is time to drain the stacks of all shards.
+    /// Counts a visit for victims. Returns whether this one drains the logs of all shards.
     pub(crate) fn is_turn_to_drain_all(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(DRAIN_ALL)
     }
 
-    /// Applies the notes of some shards.
+    /// Applies the updates that are queued on these logs.
     pub(crate) fn drain<'r>(
         &mut self,
         slots: &[Slot],
-        stacks: impl IntoIterator<Item = &'r ReleaseLog>,
+        logs: impl IntoIterator<Item = &'r ReleaseLog>,
     ) {
         self.look_for_directives();
-        for stack in stacks {
-            if stack.take_cancelled() {
-                self.drain_cancelled(slots, stack);
+        for log in logs {
+            if log.take_cancelled() {
+                self.drain_cancelled(slots, log);
                 continue;
             }
-            stack.take(slots, |_| {}).for_each(|slot| {
+            log.take(slots, |_| {}).for_each(|slot| {
                 let word = slot.unmark_queued();
-                step!(NoteTaken);
+                step!(QueuedTaken);
                 if word.is_unheld() {
                     self.list(slot, word);
                 } else if self.observes_resurrection {
@@ -174,29 +179,29 @@ impl Order {
         }
     }
 
-    /// Applies the notes of a stack that may hold cancelled releases: notes of blocks
-    /// that are in use and not listed.
+    /// Applies the updates of a log that may hold cancelled releases: queued slots whose
+    /// blocks are active and not listed.
     ///
-    /// Such a block is listed in its turn, and taken out after all others have had
-    /// theirs. Unless this changes nothing for sure: if the stack holds no other
-    /// notes, and none of these blocks would leave a trace.
-    fn drain_cancelled(&mut self, slots: &[Slot], stack: &ReleaseLog) {
+    /// Such a block is listed in its turn, and removed after all other updates of the log have
+    /// been applied. It is not listed at all if that provably changes nothing: if the log holds
+    /// only such slots, and none of their blocks would leave a trace in the policy.
+    fn drain_cancelled(&mut self, slots: &[Slot], log: &ReleaseLog) {
         let mut changes_nothing = true;
         let taken = match self.policy() {
-            Some(policy) => stack.take(slots, |slot| {
+            Some(policy) => log.take(slots, |slot| {
                 changes_nothing = changes_nothing
                     && slot.word().is_in_use()
                     && policy.leaves_no_trace(slot.id(), slot.hash());
             }),
-            None => stack.take(slots, |_| {}),
+            None => log.take(slots, |_| {}),
         };
         taken.for_each(|slot| {
             let word = slot.unmark_queued();
-            step!(NoteTaken);
+            step!(QueuedTaken);
             if word.is_unheld() {
                 self.list(slot, word);
             } else if changes_nothing {
-                // It was not listed, and nobody else has listed it.
+                // It was not listed when all were looked at, and only this thread lists blocks.
             } else if !word.is_in_use() || self.contains(slot) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
@@ -214,6 +219,7 @@ impl Order {
             .is_some_and(|policy| policy.contains(slot.id()))
     }
 
+    /// Takes a block out of the order, if it is listed.
     #[inline]
     fn remove(&mut self, slot: u32) {
         match &mut self.policy {
@@ -223,13 +229,14 @@ impl Order {
         }
     }
 
-    /// Lists a block whose word was `seen`. Returns whether it has; not if the block has been
-    /// taken since, for whoever releases it next queues it again.
+    /// Lists a block whose word was `seen`. Returns whether it did: not if the block has been
+    /// taken since, in which case its next release queues it again.
     #[inline(always)]
     fn list(&mut self, slot: &Slot, seen: Word) -> bool {
         self.list_as_seen(slot, seen) || self.list_discarded(slot)
     }
 
+    /// Lists a block if it is still in the tenancy in which `seen` was read.
     #[inline(always)]
     fn list_as_seen(&mut self, slot: &Slot, seen: Word) -> bool {
         let (hash, level) = (slot.hash(), slot.level());
@@ -240,7 +247,8 @@ impl Order {
             Policy::Plain(policy) => policy.insert(slot.id(), hash, level),
             Policy::Prioritized(prioritized) => {
                 prioritized.policy.insert(slot.id(), hash, level);
-                // One that is given meanwhile is announced, and found before the next victim.
+                // A directive that is given meanwhile is announced, and applied before the next
+                // victim is popped.
                 prioritized.apply_directive(&self.directives, slot, seen);
             }
             Policy::Ended => return false,
@@ -248,15 +256,16 @@ impl Order {
         true
     }
 
-    /// Lists a block that has been discarded since it was taken off its release log. It is in
-    /// its next generation, but nobody has taken it, and nobody queues it again. (If it is taken
-    /// now, whoever releases it does: only what has been released can be discarded once more.)
+    /// Lists a block that has been discarded since its word was read. It is of the next
+    /// generation, but nobody has taken it, so nobody queues it again. (If it is taken now, its
+    /// next release queues it: only a block that has been released can be discarded again.)
     #[cold]
     fn list_discarded(&mut self, slot: &Slot) -> bool {
         let seen = slot.word();
         seen.is_discarded() && !seen.is_queued() && self.list_as_seen(slot, seen)
     }
 
+    /// Switches to a policy that knows priorities if the first directive has been given.
     #[inline]
     fn look_for_directives(&mut self) {
         if matches!(self.policy, Policy::Plain(_)) && self.directives.are_used() {
@@ -264,8 +273,8 @@ impl Order {
         }
     }
 
-    /// Has the policy know priorities, if it does not yet. Returns it, unless the store has
-    /// ended.
+    /// Turns the policy into one that knows priorities, if it is not one yet. Returns it, unless
+    /// the store has ended.
     #[cold]
     fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
         self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
@@ -281,13 +290,12 @@ impl Order {
         }
     }
 
-    /// Gives the policy up, which may be the user's, with the store that is not used any more.
+    /// Gives the policy up, which may be the user's, when the store ends.
     pub(crate) fn end(&mut self) -> Policy {
         std::mem::replace(&mut self.policy, Policy::Ended)
     }
 
-    /// Takes a block back that was handed out ahead of need, with the priority that it has
-    /// by now.
+    /// Returns a prefetched victim to the order, with the priority that it has by now.
     pub(crate) fn put_back(&mut self, slot: &Slot) {
         let directives = Arc::clone(&self.directives);
         if let Some(prioritized) = self.begin_priorities() {
@@ -297,13 +305,12 @@ impl Order {
         }
     }
 
-    /// Takes the next candidates out of the order, as many as `candidates` has
-    /// room for. Returns how many there were.
+    /// Removes the next candidates from the order, as many as `candidates` has room for.
+    /// Returns how many there were.
     ///
-    /// They are the caller's to vacate, in this order, once it has let go of the
-    /// plane: their lines are then fetched while nobody waits for it. One that
-    /// has come into use unnoticed is no victim, and is queued again by its last
-    /// unpin.
+    /// The caller vacates them, in this order, after it has released the plane: so their cache
+    /// lines are fetched while others may use the plane. A candidate that has become active
+    /// again without the policy's knowledge is no victim; its last unpin queues it again.
     #[inline]
     pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
         match &mut self.policy {
@@ -335,8 +342,8 @@ impl Prioritized {
         self.forget_deadlines(&[slot]);
     }
 
-    /// Applies the directive for a listed block whose word was `seen`, if there is one.
-    /// Returns whether there is.
+    /// Applies the directive of a listed block whose word was `seen`, if it has one. Returns
+    /// whether it has.
     #[cold]
     fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
         self.deadlines.forget(slot.id());
@@ -348,15 +355,15 @@ impl Prioritized {
         in_force.is_some()
     }
 
-    /// Applies the directives that were given to listed blocks, and ends those whose time
-    /// is up.
+    /// Applies the directives that were given to listed blocks, and ends those that have
+    /// expired.
     #[cold]
     fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
         directives.take_announced(|slot| {
             if self.policy.contains(slot) {
                 let slot = &slots[slot as usize];
                 if !self.apply_directive(directives, slot, slot.word()) {
-                    // It has replaced one, and is over already.
+                    // It replaced another one, and has expired already.
                     self.policy.set_priority(slot.id(), Priority::DEFAULT);
                 }
             }
@@ -376,6 +383,7 @@ impl Prioritized {
         found
     }
 
+    /// Removes the deadlines of blocks that have left the order.
     #[cold]
     fn forget_deadlines(&mut self, slots: &[u32]) {
         for &slot in slots {

@@ -1,12 +1,11 @@
-//! Asking for a cache line before it is needed.
+//! Fetching a cache line before it is needed.
 //!
-//! A line that another core has written takes a round trip to get, and a second
-//! one if it was asked for to be read and is then written. So the intention
-//! matters: a block that is about to be pinned is fetched to be written, a bucket
-//! that is about to be looked at is not.
+//! A line that another core has written takes one round trip to get, and a second one if it
+//! was requested for reading and is then written. So the intention matters: a block that is
+//! about to be pinned is fetched for writing, a bucket that is about to be looked at is not.
 //!
-//! Hints only: they change nothing but time, and do nothing where the machine has
-//! no such instruction.
+//! These are hints. They change nothing but timing, and do nothing on machines without such
+//! an instruction.
 
 #[cfg(all(target_arch = "x86_64", not(any(kvbm_loom, kvbm_shuttle))))]
 mod machine {
@@ -14,8 +13,8 @@ mod machine {
 
     #[inline(always)]
     pub(crate) fn prefetch<T>(target: &T) {
-        // SAFETY: a prefetch has no effect on memory, and SSE, which it belongs
-        // to, is part of every x86-64.
+        // SAFETY: a prefetch has no effect on memory, and every x86-64 has SSE, which the
+        // instruction belongs to.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
     }
 

@@ -1,38 +1,44 @@
-//! Released stacks: the notes that the hot path leaves for the policy plane.
+//! Release logs: how the hot path tells the policy plane what has changed.
 //!
-//! A block that becomes inactive (and, for policies that want to know, one that
-//! comes into use again) is *queued*: its slot is pushed on the stack of its
-//! thread's shard. Whoever holds the policy plane drains the stacks and looks at
-//! each slot's word to learn what has become of it.
+//! A block that becomes inactive (or, under policies that observe it, active again) is
+//! *queued*: its slot is pushed onto the release log of the thread's shard. The holder of the
+//! policy plane drains the logs, and looks at each slot's word to learn what the block's state
+//! is by then.
 //!
-//! A slot is queued at most once: the `queued` mark in its word is set by the
-//! step that makes the note necessary and cleared, together with reading the
-//! word, by the drainer (`Slot::unmark_queued`). So the stacks never hold more than
-//! one link a block, nothing is lost, and nothing grows, however long the plane
-//! is busy.
+//! A slot is queued at most once. The exchange that makes an update necessary also sets the
+//! `queued` mark in the slot's word; the drainer clears the mark and reads the word in one step
+//! ([`Slot::unmark_queued`]). So all logs together hold at most one link per block, no update
+//! is lost, and nothing grows however long the plane is held.
 //!
-//! # Undone releases
+//! | mark | where the slot is | who may change that |
+//! |---|---|---|
+//! | clear | on no log | the thread whose exchange sets the mark |
+//! | set | in the hands of that thread | it pushes the slot |
+//! | set | on one log | the holder of the plane drains the log |
+//! | set | in the hands of the drainer | it clears the mark, after reading the link |
 //!
-//! Under a policy that lets the order of resurrections be whatever it is
-//! (`SlotPolicy::resurrections_commute`), a block that is matched while its
-//! release is still to be applied leaves no second note and need not have the
-//! first applied either: the release is *cancelled*, and the shard's stack is marked to
-//! hold such. From one thread, all resurrections that it holds then come after all
-//! its releases, because a release to be queued later has the stack drained first.
+//! # Cancelled releases
 //!
+//! Under a policy to which the order of resurrections does not matter
+//! (`SlotPolicy::resurrections_commute`), a block may be matched while its release is still
+//! queued. The match then queues nothing of its own, and the release need not be applied: it is
+//! *cancelled*, and the log is marked to hold cancelled releases. Single-threaded, all
+//! resurrections of such a log come after all its releases, because the log is drained before
+//! the next release is pushed onto it.
+
 use crossbeam_utils::CachePadded;
 
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::slot_stack::SlotStack;
 use crate::sync::{AtomicBool, Ordering};
 
-/// One shard's stack.
+/// The release log of one shard: a stack of queued slots.
 pub(crate) struct ReleaseLog(CachePadded<Log>);
 
 struct Log {
     stack: SlotStack,
-    /// Whether releases are cancelled that are likely on this stack. A hint that has
-    /// no more to it than the place of those releases in the order.
+    /// Whether the log probably holds cancelled releases. A hint: a wrong value costs those
+    /// blocks their exact place in the eviction order.
     cancelled: AtomicBool,
 }
 
@@ -44,7 +50,7 @@ impl ReleaseLog {
         }))
     }
 
-    /// Marks the stack as one with cancelled releases.
+    /// Marks the log as holding cancelled releases.
     #[inline]
     pub(crate) fn mark_cancelled(&self) {
         if !self.has_cancelled() {
@@ -52,13 +58,13 @@ impl ReleaseLog {
         }
     }
 
-    /// Whether the stack is marked as one with cancelled releases.
+    /// Returns whether the log is marked as holding cancelled releases.
     #[inline]
     pub(crate) fn has_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Takes the mark off. For the drainer. Returns whether the stack had it.
+    /// Clears that mark and returns whether it was set. Only for the holder of the plane.
     pub(crate) fn take_cancelled(&self) -> bool {
         let cancelled = self.has_cancelled();
         if cancelled {
@@ -73,14 +79,15 @@ impl ReleaseLog {
         self.push_run(slot, slot);
     }
 
-    /// Pushes a run of slots that the caller has marked as queued and linked
-    /// through `next_queued`, from `top`, the latest, down to `bottom`.
+    /// Pushes a run of slots that the caller has marked as queued, and linked through
+    /// `next_queued` from `top`, the latest, down to `bottom`.
     #[inline]
     pub(crate) fn push_run(&self, top: &Slot, bottom: &Slot) {
         self.0.stack.push_run(top.id(), &bottom.next_queued);
     }
 
-    /// Takes all notes and calls `look` with each, in no order.
+    /// Takes all slots off the log. Calls `look` with each, the latest first, before any of
+    /// them is visited.
     #[inline]
     pub(crate) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Drained<'s> {
         let first = self.0.stack.drain(
@@ -90,7 +97,7 @@ impl ReleaseLog {
         Drained { slots, first }
     }
 
-    /// Calls `visit` with every slot on the stack. Only while nobody uses it.
+    /// Calls `visit` with every slot on the log. Only while no other thread uses it.
     pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
         self.0.stack.for_each(
             |id| &slots[id as usize].next_queued,
@@ -99,17 +106,16 @@ impl ReleaseLog {
     }
 }
 
-/// The notes of a stack, in the hand of the drainer.
-#[must_use = "notes that are not visited are lost"]
+/// The slots that were drained from a log, still marked as queued.
+#[must_use = "slots that are not visited are never queued again"]
 pub(crate) struct Drained<'s> {
     slots: &'s [Slot],
     first: u32,
 }
 
 impl Drained<'_> {
-    /// Calls `visit` with each note, in the order of the pushes.
-    ///
-    /// `visit` clears the mark; the link may be used again from then on.
+    /// Calls `visit` with each slot, in the order of the pushes. `visit` clears the slot's
+    /// mark; from then on another thread may queue the slot again.
     #[inline]
     pub(crate) fn for_each(self, mut visit: impl FnMut(&Slot)) {
         let mut at = self.first;
@@ -121,7 +127,7 @@ impl Drained<'_> {
     }
 }
 
-/// A run of slots to be queued in one push, in the order they were added.
+/// Slots that will be pushed onto a log together, in the order in which they were added.
 pub(crate) struct Run<'a> {
     ends: Option<(&'a Slot, &'a Slot)>,
 }
@@ -148,10 +154,11 @@ impl<'a> Run<'a> {
         self.ends.is_none()
     }
 
+    /// Pushes the slots onto a log: one exchange for all of them.
     #[inline]
-    pub(crate) fn push_to(self, stack: &ReleaseLog) {
+    pub(crate) fn push_to(self, log: &ReleaseLog) {
         if let Some((top, bottom)) = self.ends {
-            stack.push_run(top, bottom);
+            log.push_run(top, bottom);
         }
     }
 }
@@ -164,10 +171,10 @@ mod tests {
         (0..count).map(|id| Slot::new(id, false)).collect()
     }
 
-    fn drained(stack: &ReleaseLog, slots: &[Slot]) -> Vec<u32> {
+    fn drained(log: &ReleaseLog, slots: &[Slot]) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut looked = 0;
-        let taken = stack.take(slots, |_| looked += 1);
+        let taken = log.take(slots, |_| looked += 1);
         taken.for_each(|slot| {
             slot.unmark_queued();
             ids.push(slot.id());
@@ -177,37 +184,37 @@ mod tests {
     }
 
     #[test]
-    fn notes_come_out_in_the_order_they_went_in() {
+    fn slots_come_out_in_the_order_they_went_in() {
         let slots = slots(8);
-        let stack = ReleaseLog::new();
-        stack.push(&slots[3]);
+        let log = ReleaseLog::new();
+        log.push(&slots[3]);
         let mut run = Run::new();
         for at in [5, 1, 7] {
             run.add(&slots[at]);
         }
-        run.push_to(&stack);
-        stack.push(&slots[0]);
-        assert_eq!(drained(&stack, &slots), [3, 5, 1, 7, 0]);
-        assert!(drained(&stack, &slots).is_empty());
+        run.push_to(&log);
+        log.push(&slots[0]);
+        assert_eq!(drained(&log, &slots), [3, 5, 1, 7, 0]);
+        assert!(drained(&log, &slots).is_empty());
     }
 
     #[test]
-    fn threads_lose_no_note() {
+    fn threads_lose_no_queued_slot() {
         const SLOTS: u32 = 64;
         let slots = slots(SLOTS);
-        let stack = ReleaseLog::new();
+        let log = ReleaseLog::new();
         let mut seen = vec![0; SLOTS as usize];
         std::thread::scope(|scope| {
             let pushers: Vec<_> = (0..4)
                 .map(|part| {
-                    let (slots, stack) = (&slots, &stack);
+                    let (slots, log) = (&slots, &log);
                     scope.spawn(move || {
                         let own = &slots[part * 16..][..16];
                         let mut pushed = vec![0; 16];
                         for round in 0..40_000 {
                             let slot = &own[round % 16];
                             if !slot.mark_queued().is_queued() {
-                                stack.push(slot);
+                                log.push(slot);
                                 pushed[round % 16] += 1;
                             }
                         }
@@ -216,11 +223,11 @@ mod tests {
                 })
                 .collect();
             while pushers.iter().any(|pusher| !pusher.is_finished()) {
-                for id in drained(&stack, &slots) {
+                for id in drained(&log, &slots) {
                     seen[id as usize] += 1;
                 }
             }
-            for id in drained(&stack, &slots) {
+            for id in drained(&log, &slots) {
                 seen[id as usize] += 1;
             }
             let pushed: Vec<i32> = pushers

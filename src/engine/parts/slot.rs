@@ -1,16 +1,45 @@
-//! One block's slot: its word and what belongs to its tenancy, in one cache
-//! line.
+//! One block's slot: its word and the fields of its tenancy, in one cache line.
 //!
-//! The key and the primary are written only by the slot's exclusive owner, while
-//! the state is `Exclusive` or `Pending`, and read by anyone. The level, the victim_cache
-//! and the era describe the last release. Whoever releases the block writes them
-//! *before* the exchange that takes the last pin off, so that they are never written
-//! for a tenancy that has ended.
+//! A slot outlives its contents. A *tenancy* is the time from one content to the next; the
+//! [word](crate::engine::parts::word) names the current one by its generation.
 //!
-//! A reader that must know them to be of one tenancy reads the word, the
-//! fields, and then either pins (the exchange fails if the word has changed)
-//! or holds a pin already. They are relaxed atomics because a reader may lose
-//! that race and read the fields of the next tenancy; it then discards them.
+//! # Which thread may access which field, and when?
+//!
+//! Here, the *owner* is the thread that has the block while its state is `Exclusive` or
+//! `Pending`, and a *releaser* is a holder that is about to take the last pin off. A *checking
+//! reader* may read at any time, if it then [checks the tenancy](Slot::is_tenancy) or exchanges
+//! the word from the value that it saw before.
+//!
+//! | field | written by | read by |
+//! |---|---|---|
+//! | `word` | any thread, see the transitions in `word` | any thread |
+//! | `hash`, `keyed` | the owner, while `Exclusive` | holders of a pin, checking readers |
+//! | `chain` | the owner until it links the slot, then any thread: see `index` | any thread |
+//! | `owner` | the builder of the store, once | holders of the block or of the store |
+//! | `next_queued` | the thread that has set the `queued` mark, until its push; then the drainer, until it clears the mark | the drainer |
+//! | `primary_or_victim`, as [`primary`](Slot::primary) | the owner, while `Pending` | holders of the duplicate; the thread that has just taken its last pin off |
+//! | `primary_or_victim`, as [`next_victim`](Slot::next_victim) | the owner that has vacated the block, until it hands it out | the same thread |
+//! | `id` | never | any thread |
+//! | `level` | a releaser | the holder of the plane, as a checking reader |
+//! | `victim_cache` | the holder of that cache; a releaser resets it | holders of a victim cache |
+//! | `era` | the owner, just before it registers the block; a releaser | any thread that has seen the word inactive, see `era` |
+//!
+//! The last three are hints that describe the last release. A releaser writes them *before* the
+//! exchange that takes the last pin off, and so never for a tenancy that has ended. A stale one
+//! costs a block its place in the eviction order, or its content, but never safety.
+//!
+//! `primary_or_victim` has two uses that cannot meet: a duplicate names the primary that it
+//! keeps alive, and an exclusive block that was vacated for an allocation is linked to the
+//! next such block of the same thread.
+//!
+//! # Why are all fields atomics?
+//!
+//! Because a reader may lose a race, and then reads the fields of the next tenancy. It finds
+//! out, since the word has changed, and discards them. A reader that needs fields of one
+//! tenancy therefore reads the word, then the fields, and then either exchanges the word
+//! (which fails if the word has changed) or checks the generation; unless it has a pin, which
+//! keeps the tenancy from ending. Accesses to the fields are relaxed, except where a method
+//! gives the reason for more.
 
 use std::ptr::{self, NonNull};
 
@@ -21,37 +50,41 @@ use crate::key::Key;
 use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-/// "No slot", where a slot number is expected.
+/// Stands for "no slot" where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;
 
 /// The link of a slot that has never been in the index, and of an empty bucket.
 pub(crate) const UNLINKED: u64 = (1 << 31) - 1;
 
-/// See the module documentation.
+/// A block's word, and the fields of its tenancy. The module documentation has a table of
+/// who may access which.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     word: AtomicU64,
+    /// The sequence hash of the content, low half first.
     hash: [AtomicU64; 2],
     /// The keyed hash, so that eviction need not compute it again.
     keyed: AtomicU64,
-    /// The next slot of the same index bucket: owned by `index`.
+    /// The next slot of the same bucket. Belongs to `index`.
     pub(crate) chain: AtomicU64,
-    /// What the slot belongs to, which only its owner knows the type of: set once.
+    /// The address of the store that the slot belongs to, without its type.
     owner: AtomicPtr<()>,
-    /// The next note of a released stack: owned by `released`.
+    /// The next slot of a release log. Belongs to `release_log`.
     pub(crate) next_queued: AtomicU32,
-    /// The primary a duplicate keeps alive.
-    primary: AtomicU32,
+    /// The primary that a duplicate keeps alive, or the next victim of one thread.
+    primary_or_victim: AtomicU32,
     id: u32,
     /// The frequency level at the last release.
     level: AtomicU8,
-    /// The victim_cache the block is in, plus one.
+    /// The victim cache the block is in, plus one; zero if it is in none.
     victim_cache: AtomicU8,
-    /// When the block was released last, see `clear`.
+    /// The era of the last release.
     era: AtomicU16,
 }
 
 impl Slot {
+    /// Creates an exclusive slot that has never been used. `reset` says whether its block is
+    /// reset on its last unpin unless told otherwise.
     pub(crate) fn new(id: u32, reset: bool) -> Self {
         Self {
             word: AtomicU64::new(Word::new(reset).bits()),
@@ -60,7 +93,7 @@ impl Slot {
             chain: AtomicU64::new(UNLINKED),
             owner: AtomicPtr::new(ptr::null_mut()),
             next_queued: AtomicU32::new(NIL),
-            primary: AtomicU32::new(NIL),
+            primary_or_victim: AtomicU32::new(NIL),
             id,
             level: AtomicU8::new(0),
             victim_cache: AtomicU8::new(0),
@@ -68,7 +101,7 @@ impl Slot {
         }
     }
 
-    /// A slot that has had this many tenancies.
+    /// Creates a slot whose first tenancy has this generation.
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn of_generation(id: u32, generation: u32) -> Self {
         let slot = Self::new(id, false);
@@ -80,12 +113,12 @@ impl Slot {
         }
     }
 
-    /// Names the owner of the slot.
+    /// Sets the owner of the slot. Call once, before the slot is shared.
     pub(crate) fn set_owner(&self, owner: *const ()) {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
-    /// The owner of the slot; null until it has been named.
+    /// Returns the owner of the slot; null until it has been set.
     #[inline]
     pub(crate) fn owner(&self) -> *const () {
         self.owner.load(Ordering::Relaxed)
@@ -96,8 +129,10 @@ impl Slot {
         self.id
     }
 
-    /// The word. Acquire: a reader that sees a registered state sees the fields
-    /// written before it was published, see [`promote`](Self::promote).
+    /// Loads the word.
+    ///
+    /// Acquire: a reader that sees a registered state also sees the fields that were written
+    /// before [`promote`](Self::promote) published that state.
     #[inline]
     pub(crate) fn word(&self) -> Word {
         Word::from_bits(self.word.load(Ordering::Acquire))
@@ -111,7 +146,7 @@ impl Slot {
             .map_err(Word::from_bits)
     }
 
-    // ---- the fields of the tenancy ----
+    // ---- the fields of a tenancy ----
 
     #[inline]
     pub(crate) fn hash(&self) -> SequenceHash {
@@ -124,13 +159,13 @@ impl Slot {
             | u128::from(self.hash[1].load(Ordering::Relaxed)) << 64
     }
 
-    /// Names the content. For the slot's exclusive owner.
+    /// Sets the hash of the content. Only for the slot's exclusive owner.
     #[inline]
     pub(crate) fn set_key(&self, key: Key) {
         let bits = key.hash.as_u128();
         self.keyed.store(key.keyed, Ordering::Relaxed);
-        // Release: who reads one of these and then finds the word as it was
-        // before cannot have; see `is_tenancy` and `Index::walk`.
+        // Release: a reader that has read one of these also sees that the word has left the
+        // tenancy before. See `is_tenancy` and `Index::walk`.
         self.hash[0].store(bits as u64, Ordering::Release);
         self.hash[1].store((bits >> 64) as u64, Ordering::Release);
     }
@@ -143,27 +178,47 @@ impl Slot {
         }
     }
 
+    /// Returns the slot number of the primary that this duplicate keeps alive.
     #[inline]
     pub(crate) fn primary(&self) -> u32 {
-        self.primary.load(Ordering::Relaxed)
+        self.primary_or_victim.load(Ordering::Relaxed)
     }
 
+    /// Sets the primary of a registration that is about to become a duplicate.
     #[inline]
     pub(crate) fn set_primary(&self, primary: u32) {
-        self.primary.store(primary, Ordering::Relaxed);
+        self.primary_or_victim.store(primary, Ordering::Relaxed);
     }
 
+    /// Returns the slot number that follows this one in a list of vacated blocks, or [`NIL`].
+    ///
+    /// Only for the thread that has vacated the block. The link shares its field with
+    /// [`primary`](Self::primary).
+    #[inline]
+    pub(crate) fn next_victim(&self) -> u32 {
+        self.primary_or_victim.load(Ordering::Relaxed)
+    }
+
+    /// Links this vacated block to the next one of the same thread. Relaxed: no other thread
+    /// follows the link.
+    #[inline]
+    pub(crate) fn set_next_victim(&self, next: u32) {
+        self.primary_or_victim.store(next, Ordering::Relaxed);
+    }
+
+    /// Returns the frequency level at the last release.
     #[inline]
     pub(crate) fn level(&self) -> u8 {
         self.level.load(Ordering::Relaxed)
     }
 
+    /// Sets the frequency level. Only for a holder that is about to release the block.
     #[inline]
     pub(crate) fn set_level(&self, level: u8) {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// The victim_cache the block has been put in since its last release, if any.
+    /// Returns the victim cache that the block has been put in since its last release.
     #[inline]
     pub(crate) fn victim_cache(&self) -> Option<usize> {
         self.victim_cache
@@ -172,27 +227,27 @@ impl Slot {
             .map(usize::from)
     }
 
-    /// Names the victim_cache the block is in.
+    /// Sets the victim cache that the block is in. Only for the holder of that cache.
     #[inline]
     pub(crate) fn set_victim_cache(&self, victim_cache: usize) {
         self.victim_cache
             .store(victim_cache as u8 + 1, Ordering::Relaxed);
     }
 
-    /// The era of the last release, or of the registration if there was none.
+    /// Returns the era of the last release, or of the registration if there was none since.
     #[inline]
     pub(crate) fn era(&self) -> u16 {
         self.era.load(Ordering::Relaxed)
     }
 
-    /// Notes the era of a registration.
+    /// Sets the era of a registration or a release.
     #[inline]
     pub(crate) fn set_era(&self, era: u16) {
         self.era.store(era, Ordering::Relaxed);
     }
 
-    /// Notes a release in this era, for whoever takes off the last pin: the block is
-    /// in no victim_cache.
+    /// Records that the block is about to be released in this era, and so is in no victim
+    /// cache. Call before taking the last pin off.
     #[inline]
     pub(crate) fn begin_release(&self, era: u16) {
         self.victim_cache.store(0, Ordering::Relaxed);
@@ -201,27 +256,33 @@ impl Slot {
 
     // ---- pins ----
 
-    /// Adds a pin if the word is still `seen`.
+    /// Adds a pin if the word is still `seen`; otherwise returns the word as it is now.
     ///
-    /// Acquire: pairs with the release that published the content, and with
-    /// the unpins of earlier holders. A pin that ends an inactive period may
-    /// take a note with it.
+    /// With `queue`, the same exchange marks the slot as queued: a pin that makes an inactive
+    /// block active again is reported to policies that observe that.
+    ///
+    /// Acquire: pairs with the release that published the content, and with the unpins of
+    /// earlier holders.
+    ///
+    /// Aborts the process if the block has 2^27 pins.
     #[inline]
-    pub(crate) fn pin(&self, seen: Word, note: bool) -> Result<(), Word> {
+    pub(crate) fn pin(&self, seen: Word, queue: bool) -> Result<(), Word> {
         if seen.is_saturated() {
             too_many_pins();
         }
         let new = seen.pinned();
         self.exchange(
             seen,
-            if note { new.queued() } else { new },
+            if queue { new.queued() } else { new },
             Ordering::Acquire,
         )
     }
 
-    /// Adds a pin to a block the caller holds pinned.
+    /// Adds a pin to a block that the caller holds pinned.
     ///
-    /// Relaxed, as a clone of an `Arc`: the caller's own pin orders everything.
+    /// Relaxed, like a clone of an `Arc`: the caller's own pin orders everything.
+    ///
+    /// Aborts the process if the block has 2^27 pins.
     #[inline]
     pub(crate) fn pin_again(&self) {
         if Word::from_bits(self.word.fetch_add(1, Ordering::Relaxed)).is_saturated() {
@@ -229,23 +290,24 @@ impl Slot {
         }
     }
 
-    /// Takes one of several pins off, if the word is still `seen`.
+    /// Takes one of several pins off if the word is still `seen`; otherwise returns the word
+    /// as it is now.
     ///
-    /// An exchange, and not a subtraction, so that nobody takes the last pin off
-    /// without having seen that it is the last: what is to be said of the release is
-    /// said before.
+    /// An exchange rather than a subtraction, so that no thread takes the last pin off
+    /// without having seen that it is the last: the fields that describe the release are
+    /// written before.
     ///
-    /// Release: what the holder did with the content happens before whoever
-    /// evicts the block writes it (the acquire in [`vacate`](Self::vacate)).
+    /// Release: what the holder did with the content happens before the writes of a thread
+    /// that evicts the block (the acquire in [`vacate`](Self::vacate)).
     ///
     /// # Safety
     ///
-    /// The caller has one of the pins. Afterwards the slot may be gone, since the other
-    /// holders may let go of it, which is why it comes by its address.
+    /// The caller owns one of the pins. Once it is off, other holders may release theirs and
+    /// the slot may be freed; therefore the slot is passed by address.
     #[inline]
     pub(crate) unsafe fn unpin_shared(slot: NonNull<Self>, seen: Word) -> Result<(), Word> {
         debug_assert!(seen.count() > 1);
-        // SAFETY: the caller's pin keeps the slot until the exchange.
+        // SAFETY: the caller's pin keeps the slot alive until the exchange.
         let word = unsafe { &(*slot.as_ptr()).word };
         word.compare_exchange(
             seen.bits(),
@@ -257,19 +319,24 @@ impl Slot {
         .map_err(Word::from_bits)
     }
 
-    /// Takes the last pin off and notes the slot, if the word is still `seen`.
+    /// Takes the last pin off and marks the slot as queued, if the word is still `seen`;
+    /// otherwise returns the word as it is now. If the mark was clear in `seen`, the caller
+    /// pushes the slot onto a release log.
+    ///
+    /// Release: as in [`unpin_shared`](Self::unpin_shared); it also publishes the fields that
+    /// describe the release. Acquire: as in [`mark_queued`](Self::mark_queued).
     #[inline]
     pub(crate) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
         self.exchange(seen, seen.unpinned().queued(), Ordering::AcqRel)
     }
 
-    // ---- the note ----
+    // ---- the queued mark ----
 
-    /// Marks the slot as queued. Returns the word before.
+    /// Marks the slot as queued and returns the word as it was before.
     ///
-    /// Release: the drainer that clears the mark sees what led to it. Acquire, as
-    /// in [`unpin_last`](Self::unpin_last): whoever marks the slot may write its
-    /// link, after the drainer that cleared the mark before has read it.
+    /// Release: the drainer that clears the mark sees what led to it. Acquire: a thread that
+    /// sets the mark may write the slot's link, and must not before the drainer that last
+    /// cleared the mark has read it.
     pub(crate) fn mark_queued(&self) -> Word {
         Word::from_bits(
             self.word
@@ -277,13 +344,15 @@ impl Slot {
         )
     }
 
-    /// Clears the mark and returns the word at that instant, in one step: an
-    /// unpin that comes later finds the mark clear and notes the slot anew, one
-    /// that came earlier is in the word returned.
+    /// Clears the queued mark and returns the word at that instant.
+    ///
+    /// Both in one step: a later unpin finds the mark clear and queues the slot again; an
+    /// earlier one shows in the word that is returned.
     ///
     /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
     /// [`mark_queued`](Self::mark_queued) and of the registration. Release: pairs with the
-    /// acquires of the next note, which overwrites the link read before.
+    /// acquire of the exchange that next sets the mark, whose thread overwrites the link that
+    /// was read before.
     pub(crate) fn unmark_queued(&self) -> Word {
         let mark = Word::new(false).queued().bits();
         Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unqueued()
@@ -291,24 +360,26 @@ impl Slot {
 
     // ---- registration and eviction ----
 
-    /// Exclusive to pending with one pin. For the slot's exclusive owner.
+    /// Makes an exclusive slot pending, with one pin, and returns its word. Only for the
+    /// slot's exclusive owner.
     pub(crate) fn begin(&self) -> Word {
         self.own(|word| word.with(State::Pending, 1))
     }
 
-    /// Pending back to exclusive, or to a duplicate with one pin.
+    /// Ends a registration that lost: makes the pending slot exclusive again, or a duplicate
+    /// with one pin.
     ///
-    /// Only before the slot was linked. For the owner of the registration.
+    /// Only for the owner of the registration, and only if the slot has not been linked.
     pub(crate) fn settle(&self, state: State) {
         debug_assert!(matches!(state, State::Exclusive | State::Duplicate));
         let count = u64::from(state == State::Duplicate);
         self.own(|word| word.with(state, count));
     }
 
-    /// Changes the word of a slot that is the caller's.
+    /// Changes the word of a slot that belongs to the caller, and returns the new one.
     ///
-    /// By an exchange all the same: a drainer may clear the mark of an old note
-    /// meanwhile. Release: publishes the fields with the state.
+    /// An exchange all the same: a drainer may meanwhile clear the queued mark of an earlier
+    /// tenancy. Release: publishes the fields with the state.
     fn own(&self, change: impl Fn(Word) -> Word) -> Word {
         let mut seen = Word::from_bits(self.word.load(Ordering::Relaxed));
         loop {
@@ -320,10 +391,10 @@ impl Slot {
         }
     }
 
-    /// Pending to primary, for anyone who has seen the slot linked.
+    /// Makes a pending slot primary. For any thread that has seen the slot linked.
     ///
-    /// Release: whoever pins the block sees its fields. Does nothing if the
-    /// word has left the tenancy or the pending state that `seen` was read in.
+    /// Does nothing if the word has left the tenancy or the pending state in which `seen` was
+    /// read. Release: a thread that pins the block sees its fields.
     pub(crate) fn promote(&self, mut seen: Word) {
         let generation = seen.generation();
         while seen.state() == State::Pending && seen.generation() == generation {
@@ -335,16 +406,18 @@ impl Slot {
         }
     }
 
-    /// Ends the tenancy if the word is still `seen`: the caller then owns the
-    /// block, which is of the next generation.
+    /// Ends the tenancy if the word is still `seen`; otherwise returns the word as it is now.
+    /// On success the block is exclusive, belongs to the caller, and is of the next
+    /// generation. `reset` is the store's default for the reset flag.
     ///
-    /// Acquire: pairs with the unpins, so that no holder's reads of the content
-    /// are overtaken by what the next owner writes.
+    /// Acquire: pairs with the unpins, so that what the next owner writes does not overtake
+    /// an earlier holder's reads of the content.
     pub(crate) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
         self.exchange(seen, seen.vacated(reset), Ordering::AcqRel)
     }
 
-    /// Vacates the block if nobody holds it. Returns its word before.
+    /// Ends the tenancy if the block is inactive or discarded. Returns the word as it was
+    /// before, or `None` if the block is in any other state.
     #[inline]
     pub(crate) fn vacate_unheld(&self, reset: bool) -> Option<Word> {
         let mut seen = self.word();
@@ -360,14 +433,15 @@ impl Slot {
         None
     }
 
-    /// Gives up the content of an inactive block if the word is still `seen`. Nobody gets
-    /// hold of the block by that: see "Discarded" in [`word`](crate::engine::parts::word).
+    /// Gives up the content of an inactive block if the word is still `seen`; otherwise
+    /// returns the word as it is now. The block stays available to allocations: see
+    /// "Discarded" in [`word`](crate::engine::parts::word).
     pub(crate) fn discard(&self, seen: Word) -> Result<(), Word> {
         debug_assert!(seen.is_inactive());
         self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
 
-    /// Sets whether the block is reset on its last unpin.
+    /// Sets whether the block is reset on its last unpin. Only for a holder of the block.
     pub(crate) fn set_reset(&self, reset: bool) {
         let bit = Word::new(true).bits();
         if reset {
@@ -377,26 +451,26 @@ impl Slot {
         }
     }
 
-    /// Whether the slot is still in the tenancy `seen` was read in: then the
-    /// fields read since belong to it.
+    /// Returns whether the slot is still in the tenancy in which `seen` was read. If so, the
+    /// fields that the caller has read since belong to that tenancy.
     pub(crate) fn is_tenancy(&self, seen: Word) -> bool {
-        // Orders the reads of the fields before the read of the word. Pairs
-        // with the releases in `set_key`: who has read a later tenancy's hash
-        // sees that its word has moved on.
+        // Acquire: orders the reads of the fields before the read of the word. Pairs with the
+        // releases in `set_key`: a thread that has read a later tenancy's hash sees that the
+        // word has moved on.
         fence(Ordering::Acquire);
         Word::from_bits(self.word.load(Ordering::Relaxed)).generation() == seen.generation()
     }
 }
 
-/// The hash with this value.
+/// Returns the hash with this value.
 ///
-/// `SequenceHash` is built from its parts or deserialised; the engine keeps the
-/// 128 bits as two words and needs the way back.
+/// A `SequenceHash` can be built from its parts, or deserialised. The engine keeps its 128
+/// bits as two words, and needs a way back from these.
 #[inline]
 fn hash_from_u128(bits: u128) -> SequenceHash {
-    // SAFETY: `SequenceHash` is a `#[serde(transparent)]` newtype of one `u128`
-    // without niche or padding; the assertion below holds its size and
-    // alignment to that, and `hash_survives_the_way_back` its value.
+    // SAFETY: `SequenceHash` is a `#[serde(transparent)]` newtype of one `u128` without niche
+    // or padding. The assertion below checks its size and alignment, and the test
+    // `hash_survives_the_way_back` its value.
     unsafe { std::mem::transmute::<u128, SequenceHash>(bits) }
 }
 
@@ -405,9 +479,24 @@ const _: () = assert!(
         && align_of::<SequenceHash>() == align_of::<u128>()
 );
 
-/// A count that wrapped would free a block in use: there is no way on.
+/// Aborts the process: a count that wrapped around would free a block that is in use.
 #[cold]
 fn too_many_pins() -> ! {
     eprintln!("kvbm-lockfree: more than 2^27 pins on one block");
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_survives_the_way_back() {
+        for hash in [
+            SequenceHash::new(1, None, 0),
+            SequenceHash::new(u64::MAX, Some(7), 3),
+        ] {
+            assert_eq!(hash_from_u128(hash.as_u128()), hash);
+        }
+    }
 }

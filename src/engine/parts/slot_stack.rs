@@ -1,16 +1,24 @@
-//! A stack of slot numbers, linked through words of its user's.
+//! A stack of slot numbers, linked through words that its user supplies.
 //!
-//! A push is one exchange, and a drain takes the whole stack with one swap. So there is no ABA
-//! problem: a push only needs the head to be what its link says, not what it was.
+//! A push is one exchange; a drain takes the whole stack with one swap. So there is no ABA
+//! problem: a push only requires that the head is what the pushed link says, not that it never
+//! changed in between.
 //!
-//! The stack does not know whether a slot is on it already. Its users keep a mark for each slot,
-//! push a slot only when they have set its mark, and clear the mark after the drain has read
-//! the slot's link.
+//! # Who owns a link?
+//!
+//! The stack does not know whether a slot is on it already. Its users keep a mark per slot:
+//!
+//! | mark | the slot's link belongs to |
+//! |---|---|
+//! | clear | nobody |
+//! | set, not yet pushed | the thread that has set the mark |
+//! | set, on the stack | nobody writes it |
+//! | set, drained | the drainer, which reads the link and only then clears the mark |
 
 use crate::engine::parts::slot::NIL;
 use crate::sync::{AtomicU32, Ordering};
 
-/// See the module documentation.
+/// The head of the stack; [`NIL`] if it is empty.
 pub(crate) struct SlotStack {
     head: AtomicU32,
 }
@@ -23,7 +31,7 @@ impl SlotStack {
     }
 
     /// Pushes a run of slots that are linked from `top`, the latest, down to the slot whose
-    /// link is `bottom`.
+    /// link is `bottom`. Lock-free: one exchange, repeated if another thread pushes first.
     #[inline(always)]
     pub(crate) fn push_run(&self, top: u32, bottom: &AtomicU32) {
         let mut head = self.head.load(Ordering::Relaxed);
@@ -40,8 +48,9 @@ impl SlotStack {
         }
     }
 
-    /// Takes all slots off the stack, and links them the other way round. Calls `look` with
-    /// each, the latest first. Returns the slot that was pushed first, or [`NIL`].
+    /// Takes all slots off the stack and reverses their links, so that they can be followed in
+    /// the order of the pushes. Calls `look` with each slot, the latest first. Returns the slot
+    /// that was pushed first, or [`NIL`] if the stack was empty.
     #[inline(always)]
     pub(crate) fn drain<'l>(
         &self,
@@ -50,8 +59,8 @@ impl SlotStack {
     ) -> u32 {
         let mut first = NIL;
         if self.head.load(Ordering::Relaxed) != NIL {
-            // Acquire: pairs with the release of every push in the stack, each of which read
-            // the one below it.
+            // Acquire: pairs with the release of every push on the stack, since each of them
+            // read the head that the push below it wrote.
             let mut at = self.head.swap(NIL, Ordering::Acquire);
             while at != NIL {
                 let next = link(at).load(Ordering::Relaxed);
@@ -64,7 +73,7 @@ impl SlotStack {
         first
     }
 
-    /// Calls `visit` with every slot on the stack. Only while nobody uses it.
+    /// Calls `visit` with every slot on the stack. Only while no other thread uses it.
     pub(crate) fn for_each<'l>(
         &self,
         link: impl Fn(u32) -> &'l AtomicU32,

@@ -1,10 +1,14 @@
-//! Victims without the policy plane.
+//! Sweeps: victims without the policy plane.
 //!
-//! Whoever holds the plane may be suspended, with the order of all inactive
-//! blocks in its hand. Allocation does not wait for it: it sweeps the slots
-//! themselves, where every inactive block can be seen. The order is then no
-//! policy's, with one exception that is not a matter of taste: under a
-//! leaf-first policy no block is taken before its inactive children.
+//! The holder of the plane may be suspended, and with it the order of all inactive blocks.
+//! Allocation does not wait for it, but sweeps the slots themselves, where every inactive block
+//! can be seen. A sweep follows no policy's order, except for one guarantee that it keeps:
+//! under a leaf-first policy no block is taken before its inactive children.
+//!
+//! # What does it cost?
+//!
+//! O(block count), without locks. Under a leaf-first policy each round first collects the
+//! parents of all inactive blocks in a set, which allocates.
 
 use std::collections::HashSet;
 
@@ -14,9 +18,9 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 use crate::sync::{AtomicU32, Ordering};
 
-/// See the module documentation.
+/// Sweeps a store's slots for victims, each sweep from where the last one ended.
 pub(crate) struct Sweep {
-    /// Where the next sweep begins, so that sweeps take turns around the slots.
+    /// The slot where the next sweep begins.
     hand: AtomicU32,
     leaf_first: bool,
 }
@@ -29,12 +33,11 @@ impl Sweep {
         }
     }
 
-    /// Vacates up to `max` inactive blocks and calls `sink` with each, and its
-    /// word before. Returns how many. O(block count); allocates under a leaf-first policy.
+    /// Vacates up to `max` inactive or discarded blocks, and calls `sink` with each and its
+    /// word before. Returns how many it has vacated.
     ///
-    /// Fewer than `max` means that the slots were gone around once without
-    /// passing over an inactive block. One that is released behind the hand is
-    /// missed.
+    /// If that is fewer than `max`, the last round over all slots has passed over no inactive
+    /// block for the sake of its children. A block that was released behind the hand is missed.
     pub(crate) fn evict<'s>(
         &self,
         max: usize,
@@ -46,13 +49,14 @@ impl Sweep {
         loop {
             let round = self.go_around(max - evicted, slots, reset, &mut sink);
             evicted += round.evicted;
-            // Taking leaves, whoever did, makes leaves of their parents.
+            // Once leaves are taken, by whichever thread, their parents are leaves.
             if evicted == max || round.parents == 0 {
                 return evicted;
             }
         }
     }
 
+    /// Looks at every slot once, from the hand on, until `max` blocks are vacated.
     fn go_around<'s>(
         &self,
         max: usize,
@@ -69,7 +73,7 @@ impl Sweep {
         } else {
             HashSet::new()
         };
-        // Relaxed: a hint where to begin.
+        // Relaxed: a hint about where to begin.
         let hand = self.hand.load(Ordering::Relaxed) as usize % slots.len();
         let mut round = Round {
             evicted: 0,
@@ -95,10 +99,10 @@ impl Sweep {
     }
 }
 
-/// What going around the slots once came to.
+/// The result of looking at every slot once.
 struct Round {
     evicted: usize,
-    /// Inactive blocks passed over for the sake of their children.
+    /// How many blocks were passed over for the sake of their inactive children.
     parents: usize,
 }
 

@@ -1,33 +1,45 @@
-//! Victims taken from the policy plane ahead of need, a few for each shard.
+//! Victim caches: victims taken from the policy plane ahead of need, a few per shard.
 //!
 //! Under a policy whose next victims stay the next whatever is released later
-//! (`SlotPolicy::hands_out_ahead`: least recently released is one, lineage is
-//! not), an allocation that comes to the plane takes more victims than it needs
-//! and leaves the rest here for its shard. So the plane is visited once for
-//! several allocations, and threads on different shards seldom meet there.
+//! (`SlotPolicy::hands_out_ahead`: true of least recently released, not of lineage), an
+//! allocation that holds the plane takes more victims than it needs and leaves the rest in the
+//! cache of its shard. So one visit to the plane serves several allocations, and threads on
+//! different shards rarely meet there.
 //!
-//! A prefetched block is not evicted: it is inactive, matchable, and merely out of
-//! the policy's hands. Its slot says which victim_cache it is in, and a release takes
-//! that back. So a block that has been matched and released since is passed over:
-//! that release has queued it anew. One that is in use will be queued by its next
-//! release. The order stays the policy's.
+//! # What state is a prefetched block in?
 //!
-//! A victim_cache is taken by a try-lock, like the plane. Others may take it too: no
-//! block is out of reach.
+//! It is not evicted. It is inactive, can be matched, and has merely left the policy's order.
+//! Its slot says which cache it is in:
+//!
+//! | step | by | the slot's `victim_cache` |
+//! |---|---|---|
+//! | the block is prefetched | the holder of the cache | names this cache |
+//! | the block is released | the last holder | none: the release queues the block again |
+//! | the block is popped, and names this cache | the holder of the cache | unchanged: the block is a victim, if it is still inactive |
+//! | the block is popped, and does not | the holder of the cache | unchanged: the block is skipped |
+//!
+//! A block that is active when it is popped cannot be evicted, and its next release queues it.
+//! So prefetching does not change the policy's order.
+//!
+//! # What if the holder of a cache is suspended?
+//!
+//! A cache is guarded by a try-lock, like the plane. Threads of other shards may hold it too,
+//! and a block in a cache that nobody can take is still found by a sweep.
 
 use crate::sync::try_lock::{Held, TryLock};
 
 use crate::engine::parts::slot::{NIL, Slot};
 
-/// Blocks a victim_cache holds.
+/// The number of blocks that a victim cache holds.
 pub(crate) const CAPACITY: usize = 64;
 
-/// See the module documentation.
-pub(crate) struct VictimCache(TryLock<Queue>);
+/// The victim cache of one shard.
+pub(crate) struct VictimCache(TryLock<PrefetchedVictims>);
 
 impl VictimCache {
+    /// Creates the empty cache of a shard.
     pub(crate) fn new(shard: usize) -> Self {
-        Self(TryLock::new(Queue {
+        Self(TryLock::new(PrefetchedVictims {
             shard,
             blocks: [NIL; CAPACITY],
             next: 0,
@@ -35,22 +47,23 @@ impl VictimCache {
         }))
     }
 
-    /// Takes the victim_cache, unless someone has it.
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, Queue>> {
+    /// Locks the cache, unless another thread holds it.
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, PrefetchedVictims>> {
         self.0.try_hold()
     }
 }
 
-/// The blocks of one victim_cache, the next victim at `next`.
-pub(crate) struct Queue {
+/// The blocks of a victim cache that is held, in the policy's order: those left are
+/// `blocks[next..end]`.
+pub(crate) struct PrefetchedVictims {
     shard: usize,
     blocks: [u32; CAPACITY],
     next: usize,
     end: usize,
 }
 
-impl Queue {
-    /// Puts blocks in an empty victim_cache.
+impl PrefetchedVictims {
+    /// Puts up to [`CAPACITY`] blocks into the cache, which must be empty.
     pub(crate) fn fill(&mut self, slots: &[Slot], blocks: &[u32]) {
         for &slot in blocks {
             slots[slot as usize].set_victim_cache(self.shard);
@@ -60,7 +73,8 @@ impl Queue {
         (self.next, self.end) = (0, blocks.len());
     }
 
-    /// Takes the next block that has not been released since it was prefetched.
+    /// Removes the next block that has not been released since it was prefetched, skipping
+    /// those that have.
     pub(crate) fn pop<'s>(&mut self, slots: &'s [Slot]) -> Option<&'s Slot> {
         while self.next < self.end {
             let slot = &slots[self.blocks[self.next] as usize];
@@ -72,8 +86,8 @@ impl Queue {
         None
     }
 
-    /// Calls `visit` with the number of every block in the victim_cache that has not been released
-    /// since it was prefetched.
+    /// Calls `visit` with the slot number of every block in the cache that has not been
+    /// released since it was prefetched.
     pub(crate) fn for_each(&self, slots: &[Slot], visit: impl FnMut(u32)) {
         self.blocks[self.next..self.end]
             .iter()

@@ -1,24 +1,25 @@
-//! The slot word: a block's whole life in 64 bits.
+//! The slot word: a block's entire state in 64 bits.
+//!
+//! # Layout
 //!
 //! ```text
-//!  63            32 31 30  29    28   27                    0
-//! ┌────────────────┬─────┬─────┬─────┬───────────────────────┐
+//!  63            32 31 30  29    28    27                    0
+//! ┌────────────────┬─────┬─────┬──────┬───────────────────────┐
 //! │   generation   │state│reset│queued│         count         │
-//! └────────────────┴─────┴─────┴─────┴───────────────────────┘
+//! └────────────────┴─────┴─────┴──────┴───────────────────────┘
 //! ```
 //!
-//! * **count**: pins. Every `ImmutableBlock` and `LifecyclePinRef` of the block
-//!   is one, and so is every duplicate that keeps this primary alive.
-//! * **queued**: the slot is on a released stack, or in the hand of whoever
-//!   drains one (see `released`). It belongs to the slot, not to its tenancy:
-//!   it survives eviction and reuse, and only a drainer clears it.
-//! * **reset**: on its last unpin the block is reset instead of becoming
-//!   inactive.
-//! * **state**: who the slot belongs to, see [`State`].
-//! * **generation**: the tenancy. It changes whenever a registered block gives
-//!   up its content, and never while the block is pinned.
+//! * **count**: pins. Each `ImmutableBlock` and `LifecyclePinRef` of the block is one, and so
+//!   is each duplicate that keeps this primary alive.
+//! * **queued**: the slot is on a release log, about to be pushed onto one, or in the hands
+//!   of the thread that drains one (see `release_log`). The mark belongs to the slot, not to
+//!   its tenancy: it survives eviction and reuse, and only a drainer clears it.
+//! * **reset**: on its last unpin the block is reset instead of becoming inactive.
+//! * **state**: what the slot belongs to, see [`State`].
+//! * **generation**: the number of the tenancy. It changes whenever a registered block gives
+//!   up its content, and never while the block is pinned. It wraps around.
 //!
-//! # Transitions
+//! # States and transitions
 //!
 //! ```text
 //!              begin            link + promote
@@ -30,24 +31,28 @@
 //!    └─────────────────────────────────────────────┴─────────────┴────────────┘
 //! ```
 //!
-//! | transition | who may make it |
+//! `Primary(n)` is a primary with `n` pins; *inactive* is another name for `Primary(0)`.
+//!
+//! | transition | which thread may make it |
 //! |---|---|
 //! | Exclusive → Pending → Exclusive or Duplicate | the owner of the complete guard |
-//! | Pending → Primary | anyone who has seen the slot linked in the index |
-//! | Primary(n) → Primary(n + 1) | anyone, for any n, if the word has not changed since it was read |
-//! | Duplicate(n) → Duplicate(n + 1) | anyone, for n > 0 |
-//! | Primary(0) → Discarded, next generation | whoever registers its hash and cannot have the block |
-//! | Primary(0) or Discarded → Exclusive, next generation | whoever wins the exchange: it then owns the block |
+//! | Pending → Primary | any thread that has seen the slot linked in the index |
+//! | Primary(n) → Primary(n + 1) | any thread, for any n, if the word has not changed since it was read |
+//! | Primary(n) → Primary(n − 1), Duplicate(n) → Duplicate(n − 1) | the owner of a pin, for n > 1, and to Primary(0) if the block is not to be reset |
+//! | Duplicate(n) → Duplicate(n + 1) | any thread, for n > 0 |
+//! | Primary(0) → Discarded, next generation | a registration of its hash that cannot have the block, and a clearing that visits all slots |
+//! | Primary(0) or Discarded → Exclusive, next generation | any thread with a credit, by an exchange: the winner owns the block |
 //! | Primary(1) with reset → Exclusive, next generation | the last holder |
 //! | Duplicate(1) → Exclusive, next generation | the last holder |
 //!
-//! **Discarded** is a duplicate without pins. Its content is given up: it is in the way of no
-//! registration any more. But it is still wherever the policy can find it, and perhaps still
-//! linked in the index; whoever takes it does with it what is done with an evicted block. So
-//! a block is discarded in one exchange, and is in reach of allocations all the time.
+//! **Inactive is not a place.** No list has to be consulted to pin an inactive block: a match
+//! of an inactive block and of an active one are the same exchange.
 //!
-//! **Inactive is not a place**: it is `Primary(0)`. A match of an inactive block
-//! and of an active one are the same exchange.
+//! **Discarded** is encoded as a duplicate without pins. Its content is given up, so it no
+//! longer stands in the way of a registration. But the block is still wherever the policy can
+//! find it, and perhaps still linked in the index; the thread that takes it treats it like an
+//! evicted block. So discarding takes a single exchange, and the block is available to
+//! allocations all the time.
 
 /// Bits of the pin count.
 const COUNT_BITS: u32 = 28;
@@ -59,22 +64,23 @@ const STATE: u64 = 0b11 << STATE_SHIFT;
 const GENERATION_SHIFT: u32 = 32;
 const GENERATION: u64 = 1 << GENERATION_SHIFT;
 
-/// Half the range of the count. A clone that finds the count here aborts, as
-/// `Arc` does: the other half is what threads that are about to abort may add.
+/// Half the range of the count. A clone that finds the count here aborts, like that of an
+/// `Arc`: the other half is room for the threads that are about to abort.
 const COUNT_LIMIT: u64 = 1 << (COUNT_BITS - 1);
 
-/// Who a slot belongs to.
+/// What a slot belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
-    /// To a freelist, or to one mutable or complete guard.
+    /// Belongs to a freelist, or to one mutable or complete guard.
     Exclusive = 0,
-    /// To a registration that has not been decided.
+    /// Belongs to a registration that has not been decided.
     Pending = 1,
-    /// To its sequence hash: matchable while linked; inactive when not pinned.
+    /// Belongs to its sequence hash: can be matched while it is linked in the index, and is
+    /// inactive when it has no pins.
     Primary = 2,
-    /// To its guards: a further copy of a hash that has a primary. Without guards: to
-    /// nobody, see "Discarded".
+    /// With pins: belongs to its guards, as a further copy of a hash that has a primary.
+    /// Without pins: a discarded block, which belongs to nobody.
     Duplicate = 3,
 }
 
@@ -83,7 +89,7 @@ pub(crate) enum State {
 pub(crate) struct Word(u64);
 
 impl Word {
-    /// A slot that has never been used.
+    /// The word of a slot that has never been used: exclusive, of generation 0.
     pub(crate) const fn new(reset: bool) -> Self {
         Self(if reset { RESET } else { 0 })
     }
@@ -128,13 +134,13 @@ impl Word {
         self.0 & STATE == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// Registered and held by nobody.
+    /// Whether the block is registered and has no pins.
     #[inline]
     pub(crate) const fn is_inactive(self) -> bool {
         self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// Registered, with pins.
+    /// Whether the block is a primary with pins.
     #[inline]
     pub(crate) const fn is_in_use(self) -> bool {
         // One range: a count above 0, under the state of primaries.
@@ -143,22 +149,22 @@ impl Word {
         primary < seen && seen <= primary | COUNT
     }
 
-    /// Its content is given up, and nobody has taken it yet.
+    /// Whether the content is given up and the block has not been taken since.
     #[inline]
     pub(crate) const fn is_discarded(self) -> bool {
         self.0 & (STATE | COUNT) == (State::Duplicate as u64) << STATE_SHIFT
     }
 
-    /// Inactive or discarded: whoever has a credit may take it.
+    /// Whether the block is inactive or discarded: a thread with a credit may take it.
     #[inline]
     pub(crate) const fn is_unheld(self) -> bool {
-        // The two states have the upper bit in common, and no others have.
+        // Of the four states, only these two have the upper bit set.
         self.0 & ((State::Primary as u64) << STATE_SHIFT | COUNT)
             == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// A primary with one pin and nothing else to be said of it: neither queued nor
-    /// to be reset.
+    /// Whether this is a primary with one pin that is neither queued nor to be reset: its
+    /// unpin needs nothing but the exchange.
     #[inline]
     pub(crate) const fn is_sole_unmarked_pin(self) -> bool {
         self.0 & (STATE | RESET | QUEUED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
@@ -169,7 +175,7 @@ impl Word {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    /// Whether one more pin would be one too many.
+    /// Whether the block has as many pins as it may have.
     #[inline]
     pub(crate) const fn is_saturated(self) -> bool {
         self.0 & COUNT_LIMIT != 0
@@ -200,20 +206,20 @@ impl Word {
         Self(self.0 & !RESET | if reset { RESET } else { 0 })
     }
 
-    /// The same tenancy in another state with another count.
+    /// The same tenancy, in this state and with this count.
     #[inline]
     pub(crate) const fn with(self, state: State, count: u64) -> Self {
         Self(self.0 & !(STATE | COUNT) | (state as u64) << STATE_SHIFT | count)
     }
 
-    /// The content is given up: a discarded slot of the next generation.
+    /// The word after the content is given up: discarded, of the next generation.
     #[inline]
     pub(crate) const fn discarded(self) -> Self {
         Self(self.with(State::Duplicate, 0).0.wrapping_add(GENERATION))
     }
 
-    /// The tenancy ends: an exclusive slot of the next generation (which
-    /// wraps), with the store's default for `reset`.
+    /// The word after the tenancy has ended: exclusive, of the next generation (which wraps
+    /// around), with the store's default for `reset`.
     #[inline]
     pub(crate) const fn vacated(self, reset: bool) -> Self {
         Self(
@@ -256,7 +262,7 @@ mod tests {
         assert_eq!(vacated.state(), State::Exclusive);
         assert_eq!(vacated.count(), 0);
         assert_eq!(vacated.generation(), 1);
-        assert!(vacated.is_queued(), "a note outlives the tenancy");
+        assert!(vacated.is_queued(), "the mark outlives the tenancy");
         assert!(!vacated.resets());
     }
 
@@ -277,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn discarded_is_nobodys() {
+    fn discarded_is_unheld_and_not_inactive() {
         let inactive = Word::new(true).with(State::Primary, 0).queued();
         let discarded = inactive.discarded();
         assert!(discarded.is_discarded() && !discarded.is_inactive() && !discarded.is_primary());
-        assert!(discarded.is_queued(), "a note outlives the tenancy");
+        assert!(discarded.is_queued(), "the mark outlives the tenancy");
         assert_eq!(discarded.generation(), inactive.generation() + 1);
         assert!(discarded.is_unheld() && inactive.is_unheld());
         let others = [
@@ -296,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plain_pin_is() {
+    fn a_sole_unmarked_pin() {
         let word = Word::new(false).with(State::Primary, 1);
         assert!(word.is_sole_unmarked_pin());
         assert!(!word.queued().is_sole_unmarked_pin());

@@ -1,41 +1,49 @@
-//! The low watermark: noticing that the available blocks have fallen below a level,
-//! without polling, and without a word that all reservations would write.
+//! The low watermark: detects that the available blocks have dropped below a level, without
+//! polling, and without a word that every reservation would write.
 //!
-//! The number of available blocks is the sum of the [credits](crate::engine::parts::credits)' balances.
-//! A reservation that leaves at least the level in its own shard has not made the sum
-//! fall below it, so it need not look further, and that is one comparison which it makes
-//! anyway. The others, on their cold path,
+//! The number of available blocks is the sum of the [balances](super) of the credits. A
+//! reservation that leaves at least the level in its own shard cannot have made the sum drop
+//! below it, and need not look further: that is one comparison, which it makes anyway. The
+//! other reservations, on their cold path,
 //!
-//! 1. *re-arm*, before they reserve: where a fall has been told of, and the sum is at the
-//!    level (again), it is forgotten that it was told of;
+//! 1. *re-arm* before they reserve: if the last fall has been reported, and the sum is at the
+//!    level (again), they clear the record of that report;
 //! 2. reserve;
-//! 3. *mark* a fall as due, if none has been told of and the sum is below the level.
+//! 3. *mark* a fall as due, if none has been reported and the sum is below the level.
 //!
-//! An operation ends with a look at the mark (`Store::fall_is_due`). Whoever finds it
-//! takes it off, adds up once more, since an operation may return credits that it
-//! turned out not to need, and if the sum is still below the level, and nobody was
-//! faster, tells of the fall (`Store::take_fall`).
+//! Every operation ends with a look at the mark (`Store::fall_is_due`). A thread that finds it
+//! set clears it and adds up once more, since an operation may return credits that it turned
+//! out not to need. If the sum is still below the level, and no other thread was faster, the
+//! thread reports the fall (`Store::take_fall`).
 //!
-//! A release does nothing: that the number has risen is found out by the next reservation
-//! that could make it fall again.
+//! A release does nothing. That the number has risen is discovered by the next reservation that
+//! could make it drop again.
 //!
-//! # At least once
+//! | field | set by | cleared by |
+//! |---|---|---|
+//! | `level` | the builder, before the store is shared | never |
+//! | `is_reported` | the thread that reports a fall | a reservation that re-arms |
+//! | `due` | a reservation that finds the sum below the level | a thread that checks whether to report |
 //!
-//! If the number was at the level at an instant at which no operation was under way, and
-//! is below it at a later one, then a fall has been told of in between. Take the
-//! reservation that makes the sum cross the level for the first time: before it the sum
-//! was at the level, so it has re-armed. Take the last reservation of all: when it comes
-//! to mark, what follows are releases only, and the sum is below the level after them, so
-//! it is below now. Either a fall has been told of since the re-arming, or the mark is
-//! put. Whoever takes that off adds up afterwards, finds the same, and tells.
+//! # Is every fall reported?
 //!
-//! Two threads that each reserve from a shard of their own must not both miss what the
-//! other has taken: between a reservation and the sum, and between the mark and the sum,
-//! there are sequentially consistent fences.
+//! At least once: if the number was at the level at an instant at which no operation was in
+//! progress, and is below it at a later such instant, then a fall has been reported in between.
+//! Take the reservation that first makes the sum cross the level: before it the sum was at the
+//! level, so it has re-armed. Take the last reservation of all: when it comes to mark, only
+//! releases follow, and after those the sum is below the level, so it is below now. Either a
+//! fall has been reported since the re-arming, or the mark is set. The thread that clears that
+//! mark adds up afterwards, finds the same, and reports.
 //!
-//! A sum is of one instant unless the balances change on and on while it is made, see
-//! [`Credits::available`]. A re-arming that comes late, when another thread has told of
-//! the same fall, has it told of again.
+//! Two threads that each reserve from a shard of their own must not both miss what the other
+//! has taken. Therefore sequentially consistent fences stand between a reservation and the sum,
+//! and between clearing the mark and the sum.
+//!
+//! # Can a fall be reported twice?
+//!
+//! Yes: a re-arming that comes late, after another thread has reported the same fall, has it
+//! reported again. And the sum is that of one instant only if the balances do not keep changing
+//! while it is computed, see [`Credits::available`].
 
 use std::sync::atomic::AtomicU64;
 
@@ -44,79 +52,82 @@ use crate::sync::{AtomicBool, Ordering, fence};
 
 use crate::engine::parts::credits::Credits;
 
-/// The level, and what is known of falls below it.
+/// The level, and what has been found out about falls below it.
 pub(crate) struct Watermark {
-    /// Set before the store is shared, and so none of the model's atomics.
+    /// Set before the store is shared, and therefore not one of the model's atomics.
     level: AtomicU64,
-    /// A fall has been told of, and nobody has seen the number at the level since.
-    told: AtomicBool,
-    /// Somebody has to look.
+    /// A fall has been reported, and no reservation has seen the number at the level since.
+    is_reported: AtomicBool,
+    /// Some operation has to check whether to report a fall.
     due: AtomicBool,
 }
 
 impl Watermark {
-    /// None: nothing is below zero.
+    /// Creates a watermark of level zero, below which the number cannot drop.
     pub(crate) fn none() -> Self {
         Self {
             level: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
             due: AtomicBool::new(false),
         }
     }
 
+    /// Returns the level in blocks; zero if there is no watermark.
     #[inline]
     pub(crate) fn level(&self) -> u64 {
-        // Relaxed: it does not change once there are threads.
+        // Relaxed: the level does not change once the store is shared.
         self.level.load(Ordering::Relaxed)
     }
 
-    /// To be called before there are threads.
+    /// Sets the level, in blocks. Call before the store is shared.
     pub(crate) fn set_level(&self, level: u64) {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// Before a reservation that may make the number fall.
+    /// Re-arms the watermark if the number is at the level. Call before a reservation that may
+    /// make the number drop below it.
     pub(crate) fn rearm(&self, credits: &Credits) {
         // Relaxed: the reservation that follows publishes it.
-        if self.told.load(Ordering::Relaxed) && self.below(credits).is_none() {
-            self.told.store(false, Ordering::Relaxed);
+        if self.is_reported.load(Ordering::Relaxed) && self.below(credits).is_none() {
+            self.is_reported.store(false, Ordering::Relaxed);
         }
     }
 
-    /// After it.
+    /// Marks a fall as due if the number is below the level. Call after the reservation.
     pub(crate) fn mark(&self, credits: &Credits) {
-        // SeqCst: pairs with itself, in another thread that has reserved, and with the
-        // fence in `take`.
+        // SeqCst: pairs with this fence in another thread that has reserved, and with the fence
+        // in `take`.
         fence(Ordering::SeqCst);
-        if !self.told.load(Ordering::Relaxed) && self.below(credits).is_some() {
+        if !self.is_reported.load(Ordering::Relaxed) && self.below(credits).is_some() {
             self.due.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Returns whether a fall may have to be reported. One relaxed load.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        // A model without a watermark is not to explore looks at it.
+        // Models without a watermark should not explore loads of its mark.
         if IS_MODEL && self.level() == 0 {
             return false;
         }
-        // Relaxed: an operation sees its own mark, or that it was taken off.
+        // Relaxed: an operation sees the mark that it has set itself, or that it was cleared.
         self.due.load(Ordering::Relaxed)
     }
 
-    /// Takes the mark off. Returns the number of credits if a fall is to be told of, by
-    /// the caller.
+    /// Clears the mark. Returns the number of credits if the caller has to report a fall.
     pub(crate) fn take(&self, credits: &Credits) -> Option<u64> {
         self.due.store(false, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `mark`: a mark that was taken off here belongs
-        // to a reservation that is seen here.
+        // SeqCst: pairs with the fence in `mark`: if a mark was cleared here, the reservation
+        // that set it is seen here.
         fence(Ordering::SeqCst);
         let available = self.below(credits)?;
-        (!self.told.swap(true, Ordering::Relaxed)).then_some(available)
+        (!self.is_reported.swap(true, Ordering::Relaxed)).then_some(available)
     }
 
-    /// The number of credits, if it is below the level.
+    /// Returns the number of credits, if it is below the level.
     fn below(&self, credits: &Credits) -> Option<u64> {
-        // Mostly the central alone has enough, and is written more rarely than the shards.
+        // Mostly the central balance alone has enough, and its word is written less often than
+        // those of the shards.
         if credits.in_central() >= self.level() {
             return None;
         }

@@ -1,0 +1,141 @@
+//! The words of the credits: the central balance, and one balance per shard.
+//!
+//! | word | bits | |
+//! |---|---|---|
+//! | [`CentralBalance`] | `0..29` | balance |
+//! | | `29..37` | a *folded* bit per shard |
+//! | | `37` | *retired* |
+//! | | `38..64` | version |
+//! | [`ShardBalance`] | `0..32` | balance |
+//! | | `32..34` | [`Phase`] |
+//! | | `34..64` | version |
+//!
+//! Every change is one exchange, and increments the version (which wraps around). The
+//! [module above](super) says which changes there are, and who may make them.
+
+use super::MAX_SHARDS;
+
+/// A value of the central balance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct CentralBalance(pub(super) u64);
+
+impl CentralBalance {
+    const BALANCE_BITS: u32 = 29;
+    const BALANCE: u64 = (1 << Self::BALANCE_BITS) - 1;
+    const RETIRED: u64 = 1 << 37;
+    const VERSION: u64 = 1 << 38;
+
+    /// The credits in the central balance.
+    pub(super) fn balance(self) -> u64 {
+        self.0 & Self::BALANCE
+    }
+
+    fn folded_bit(shard: usize) -> u64 {
+        1 << (Self::BALANCE_BITS as usize + shard)
+    }
+
+    /// Whether the credits of a shard are in the central balance.
+    pub(super) fn is_folded(self, shard: usize) -> bool {
+        self.0 & Self::folded_bit(shard) != 0
+    }
+
+    /// Whether the store is retired: shards are folded for good.
+    pub(super) fn is_retired(self) -> bool {
+        self.0 & Self::RETIRED != 0
+    }
+
+    /// The next version, with this balance.
+    pub(super) fn with_balance(self, balance: u64) -> Self {
+        debug_assert!(balance <= Self::BALANCE);
+        Self((self.0 & !Self::BALANCE | balance).wrapping_add(Self::VERSION))
+    }
+
+    /// The same version, with the folded bit of a shard set or clear.
+    pub(super) fn with_folded(self, shard: usize, folded: bool) -> Self {
+        let bit = Self::folded_bit(shard);
+        Self(if folded { self.0 | bit } else { self.0 & !bit })
+    }
+
+    /// The next version, retired.
+    pub(super) fn retired(self) -> Self {
+        Self(self.with_balance(self.balance()).0 | Self::RETIRED)
+    }
+}
+
+const _: () = assert!(
+    1 << (CentralBalance::BALANCE_BITS as usize + MAX_SHARDS) == CentralBalance::RETIRED,
+    "a folded bit for every shard"
+);
+
+/// Where a shard stands between having credits of its own and having none.
+///
+/// Where its credits are depends on the folded bit too: see the table in the
+/// [module above](super).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// The shard's threads reserve from its balance and release into it.
+    Open = 0,
+    /// The balance does not change any more, and is on its way to the central balance.
+    Frozen = 1,
+    /// The shard has no credits.
+    Folded = 2,
+    /// The balance is announced, and on its way from the central balance.
+    Granted = 3,
+}
+
+/// A value of the balance of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ShardBalance(pub(super) u64);
+
+impl ShardBalance {
+    const VERSION: u64 = 1 << 34;
+
+    /// The first version, in `phase` with `balance`.
+    pub(super) fn new(phase: Phase, balance: u64) -> Self {
+        Self(balance | (phase as u64) << 32)
+    }
+
+    /// The balance, if the shard is open; one comparison tells both.
+    #[inline]
+    pub(super) fn open_balance(self) -> Option<u64> {
+        let phase_and_balance = self.0 & (Self::VERSION - 1);
+        (phase_and_balance < 1 << 32).then_some(phase_and_balance)
+    }
+
+    /// The next version, with `count` more credits. Only for an open shard.
+    #[inline]
+    pub(super) fn plus(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(Self::VERSION + count))
+    }
+
+    /// The next version, with `count` fewer credits. Only for an open shard that has as many.
+    #[inline]
+    pub(super) fn minus(self, count: u64) -> Self {
+        Self(self.0.wrapping_add(Self::VERSION - count))
+    }
+
+    /// The balance in any phase.
+    #[inline]
+    pub(super) fn balance(self) -> u64 {
+        self.0 & 0xFFFF_FFFF
+    }
+
+    #[inline]
+    pub(super) fn phase(self) -> Phase {
+        match self.0 >> 32 & 0b11 {
+            0 => Phase::Open,
+            1 => Phase::Frozen,
+            2 => Phase::Folded,
+            _ => Phase::Granted,
+        }
+    }
+
+    /// The next version, in `phase` with `balance`.
+    #[inline]
+    pub(super) fn next(self, phase: Phase, balance: u64) -> Self {
+        Self(
+            (self.0 & !(Self::VERSION - 1)).wrapping_add(Self::VERSION)
+                | Self::new(phase, balance).0,
+        )
+    }
+}
