@@ -92,12 +92,16 @@
 //! * `testing`: managers, tokens and trackers for tests.
 //! * `replay`: the program `kvbm-replay`.
 
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
 pub mod blocks;
 mod duplication;
 mod engine;
 #[cfg(feature = "events")]
 pub mod events;
 pub mod eviction;
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
 mod ids;
 pub mod integrations;
 mod key;

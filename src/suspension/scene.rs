@@ -41,7 +41,7 @@ impl Setting {
     }
 
     /// Returns whether victims are prefetched.
-    pub(super) fn has_stashes(&self) -> bool {
+    pub(super) fn has_victim_caches(&self) -> bool {
         let BuiltInPolicy(spec) = self.policy;
         spec.build(1).hands_out_ahead()
     }

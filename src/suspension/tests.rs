@@ -133,7 +133,7 @@ fn an_allocation_does_not_wait_for_a_registration() {
 /// A thread that saw no directives prefetches victims after the first directive has been given.
 /// Those it does not need must still be evicted by priority.
 #[test]
-fn the_first_directive_meets_a_stash_that_is_being_filled() {
+fn the_first_directive_meets_a_victim_cache_that_is_being_filled() {
     let world = Arc::new(World::new(Setting {
         policy: named("lru"),
         blocks: FEW,
