@@ -180,12 +180,23 @@ impl Stripes {
         self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
     }
 
-    /// Iterates over the rows that threads may have written.
-    fn rows(&self) -> impl Iterator<Item = &Row> + Clone {
+    /// Returns the rows of the threads that there have been. In addition, threads without a row
+    /// write the shared one.
+    #[inline]
+    fn own_rows(&self) -> &[Row] {
         // A thread whose locals are being destroyed uses the shared row, however few threads
         // there have been.
-        let own = thread::used().min(SHARED);
-        self.rows[..own].iter().chain([&self.rows[SHARED]])
+        &self.rows[..thread::used().min(SHARED)]
+    }
+
+    /// Returns what the engine has added to counter `c`, whose own rows are `own`.
+    #[inline]
+    fn sum_of(&self, own: &[Row], c: usize) -> u64 {
+        // Acquire: pairs with the stores of `add_each`.
+        let shared = self.rows[SHARED][c].load(Ordering::Acquire);
+        own.iter().fold(shared, |sum, row| {
+            sum.wrapping_add(row[c].load(Ordering::Acquire))
+        })
     }
 
     /// Returns the value of counter `c`, modulo 2⁶⁴.
@@ -193,10 +204,8 @@ impl Stripes {
     /// Includes every addition that happens before the call; concurrent additions may be
     /// missing.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
-        // Acquire: pairs with the stores of `add_each`.
-        let of = |row: &Row| row[c as usize].load(Ordering::Acquire);
-        self.rows()
-            .fold(of(&self.rows[MANUAL]), |sum, row| sum.wrapping_add(of(row)))
+        let by_hand = self.rows[MANUAL][c as usize].load(Ordering::Acquire);
+        by_hand.wrapping_add(self.sum_of(self.own_rows(), c as usize))
     }
 
     /// Reads all counters, one after the other, in the order of [`Counter`].
@@ -216,9 +225,9 @@ impl Stripes {
 
     #[inline]
     fn read(&self) -> Counts {
-        let rows = self.rows();
+        let own = self.own_rows();
         Counts {
-            engine: array::from_fn(|c| sum_of(rows.clone(), c)),
+            engine: array::from_fn(|c| self.sum_of(own, c)),
             manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
         }
     }
@@ -231,21 +240,12 @@ impl Stripes {
             Counter::Registrations,
             Counter::SharedUnpins,
         ];
-        let rows = self.rows();
+        let own = self.own_rows();
         first.iter().any(|&c| {
-            let now = sum_of(rows.clone(), c as usize);
+            let now = self.sum_of(own, c as usize);
             now.wrapping_sub(counts.of(c)) > DRIFT
         })
     }
-}
-
-/// Sums a counter over `rows`.
-#[inline]
-fn sum_of<'r>(rows: impl Iterator<Item = &'r Row>, c: usize) -> u64 {
-    rows.fold(0, |sum, row| {
-        // Acquire: pairs with the stores of `add_each`.
-        sum.wrapping_add(row[c].load(Ordering::Acquire))
-    })
 }
 
 /// Adds to a row that belongs to the calling thread.
