@@ -7,14 +7,13 @@ use std::time::Instant;
 
 use crate::blocks::{BlockDuplicationPolicy, BlockMetadata};
 use crate::engine::{Config, MAX_BLOCKS, StoreRef};
-use crate::eviction::EvictionPolicy;
 use crate::leases::LeaseTable;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
 use crate::policy::{
-    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, Lrfu, OldestFirst, PlainPolicy, PolicySpec,
-    TinyLfu,
+    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, EvictionPolicy, Lrfu, OldestFirst, PlainPolicy,
+    PolicySpec, TinyLfu,
 };
 use crate::registry::BlockRegistry;
 use crate::tinylfu::TinyLFUTracker;

@@ -23,6 +23,7 @@
 //! | [`slot_policy`] | what the engine asks of an order |
 //! | [`spec`] | what a built-in order says of itself |
 //! | [`built_in`] | the table of built-in orders, by name |
+//! | [`eviction_policy`] | what a user's own order is told |
 //! | [`orders`] | orders by release or level, and the user's own |
 //! | [`lineage`] | leaf-first orders |
 //! | [`priorities`] | priorities in front of an order |
@@ -32,6 +33,7 @@
 mod adaptive;
 mod built_in;
 mod containers;
+mod eviction_policy;
 mod lineage;
 mod orders;
 mod priorities;
@@ -41,6 +43,7 @@ mod spec;
 mod testing;
 
 pub use built_in::{BuiltInPolicy, UnknownPolicy};
+pub use eviction_policy::{EvictionPolicy, InactiveBlock};
 pub(crate) use lineage::fifo::ByFifo;
 pub(crate) use lineage::key::Keys;
 pub(crate) use lineage::lrfu::Lrfu;

@@ -5,7 +5,7 @@
 //! here, and answers are checked against a record of which blocks are listed.
 
 use crate::SequenceHash;
-use crate::eviction::{EvictionPolicy, InactiveBlock};
+use crate::policy::eviction_policy::{EvictionPolicy, InactiveBlock};
 use crate::retention::Priority;
 use crate::user_code::contain;
 
