@@ -69,8 +69,10 @@
 //! or ended, by listings for 64 leases at a time, and never while a guard is dropped or user
 //! code runs. Operations on leases wait for the mutex. `available_blocks` and `is_low` do
 //! not: if another thread holds it, they proceed as if no lease had expired. Nor do
-//! allocations, with one exception: before refusing, an allocation waits until the blocks of
-//! expired leases have been released, though not for user code that other threads run.
+//! allocations: one that would be refused ends expired leases itself, one after the other, until
+//! it has enough blocks or none is left. While other threads are at it, it yields to them, up to
+//! 4,096 times, though not to user code that they run. Each of them has the blocks of one lease
+//! in hand: if it is suspended for longer than that, the allocation is refused.
 //!
 //! # What if an attachment panics?
 //!
@@ -100,4 +102,4 @@ pub use error::{ForeignBlock, LeaseError};
 pub use holder::Holder;
 pub use id::LeaseId;
 pub use lease::Lease;
-pub(crate) use table::LeaseTable;
+pub(crate) use table::{LeaseTable, Next};

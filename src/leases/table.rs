@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
 use crate::registry::Leftovers;
+use crate::sync::step;
 use crate::user_code::contain;
 use crate::{BlockId, SequenceHash};
 
@@ -101,14 +102,12 @@ impl<T: BlockMetadata> Leases<T> {
         Some(entry)
     }
 
-    fn take_due(&mut self, now: u64) -> Vec<(LeaseId, LeaseEntry<T>)> {
-        let mut due = Vec::new();
-        while let Some(&(expiry, id)) = self.by_expiry.first()
-            && expiry <= now
-        {
-            due.extend(self.take(id).map(|entry| (id, entry)));
+    fn take_due(&mut self, now: u64) -> Option<(LeaseId, LeaseEntry<T>)> {
+        let &(expiry, id) = self.by_expiry.first()?;
+        if expiry > now {
+            return None;
         }
-        due
+        self.take(id).map(|entry| (id, entry))
     }
 
     fn set_expiry(&mut self, id: LeaseId, expiry: u64) {
@@ -128,6 +127,17 @@ impl<T: BlockMetadata> Leases<T> {
             .filter(|entry| now < entry.expiry)
             .ok_or(LeaseError::Expired(id))
     }
+}
+
+/// What an attempt to end one expired lease found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// A lease has been ended and its blocks released.
+    Ended,
+    /// No lease is due.
+    NoneDue,
+    /// Another thread holds the mutex.
+    Busy,
 }
 
 impl<T: BlockMetadata> LeaseTable<T> {
@@ -253,7 +263,12 @@ impl<T: BlockMetadata> LeaseTable<T> {
 
     /// Ends the leases that have expired. Returns how many there were.
     pub(crate) fn expire(&self, now: Instant) -> usize {
-        self.expire_with(self.lock(), now)
+        let now = self.nanos(now);
+        let mut ended = 0;
+        while self.expire_one(self.lock(), now) {
+            ended += 1;
+        }
+        ended
     }
 
     /// Returns whether there has ever been a lease that expires.
@@ -271,23 +286,39 @@ impl<T: BlockMetadata> LeaseTable<T> {
     /// Like [`expire`](Self::expire), but never waits, and reads the clock only if some lease
     /// has an expiry. Returns whether the blocks of all expired leases have been released. If
     /// not, another thread holds the mutex or is releasing them.
-    pub(crate) fn try_expire(&self, now: impl FnOnce() -> Instant) -> bool {
+    pub(crate) fn try_expire(&self, now: impl Fn() -> Instant) -> bool {
+        loop {
+            match self.try_expire_one(&now) {
+                Next::Ended => {}
+                Next::NoneDue => return self.is_quiet(),
+                Next::Busy => return false,
+            }
+        }
+    }
+
+    /// Ends one lease that has expired, if there is one. Never waits, and reads the clock only
+    /// if some lease has an expiry.
+    pub(crate) fn try_expire_one(&self, now: impl FnOnce() -> Instant) -> Next {
         // Acquire: a thread that sees that nothing is due any more also sees that the expiry
         // which took it has begun.
         let earliest = self.earliest.load(Ordering::Acquire);
         if earliest == NEVER {
-            return self.is_quiet();
+            return Next::NoneDue;
         }
-        let now = now();
-        if self.nanos(now) >= earliest {
-            let leases = match self.leases.try_lock() {
-                Ok(leases) => leases,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return false,
-            };
-            self.expire_with(leases, now);
+        let now = self.nanos(now());
+        if now < earliest {
+            return Next::NoneDue;
         }
-        self.is_quiet()
+        let leases = match self.leases.try_lock() {
+            Ok(leases) => leases,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Next::Busy,
+        };
+        if self.expire_one(leases, now) {
+            Next::Ended
+        } else {
+            Next::NoneDue
+        }
     }
 
     /// Returns whether no expiry is in progress: all that have begun have released their blocks.
@@ -295,37 +326,32 @@ impl<T: BlockMetadata> LeaseTable<T> {
         self.begun.load(Ordering::Acquire) == self.expiries()
     }
 
-    fn expire_with(&self, leases: MutexGuard<'_, Leases<T>>, now: Instant) -> usize {
-        let now = self.nanos(now);
+    /// Ends one lease that has expired by `now`, if there is one. One at a time, so that a
+    /// thread that is suspended here keeps the blocks of one lease from others, and not of
+    /// more.
+    fn expire_one(&self, leases: MutexGuard<'_, Leases<T>>, now: u64) -> bool {
         let expired = self.change(leases, |leases| {
             let expired = leases.take_due(now);
-            if !expired.is_empty() {
+            if expired.is_some() {
                 // Before `earliest` tells other threads that nothing is due.
                 self.begun.fetch_add(1, Ordering::Release);
             }
             expired
         });
-        if expired.is_empty() {
-            return 0;
-        }
-        let mut leftovers = Vec::new();
-        let mut reports = Vec::new();
-        for (id, entry) in expired {
-            reports.push((id, entry.owner, entry.blocks.len()));
-            // `None` if another thread is cloning the guards; that thread then drops them.
-            if let Some(mut held) = Arc::into_inner(entry.held) {
-                leftovers.push(held.release_all());
-            }
-        }
+        let Some((id, entry)) = expired else {
+            return false;
+        };
+        step!(LeaseTaken);
+        // `None` if another thread is cloning the guards; that thread then drops them.
+        let leftovers = Arc::into_inner(entry.held).map(|mut held| held.release_all());
         // Before user code, which may be slow, or may allocate.
         self.done.fetch_add(1, Ordering::Release);
         leftovers.into_iter().for_each(settle);
-        for (id, owner, blocks) in &reports {
-            contain("a log subscriber panicked", || {
-                tracing::info!(lease = id.0, owner = &**owner, blocks, "lease expired");
-            });
-        }
-        reports.len()
+        contain("a log subscriber panicked", || {
+            let (owner, blocks) = (&*entry.owner, entry.blocks.len());
+            tracing::info!(lease = id.0, owner, blocks, "lease expired");
+        });
+        true
     }
 
     /// Ends all leases.

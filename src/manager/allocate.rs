@@ -15,9 +15,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// for, left fewer than `count`. A drop is such a call until it returns. So
     /// threads that together never ask for more blocks than there are, the held
     /// ones included, are never refused. Before it comes to that,
-    /// [leases](crate::leases) that have expired are ended. Lock-free, unless it would be
-    /// refused while leases expire: then it waits until their blocks have been let go of,
-    /// which may be for another thread. The only heap allocation is the vector.
+    /// [leases](crate::leases) that have expired are ended. Lock-free; while other threads are
+    /// ending leases, a call that would be refused yields to them, a bounded number of times.
+    /// The only heap allocation is the vector.
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
-use crate::leases::{ForeignBlock, Holder, Lease, LeaseError, LeaseId};
+use crate::leases::{ForeignBlock, Holder, Lease, LeaseError, LeaseId, Next};
 
 use super::BlockManager;
 
-/// Times a retry yields to threads that are letting go of leased blocks, before it waits.
-const YIELDS: u32 = 64;
+/// How often an allocation yields to threads that are releasing the blocks of expired leases,
+/// before it is refused.
+const YIELDS: u32 = 4096;
 
 impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Leases blocks to an owner for so long from now; with `None`, until the lease is
@@ -90,40 +91,32 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         held.saturating_sub(leased)
     }
 
-    /// Ends expired leases and calls `attempt`, until that succeeds or all that has expired
-    /// has been let go of. Returns whether it has succeeded.
+    /// Ends expired leases one by one, calling `attempt` after each, until that succeeds or the
+    /// blocks of all expired leases have been released. Returns whether it has succeeded.
     ///
-    /// While another thread is letting go of blocks it is given some time to finish. Where
-    /// leases have expired, a failure may wait for the mutex of the leases, and until their
-    /// blocks have been let go of; not for user code.
+    /// Never blocks. While other threads are at the leases it yields to them, at most
+    /// [`YIELDS`] times: each of them has one lease in hand. O(leases that have expired).
     #[cold]
     #[inline(never)]
     pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
-        let mut expiries = self.leases.expiries();
-        for _ in 0..YIELDS {
-            let is_done = self.leases.try_expire(Instant::now);
-            if attempt() {
-                return true;
-            }
-            if is_done {
-                let before = std::mem::replace(&mut expiries, self.leases.expiries());
-                if before == expiries {
-                    return false;
-                }
-            } else {
-                std::thread::yield_now();
-            }
-        }
-        // Whoever is at it does not get on: what has expired is waited for all the same.
+        let mut yields = 0;
         loop {
-            self.leases.expire(Instant::now());
-            let is_done = self.leases.is_quiet();
+            // Before the look at the leases: an expiry that ends after it is noticed.
+            let expiries = self.leases.expiries();
+            let next = self.leases.try_expire_one(Instant::now);
             if attempt() {
                 return true;
             }
-            if is_done {
+            if next == Next::Ended {
+                continue;
+            }
+            let is_done = next == Next::NoneDue
+                && self.leases.is_quiet()
+                && self.leases.expiries() == expiries;
+            if is_done || yields == YIELDS {
                 return false;
             }
+            yields += 1;
             std::thread::yield_now();
         }
     }

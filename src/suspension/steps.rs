@@ -52,6 +52,10 @@ pub(crate) enum Step {
     /// A directive has been given, but its slot has not been queued for it.
     DirectiveGiven,
 
+    // ---- leases ----
+    /// An expired lease is out of the table; its blocks have not been released.
+    LeaseTaken,
+
     // ---- clear ----
     /// A new era has begun, but the hand has not moved yet.
     EraBegun,

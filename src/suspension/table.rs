@@ -1,6 +1,7 @@
 //! The scenes: how a thread gets to each step, and what it delays there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::SequenceHash;
 use crate::blocks::ImmutableBlock;
@@ -150,6 +151,17 @@ pub(super) const SCENES: &[Scene] = &[
         Plan::new(at![DirectiveGiven], move || {
             world.manager.set_retention(&[hash], .., Retention::new(Priority::LOWEST))
         })
+    }),
+
+    // Leases.
+    scene(Step::LeaseTaken, |w| {
+        let hashes = w.fill()[..CHAIN].to_vec();
+        let held = w.manager.match_blocks(&hashes);
+        let lease = w.manager.lease(held, "gone", Some(Duration::ZERO));
+        lease.expect("blocks of the manager").detach();
+        let world = Arc::clone(w);
+        Plan::new(at![LeaseTaken], move || world.manager.expire_leases())
+            .takes(CHAIN).subject(hashes[0], true)
     }),
 
     // Matching.
