@@ -14,9 +14,9 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Expired [leases](crate::leases) are ended first. Blocks that become inactive during the
     /// call may be missed, as may blocks whose credits are all reserved by concurrent calls.
     ///
-    /// Takes O(blocks) time: it evicts each inactive block, and finally visits all
-    /// blocks to see that none is left. [`clear_inactive_pool`](Self::clear_inactive_pool)
-    /// empties the cache in constant time.
+    /// Takes O(blocks) time: it evicts each inactive block, and finally visits all blocks to see
+    /// that none is left. Lock-free, except for the mutex of the leases.
+    /// [`clear_inactive_pool`](Self::clear_inactive_pool) empties the cache in constant time.
     ///
     /// # Errors
     ///
@@ -89,7 +89,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// # What does it cost?
     ///
-    /// Lock-free and constant time, except that every 16,384th call also visits all blocks.
+    /// Constant time, except that every 16,384th call also visits all blocks. Lock-free, except
+    /// for the mutex of the leases.
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         let core = self.registry.core();
