@@ -120,7 +120,6 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
     /// ```
     #[inline]
-    #[must_use = "returns `false` if no blocks were allocated"]
     pub fn allocate_into(&self, count: usize, blocks: &mut Vec<MutableBlock<T>>) -> bool {
         self.allocate_onto(count, blocks, |_evicted| {})
     }
@@ -130,7 +129,6 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// The hashes are in the order of eviction. They belong to the last blocks appended, since
     /// free blocks come first. Otherwise this is [`allocate_into`](Self::allocate_into).
-    #[must_use = "returns `false` if no blocks were allocated"]
     pub fn allocate_into_with_evictions(
         &self,
         count: usize,
