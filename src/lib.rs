@@ -1,9 +1,9 @@
-//! The logical block manager of an LLM server's KV cache, without locks.
+//! A lock-free logical block manager for the KV cache of LLM servers.
 //!
-//! LLM servers keep attention state in fixed-size blocks. A *logical* block
-//! manager owns no bytes: it decides which block id holds which content, finds
-//! the blocks that hold a wanted prefix, keeps those in use, and chooses what to
-//! evict. Schedulers call it for every request of every step.
+//! LLM servers keep attention state in fixed-size blocks. A *logical* block manager owns no
+//! bytes: it decides which block id holds which content, finds the blocks that hold a given
+//! prefix, keeps blocks in use from being evicted, and chooses what to evict. Schedulers call
+//! it for every request in every step.
 //!
 //! ```
 //! use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
@@ -17,78 +17,94 @@
 //!     .registry(BlockRegistry::new())
 //!     .build()?;
 //!
-//! let prompt: Vec<SequenceHash> = (0..4)
-//!     .scan(None, |parent, position| {
-//!         let hash = SequenceHash::new(1000 + position, *parent, position);
-//!         *parent = Some(1000 + position);
-//!         Some(hash)
-//!     })
-//!     .collect();
+//! // The content of a prompt's first four blocks, each a continuation of the one before.
+//! let first = SequenceHash::root(1000);
+//! let prompt: Vec<SequenceHash> =
+//!     std::iter::successors(Some(first), |parent| Some(parent.extend(1001))).take(4).collect();
 //!
-//! // What is cached is matched, what is missing is allocated.
+//! // Match what is cached, and allocate what is missing.
 //! let mut blocks = Vec::new();
 //! let cached = manager.match_into(&prompt, &mut blocks);
 //! for &hash in &prompt[cached..] {
 //!     let block = manager.allocate_one().expect("512 blocks are enough");
-//!     let block = block.stage(hash, 16).expect("of this size");
+//!     let block = block.stage(hash, 16).expect("16 is the block size");
 //!     blocks.push(manager.register_block(block));
 //! }
 //! drop(blocks);
 //!
-//! // The blocks are inactive now: available, and still there to be matched.
+//! // The blocks are inactive now: available, but still cached.
 //! assert_eq!(manager.available_blocks(), 512);
 //! assert_eq!(manager.match_blocks(&prompt).len(), 4);
 //! # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
 //! ```
 //!
-//! # What it replaces
+//! # Where do I start?
 //!
-//! The API is that of [`kvbm-logical`](https://crates.io/crates/kvbm-logical),
-//! and driven by one thread it does the same: it finds the same blocks and, but for
-//! multi-level LRU, evicts the same content in the same order. Here multi-level LRU has a
-//! hit rate up to 11 points higher, since its [frequency sketch](tinylfu#accuracy) uses all
-//! of its counters. [`migration`] says what differs. Where that crate puts every transition
-//! of every block behind one mutex, this one has none.
+//! | to | see |
+//! |---|---|
+//! | allocate, register and find blocks | [`manager`], and [`blocks`] for the guards |
+//! | serve requests without handling blocks yourself | [`integrations`], [`sequence`] |
+//! | choose an eviction order, or write one | [`BlockManagerConfigBuilder`](manager::BlockManagerConfigBuilder), [`eviction`] |
+//! | pin blocks for a client that may crash | [`leases`] |
+//! | protect content from eviction | [`retention`] |
+//! | share hashes between tiers, or attach data to them | [`registry`] |
+//! | publish what is cached, for a router | `events`, `pubsub` |
+//! | monitor a manager | [`metrics`] |
+//! | migrate from `kvbm-logical` | [`migration`] |
+//! | understand the code | [`architecture`], [`glossary`] |
 //!
-//! # How it works
+//! # What does it replace?
 //!
-//! All of a block's life is one atomic word: its pins, its state, and its
-//! tenancy. *Inactive is not a place*: it is a registered block without pins. So
-//! a match is one exchange, whether the block was in use or not, a clone is an
-//! addition and a drop an exchange. Allocation reserves sharded credits, which
-//! decides it, and then takes free blocks from sharded bitmaps. The order of
-//! eviction is kept by plain sequential code that the hot path never calls: it
-//! leaves notes, and whoever needs victims applies them. If that code is held up,
-//! others wait for a bounded time, and then do without it.
+//! [`kvbm-logical`](https://crates.io/crates/kvbm-logical), whose API this crate has. Where that
+//! crate guards every transition of every block with one mutex, this one has no lock on its hot
+//! path.
 //!
-//! # Guarantees
+//! Single-threaded, the two do the same: they find the same blocks and, except under multi-level
+//! LRU, evict the same content in the same order. Here, multi-level LRU has a hit rate up to 11
+//! points higher, because its [frequency sketch](tinylfu#accuracy) uses all of its counters.
+//! [`migration`] lists every difference.
 //!
-//! * An allocation is refused only if at some instant of the call there were too
-//!   few blocks that were free or inactive and that no other allocation had
-//!   reserved.
-//! * Driven by one thread, eviction is exactly the policy's order.
-//! * Hot operations are lock-free: a thread suspended inside one stops nobody.
-//! * Guards return their block exactly once, on any thread, also after the
-//!   manager is gone and while a panic unwinds.
+//! # How does it work?
+//!
+//! A block's entire state fits in one atomic word: its pins, its state, and a generation that
+//! changes with its content. *Inactive is not a place* but a registered block without pins. So a
+//! match is one compare-and-swap whether the block is in use or not, a clone an addition, and a
+//! drop one exchange.
+//!
+//! Reserving sharded credits alone decides whether an allocation succeeds; free blocks are then
+//! taken from sharded bitmaps. Eviction order is kept by plain sequential code that the hot path
+//! never calls: the hot path queues updates, and whichever thread next needs a victim applies
+//! them. If that code is held up, other threads wait for a bounded time and then find victims
+//! without it. [`architecture`] has the map.
+//!
+//! # What does it guarantee?
+//!
+//! * An allocation is refused only if, at some instant during the call, held blocks plus
+//!   concurrent requests left too few.
+//! * Single-threaded, eviction follows the policy's order exactly.
+//! * Hot operations are lock-free: a suspended thread never blocks another.
+//! * Guards return their block exactly once, on any thread, even after the manager is dropped,
+//!   or during unwinding.
 //! * [`BlockManager::audit`] checks the invariants.
 //!
-//! # Beyond the reference
+//! # What does it add?
 //!
-//! * Orders of eviction: [LRFU](manager::BlockManagerConfigBuilder::with_lrfu_backend),
-//!   [W-TinyLFU](manager::BlockManagerConfigBuilder::with_tinylfu_backend),
-//!   and [your own](eviction).
-//! * [Clearing](BlockManager::clear_inactive_pool) in constant time.
-//! * [Retention](retention): priorities of contents, with a duration.
-//! * [Leases](leases): pins with an owner and an expiry, and who holds what.
-//! * A [low watermark](manager::BlockManagerConfigBuilder::with_low_watermark).
-//! * Methods that allocate nothing, such as [`BlockManager::match_into`].
+//! * Eviction orders: [LRFU](manager::BlockManagerConfigBuilder::with_lrfu_backend),
+//!   [W-TinyLFU](manager::BlockManagerConfigBuilder::with_tinylfu_backend), and
+//!   [your own](eviction).
+//! * [Clearing](BlockManager::clear_inactive_pool) the cache in constant time.
+//! * [Retention](retention): priorities for content, with an optional duration.
+//! * [Leases](leases): owned, expiring pins, and a listing of who holds what.
+//! * A [low watermark](manager::BlockManagerConfigBuilder::with_low_watermark): a callback when
+//!   blocks are running out.
+//! * Methods that allocate nothing on the heap, such as [`BlockManager::match_into`].
 //!
 //! # Features
 //!
-//! * `events` (default): events of registrations, and their publishing.
+//! * `events` (default): registration events, and their publishing.
 //! * `metrics` (default): export of the metrics to Prometheus.
 //! * `stats` (default): the sampling task of [`metrics::StatsCollector`].
-//! * `nats`: publishing of events to a NATS server; brings `events`.
+//! * `nats`: publishing of events to a NATS server. Enables `events`.
 //! * `testing`: managers, tokens and trackers for tests.
 //! * `replay`: the program `kvbm-replay`.
 
@@ -147,7 +163,7 @@ pub use sequence::{
     LogicalBlockAssignments, zip_assigned, zip_assigned_pending,
 };
 
-/// The README's example is a test.
+/// Compiles and runs the README's example as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

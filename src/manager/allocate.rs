@@ -1,4 +1,4 @@
-//! Allocation: blocks without content, for the caller alone.
+//! Allocation: exclusive blocks without content.
 
 use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, MutableBlock};
@@ -6,30 +6,66 @@ use crate::engine::Reserved;
 
 use super::BlockManager;
 
+/// Allocation.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Allocates `count` blocks: free ones first, then inactive ones, which are
-    /// evicted in the order of the policy.
+    /// Allocates `count` blocks, or returns `None` and changes nothing.
     ///
-    /// Returns `None`, and changes nothing, only if at some instant of the call
-    /// the blocks that were held, and those that other calls under way had asked
-    /// for, left fewer than `count`. A drop is such a call until it returns. So
-    /// threads that together never ask for more blocks than there are, the held
-    /// ones included, are never refused. Before it comes to that,
-    /// [leases](crate::leases) that have expired are ended. Lock-free; while other threads are
-    /// ending leases, a call that would be refused yields to them, a bounded number of times.
-    /// The only heap allocation is the vector.
+    /// Free blocks are taken first. If they do not suffice, inactive blocks are evicted, in the
+    /// order of the eviction policy.
+    ///
+    /// # When is an allocation refused?
+    ///
+    /// Only if, at some instant during the call, held blocks plus the blocks requested by
+    /// concurrent calls left fewer than `count`. Dropping a guard counts as such a call until
+    /// it returns. Threads that together never hold and request more blocks than exist are
+    /// therefore never refused.
+    ///
+    /// Before an allocation is refused, [leases](crate::leases) that have expired are ended,
+    /// and it is tried again.
+    ///
+    /// # What does it cost?
+    ///
+    /// One heap allocation, for the vector. Lock-free: while other threads are ending leases, a
+    /// call that would be refused yields to them, up to 4,096 times.
+    #[must_use = "dropping the blocks frees them"]
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let reserved = self.reserve(count)?;
         let mut blocks = Vec::with_capacity(count);
         let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), |_evicted| {});
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         Some(blocks)
     }
 
-    /// As [`allocate_blocks`](Self::allocate_blocks), with the hashes of the
-    /// blocks that were evicted for it, in their order. They are those of the
-    /// last blocks returned: the free ones come first.
+    /// Allocates `count` blocks, and also returns the hashes of the blocks that were evicted
+    /// for them.
+    ///
+    /// The hashes are in the order of eviction. They belong to the last blocks returned, since
+    /// free blocks come first. Otherwise this is
+    /// [`allocate_blocks`](Self::allocate_blocks).
+    ///
+    /// ```
+    /// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+    ///
+    /// #[derive(Clone)]
+    /// struct Gpu;
+    ///
+    /// let manager = BlockManager::<Gpu>::builder()
+    ///     .block_count(2)
+    ///     .block_size(16)
+    ///     .registry(BlockRegistry::new())
+    ///     .build()?;
+    /// let hash = SequenceHash::root(7);
+    /// let block = manager.allocate_one().expect("2 blocks are free");
+    /// let block = block.stage(hash, 16).expect("16 is the block size");
+    /// drop(manager.register_block(block)); // inactive: cached, and evictable
+    ///
+    /// let (blocks, evicted) = manager.allocate_blocks_with_evictions(2).expect("2 are available");
+    /// assert_eq!(blocks.len(), 2);
+    /// assert_eq!(evicted, [hash]);
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
+    #[must_use = "dropping the blocks frees them"]
     pub fn allocate_blocks_with_evictions(
         &self,
         count: usize,
@@ -39,31 +75,61 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             .then_some((blocks, evicted))
     }
 
-    /// Allocates one block. As [`allocate_blocks`](Self::allocate_blocks),
-    /// without the vector.
+    /// Allocates one block, or returns `None`.
+    ///
+    /// This is [`allocate_blocks`](Self::allocate_blocks) without the vector: it allocates
+    /// nothing on the heap.
     #[inline]
+    #[must_use = "dropping the block frees it"]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
         let mut block = None;
         let leftovers = self
             .reserve(1)?
             .take(|hold| block = Some(MutableBlock::new(hold)), |_evicted| {});
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         block
     }
 
-    /// Allocates `count` blocks and appends them to `blocks`, or none and
-    /// returns `false`. As [`allocate_blocks`](Self::allocate_blocks), without a
-    /// vector of its own.
+    /// Allocates `count` blocks and appends them to `blocks`, or returns `false` and changes
+    /// nothing.
+    ///
+    /// This is [`allocate_blocks`](Self::allocate_blocks) with a vector of the caller's: as
+    /// long as that has capacity, nothing is allocated on the heap.
+    ///
+    /// ```
+    /// use kvbm_lockfree::{BlockManager, BlockRegistry};
+    ///
+    /// #[derive(Clone)]
+    /// struct Gpu;
+    ///
+    /// let manager = BlockManager::<Gpu>::builder()
+    ///     .block_count(8)
+    ///     .block_size(16)
+    ///     .registry(BlockRegistry::new())
+    ///     .build()?;
+    /// let mut blocks = Vec::with_capacity(8);
+    ///
+    /// assert!(manager.allocate_into(5, &mut blocks));
+    /// assert!(!manager.allocate_into(4, &mut blocks)); // all or nothing: 3 are left
+    /// assert_eq!(blocks.len(), 5);
+    ///
+    /// manager.free_from(&mut blocks); // keeps the capacity
+    /// assert_eq!(manager.available_blocks(), 8);
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
     #[inline]
+    #[must_use = "returns `false` if no blocks were allocated"]
     pub fn allocate_into(&self, count: usize, blocks: &mut Vec<MutableBlock<T>>) -> bool {
         self.allocate_onto(count, blocks, |_evicted| {})
     }
 
-    /// As [`allocate_into`](Self::allocate_into), and appends the hashes of the
-    /// blocks that were evicted for it to `evicted`, in their order.
+    /// Allocates `count` blocks, appends them to `blocks`, and appends the hashes of the blocks
+    /// that were evicted for them to `evicted`; or returns `false` and changes nothing.
     ///
-    /// They are those of the last blocks appended: the free ones come first.
+    /// The hashes are in the order of eviction. They belong to the last blocks appended, since
+    /// free blocks come first. Otherwise this is [`allocate_into`](Self::allocate_into).
+    #[must_use = "returns `false` if no blocks were allocated"]
     pub fn allocate_into_with_evictions(
         &self,
         count: usize,
@@ -80,20 +146,20 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         blocks: &mut Vec<MutableBlock<T>>,
         evicted: impl FnMut(SequenceHash),
     ) -> bool {
-        // Before there is memory for them: a count out of all reason is refused,
-        // not attempted.
+        // First the credits, then the memory: an absurd count is refused instead of exhausting
+        // the heap.
         let Some(reserved) = self.reserve(count) else {
             return false;
         };
         blocks.reserve(count);
         let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), evicted);
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         true
     }
 
-    /// Reserves `count` blocks, which every allocation begins with. Before it is refused,
-    /// leases expire.
+    /// Reserves `count` credits, the first step of every allocation. If there are too few,
+    /// ends expired leases and tries again.
     #[inline]
     fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
         self.store.reserve_or_else(count, || {

@@ -1,6 +1,7 @@
-//! Building a block manager.
+//! The builder of block managers, and the settings it takes.
 
 use std::any::TypeId;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,24 +24,42 @@ use super::BlockManager;
 use super::errors::BlockManagerBuilderError;
 use super::watermark::{LowWatermark, OnLow};
 
-/// Tokens a block unless set otherwise.
+/// The number of tokens per block unless set otherwise.
 const DEFAULT_BLOCK_SIZE: usize = 16;
 const MAX_BLOCK_SIZE: usize = 1024;
 
-/// How many hashes a frequency tracker is sized for.
+/// The number of hashes that a frequency tracker is sized for.
+///
+/// ```
+/// use kvbm_lockfree::manager::FrequencyTrackingCapacity;
+/// use kvbm_lockfree::{BlockManager, BlockRegistry};
+///
+/// #[derive(Clone)]
+/// struct Gpu;
+///
+/// let registry = BlockRegistry::builder()
+///     .frequency_tracker(FrequencyTrackingCapacity::Small.create_tracker())
+///     .build();
+/// let manager = BlockManager::<Gpu>::builder()
+///     .block_count(1024)
+///     .registry(registry)
+///     .with_multi_lru_backend() // needs the tracker
+///     .build()?;
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FrequencyTrackingCapacity {
-    /// 2^18.
+    /// 2^18 hashes.
     Small,
-    /// 2^21.
+    /// 2^21 hashes.
     #[default]
     Medium,
-    /// 2^24.
+    /// 2^24 hashes.
     Large,
 }
 
 impl FrequencyTrackingCapacity {
-    /// The number of hashes.
+    /// Returns the number of hashes.
     pub fn size(&self) -> usize {
         match self {
             Self::Small => 1 << 18,
@@ -49,31 +68,37 @@ impl FrequencyTrackingCapacity {
         }
     }
 
-    /// A tracker for that many hashes, for [`BlockRegistry::builder`].
+    /// Creates a tracker for that many hashes, to be passed to
+    /// [`BlockRegistry::builder`].
+    #[must_use]
     pub fn create_tracker(&self) -> Arc<TinyLFUTracker<u128>> {
         Arc::new(TinyLFUTracker::new(self.size()))
     }
 }
 
-/// The order in which inactive blocks are evicted.
+/// An eviction order of `kvbm-logical`, as a value.
+///
+/// No method of this crate takes one: it is here, as in `kvbm-logical`, for code that names
+/// the type. To choose an order, use the builder's methods, such as
+/// [`with_lru_backend`](BlockManagerConfigBuilder::with_lru_backend), or
+/// [`with_policy`](BlockManagerConfigBuilder::with_policy).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InactiveBackendConfig {
-    /// First released, first evicted. Since a match takes a block out of the
-    /// order and its release puts it at the end, this is the same order as
-    /// [`Lru`](Self::Lru).
+    /// First released, first evicted. A match takes a block out of the order and its release
+    /// puts it at the end, so this is the same order as [`Lru`](Self::Lru).
     HashMap,
-    /// Least recently released first.
+    /// The least recently released block first.
     Lru,
-    /// Four frequency levels, the lowest first, and least recently released first
-    /// within a level. A block's level is that of its hash when it is released.
+    /// Four levels of frequency, the lowest first, and within a level the least recently
+    /// released block first. A block's level is that of its hash at the time of its release.
     MultiLru {
-        /// The frequencies from which a block belongs to the second, third and
-        /// fourth level.
+        /// The lowest frequencies of the second, third and fourth level.
         frequency_thresholds: [u8; 3],
     },
-    /// Only blocks without inactive children, so that a prefix is not evicted
-    /// before what continues it.
+    /// Only leaves, that is, blocks without inactive children: a prefix is not evicted before
+    /// its continuations.
     Lineage {
-        /// The order among those blocks.
+        /// The order among the leaves.
         eviction: LineageEviction,
     },
 }
@@ -81,18 +106,18 @@ pub enum InactiveBackendConfig {
 /// The order among the leaves of the lineage policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LineageEviction {
-    /// Least recently released first: a block whose children have been evicted
-    /// has the place its own release gave it.
+    /// The least recently released leaf first. A block that becomes a leaf by the eviction of
+    /// its children takes the place of its own last release.
     #[default]
     Tick,
-    /// In the order in which they became leaves.
+    /// The block that became a leaf first.
     Fifo,
 }
 
-/// What decides about eviction.
+/// The eviction order, not yet built.
 enum Backend {
     BuiltIn(BuiltInPolicy),
-    /// A built-in order with parameters of its own.
+    /// A built-in order with other than its default parameters.
     Configured(Box<dyn PolicySpec>),
     Custom(Contained<Box<dyn EvictionPolicy>>),
 }
@@ -114,6 +139,9 @@ impl From<InactiveBackendConfig> for Backend {
     }
 }
 
+/// The name of a user's own eviction order in logs.
+const CUSTOM: &str = "custom";
+
 /// A [`Backend`] that has been built.
 struct Order {
     policy: Box<dyn PlainPolicy>,
@@ -123,7 +151,15 @@ struct Order {
 }
 
 impl Backend {
-    /// Builds the order, or says why it cannot be built.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::BuiltIn(policy) => policy.name(),
+            Self::Configured(spec) => spec.name(),
+            Self::Custom(_) => CUSTOM,
+        }
+    }
+
+    /// Builds the order, or returns why it cannot be built.
     fn order(self, block_count: usize, has_tracker: bool) -> Result<Order, String> {
         match self {
             Self::BuiltIn(policy) => Order::of(policy.0, block_count, has_tracker),
@@ -132,7 +168,7 @@ impl Backend {
                 is_leaf_first: policy.is_leaf_first(),
                 policy: Box::new(Custom::new(policy.into_inner(), block_count)),
                 thresholds: None,
-                name: "custom",
+                name: CUSTOM,
             }),
         }
     }
@@ -157,23 +193,63 @@ impl Order {
     }
 }
 
-/// Builds a [`BlockManager`].
+/// Configures and builds a [`BlockManager`].
+///
+/// [`block_count`](Self::block_count) and [`registry`](Self::registry) are required. The other
+/// settings have defaults:
+///
+/// | setting | default |
+/// |---|---|
+/// | [`block_size`](Self::block_size) | 16 tokens |
+/// | eviction order | lineage, [by tick](LineageEviction::Tick) |
+/// | [`duplication_policy`](Self::duplication_policy) | [`Allow`](BlockDuplicationPolicy::Allow) |
+/// | [`with_default_reset_on_release`](Self::with_default_reset_on_release) | `false` |
+/// | [`with_low_watermark`](Self::with_low_watermark) | none |
 ///
 /// ```
 /// use kvbm_lockfree::{BlockManager, BlockRegistry};
 ///
 /// #[derive(Clone)]
 /// struct Gpu;
+/// #[derive(Clone)]
+/// struct Host;
 ///
-/// let manager = BlockManager::<Gpu>::builder()
+/// // Two tiers share a registry, so that it knows what is cached in either.
+/// let registry = BlockRegistry::new();
+/// let gpu = BlockManager::<Gpu>::builder()
 ///     .block_count(1024)
 ///     .block_size(16)
-///     .registry(BlockRegistry::new())
-///     .with_lineage_backend()
+///     .registry(registry.clone())
+///     .with_lrfu_backend()
 ///     .build()?;
-/// assert_eq!(manager.available_blocks(), 1024);
+/// let host = BlockManager::<Host>::builder()
+///     .block_count(8192)
+///     .block_size(16)
+///     .registry(registry)
+///     .with_low_watermark(512, |low| println!("{} host blocks are left", low.available))
+///     .build()?;
+/// assert_eq!(gpu.available_blocks(), 1024);
+/// assert_eq!(host.available_blocks(), 8192);
+///
+/// // What is missing or out of range is reported by `build`.
+/// let error = BlockManager::<Gpu>::builder().block_count(1024).build().unwrap_err();
+/// assert_eq!(error.to_string(), "Builder validation failed: registry is required");
 /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
 /// ```
+///
+/// # Which eviction order should I choose?
+///
+/// `PERF.md` compares their hit rates and costs. In short:
+///
+/// * [LRFU](Self::with_lrfu_backend), if frequently used prefixes are to survive content that is
+///   used once, in pools that are small for the workload;
+/// * [lineage](Self::with_lineage_backend), the default, if the pool has room for most of what is
+///   used again: its hit rate is then as high, and a block's lifecycle takes less than
+///   half of LRFU's instructions;
+/// * [LRU](Self::with_lru_backend), if evicting is to be as cheap as possible.
+///
+/// An [order of your own](Self::with_eviction_policy) is plain sequential code.
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct BlockManagerConfigBuilder<T: BlockMetadata> {
     block_count: Option<usize>,
     block_size: usize,
@@ -206,24 +282,39 @@ impl<T: BlockMetadata> Default for BlockManagerConfigBuilder<T> {
     }
 }
 
+impl<T: BlockMetadata> fmt::Debug for BlockManagerConfigBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = self.low_watermark.as_ref().map(|(level, _)| level);
+        f.debug_struct("BlockManagerConfigBuilder")
+            .field("block_count", &self.block_count)
+            .field("block_size", &self.block_size)
+            .field("policy", &self.backend.name())
+            .field("duplication_policy", &self.duplication_policy)
+            .field("reset_on_release", &self.reset_on_release)
+            .field("low_watermark", &level)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
-    /// A builder: 16 tokens a block, lineage eviction, duplicates allowed. Block
-    /// count and registry have to be set.
+    /// Creates a builder with the default settings.
+    ///
+    /// [`BlockManager::builder`] does the same.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the number of blocks: from 1 to 2^28.
+    /// Sets the number of blocks, from 1 to 2^28. Required.
     pub fn block_count(mut self, count: usize) -> Self {
         self.block_count = Some(count);
         self
     }
 
-    /// Sets the tokens a block.
+    /// Sets the number of tokens per block. The default is 16.
     ///
     /// # Panics
     ///
-    /// If `size` is not a power of two from 1 to 1024.
+    /// Panics if `size` is not a power of two from 1 to 1024.
     pub fn block_size(mut self, size: usize) -> Self {
         assert!(
             (1..=MAX_BLOCK_SIZE).contains(&size),
@@ -237,47 +328,51 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
-    /// Sets what happens to duplicates.
+    /// Sets what happens when a block is registered under a hash that another block of the
+    /// manager has. By default, it becomes a duplicate.
     pub fn duplication_policy(mut self, policy: BlockDuplicationPolicy) -> Self {
         self.duplication_policy = policy;
         self
     }
 
-    /// Sets the registry, which managers of several tiers can share.
+    /// Sets the registry, which managers of several tiers can share. Required.
     pub fn registry(mut self, registry: BlockRegistry) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// Evicts the least recently released block first.
+    /// Evicts the least recently released block first (LRU).
     pub fn with_lru_backend(mut self) -> Self {
         self.backend = InactiveBackendConfig::Lru.into();
         self
     }
 
-    /// Evicts by frequency level, with thresholds 3, 8 and 15. Needs a registry
-    /// with a frequency tracker.
+    /// Evicts by level of frequency (multi-level LRU), with thresholds 3, 8 and 15. Requires a
+    /// registry with a frequency tracker.
     ///
-    /// Contents that come once, however many, do not push out what has reached a higher
-    /// level. But what was used often once keeps its level until everything below it is gone.
-    /// In the replays that `PERF.md` compares, the hit rate is up to 5.4 points above that of
-    /// LRU in small pools, and up to 21 points below it in larger ones. That of
+    /// Blocks are evicted from the lowest level that has any, the least recently released
+    /// first. Any amount of content that is used once leaves the higher levels alone. But a
+    /// block that was used often in the past keeps its level until all levels below are empty.
+    ///
+    /// In the replays in `PERF.md`, the hit rate is up to 5.4 points above that of LRU in small
+    /// pools, and up to 21 points below it in larger ones. The hit rate of
     /// [`with_lrfu_backend`](Self::with_lrfu_backend) is higher, or at most 0.05 points lower.
     ///
     /// Frequencies are estimated [more accurately](crate::tinylfu#accuracy) than in
-    /// `kvbm-logical`: the same policy has a hit rate up to 11 points lower there.
+    /// `kvbm-logical`, where the hit rate of the same policy is up to 11 points lower.
     pub fn with_multi_lru_backend(mut self) -> Self {
         self.backend = Backend::BuiltIn(BuiltInPolicy(&ByLevel::DEFAULT));
         self
     }
 
-    /// Evicts by frequency level: the thresholds are the frequencies from which
-    /// a block is warm, hot, and very hot. Needs a registry with a frequency
-    /// tracker.
+    /// Evicts by level of frequency, with the given thresholds: the lowest frequencies of warm,
+    /// hot, and very hot blocks. Requires a registry with a frequency tracker.
+    ///
+    /// Otherwise this is [`with_multi_lru_backend`](Self::with_multi_lru_backend).
     ///
     /// # Panics
     ///
-    /// If the thresholds do not ascend, the first is 0, or the last is above 15.
+    /// Panics if the thresholds do not ascend, the first is 0, or the last is above 15.
     pub fn with_multi_lru_backend_custom_thresholds(
         mut self,
         cold_to_warm: u8,
@@ -292,137 +387,138 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
-    /// Evicts the first released block first.
+    /// Evicts the block that was released first. This is the same order as
+    /// [`with_lru_backend`](Self::with_lru_backend).
     pub fn with_hashmap_backend(mut self) -> Self {
         self.backend = InactiveBackendConfig::HashMap.into();
         self
     }
 
-    /// Evicts leaves of the lineage first, the least recently released first.
+    /// Evicts leaves first: of all blocks without inactive children, the least recently released
+    /// one. This is the default.
     pub fn with_lineage_backend(self) -> Self {
         self.with_lineage_backend_eviction(LineageEviction::default())
     }
 
-    /// Evicts leaves of the lineage first, in the given order.
+    /// Evicts leaves first, in the given order among the leaves.
     pub fn with_lineage_backend_eviction(mut self, eviction: LineageEviction) -> Self {
         self.backend = InactiveBackendConfig::Lineage { eviction }.into();
         self
     }
 
-    /// Evicts leaves of the lineage first, and of these the one whose content was
-    /// used least and longest ago: LRFU, after Lee and others (2001), where the value of
-    /// a use halves with every half-life. Uses of contents that have been evicted since
-    /// count too, so that what is used rarely but again and again is kept in a pool
-    /// that is far too small for everything in between. Contents that come once, however
-    /// many, do not push out what is used again.
+    /// Evicts leaves first, and among them the one whose content was used least and longest ago
+    /// (LRFU, after Lee et al., 2001).
     ///
-    /// The half-life is found in operation: two small models of the pool, which see a
-    /// sample of the contents, tell whether a longer or a shorter one has more hits. It
-    /// begins almost as least recently used first. So what is used again and takes more than
-    /// some third of the pool may give way to the first of what comes once.
+    /// A content's value is the sum of its uses, and each use loses half of its weight with
+    /// every half-life. Uses before an eviction still count after it. Content that is used
+    /// rarely but regularly is therefore kept, even in a pool far too small for everything that
+    /// is used in between, and any amount of content that is used once does not push out
+    /// content that is used again.
     ///
-    /// In the workloads that `PERF.md` compares, its hit rate is up to 4.5 points above that
-    /// of the best of the reference's policies, in pools that are small for them, and at most
-    /// 0.32 points below.
+    /// # How is the half-life chosen?
     ///
-    /// Needs no frequency tracker. [Takes](Self::build) 43 bytes a block more than lineage
-    /// with a million blocks, and 180 kilobytes more with a thousand. Applying a release or a
-    /// match to the order, and finding a victim, take time logarithmic in the inactive blocks.
+    /// It is tuned at run time: two miniature simulations of the pool, fed with a sample of the
+    /// contents, tell whether a longer or a shorter half-life would have more hits. Tuning
+    /// starts close to LRU. If the content that is used again takes more than about a third of
+    /// the pool, the first content that is used once may therefore push some of it out.
+    /// [`with_lrfu_backend_half_life`](Self::with_lrfu_backend_half_life) sets a fixed
+    /// half-life.
+    ///
+    /// # How good is it, and what does it cost?
+    ///
+    /// In the workloads in `PERF.md`, its hit rate is up to 4.5 points above that of the best of
+    /// `kvbm-logical`'s policies, in pools that are small for the workload, and at most 0.32
+    /// points below.
+    ///
+    /// It requires no frequency tracker. It [takes](Self::build) 43 bytes per block more than
+    /// lineage in a pool of a million blocks, and 180 kilobytes more in one of a thousand.
+    /// Applying a release or a match to the order, and finding a victim, take time logarithmic
+    /// in the number of inactive blocks.
     pub fn with_lrfu_backend(mut self) -> Self {
         self.backend = Backend::BuiltIn(BuiltInPolicy(&Lrfu::TUNED));
         self
     }
 
-    /// As [`with_lrfu_backend`](Self::with_lrfu_backend), with a half-life of so many
-    /// releases: from 1, which is almost least recently used first, to 2^24. Releases of
-    /// contents used for the first time do not count.
+    /// Evicts as [`with_lrfu_backend`](Self::with_lrfu_backend) does, but with a fixed half-life.
+    ///
+    /// The half-life is a number of releases, from 1, which is almost LRU, to 2^24. Releases of
+    /// content that was used for the first time do not count.
     pub fn with_lrfu_backend_half_life(mut self, releases: u32) -> Self {
         self.backend = Backend::Configured(Box::new(Lrfu::with_half_life(releases)));
         self
     }
 
-    /// Evicts leaves of the lineage first, by W-TinyLFU, after Einziger, Friedman and Manes
-    /// (2017): new contents come into a window, where the least recently released goes
-    /// first, and from there into a main region, where the least frequently used goes
-    /// first. Uses of contents that have been evicted since count too, and all fade.
+    /// Evicts leaves first, by W-TinyLFU (Einziger, Friedman and Manes, 2017).
     ///
-    /// The window's share of the inactive blocks is found in operation, by climbing the
-    /// hit rate. Who is admitted to the main region is decided when blocks are evicted, for
-    /// all that was released since.
+    /// New content enters a window, from which the least recently released block goes first,
+    /// and moves on to a main region, from which the least frequently used block goes first.
+    /// Uses before an eviction still count after it, and all uses fade with time.
     ///
-    /// [`with_lrfu_backend`](Self::with_lrfu_backend) has at least as many hits in 39 of the
-    /// 43 rows that `PERF.md` compares, in the other four up to 0.09 points fewer, and takes
-    /// less time.
+    /// The window's share of the inactive blocks is tuned at run time, by hill climbing on the
+    /// hit rate. Admission to the main region is decided at evictions, for all blocks released
+    /// since the last one.
     ///
-    /// Needs no frequency tracker. [Takes](Self::build) 59 bytes a block more than lineage
-    /// with a million blocks. Applying a release or a match to the order, and finding a
-    /// victim, take time logarithmic in the inactive blocks; one release in ten times the
-    /// block count goes through all of them.
+    /// # How good is it, and what does it cost?
+    ///
+    /// Prefer [`with_lrfu_backend`](Self::with_lrfu_backend): it has at least as many hits in 39
+    /// of the 43 rows in `PERF.md`, up to 0.09 points fewer in the other four, and takes less
+    /// time.
+    ///
+    /// W-TinyLFU requires no frequency tracker. It [takes](Self::build) 59 bytes per block more
+    /// than lineage in a pool of a million blocks. Applying a release or a match to the order,
+    /// and finding a victim, take time logarithmic in the number of inactive blocks; one
+    /// release in ten times the block count visits all of them.
     pub fn with_tinylfu_backend(mut self) -> Self {
         self.backend = Backend::BuiltIn(BuiltInPolicy(&TinyLfu::TUNED));
         self
     }
 
-    /// As [`with_tinylfu_backend`](Self::with_tinylfu_backend), with a window of so many per
-    /// cent of the inactive blocks: from 0, which is least frequently used first, to
-    /// 100, which is least recently used first.
+    /// Evicts as [`with_tinylfu_backend`](Self::with_tinylfu_backend) does, but with a window of
+    /// fixed size.
+    ///
+    /// The size is a percentage of the inactive blocks, from 0, which evicts the least
+    /// frequently used leaf first, to 100, which evicts the least recently released one first.
     pub fn with_tinylfu_backend_window(mut self, percent: u8) -> Self {
         self.backend = Backend::Configured(Box::new(TinyLfu::with_window(percent)));
         self
     }
 
-    /// Evicts in a built-in order, which can be chosen by name: see [`BuiltInPolicy`] for an
-    /// example.
+    /// Evicts in a built-in order that is given as a value, and can thus be chosen by name.
+    /// [`BuiltInPolicy`] has an example.
     pub fn with_policy(mut self, policy: BuiltInPolicy) -> Self {
         self.backend = Backend::BuiltIn(policy);
         self
     }
 
-    /// Evicts in the order of your own policy.
+    /// Evicts in an order of your own. The module [`eviction`](crate::eviction) has an example.
     pub fn with_eviction_policy(mut self, policy: impl EvictionPolicy + 'static) -> Self {
         let what = "an eviction policy panicked when it was dropped";
         self.backend = Backend::Custom(Contained::new(what, Box::new(policy)));
         self
     }
 
-    /// Has the manager's metrics exported by this aggregator.
+    /// Adds the manager's metrics to an aggregator, which exports them.
     #[cfg(feature = "metrics")]
     pub fn aggregator(mut self, aggregator: MetricsAggregator) -> Self {
         self.aggregator = Some(aggregator);
         self
     }
 
-    /// Sets whether blocks are freed, rather than becoming inactive, when their
-    /// last holder drops them. A block can be told otherwise by
-    /// [`set_evict_on_reset`](crate::ImmutableBlock::set_evict_on_reset).
+    /// Sets whether the last drop of a guard frees the block instead of making it inactive. The
+    /// default is `false`: released blocks stay cached.
+    ///
+    /// [`set_evict_on_reset`](crate::ImmutableBlock::set_evict_on_reset) overrides this for a
+    /// single block.
     pub fn with_default_reset_on_release(mut self, value: bool) -> Self {
         self.reset_on_release = value;
         self
     }
 
-    /// Has `callback` called when fewer than `level` blocks are available (free or
-    /// inactive, and not asked for by calls under way) and at least as many were before: early
-    /// enough, say, to preempt requests, to shorten prompts, or to move blocks to
-    /// another tier. A level of 0 is none.
+    /// Sets a callback for when available blocks drop below a threshold: early enough, say, to
+    /// preempt requests, to shorten prompts, or to move blocks to another tier.
     ///
-    /// *When.* After an allocation, a match or a registration that made the number fall,
-    /// by its thread, before it returns. Driven by one thread: exactly after those that
-    /// began with at least `level` blocks available and leave fewer. Where threads race,
-    /// one of them calls, perhaps for the operation of another, and a fall may be told of
-    /// twice; but if the number was at the level while no call was under way, and is below
-    /// later while none is, the callback has been called in between. What
-    /// [`WeakBlock::upgrade`](crate::WeakBlock::upgrade) takes is noticed with the next
-    /// operation. [`BlockManager::is_low`] says how things stand now.
-    ///
-    /// *What it may do.* Anything: the manager holds nothing when it calls. It may use the
-    /// manager, and if it makes the number rise to the level and fall again it is called
-    /// from within itself. The operation returns only after it. A panic in it is logged and
-    /// goes no further.
-    ///
-    /// *What it costs.* Operations of a thread whose share of the available blocks is
-    /// larger than the level: next to nothing. Others read the common rest of the blocks,
-    /// and where that is below the level too, the shares of the other threads, a word for
-    /// each shard.
+    /// `level` is a number of blocks; 0 sets no watermark. Available blocks are those that are
+    /// free or inactive and not reserved for an operation in progress.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -456,6 +552,34 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// assert_eq!(calls.load(Ordering::Relaxed), 2);
     /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
     /// ```
+    ///
+    /// # When is it called?
+    ///
+    /// After an allocation, a match or a registration that made the number of available blocks
+    /// fall below `level`, on the same thread, before that operation returns.
+    ///
+    /// * *Single-threaded*, it is called exactly after the operations that start with at least
+    ///   `level` blocks available and leave fewer.
+    /// * *If threads race*, one of them calls it, perhaps for another's operation, and a fall
+    ///   may be reported twice. But none is missed: if the number was at least `level` at a
+    ///   moment at which no operation was in progress, and is lower at a later such moment, the
+    ///   callback has been called in between.
+    /// * Blocks taken by [`WeakBlock::upgrade`](crate::WeakBlock::upgrade) are noticed by the
+    ///   next operation.
+    ///
+    /// [`BlockManager::is_low`] tells whether the number is below the level at present.
+    ///
+    /// # What may it do?
+    ///
+    /// Anything: nothing is held while it runs. It may use the manager; if it makes the number
+    /// rise to the level and fall again, it is called recursively. The operation returns only
+    /// after the callback has. A panic is logged and goes no further.
+    ///
+    /// # What does it cost?
+    ///
+    /// Next to nothing for an operation whose shard has more available blocks than the level.
+    /// Otherwise, the operation also reads the central balance of the credits and, if that is
+    /// below the level too, one word per shard.
     pub fn with_low_watermark(
         mut self,
         level: usize,
@@ -466,11 +590,15 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
-    /// Builds the manager. Allocates all memory it will ever need for its
-    /// blocks, but for what [retention directives](crate::retention) and an
-    /// [order of your own](Self::with_eviction_policy) take:
+    /// Builds the manager.
     ///
-    /// | policy | bytes a block, of a million | just past a power of two, the most |
+    /// # How much memory does it take?
+    ///
+    /// All memory that the manager will ever need for its blocks is allocated here, except what
+    /// [retention directives](crate::retention) and an
+    /// [order of your own](Self::with_eviction_policy) take. In bytes per block:
+    ///
+    /// | policy | with a million blocks | at most, just past a power of two |
     /// |---|---:|---:|
     /// | multi-level LRU | 89 | 104 |
     /// | LRU, hashmap | 102 | 132 |
@@ -478,17 +606,20 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// | lineage by tick, the default | 191 | 229 |
     /// | LRFU | 234 | 256 |
     /// | W-TinyLFU | 250 | 280 |
-    /// | your own, without what it takes itself | 83 | 98 |
+    /// | your own, plus what it allocates itself | 83 | 98 |
     ///
-    /// Some 12 kilobytes come on top, and with LRFU in pools of less than a few thousand blocks
-    /// up to 140 more.
+    /// Each manager takes about 12 kilobytes more, and one with LRFU and less than a few
+    /// thousand blocks up to another 140.
     ///
     /// # Errors
     ///
-    /// Returns a [`ValidationError`](BlockManagerBuilderError::ValidationError) if the registry
-    /// or the block count is missing; if the block count or a parameter of the eviction order
-    /// is out of range; if the low watermark is above the block count; or if the order
-    /// [needs a frequency tracker](BuiltInPolicy::needs_tracker) and the registry has none.
+    /// Returns a [`ValidationError`](BlockManagerBuilderError::ValidationError) if
+    ///
+    /// * the registry or the block count is missing;
+    /// * the block count or a parameter of the eviction order is out of range;
+    /// * the low watermark is above the block count;
+    /// * the order [needs a frequency tracker](BuiltInPolicy::needs_tracker) and the registry
+    ///   has none.
     pub fn build(self) -> Result<BlockManager<T>, BlockManagerBuilderError> {
         let invalid = |what: String| BlockManagerBuilderError::ValidationError(what);
         let registry = self

@@ -1,4 +1,4 @@
-//! Giving up the content of all inactive blocks.
+//! Clearing: giving up the content of all inactive blocks.
 
 use std::time::Instant;
 
@@ -7,15 +7,21 @@ use crate::blocks::BlockMetadata;
 use super::BlockManager;
 use super::errors::BlockManagerResetError;
 
+/// Clearing.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Evicts all inactive blocks.
+    /// Evicts all inactive blocks, one by one.
     ///
-    /// Expired [leases](crate::leases) are ended first. O(inactive blocks).
+    /// Expired [leases](crate::leases) are ended first. Blocks that become inactive during the
+    /// call may be missed, as may blocks whose credits are all reserved by concurrent calls.
+    ///
+    /// Takes O(blocks) time: it evicts each inactive block, and finally visits all blocks to see
+    /// that none is left. Lock-free, except for the mutex of the leases.
+    /// [`clear_inactive_pool`](Self::clear_inactive_pool) empties the cache in constant time.
     ///
     /// # Errors
     ///
-    /// Returns an error if some blocks of the manager are still held, so that not all are free
-    /// afterwards. The inactive ones are free all the same.
+    /// Returns an error if blocks of the manager are still held, so that not all are free
+    /// afterwards. The inactive ones have been evicted nevertheless.
     pub fn reset_inactive_pool(&self) -> Result<(), BlockManagerResetError> {
         self.leases.expire(Instant::now());
         let leftovers = self.store.reset_inactive();
@@ -31,10 +37,38 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Gives up the content of all inactive blocks at once, for instance after a new model or
     /// adapter has been loaded.
     ///
+    /// ```
+    /// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+    ///
+    /// #[derive(Clone)]
+    /// struct Gpu;
+    ///
+    /// let manager = BlockManager::<Gpu>::builder()
+    ///     .block_count(8)
+    ///     .block_size(16)
+    ///     .registry(BlockRegistry::new())
+    ///     .build()?;
+    /// let cache = |hash| {
+    ///     let block = manager.allocate_one().expect("8 blocks are enough");
+    ///     manager.register_block(block.stage(hash, 16).expect("16 is the block size"))
+    /// };
+    /// let [held, released] = [SequenceHash::root(1), SequenceHash::root(2)];
+    /// let guard = cache(held);
+    /// drop(cache(released));
+    ///
+    /// manager.clear_inactive_pool();
+    /// assert!(manager.match_one(released).is_none());
+    /// assert!(manager.match_one(held).is_some()); // active blocks keep their content
+    /// # drop(guard);
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
+    ///
+    /// # What is cleared?
+    ///
     /// When this returns, nothing that was inactive when it was called can be matched, is
     /// registered, or counts as inactive. The blocks count as free and are handed out before
     /// any block is evicted. Active blocks stay registered, and become inactive when they are
-    /// released. A block that is released or matched while this runs may fall on either side.
+    /// released. A block that is released or matched during the call may or may not be cleared.
     /// Expired [leases](crate::leases) are ended first.
     ///
     /// [`reset_inactive_pool`](Self::reset_inactive_pool) has the same effect block by block.
@@ -48,14 +82,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// # What does it do to the eviction order?
     ///
-    /// Single-threaded, the order stays exact under the policies that are not leaf-first. The
-    /// leaf-first ones remember a cleared block until it has been handed out or has no children
-    /// left; until then a block may pass for one with inactive children, and others be evicted
-    /// before it.
+    /// Single-threaded, the order stays exact under policies that are not leaf-first. Leaf-first
+    /// policies remember a cleared block until it has been handed out or has no children left.
+    /// Until then they may regard its parent as having an inactive child, and evict other blocks
+    /// before that one.
     ///
-    /// # Cost
+    /// # What does it cost?
     ///
-    /// Lock-free and constant time, except that every 16,384th call also visits all blocks.
+    /// Constant time, except that every 16,384th call also visits all blocks. Lock-free, except
+    /// for the mutex of the leases.
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         let core = self.registry.core();

@@ -1,4 +1,4 @@
-//! What can go wrong when a manager is built or reset.
+//! The errors of building and resetting a manager.
 
 /// An error returned when a manager cannot be built.
 ///

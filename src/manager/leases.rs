@@ -12,16 +12,17 @@ use super::BlockManager;
 /// before it is refused.
 const YIELDS: u32 = 4096;
 
+/// Leases: see [`leases`](crate::leases) for an example.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Leases blocks to an owner for so long from now; with `None`, until the lease is
-    /// released. The guards are the lease's from now on. See [`leases`](crate::leases).
+    /// Leases blocks to an owner for the given duration, or, with `None`, until the lease is
+    /// released.
     ///
-    /// There may be no blocks, and blocks may be leased more than once. O(blocks);
-    /// allocates, and takes the mutex of the leases for a moment.
+    /// The lease takes over the guards. `blocks` may be empty, and a block may be leased more
+    /// than once. Takes O(blocks) time, allocates, and locks the mutex of the leases briefly.
     ///
     /// # Errors
     ///
-    /// If a block is another manager's: all of them are handed back.
+    /// Returns an error if a block belongs to another manager. The error hands all guards back.
     pub fn lease(
         &self,
         blocks: Vec<ImmutableBlock<T>>,
@@ -39,51 +40,53 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         }
     }
 
-    /// Renews a lease by its id: see [`Lease::renew`].
+    /// Renews a lease by its id. See [`Lease::renew`].
     ///
     /// # Errors
     ///
-    /// If the lease has ended, or is another manager's.
+    /// Returns an error if the lease has ended or belongs to another manager.
     pub fn renew_lease(&self, id: LeaseId, duration: Option<Duration>) -> Result<(), LeaseError> {
         self.leases.renew(id, duration, Instant::now())
     }
 
-    /// Releases a lease by its id: see [`Lease::release`].
+    /// Releases a lease by its id. See [`Lease::release`].
     ///
     /// # Errors
     ///
-    /// If the lease had ended before, or is another manager's.
+    /// Returns an error if the lease had already ended or belongs to another manager.
     pub fn release_lease(&self, id: LeaseId) -> Result<(), LeaseError> {
         self.leases.release(id, Instant::now())
     }
 
-    /// Ends the leases that have expired and lets go of their blocks. Returns how many
-    /// leases.
+    /// Ends the leases that have expired, releases their blocks, and returns the number of
+    /// leases ended.
     ///
-    /// Not needed for allocations, which do it themselves before one is refused; but
-    /// until somebody does it the blocks are held. Waits for the mutex of the leases,
-    /// and lets go of the blocks without it. O(blocks that are let go of).
+    /// Allocations do not depend on this: they end expired leases themselves before they are
+    /// refused. But until some call ends an expired lease, its blocks stay active. Waits for
+    /// the mutex of the leases, and releases the blocks without holding it. Takes O(blocks
+    /// released) time.
     pub fn expire_leases(&self) -> usize {
         self.leases.expire(Instant::now())
     }
 
-    /// Who keeps what, since when, until when: the leases, in the order in which they
-    /// were made. Those that have expired are ended first. To ask holds no block.
+    /// Lists the leases in the order in which they were made: who holds which blocks, since
+    /// when, and until when.
     ///
-    /// Of blocks that are held by guards alone nobody knows the owner;
-    /// [`unleased_blocks`](Self::unleased_blocks) counts them. O(leased blocks);
-    /// allocates, and waits for the mutex of the leases.
+    /// Leases that have expired are ended first. Listing pins no block. Blocks held by guards
+    /// alone have no known owner; [`unleased_blocks`](Self::unleased_blocks) counts them. Takes
+    /// O(leased blocks) time, allocates, and waits for the mutex of the leases.
     pub fn holders(&self) -> Vec<Holder> {
         let now = Instant::now();
         self.leases.expire(now);
         self.leases.holders(now)
     }
 
-    /// Blocks that are held without a lease: by guards of whichever kind, by lifecycle
-    /// pins, and, of a primary, by its duplicates. Exact while no other thread takes or
-    /// returns any. To ask holds no block.
+    /// Returns the number of blocks that are held without a lease: by guards of any kind, by
+    /// lifecycle pins, and, in the case of a primary, by its duplicates.
     ///
-    /// O(leased blocks · log); allocates, and waits for the mutex of the leases.
+    /// Exact while no other thread takes or returns blocks. Leases that have expired are ended
+    /// first. Counting pins no block. Takes O(n log n) time in the number of leased blocks,
+    /// allocates, and waits for the mutex of the leases.
     pub fn unleased_blocks(&self) -> usize {
         self.leases.expire(Instant::now());
         let leased = self.leases.leased();

@@ -1,4 +1,4 @@
-//! Matching: getting hold of blocks by their hashes.
+//! Matching: finding cached blocks by their hashes, and pinning them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,13 +10,16 @@ use crate::registry::Leftovers;
 
 use super::BlockManager;
 
+/// Matching.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Finds the longest prefix of `seq_hash` whose blocks this manager has,
-    /// active or inactive, and returns a guard for each.
+    /// Finds the longest prefix of `seq_hash` whose blocks this manager has, active or inactive,
+    /// and returns a guard for each of them.
     ///
-    /// Each block returned counts as one access. While every available block is
-    /// promised to other calls under way (allocations, matches, drops), an inactive
-    /// block may be missed. Lock-free; the only heap allocation is the vector.
+    /// Each block returned counts as one access. An inactive block may be missed while every
+    /// available block is reserved for concurrent calls (allocations, matches, drops).
+    ///
+    /// Lock-free. The only heap allocation is the vector.
+    #[must_use = "dropping the guards unpins the blocks"]
     pub fn match_blocks(&self, seq_hash: &[SequenceHash]) -> Vec<ImmutableBlock<T>> {
         let mut matched = Vec::new();
         self.match_into(seq_hash, &mut matched);
@@ -28,16 +31,44 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         matched
     }
 
-    /// Finds the longest prefix of `seq_hashes` whose blocks this manager has,
-    /// appends their guards to `blocks` and returns how many they are. As
-    /// [`match_blocks`](Self::match_blocks), without a vector of its own.
+    /// Finds the longest prefix of `seq_hashes` whose blocks this manager has, appends their
+    /// guards to `blocks`, and returns their number.
+    ///
+    /// This is [`match_blocks`](Self::match_blocks) with a vector of the caller's: as long as
+    /// that has capacity, nothing is allocated on the heap.
+    ///
+    /// ```
+    /// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+    ///
+    /// #[derive(Clone)]
+    /// struct Gpu;
+    ///
+    /// let manager = BlockManager::<Gpu>::builder()
+    ///     .block_count(8)
+    ///     .block_size(16)
+    ///     .registry(BlockRegistry::new())
+    ///     .build()?;
+    /// let root = SequenceHash::root(7);
+    /// let prompt = [root, root.extend(8)];
+    /// let block = manager.allocate_one().expect("8 blocks are free");
+    /// drop(manager.register_block(block.stage(root, 16).expect("16 is the block size")));
+    ///
+    /// // Reuse the vector from request to request.
+    /// let mut held = Vec::with_capacity(8);
+    /// let cached = manager.match_into(&prompt, &mut held);
+    /// assert_eq!(cached, 1);
+    /// assert_eq!(prompt[cached..], [root.extend(8)]); // still to be computed
+    ///
+    /// manager.release_from(&mut held);
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
     #[inline]
     pub fn match_into(
         &self,
         seq_hashes: &[SequenceHash],
         blocks: &mut Vec<ImmutableBlock<T>>,
     ) -> usize {
-        // More than there are blocks cannot be matched.
+        // A prefix has no more blocks than the manager.
         blocks.reserve(seq_hashes.len().min(self.total_blocks()));
         let matched = self
             .store
@@ -46,9 +77,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         matched
     }
 
-    /// Finds the block of one hash. As [`match_blocks`](Self::match_blocks),
-    /// without the vector.
+    /// Finds the block of one hash.
+    ///
+    /// This is [`match_blocks`](Self::match_blocks) without the vector: it allocates nothing on
+    /// the heap.
     #[inline]
+    #[must_use = "dropping the guard unpins the block"]
     pub fn match_one(&self, seq_hash: SequenceHash) -> Option<ImmutableBlock<T>> {
         let block = self.store.match_one(seq_hash).map(ImmutableBlock::new);
         let hashes = [seq_hash];
@@ -56,11 +90,36 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         block
     }
 
-    /// Looks for the block of every hash, and does not stop at those that are
-    /// missing: the result has one place for each hash of the input.
+    /// Looks up every hash, without stopping at the first one that is missing.
     ///
-    /// Each block returned counts as one access, and a hash that is repeated is
-    /// matched repeatedly. Lock-free; the only heap allocation is the vector.
+    /// The result has one element per hash of the input, in the same order. Each block returned
+    /// counts as one access; a repeated hash is matched repeatedly.
+    ///
+    /// Lock-free. The only heap allocation is the vector.
+    ///
+    /// ```
+    /// # use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+    /// # #[derive(Clone)]
+    /// # struct Gpu;
+    /// # let manager = BlockManager::<Gpu>::builder()
+    /// #     .block_count(8)
+    /// #     .block_size(16)
+    /// #     .registry(BlockRegistry::new())
+    /// #     .build()?;
+    /// let [missing, cached] = [SequenceHash::root(1), SequenceHash::root(2)];
+    /// let block = manager.allocate_one().expect("8 blocks are free");
+    /// drop(manager.register_block(block.stage(cached, 16).expect("16 is the block size")));
+    ///
+    /// assert!(manager.match_blocks(&[missing, cached]).is_empty());
+    /// let found = manager.match_blocks_scattered(&[missing, cached]);
+    /// assert!(found[0].is_none() && found[1].is_some());
+    ///
+    /// let by_hash = manager.scan_matches(&[missing, cached], false);
+    /// assert_eq!(by_hash.len(), 1);
+    /// assert!(by_hash.contains_key(&cached));
+    /// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+    /// ```
+    #[must_use = "dropping the guards unpins the blocks"]
     pub fn match_blocks_scattered(
         &self,
         seq_hash: &[SequenceHash],
@@ -83,7 +142,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         for (&hash, _) in found() {
             self.registry.core().touch(hash, &mut leftovers);
         }
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         tracing::debug!(
             num_hashes = seq_hash.len(),
@@ -93,10 +152,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         matched
     }
 
-    /// The blocks of those hashes that this manager has, by hash.
+    /// Looks up every hash and returns a map from those that this manager has to their guards.
     ///
-    /// If `touch` is set, counts an access for every hash of the input that is
-    /// registered in any tier. Lock-free; allocates the map.
+    /// If `touch` is set, every hash of the input that is registered in any tier counts as
+    /// accessed. [`match_blocks_scattered`](Self::match_blocks_scattered) has an example.
+    ///
+    /// Lock-free. The only heap allocation is the map.
     pub fn scan_matches(
         &self,
         seq_hashes: &[SequenceHash],
@@ -123,12 +184,13 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             (Counter::ScanHashesRequested, seq_hashes.len() as u64),
             (Counter::ScanBlocksReturned, found.len() as u64),
         ]);
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         found
     }
 
-    /// The end of a match that found `matched`.
+    /// Completes a match that found `matched`: counts it and its accesses, and notifies if
+    /// blocks are running out.
     #[inline]
     fn finish_match(&self, requested: usize, matched: &[SequenceHash]) {
         self.store.count_each([
@@ -138,14 +200,14 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         if self.registry.core().tracker().is_some() {
             self.touch_matched(matched);
         } else {
-            self.tell_if_low();
+            self.notify_if_low();
         }
     }
 
     fn touch_matched(&self, matched: &[SequenceHash]) {
         let mut leftovers = Leftovers::new();
         self.registry.core().touch_all(matched, &mut leftovers);
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
     }
 }

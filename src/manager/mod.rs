@@ -1,37 +1,63 @@
-//! The block manager.
+//! The block manager: allocates, registers, finds and evicts the blocks of one tier.
 //!
-//! A [`BlockManager`] hands out blocks, finds those that hold a wanted content,
-//! keeps the ones in use, and evicts the others when it needs them.
+//! Start with [`BlockManager`], and with [`BlockManagerConfigBuilder`] to build one.
 //!
-//! | file | methods |
-//! |---|---|
-//! | `allocate` | blocks without content |
-//! | `register` | making the content of blocks known |
-//! | `matching` | finding blocks by their hashes |
-//! | `release` | letting go of many blocks at once |
-//! | `clear` | giving up the content of all inactive blocks |
-//! | `retention` | priorities of contents |
-//! | `leases` | pins with an owner and an expiry |
-//! | `watermark` | the callback when blocks run out |
-//! | `builder`, `errors` | building a manager |
+//! # Which method do I need?
 //!
-//! # The no-heap methods
+//! | file | to | call |
+//! |---|---|---|
+//! | `allocate` | get blocks to write to | [`allocate_blocks`], [`allocate_one`], [`allocate_into`]; with the hashes of evicted blocks, [`allocate_blocks_with_evictions`], [`allocate_into_with_evictions`] |
+//! | `register` | make a block's content matchable | [`register_block`], [`register_blocks`], [`register_into`] |
+//! | `matching` | find cached blocks: the longest prefix | [`match_blocks`], [`match_one`], [`match_into`] |
+//! | | find cached blocks: each hash by itself | [`match_blocks_scattered`], [`scan_matches`] |
+//! | `release` | drop many guards at once | [`release_from`], [`free_from`] |
+//! | `clear` | empty the cache | [`clear_inactive_pool`], [`reset_inactive_pool`] |
+//! | `retention` | prioritize content | [`set_retention`] |
+//! | `leases` | pin blocks with an owner and an expiry | [`lease`], [`renew_lease`], [`release_lease`], [`expire_leases`], [`holders`], [`unleased_blocks`] |
+//! | `watermark` | learn that blocks are running out | [`with_low_watermark`], [`is_low`] |
+//! | `builder`, `errors` | build a manager | [`builder`] |
 //!
-//! In addition to `kvbm-logical`'s methods, which return collections, there are methods that
-//! fill buffers of the caller's or return a single block:
-//! [`allocate_one`](BlockManager::allocate_one),
-//! [`allocate_into`](BlockManager::allocate_into),
-//! [`allocate_into_with_evictions`](BlockManager::allocate_into_with_evictions),
-//! [`match_one`](BlockManager::match_one), [`match_into`](BlockManager::match_into)
-//! and [`register_into`](BlockManager::register_into). Reuse the buffers, and nothing is
-//! allocated in a steady state.
+//! # How do I avoid heap allocations?
 //!
-//! # Threads
+//! `kvbm-logical`'s methods return collections. For each of them there is a variant that fills
+//! a buffer of yours (`*_into`) or returns a single block (`*_one`). If you reuse the buffers,
+//! nothing is allocated on the heap in a steady state.
 //!
-//! A manager is shared by reference. Its operations are lock-free. What one
-//! thread does is visible to it at once: a block it drops is counted by
-//! [`available_blocks`](BlockManager::available_blocks), and can be allocated,
-//! when the drop returns.
+//! # Can threads share a manager?
+//!
+//! Yes: all methods take `&self`. Matching, allocating, registering and dropping are
+//! lock-free; where a method locks a mutex, its documentation says so. What one thread does is
+//! visible to all others at once: when the drop of a block returns, the block is counted by
+//! [`available_blocks`] and can be allocated.
+//!
+//! [`allocate_blocks`]: BlockManager::allocate_blocks
+//! [`allocate_one`]: BlockManager::allocate_one
+//! [`allocate_into`]: BlockManager::allocate_into
+//! [`allocate_blocks_with_evictions`]: BlockManager::allocate_blocks_with_evictions
+//! [`allocate_into_with_evictions`]: BlockManager::allocate_into_with_evictions
+//! [`register_block`]: BlockManager::register_block
+//! [`register_blocks`]: BlockManager::register_blocks
+//! [`register_into`]: BlockManager::register_into
+//! [`match_blocks`]: BlockManager::match_blocks
+//! [`match_one`]: BlockManager::match_one
+//! [`match_into`]: BlockManager::match_into
+//! [`match_blocks_scattered`]: BlockManager::match_blocks_scattered
+//! [`scan_matches`]: BlockManager::scan_matches
+//! [`release_from`]: BlockManager::release_from
+//! [`free_from`]: BlockManager::free_from
+//! [`clear_inactive_pool`]: BlockManager::clear_inactive_pool
+//! [`reset_inactive_pool`]: BlockManager::reset_inactive_pool
+//! [`set_retention`]: BlockManager::set_retention
+//! [`lease`]: BlockManager::lease
+//! [`renew_lease`]: BlockManager::renew_lease
+//! [`release_lease`]: BlockManager::release_lease
+//! [`expire_leases`]: BlockManager::expire_leases
+//! [`holders`]: BlockManager::holders
+//! [`unleased_blocks`]: BlockManager::unleased_blocks
+//! [`with_low_watermark`]: BlockManagerConfigBuilder::with_low_watermark
+//! [`is_low`]: BlockManager::is_low
+//! [`builder`]: BlockManager::builder
+//! [`available_blocks`]: BlockManager::available_blocks
 
 mod allocate;
 mod builder;
@@ -64,10 +90,45 @@ pub use builder::{
 pub use errors::{BlockManagerBuilderError, BlockManagerResetError};
 pub use watermark::LowWatermark;
 
-/// Manages the blocks of one tier: see the [module](self).
+/// Manages the blocks of one tier, such as the memory of one GPU.
 ///
-/// Dropping the manager leaves the guards of its blocks valid; what it kept in
-/// memory is freed with the last of them. Its leases end.
+/// `T` names the tier. It is never instantiated, and keeps the blocks of different tiers apart
+/// at compile time. The [module](self) lists the methods by purpose.
+///
+/// ```
+/// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+///
+/// #[derive(Clone)]
+/// struct Gpu;
+///
+/// let manager = BlockManager::<Gpu>::builder()
+///     .block_count(64)
+///     .block_size(16)
+///     .registry(BlockRegistry::new())
+///     .build()?;
+///
+/// // Take a free block, and write to the memory that its id stands for.
+/// let block = manager.allocate_one().expect("64 blocks are free");
+/// let block_id = block.block_id();
+///
+/// // Name its content, and make that matchable.
+/// let hash = SequenceHash::root(7);
+/// let block = block.stage(hash, 16).expect("16 is the block size");
+/// let guard = manager.register_block(block);
+///
+/// // Dropping the last guard makes the block inactive: available, but still cached.
+/// drop(guard);
+/// assert_eq!(manager.available_blocks(), 64);
+/// let guard = manager.match_one(hash).expect("it is cached");
+/// assert_eq!(guard.block_id(), block_id);
+/// assert_eq!(manager.available_blocks(), 63);
+/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+/// ```
+///
+/// # What happens when it is dropped?
+///
+/// Guards of its blocks stay valid, and its memory is freed with the last of them. Its leases
+/// end.
 pub struct BlockManager<T: BlockMetadata> {
     store: StoreRef,
     registry: BlockRegistry,
@@ -79,57 +140,61 @@ pub struct BlockManager<T: BlockMetadata> {
 }
 
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Starts building a manager.
+    /// Returns a builder with the default settings.
     pub fn builder() -> BlockManagerConfigBuilder<T> {
         BlockManagerConfigBuilder::default()
     }
 
-    /// The manager's id, unique in the process.
+    /// Returns the manager's id, which is unique in the process.
     pub fn id(&self) -> ManagerId {
         self.store.id
     }
 
-    /// The number of blocks, which is constant.
+    /// Returns the number of blocks, which never changes.
     pub fn total_blocks(&self) -> usize {
         self.store.block_count()
     }
 
-    /// The number of blocks that are free or inactive. Exact while no other thread takes or
-    /// returns any, and never above [`total_blocks`](Self::total_blocks). Reads one word per
-    /// shard. [Leases](crate::leases) that have expired are ended first.
+    /// Returns the number of blocks that are free or inactive.
+    ///
+    /// Exact while no other thread takes or returns blocks, and never above
+    /// [`total_blocks`](Self::total_blocks). Expired [leases](crate::leases) are ended first.
+    /// Reads one word per shard.
     pub fn available_blocks(&self) -> usize {
         self.leases.try_expire(Instant::now);
         self.store.available()
     }
 
-    /// Tokens per block, a constant.
+    /// Returns the number of tokens per block, which never changes.
     pub fn block_size(&self) -> usize {
         self.store.block_size
     }
 
-    /// What happens to duplicates, as it was built.
+    /// Returns the duplication policy that the manager was built with.
     pub fn duplication_policy(&self) -> &BlockDuplicationPolicy {
         &self.duplication_policy
     }
 
-    /// The registry, which other managers may share.
+    /// Returns the registry, which other managers may share.
     pub fn block_registry(&self) -> &BlockRegistry {
         &self.registry
     }
 
-    /// The manager's metrics.
+    /// Returns the manager's metrics.
     pub fn metrics(&self) -> &Arc<BlockPoolMetrics> {
         &self.metrics
     }
 
-    /// Checks the invariants of the engine: for tests, and for incidents.
+    /// Checks the invariants of the engine, for tests and for the analysis of incidents.
     ///
-    /// To be called while no other thread uses the manager; guards may be held.
-    /// O(blocks), allocates, and briefly takes the policy plane.
+    /// Call it while no other thread uses the manager. Guards may be held. [`AuditReport`] has
+    /// an example. Takes O(blocks) time, allocates, and holds the policy plane meanwhile, which
+    /// it takes only by a try-lock.
     ///
     /// # Errors
     ///
-    /// If an invariant does not hold, or the policy plane is in use.
+    /// Returns an error if an invariant does not hold, or if another thread holds the policy
+    /// plane or a victim cache.
     pub fn audit(&self) -> Result<AuditReport, AuditError> {
         self.store.audit()
     }

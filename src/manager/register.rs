@@ -1,4 +1,4 @@
-//! Registration: a block's content can be matched from then on.
+//! Registration: making the content of blocks matchable.
 
 use crate::blocks::{BlockMetadata, CompleteBlock, ImmutableBlock};
 use crate::engine::Registered;
@@ -8,32 +8,35 @@ use crate::user_code::Panics;
 
 use super::BlockManager;
 
+/// Registration.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Registers blocks under their hashes, in the order of the input, and
-    /// returns a guard for each in the same order. See
-    /// [`register_block`](Self::register_block).
+    /// Registers blocks under their hashes, in the order of the input, and returns a guard for
+    /// each of them in the same order.
     ///
-    /// The metric `registrations` counts the blocks once all of them can be
-    /// matched.
+    /// Each block is treated as by [`register_block`](Self::register_block). The metric
+    /// `registrations` counts the blocks after all of them have become matchable.
     ///
     /// # Panics
     ///
-    /// As [`register_block`](Self::register_block).
+    /// Panics if a block belongs to another manager. The blocks before it have been registered;
+    /// the others are freed.
     pub fn register_blocks(&self, blocks: Vec<CompleteBlock<T>>) -> Vec<ImmutableBlock<T>> {
         let mut registered = Vec::new();
         self.register_into(blocks, &mut registered);
         registered
     }
 
-    /// Registers blocks under their hashes, appends the guards to `registered` in
-    /// the same order and returns how many they are. As
-    /// [`register_blocks`](Self::register_blocks), without vectors of its own:
-    /// `blocks` may be a `Vec::drain`.
+    /// Registers blocks under their hashes, appends the guards to `registered` in the same
+    /// order, and returns their number.
+    ///
+    /// This is [`register_blocks`](Self::register_blocks) without vectors of its own: `blocks`
+    /// may be a [`Vec::drain`], and as long as `registered` has capacity, nothing is allocated
+    /// on the heap.
     ///
     /// # Panics
     ///
-    /// If a block is another manager's: the blocks before it are registered, and
-    /// their guards are in `registered`.
+    /// Panics if a block belongs to another manager. The blocks before it have been registered,
+    /// and their guards are in `registered`.
     pub fn register_into(
         &self,
         blocks: impl IntoIterator<Item = CompleteBlock<T>>,
@@ -42,37 +45,42 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         let before = registered.len();
         let mut leftovers = Leftovers::new();
         let mut panics = Panics::new();
-        // The iterator is the caller's.
+        // The iterator is user code and may panic.
         panics.catch(|| {
             let blocks = blocks.into_iter();
             registered.reserve(blocks.size_hint().0);
             registered.extend(blocks.map(|block| self.register(block, &mut leftovers)));
         });
         let count = registered.len() - before;
-        // Callers read this count as a watermark: not before all can be matched.
+        // Users read this counter as "so many blocks can be matched": count after the last one.
         self.store.count(Counter::Registrations, count as u64);
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.catch(|| panics.resume());
         leftovers.settle();
         count
     }
 
-    /// Registers a block under its hash: from now on it can be matched.
+    /// Registers a block under its hash, which makes it matchable.
     ///
-    /// If another block of this manager holds the hash, the
-    /// [duplication policy](crate::blocks::BlockDuplicationPolicy) decides: the guard returned is
-    /// that of the block as a duplicate, or that of the other one, and the block
-    /// is freed; its different `block_id` tells. A hash that was not registered
-    /// counts as an access. Lock-free; no heap allocation in a steady state.
+    /// A hash that was not registered before counts as accessed. Lock-free; in a steady state,
+    /// nothing is allocated on the heap.
+    ///
+    /// # What if another block has the same hash?
+    ///
+    /// The [duplication policy](crate::blocks::BlockDuplicationPolicy) decides. If it allows
+    /// duplicates, the block becomes one, and the guard returned is the duplicate's. If it
+    /// rejects them, the block is freed, and the guard returned is that of the other block; you
+    /// can tell by its `block_id`.
     ///
     /// # Panics
     ///
-    /// If the block is another manager's; nothing has happened then.
+    /// Panics if the block belongs to another manager. Nothing is registered then, and the
+    /// block is freed.
     pub fn register_block(&self, block: CompleteBlock<T>) -> ImmutableBlock<T> {
         let mut leftovers = Leftovers::new();
         let block = self.register(block, &mut leftovers);
         self.store.count(Counter::Registrations, 1);
-        self.tell_if_low();
+        self.notify_if_low();
         leftovers.settle();
         block
     }

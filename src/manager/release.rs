@@ -1,25 +1,26 @@
-//! Letting go of many blocks at once.
+//! Release: dropping many guards at once.
 
 use crate::blocks::{BlockMetadata, ImmutableBlock, MutableBlock};
 
 use super::BlockManager;
 
+/// Release.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Drops all of `blocks`, in their order, and leaves the vector empty. As
-    /// `blocks.clear()`, cheaper for several blocks: what threads share is written
-    /// once for all of them.
+    /// Drops all of `blocks` in order and leaves the vector empty, with its capacity.
     ///
-    /// Until this returns none of them counts as available.
+    /// This does what `blocks.clear()` does, but is cheaper for several blocks, since memory
+    /// shared between threads is written once for all of them. None of the blocks counts as
+    /// available before this returns.
     pub fn release_from(&self, blocks: &mut Vec<ImmutableBlock<T>>) {
         let holds = blocks.drain(..).map(ImmutableBlock::into_hold);
         self.store.unpin_all(holds).settle();
     }
 
-    /// Drops all of `blocks`, which makes them free, and leaves the vector empty. As
-    /// `blocks.clear()`, cheaper for several blocks: what threads share is written
-    /// once for all of them.
+    /// Drops all of `blocks`, which frees them, and leaves the vector empty, with its capacity.
     ///
-    /// Until this returns none of them counts as available.
+    /// This does what `blocks.clear()` does, but is cheaper for several blocks, since memory
+    /// shared between threads is written once for all of them. None of the blocks counts as
+    /// available before this returns.
     pub fn free_from(&self, blocks: &mut Vec<MutableBlock<T>>) {
         self.store
             .free_all(blocks.drain(..).map(MutableBlock::into_hold));

@@ -8,18 +8,24 @@ use crate::retention::Retention;
 
 use super::BlockManager;
 
+/// Retention: see [`retention`](crate::retention) for an example.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Gives a range of a sequence's tokens a [retention directive](crate::retention), in
-    /// place of those they have. Returns the blocks that were given it.
+    /// Gives a [retention directive](crate::retention) to a range of a sequence's tokens, and
+    /// returns the number of blocks that received it.
     ///
-    /// `seq_hashes` are the hashes of the sequence's blocks, from its first token on, and
-    /// `tokens` says which tokens are meant, `..` all of them: every block that has at least
-    /// one of them, active or inactive. Hashes that this manager does not have are passed
-    /// over, and what the range has beyond the sequence is left out. Counts as no access,
-    /// and changes no place in the order but by the priority.
+    /// `seq_hashes` are the hashes of the sequence's blocks, starting with its first token.
+    /// `tokens` is a range of token positions, `..` for all of them. The directive goes to
+    /// every block, active or inactive, that contains at least one of these tokens, and
+    /// replaces the block's directive if it has one. Hashes that this manager does not have are
+    /// skipped, and a range that extends beyond the sequence is cut off at its end.
     ///
-    /// O(blocks in the range). Lock-free, but for the first directive of the manager, which
-    /// allocates the table for them.
+    /// This is not an access, and changes a block's place in the eviction order only through
+    /// the priority.
+    ///
+    /// # What does it cost?
+    ///
+    /// O(blocks in the range) time. Lock-free, except for the first directive of the manager,
+    /// which allocates the table of directives.
     pub fn set_retention(
         &self,
         seq_hashes: &[SequenceHash],
@@ -34,7 +40,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     }
 }
 
-/// Which of a sequence's blocks have tokens of a range.
+/// Returns which of a sequence's blocks contain tokens of the range.
 fn blocks_of(
     tokens: &impl RangeBounds<usize>,
     block_size: usize,

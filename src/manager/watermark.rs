@@ -1,4 +1,4 @@
-//! The low watermark: being told that blocks are running out.
+//! The low watermark: a callback when blocks are running out.
 
 use std::time::Instant;
 
@@ -7,41 +7,46 @@ use crate::user_code::contain;
 
 use super::BlockManager;
 
-/// The available blocks have fallen below the low watermark: see
-/// [`with_low_watermark`](super::BlockManagerConfigBuilder::with_low_watermark).
+/// The argument of the low-watermark callback: how many blocks are left.
+///
+/// See [`with_low_watermark`](super::BlockManagerConfigBuilder::with_low_watermark) for an
+/// example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LowWatermark {
-    /// Blocks that were available when it was noticed: fewer than `level`.
+    /// The number of blocks that were available when the fall was noticed, less than `level`.
     pub available: usize,
-    /// The watermark.
+    /// The watermark, in blocks.
     pub level: usize,
 }
 
-/// Who is to be told.
+/// The callback.
 pub(super) type OnLow = Box<dyn Fn(LowWatermark) + Send + Sync>;
 
+/// The low watermark.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Whether fewer blocks are available now than the
-    /// [low watermark](super::BlockManagerConfigBuilder::with_low_watermark) says; `false`
-    /// if there is none. Costs what [`available_blocks`](Self::available_blocks) does, and
-    /// as that one ends [leases](crate::leases) that have expired.
+    /// Returns whether the number of available blocks is below the
+    /// [low watermark](super::BlockManagerConfigBuilder::with_low_watermark) now, or `false` if
+    /// none is set.
+    ///
+    /// Costs as much as [`available_blocks`](Self::available_blocks) and, like that method,
+    /// ends expired [leases](crate::leases) first.
     pub fn is_low(&self) -> bool {
         let level = self.store.low_watermark();
         level > 0 && self.available_blocks() < level
     }
 
-    /// Has a fall below the low watermark told of, if there was one. For the end of every
-    /// operation that may make the number of available blocks fall.
+    /// Calls the callback if the number of available blocks has fallen below the low watermark.
+    /// Every operation that may take available blocks ends with this.
     #[inline]
-    pub(super) fn tell_if_low(&self) {
+    pub(super) fn notify_if_low(&self) {
         if self.store.fall_is_due() {
-            self.tell();
+            self.notify();
         }
     }
 
     #[cold]
-    fn tell(&self) {
-        // What nobody is entitled to any more is available.
+    fn notify(&self) {
+        // Blocks of expired leases count as available.
         self.leases.try_expire(Instant::now);
         let (Some(on_low), Some(available)) = (&self.on_low, self.store.take_fall()) else {
             return;

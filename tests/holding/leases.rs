@@ -79,12 +79,12 @@ fn an_allocation_takes_the_blocks_of_leases_that_have_expired() {
         },
         |manager| {
             let mut blocks = Vec::new();
-            manager.allocate_into(BLOCKS, &mut blocks);
+            let _ = manager.allocate_into(BLOCKS, &mut blocks);
             blocks.len()
         },
         |manager| {
             let (mut blocks, mut evicted) = (Vec::new(), Vec::new());
-            manager.allocate_into_with_evictions(BLOCKS, &mut blocks, &mut evicted);
+            let _ = manager.allocate_into_with_evictions(BLOCKS, &mut blocks, &mut evicted);
             evicted.len()
         },
         |manager| {

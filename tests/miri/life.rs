@@ -41,7 +41,7 @@ fn one_round(manager: &Manager, seed: u64) {
             _ => {
                 let _ = manager.reset_inactive_pool();
                 let mut blocks = Vec::new();
-                manager.allocate_into(2, &mut blocks);
+                let _ = manager.allocate_into(2, &mut blocks);
                 manager.free_from(&mut blocks);
                 manager.match_into(&[hash(content)], &mut Vec::new());
             }

@@ -70,7 +70,7 @@ impl Life {
             weak.push(block.downgrade());
         }
         let mut exclusive = Vec::new();
-        manager.allocate_into(2, &mut exclusive);
+        let _ = manager.allocate_into(2, &mut exclusive);
         if rng.below(2) == 0 {
             held.clear();
         }
