@@ -1,4 +1,4 @@
-//! Whatever one thread does, this crate behaves exactly as the published `kvbm-logical`.
+//! Whatever a single thread does, this crate behaves exactly like the published `kvbm-logical`.
 //!
 //! The bytes choose a configuration (every eviction policy, both duplication policies, reset on
 //! release, frequency trackers, one or two managers on one registry) and operations. Both crates run
@@ -8,7 +8,6 @@
 //!
 //! When built for fuzzing, this crate keeps only two bits of its keyed hashes, so that nearly all
 //! hashes of a case collide in the tables.
-//! hashes of a case meet in the tables.
 
 #![no_main]
 
@@ -235,7 +234,7 @@ fn tier_op(draw: &mut Draw) -> TierOp {
         45 => TierOp::TakePinHandle { pick: pick(draw) },
         46 if draw.once_in(2) => TierOp::ClearInactive,
         46 => TierOp::ResetInactive,
-        // The managers should be alive during most of a case.
+        // Rare, so that the managers are alive during most of a case.
         _ if draw.once_in(4) => TierOp::DropManager,
         _ => TierOp::ResetInactive,
     }

@@ -1,4 +1,4 @@
-//! A few sequence hashes that cover all awkward cases.
+//! A small set of sequence hashes that covers the edge cases.
 
 use kvbm_lockfree::SequenceHash;
 use serde::Deserialize;
