@@ -1,15 +1,16 @@
-//! Whatever a single thread does with two tiers of one registry, the invariants hold after every
-//! operation, and no block is lost or counted twice.
+//! Whatever a single thread does with two tiers of one registry, the invariants hold after
+//! every operation, and no block is lost or counted twice.
 //!
-//! Operations allocate, match and register in every way, with methods that return collections and
-//! with those that fill caller-supplied buffers, over every policy and a user-defined policy that may
-//! fail. They also use clones, weak guards, pins, leases, duplicates, reset flags, retention
-//! directives, and handles with attachments. Managers are dropped while guards are alive. After each
-//! operation, `BlockManager::audit` must pass, and its counts must agree with the guards: `tier` is
-//! that model. At the end everything is dropped, which must drop every attachment.
+//! Operations allocate, match and register in every way, with methods that return collections
+//! and with those that fill caller-supplied buffers, over every policy and a user-defined
+//! policy that may fail. They also use clones, weak guards, pins, leases, duplicates, reset
+//! flags, retention directives, and handles with attachments. Managers are dropped while
+//! guards are alive. After each operation, `BlockManager::audit` must pass, and its counts
+//! must agree with the guards: `tier` is that model. At the end everything is dropped, which
+//! must drop every attachment.
 //!
-//! Some of the hashes make the published crate panic; see `hashes`. When built for fuzzing, the
-//! crate keeps only two bits of its keyed hashes, so that hashes collide in the tables.
+//! Some of the hashes make the published crate panic; see `hashes`. When built for fuzzing,
+//! the crate keeps only two bits of its keyed hashes, so that hashes collide in the tables.
 
 #![no_main]
 

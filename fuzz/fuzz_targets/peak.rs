@@ -32,8 +32,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Returns the result of a call, and the peak number of bytes that it had allocated. Single-threaded
-/// use only.
+/// Returns the result of a call, and the peak number of bytes that it had allocated.
+/// Single-threaded use only.
 pub fn of<R>(call: impl FnOnce() -> R) -> (R, usize) {
     let before = ALLOCATED.load(Relaxed);
     PEAK.store(before, Relaxed);

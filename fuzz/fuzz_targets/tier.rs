@@ -45,8 +45,8 @@ pub enum Way {
     Returned,
     /// In a caller-supplied buffer that is not empty.
     Into,
-    /// In a returned collection or a caller-supplied buffer, by the other method: the one that also
-    /// returns evicted hashes, or the one for scattered hashes.
+    /// In a returned collection or a caller-supplied buffer, by the other method: the one that
+    /// also returns evicted hashes, or the one for scattered hashes.
     Other,
 }
 
@@ -584,8 +584,8 @@ impl<T: BlockMetadata> Tier<T> {
         self.mutable.len() + self.complete.len()
     }
 
-    /// Returns the registered blocks that are held, either by guards or, if they are primaries, by
-    /// their duplicates.
+    /// Returns the registered blocks that are held, either by guards or, if they are
+    /// primaries, by their duplicates.
     fn active(&self) -> usize {
         let held: HashMap<_, _> = self.holders().collect();
         let (duplicates, primaries): (Vec<_>, Vec<_>) = held

@@ -125,6 +125,29 @@ fn a_message_that_is_not_permitted_is_not_stored() {
     });
 }
 
+/// A client whose refusals nothing observes.
+#[test]
+fn a_refusal_that_is_not_noticed_counts_as_delivered_or_never_acknowledged() {
+    run_with(DENIED, async |server| {
+        drop(stored(connect(&server).await).await);
+        let client = denied_user().connect(server.address()).await.unwrap();
+        let builder = || {
+            NatsPublisher::builder(client.clone())
+                .acknowledgement_timeout(Duration::from_millis(200))
+                .attempts(const { NonZeroU32::new(2).unwrap() })
+        };
+        let bus = builder().build().await.unwrap();
+        say(&bus, "denied");
+        flushed(&bus).await.unwrap();
+        assert_eq!(bus.lost(), 0);
+
+        let bus = builder().stream(config()).build().await.unwrap();
+        say(&bus, "denied");
+        assert_lost(flushed(&bus).await, 1, "2 times");
+        assert_eq!(all_stored(&server).await, [""; 0]);
+    });
+}
+
 /// Without a stream, messages are confirmed through an inbox.
 #[test]
 fn a_flush_ends_without_permission_to_use_inboxes() {

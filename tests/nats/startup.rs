@@ -111,6 +111,6 @@ fn a_stream_with_other_subjects_is_not_used() {
             .update_stream(existing(&["other", "kvbm.*"]))
             .await
             .unwrap();
-        build(config()).await.unwrap();
+        drop(build(config()).await.unwrap());
     });
 }

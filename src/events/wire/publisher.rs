@@ -36,23 +36,24 @@ const PUBLISHER_DROPPED: &str = "a publisher panicked when it was dropped";
 /// The instance, the stream of events and the publisher are required.
 ///
 /// ```
-/// # use std::sync::Arc;
-/// # use kvbm_lockfree::events::EventsManager;
-/// # use kvbm_lockfree::pubsub::Publisher;
-/// use kvbm_lockfree::events::{BatchingConfig, KvbmCacheEventsPublisher};
+/// use std::sync::Arc;
 /// use std::time::Duration;
 ///
-/// # fn example(events: &EventsManager, bus: Arc<impl Publisher + 'static>) -> anyhow::Result<()> {
-/// let publisher = KvbmCacheEventsPublisher::builder()
-///     .instance_id(7)
-///     .event_stream(events.subscribe())
-///     .publisher(bus)
-///     .batching_config(BatchingConfig::default().with_window(Duration::from_millis(2)))
-///     .subject("kvbm.events.7")
-///     .build()?;
-/// # drop(publisher);
-/// # Ok(())
-/// # }
+/// use kvbm_lockfree::events::{BatchingConfig, EventsManager, KvbmCacheEventsPublisher};
+/// use kvbm_lockfree::pubsub::Publisher;
+///
+/// fn publish(
+///     events: &EventsManager,
+///     bus: Arc<impl Publisher + 'static>,
+/// ) -> anyhow::Result<KvbmCacheEventsPublisher> {
+///     KvbmCacheEventsPublisher::builder()
+///         .instance_id(7)
+///         .event_stream(events.subscribe())
+///         .publisher(bus)
+///         .batching_config(BatchingConfig::default().with_window(Duration::from_millis(2)))
+///         .subject("kvbm.events.7")
+///         .build()
+/// }
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct KvbmCacheEventsPublisherBuilder<S, P> {

@@ -1,8 +1,8 @@
 //! What has become of the messages that were accepted?
 //!
 //! Every accepted message is *settled* exactly once: when the server has confirmed it, or when
-//! it is lost. Messages are settled in the order in which they were accepted, so a flush waits
-//! until as many are settled as had been accepted when it began.
+//! it is lost. Messages are settled in the order of the queue, so those queued before a flush
+//! began are settled once as many are as had been accepted by then.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -82,7 +82,8 @@ use super::refusals::NatsRefusals;
 ///
 /// # In which order?
 ///
-/// In the order in which messages were accepted, with or without a stream.
+/// In the order of the calls to [`publish`](Publisher::publish), with or without a stream. If
+/// calls overlap, their messages may be in either order.
 ///
 /// # What can be lost?
 ///
@@ -106,10 +107,12 @@ use super::refusals::NatsRefusals;
 /// * The next [`flush`](Publisher::flush) reports them, and why the last one was lost.
 /// * Losses after `publish` has accepted a message are also logged, as errors.
 ///
-/// Without a stream, a server reports missing permissions only as an error of the connection.
-/// The publisher notices it if it was made with [`connect`](Self::connect), or has
-/// [`refusals`](NatsPublisherBuilder::refusals). The client passes such errors on from a task
-/// of its own, so in rare cases a flush completes too early and the next one reports them.
+/// A server reports missing permissions only as an error of the connection. The publisher
+/// notices it if it was made with [`connect`](Self::connect), or has
+/// [`refusals`](NatsPublisherBuilder::refusals). Otherwise, a forbidden message counts as
+/// delivered without a stream, and is lost after all attempts with one. The client passes such
+/// errors on from a task of its own, so without a stream a flush completes too early in rare
+/// cases, and the next one reports them.
 ///
 /// Two losses are beyond this publisher's knowledge: events that a subscription has lost
 /// because its channel was too small, and, without a stream, messages that a consumer misses
