@@ -232,8 +232,8 @@ impl EventsManager {
     /// ends.
     ///
     /// A registry built with this manager emits these events anyway, so for its handles this
-    /// method does nothing. To other handles it attaches an [`EventReleaseHandle`], which takes the
-    /// lock of the handle's attachments.
+    /// method does nothing. To other handles it attaches an [`EventReleaseHandle`], which takes
+    /// the lock of the handle's attachments.
     ///
     /// # Errors
     ///

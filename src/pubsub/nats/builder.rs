@@ -37,14 +37,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Get one from [`NatsPublisher::connect`] or [`NatsPublisher::builder`].
 ///
-/// # Which waits are bounded, and by what?
+/// # How long can each operation wait?
 ///
-/// | what waits | for | no longer than | default |
+/// | what waits | for | at most | default |
 /// |---|---|---|---|
-/// | [`build`](Self::build) | the stream, if there is to be one | [`startup_timeout`](Self::startup_timeout) | 30 s |
+/// | [`build`](Self::build) | the stream, if one is configured | [`startup_timeout`](Self::startup_timeout) | 30 s |
 /// | a delivery | the server's confirmation | [`acknowledgement_timeout`](Self::acknowledgement_timeout) | 5 s |
 /// | a message for a stream | to be stored by a server that answers | [`attempts`](Self::attempts) | 10 |
-/// | a flush | any message to be settled | [`flush_timeout`](Self::flush_timeout) | 120 s |
+/// | a flush | the next message to be delivered or lost | [`flush_timeout`](Self::flush_timeout) | 120 s |
+/// | a flush, if refusals are observed | late refusals | fixed | 20 ms |
 /// | an accepted message | a server that answers | unbounded; at most [`capacity`](Self::capacity) messages wait | 8192 |
 ///
 /// ```no_run

@@ -45,7 +45,7 @@ const PREFIX: &str = "Permissions Violation for Publish to \"";
 /// ```
 ///
 /// One instance can serve several publishers on the same client. Clones are handles to the same
-/// instance.
+/// instance. A publisher that falls behind by more than 1024 refusals misses the oldest.
 ///
 /// # How is a refusal matched with its message?
 ///
