@@ -1,15 +1,16 @@
-//! Whatever one thread does with two tiers of one registry, the invariants hold after every
-//! operation, and nothing is lost or counted twice.
+//! Whatever a single thread does with two tiers of one registry, the invariants hold after
+//! every operation, and no block is lost or counted twice.
 //!
-//! All ways to allocate, match and register are used, those that return collections and those that
-//! fill the caller's buffers, over every policy and a user's own policy that may fail. Also used are
-//! clones, weak guards, pins, leases, duplicates, reset flags, retention directives, and handles
-//! with attachments. Managers are dropped while guards are alive. After each operation,
-//! `BlockManager::audit` must pass, and its counts must agree with the guards: `tier` is that model.
-//! In the end everything is dropped, and so must every attachment be.
+//! Operations allocate, match and register in every way, with methods that return collections
+//! and with those that fill caller-supplied buffers, over every policy and a user-defined
+//! policy that may fail. They also use clones, weak guards, pins, leases, duplicates, reset
+//! flags, retention directives, and handles with attachments. Managers are dropped while
+//! guards are alive. After each operation, `BlockManager::audit` must pass, and its counts
+//! must agree with the guards: `tier` is that model. At the end everything is dropped, which
+//! must drop every attachment.
 //!
-//! Some of the hashes make the published crate panic; see `hashes`. When built for fuzzing, the
-//! crate keeps only two bits of its keyed hashes, so that hashes collide in the tables.
+//! Some of the hashes make the published crate panic; see `hashes`. When built for fuzzing,
+//! the crate keeps only two bits of its keyed hashes, so that hashes collide in the tables.
 
 #![no_main]
 
@@ -75,7 +76,7 @@ fuzz_target!(|case: Case| {
         ..
     } = world;
     drop((first, handles, second));
-    assert_eq!(registry.registered_count(), 0, "all is dropped");
+    assert_eq!(registry.registered_count(), 0, "everything is dropped");
     assert_eq!(Arc::strong_count(&attached), 1, "an attachment is left");
     drop(registry);
     garbage::free();
@@ -87,7 +88,7 @@ struct World {
     first: Tier<Device>,
     second: Tier<Host>,
     handles: Vec<BlockRegistrationHandle>,
-    /// The value of which attachments are clones.
+    /// The value that attachments are clones of.
     attached: Arc<()>,
 }
 

@@ -1,4 +1,4 @@
-//! A user's own eviction policy, which may fail.
+//! A user-defined eviction policy that may fail.
 
 use kvbm_lockfree::BlockId;
 use kvbm_lockfree::eviction::{EvictionPolicy, InactiveBlock};
@@ -17,7 +17,7 @@ pub enum Fault {
     OutOfRange,
 }
 
-/// A last-in, first-out policy that has a defect from some victim on.
+/// A last-in, first-out policy that becomes defective after some number of victims.
 ///
 /// It does not panic: a panic would end the fuzzer's run even if the crate catches it.
 #[derive(Debug, Clone)]

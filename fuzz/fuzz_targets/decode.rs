@@ -1,8 +1,9 @@
-//! Every public type that can be decoded accepts any bytes: decoding does not panic, and a decoded
-//! value encodes to something that decodes to an equal value.
+//! Every public type that can be decoded accepts any bytes: decoding does not panic, and a
+//! decoded value encodes to something that decodes to an equal value.
 //!
-//! The formats are bincode 2 (variable and fixed integers), JSON and MessagePack. If the published
-//! `kvbm-logical` has the same type, it must decode the same bytes to the same value.
+//! The formats are bincode 2 (variable and fixed integers), JSON and MessagePack. If the
+//! published `kvbm-logical` has the same type, it must decode the same bytes to the same
+//! value.
 
 #![no_main]
 
@@ -26,8 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
 
     every_format::<kvbm_lockfree::BlockId>(bytes);
 
-    // Any sixteen bytes are a hash. It is not printed, because its `Debug` panics if the two highest
-    // bits are set.
+    // Any sixteen bytes are a hash. It is not printed, because its `Debug` panics if the two
+    // highest bits are set.
     serde_formats::<kvbm_lockfree::SequenceHash>(bytes);
 });
 

@@ -1,14 +1,14 @@
-//! Whatever one thread does, this crate behaves exactly as the published `kvbm-logical`.
+//! Whatever a single thread does, this crate behaves exactly like the published
+//! `kvbm-logical`.
 //!
-//! The bytes choose a configuration (every eviction policy, both duplication policies, reset on
-//! release, frequency trackers, one or two managers on one registry) and operations. Both crates run
-//! them side by side, and results, evicted hashes, counts, metrics, presence and frequencies must
-//! agree. The driver and the comparison are those of `tests/differential`, which says what is
-//! compared and what cannot be.
+//! The bytes choose a configuration (every eviction policy, both duplication policies, reset
+//! on release, frequency trackers, one or two managers on one registry) and operations. Both
+//! crates run them side by side, and results, evicted hashes, counts, metrics, presence and
+//! frequencies must agree. The driver and the comparison are those of `tests/differential`,
+//! which says what is compared and what cannot be.
 //!
-//! When built for fuzzing, this crate keeps only two bits of its keyed hashes, so that nearly all
-//! hashes of a case collide in the tables.
-//! hashes of a case meet in the tables.
+//! When built for fuzzing, this crate keeps only two bits of its keyed hashes, so that nearly
+//! all hashes of a case collide in the tables.
 
 #![no_main]
 
@@ -235,7 +235,7 @@ fn tier_op(draw: &mut Draw) -> TierOp {
         45 => TierOp::TakePinHandle { pick: pick(draw) },
         46 if draw.once_in(2) => TierOp::ClearInactive,
         46 => TierOp::ResetInactive,
-        // The managers should be alive during most of a case.
+        // Rare, so that the managers are alive during most of a case.
         _ if draw.once_in(4) => TierOp::DropManager,
         _ => TierOp::ResetInactive,
     }

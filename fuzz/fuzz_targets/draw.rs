@@ -1,7 +1,7 @@
 //! Small numbers drawn from the fuzzer's bytes.
 //!
-//! Every choice takes one byte, so mutating a byte changes one choice, and the following ones keep
-//! their meaning. When the bytes are used up, every choice is the first one.
+//! Every choice takes one byte, so mutating a byte changes one choice, and the following ones
+//! keep their meaning. When the bytes are used up, every choice is the first one.
 
 use arbitrary::Unstructured;
 

@@ -1,11 +1,12 @@
-//! A few sequence hashes that cover all awkward cases.
+//! A small set of sequence hashes that covers the edge cases.
 
 use kvbm_lockfree::SequenceHash;
 use serde::Deserialize;
 use serde::de::value::{BytesDeserializer, Error};
 
-/// A chain and a branch of it; chains across the positions at which the width of the parent fragment
-/// changes; hashes that share position and fragment; and two from raw bytes that no chain has.
+/// A chain and a branch of it; chains across the positions at which the width of the parent
+/// fragment changes; hashes that share position and fragment; and two from raw bytes that no
+/// chain has.
 pub fn hashes() -> Vec<SequenceHash> {
     let root = SequenceHash::root(1);
     let child = root.extend(2);
@@ -28,8 +29,8 @@ pub fn hashes() -> Vec<SequenceHash> {
     ]
 }
 
-/// Returns a hash as untrusted bytes would create it. If both of the two highest bits are set, they
-/// select a layout that does not exist.
+/// Returns a hash as untrusted bytes would create it. If both of the two highest bits are set,
+/// they select a layout that does not exist.
 fn raw(bits: u128) -> SequenceHash {
     SequenceHash::deserialize(BytesDeserializer::<Error>::new(&bits.to_be_bytes()))
         .expect("sixteen bytes are a hash")

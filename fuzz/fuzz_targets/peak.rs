@@ -1,9 +1,9 @@
-//! How much memory a call takes, measured by an allocator that counts.
+//! How much memory does a call take? A counting allocator measures it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-/// The system's allocator, with a count of what is allocated.
+/// The system's allocator, with a count of allocated bytes.
 struct Counting;
 
 #[global_allocator]
@@ -32,8 +32,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Returns the result of a call and the maximum number of bytes that it had allocated at a time. For
-/// use by one thread only.
+/// Returns the result of a call, and the peak number of bytes that it had allocated.
+/// Single-threaded use only.
 pub fn of<R>(call: impl FnOnce() -> R) -> (R, usize) {
     let before = ALLOCATED.load(Relaxed);
     PEAK.store(before, Relaxed);

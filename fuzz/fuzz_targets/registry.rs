@@ -1,14 +1,15 @@
-//! A registry behaves like a map from hashes to reference-counted handles, even if hashes collide in
-//! its table.
+//! A registry behaves like a map from hashes to reference-counted handles, even if hashes
+//! collide in its table.
 //!
-//! Handles are registered, looked up, cloned and dropped; values and callbacks are attached to them;
-//! and a manager's blocks come and go under the same hashes. After each operation, everything that
-//! the registry reports must agree with the model: what is registered, what is present, how often it
-//! was touched, and what is attached. Attachments and callbacks must live exactly as long as their
-//! hash is registered.
+//! Handles are registered, looked up, cloned and dropped; values and callbacks are attached to
+//! them; and a manager's blocks come and go under the same hashes. After each operation,
+//! everything that the registry reports must agree with the model: what is registered, what is
+//! present, how often it was touched, and what is attached. Attachments and callbacks must
+//! live exactly as long as their hash is registered.
 //!
-//! When built for fuzzing, the crate keeps only two bits of its keyed hashes. The twelve hashes thus
-//! have four keyed values and share buckets, in which they are distinguished by the hash itself.
+//! When built for fuzzing, the crate keeps only two bits of its keyed hashes. The twelve
+//! hashes thus have four keyed values and share buckets, in which they are distinguished by
+//! the hash itself.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! A tier: its manager, all guards taken from it, and what follows from them for the manager's
-//! counts.
+//! The model of a tier: its manager, all guards taken from it, and the counts that they imply.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +18,7 @@ use crate::policy::{OwnPolicy, with_own_policy};
 
 const BLOCK_SIZE: usize = 16;
 
-/// Longer than any case takes, so that time plays no role.
+/// Longer than any case takes, so nothing expires during one.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
@@ -42,12 +41,12 @@ pub enum Order {
 pub enum Way {
     /// One block at a time, without a collection.
     Single,
-    /// In a collection of its own.
+    /// In a returned collection.
     Returned,
-    /// In the caller's buffer, which is not empty.
+    /// In a caller-supplied buffer that is not empty.
     Into,
-    /// In a collection of its own or in the caller's buffer, by the other method: the one with
-    /// evicted hashes, or the one for scattered hashes.
+    /// In a returned collection or a caller-supplied buffer, by the other method: the one that
+    /// also returns evicted hashes, or the one for scattered hashes.
     Other,
 }
 
@@ -585,8 +584,8 @@ impl<T: BlockMetadata> Tier<T> {
         self.mutable.len() + self.complete.len()
     }
 
-    /// Returns the registered blocks that are held, either by guards or, if they are primaries, by
-    /// their duplicates.
+    /// Returns the registered blocks that are held, either by guards or, if they are
+    /// primaries, by their duplicates.
     fn active(&self) -> usize {
         let held: HashMap<_, _> = self.holders().collect();
         let (duplicates, primaries): (Vec<_>, Vec<_>) = held

@@ -1,8 +1,9 @@
-//! The trace parser accepts any bytes: it does not panic, needs memory proportional to the bytes, and
-//! does what its documentation says.
+//! The trace parser accepts any bytes: it does not panic, needs memory proportional to the
+//! bytes, and does what its documentation says.
 //!
-//! Accepted requests are compared with each line read as plain JSON. If a trace is rejected, the
-//! reported line is checked: all lines before it must be requests or blank, and that line neither.
+//! Accepted requests are compared with each line read as plain JSON. If a trace is rejected,
+//! the reported line is checked: all lines before it must be requests or blank, and that line
+//! neither.
 
 #![no_main]
 
@@ -15,7 +16,8 @@ use serde_json::Value;
 
 use trace::{MAX_LINE_BYTES, TOKENS_PER_ID, TraceError, TraceRequest};
 
-/// The maximum number of bytes of memory per byte of trace. The JSON object `{"":1}` takes most.
+/// The maximum number of bytes of memory per byte of trace. The JSON object `{"":1}` takes
+/// most.
 const MEMORY_PER_BYTE: usize = 256;
 
 /// The maximum amount of memory that does not depend on the trace, in bytes.

@@ -1,6 +1,30 @@
 //! How does a program turn events on, and subscribe to them?
 //!
-//! With an [`EventsManager`], built from its settings and given to a registry.
+//! Build an [`EventsManager`], pass it to a registry, and subscribe:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures::{FutureExt, StreamExt};
+//! use kvbm_lockfree::events::{EventsManager, KvCacheEvent};
+//! use kvbm_lockfree::{BlockRegistry, SequenceHash};
+//!
+//! let events = Arc::new(EventsManager::builder().channel_capacity(2).build());
+//! let mut subscription = Box::pin(events.subscribe_loss_aware());
+//! let registry = BlockRegistry::builder().event_manager(events).build();
+//!
+//! let hash = |position| SequenceHash::new(1, None, position);
+//! let handles = registry.register_sequence_hashes((0..3).map(hash));
+//!
+//! // Three events, but the channel keeps two.
+//! let mut next = || subscription.next().now_or_never().flatten();
+//! assert!(next().unwrap().is_err(), "one event was lost");
+//! assert_eq!(next().unwrap().unwrap(), KvCacheEvent::Create(hash(1)));
+//! assert_eq!(next().unwrap().unwrap(), KvCacheEvent::Create(hash(2)));
+//! # drop(handles);
+//! ```
+//!
+//! The [parent module](super) says which events there are, in which order, and what they cost.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -45,7 +69,7 @@ const MAX_CAPACITY: usize = 1 << 30;
     build_fn(validate = "Self::validate", error = "anyhow::Error")
 )]
 pub struct EventsManagerSettings {
-    /// Which hashes emit events. `None`, the default, means [`AllEventsPolicy`].
+    /// Decides which hashes emit events. `None`, the default, means [`AllEventsPolicy`].
     #[builder(default, setter(strip_option = false))]
     policy: Option<Arc<dyn EventEmissionPolicy>>,
 
@@ -76,7 +100,7 @@ impl EventsManagerSettingsBuilder {
         if let Some(capacity) = self.channel_capacity {
             ensure!(
                 (1..=MAX_CAPACITY).contains(&capacity),
-                "channel_capacity is {capacity}, and must be from 1 to {MAX_CAPACITY}"
+                "channel_capacity is {capacity}, but must be from 1 to {MAX_CAPACITY}"
             );
         }
         Ok(())
@@ -84,7 +108,7 @@ impl EventsManagerSettingsBuilder {
 }
 
 impl EventsManagerSettings {
-    /// Creates a builder.
+    /// Returns a builder with the default settings.
     pub fn builder() -> EventsManagerSettingsBuilder {
         EventsManagerSettingsBuilder::default()
     }
@@ -106,7 +130,19 @@ impl EventsManagerSettings {
 }
 
 /// Builds an [`EventsManager`].
-#[must_use]
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use kvbm_lockfree::events::{EventsManager, PowerOfTwoPolicy};
+///
+/// let events = EventsManager::builder()
+///     .policy(Arc::new(PowerOfTwoPolicy::new()))
+///     .channel_capacity(1 << 14)
+///     .build();
+/// # drop(events);
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
 #[derive(Debug, Default)]
 pub struct EventsManagerBuilder(EventsManagerSettingsBuilder);
 
@@ -117,7 +153,7 @@ impl EventsManagerBuilder {
         Self::default()
     }
 
-    /// Sets which hashes emit events. The default is all of them.
+    /// Sets the policy that decides which hashes emit events. By default, all of them do.
     pub fn policy(mut self, policy: Arc<dyn EventEmissionPolicy>) -> Self {
         self.0.policy(Some(policy));
         self
@@ -145,7 +181,9 @@ impl EventsManagerBuilder {
     }
 }
 
-/// Emits the events of registries; see the [module documentation](super).
+/// Emits the events of registries, and lets consumers subscribe to them.
+///
+/// The [module documentation](super) explains order, costs and losses.
 ///
 /// Pass it to a registry with
 /// [`BlockRegistryBuilder::event_manager`](crate::registry::BlockRegistryBuilder::event_manager).
@@ -162,13 +200,13 @@ pub struct EventsManager {
 }
 
 impl EventsManager {
-    /// Creates a builder.
+    /// Returns a builder with the default settings.
     pub fn builder() -> EventsManagerBuilder {
         EventsManagerBuilder::new()
     }
 
-    /// Subscribes to the events of everything that happens from now on. Events lost because
-    /// the subscriber has fallen too far behind are skipped.
+    /// Subscribes to the events of everything that happens from now on. If the subscriber
+    /// falls too far behind, lost events are skipped silently.
     ///
     /// The stream ends when this manager, all registries that use it, and everything that
     /// keeps those alive (including handles and blocks of any hash) are gone; it can still
@@ -193,9 +231,9 @@ impl EventsManager {
     /// [`KvCacheEvent::Create`] now, and [`KvCacheEvent::Remove`] when the registration
     /// ends.
     ///
-    /// A registry built with this manager does so by itself; for its handles this method
-    /// does nothing. To other handles it attaches an [`EventReleaseHandle`], which takes the
-    /// lock of the handle's attachments.
+    /// A registry built with this manager emits these events anyway, so for its handles this
+    /// method does nothing. To other handles it attaches an [`EventReleaseHandle`], which takes
+    /// the lock of the handle's attachments.
     ///
     /// # Errors
     ///
@@ -231,7 +269,7 @@ impl fmt::Debug for EventsManager {
 
 impl Observer for EventsManager {
     fn registered(&self, seq_hash: SequenceHash) -> bool {
-        // First, so that a policy that panics leaves no event behind.
+        // Called first, so that a policy that panics leaves no event behind.
         let emits = self.policy.should_emit(seq_hash);
         if emits {
             self.emitter.enqueue(KvCacheEvent::Create(seq_hash));

@@ -1,4 +1,7 @@
 //! Which hashes emit events?
+//!
+//! An [`EventEmissionPolicy`] decides. [`AllEventsPolicy`] emits events for all of them;
+//! [`PowerOfTwoPolicy`] samples positions, which cuts traffic; and you can write your own.
 
 use crate::SequenceHash;
 
@@ -32,6 +35,13 @@ pub trait EventEmissionPolicy: Send + Sync {
 }
 
 /// Emits events for every hash. This is the default.
+///
+/// ```
+/// use kvbm_lockfree::SequenceHash;
+/// use kvbm_lockfree::events::{AllEventsPolicy, EventEmissionPolicy};
+///
+/// assert!(AllEventsPolicy::new().should_emit(SequenceHash::new(7, None, 0)));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct AllEventsPolicy;
 

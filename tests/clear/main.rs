@@ -1,4 +1,4 @@
-//! Clearing the inactive pool: what is forgotten, what stays, and what is told of it.
+//! Clearing the inactive pool: what is forgotten, what stays, and which events are emitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -57,7 +57,7 @@ fn inactive_content_is_forgotten_and_active_content_stays() {
     assert_eq!(presence, [(hash(0), true), (hash(1), false)]);
     assert_eq!(registry.registered_count(), 1);
 
-    // In use meanwhile, so it is cached when it is released later.
+    // It was active during the clearing, so it is cached when released later.
     drop(active);
     assert_eq!(manager.match_blocks(&[hash(0)]).len(), 1);
 
@@ -122,13 +122,13 @@ fn attachments_end_with_their_blocks() {
     }
     manager.clear_inactive_pool();
     assert_eq!(dropped.load(Relaxed), 0);
-    // Four were free; the forgotten ones come next, all of them.
+    // Four blocks were free, so all of the forgotten ones are handed out too.
     let blocks = manager.allocate_blocks(BLOCKS).unwrap();
     assert_eq!(dropped.load(Relaxed), 4);
     drop(blocks);
 }
 
-/// The eras a slot can tell apart come round.
+/// There are more clearings than distinct eras in a slot, so eras wrap around.
 #[test]
 fn what_was_forgotten_long_ago_stays_forgotten() {
     let registry = BlockRegistry::new();
@@ -145,7 +145,7 @@ fn what_was_forgotten_long_ago_stays_forgotten() {
     manager.audit().unwrap();
 }
 
-/// Everything at once, with blocks in the order of another clearing.
+/// Clearings alternate with releases, so blocks of several eras are in the eviction order.
 #[test]
 fn clearings_follow_one_another() {
     let registry = BlockRegistry::new();
@@ -187,7 +187,7 @@ mod events {
         }
         manager.clear_inactive_pool();
 
-        // Five begin, and four end without anybody's help.
+        // Five registrations begin, and four end without any further call.
         let seen: Vec<_> = futures::executor::block_on(stream.take(9).collect());
         let (begun, mut ended) = seen.split_at(5);
         assert_eq!(

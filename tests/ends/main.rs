@@ -1,8 +1,8 @@
-//! Everything ends: when the last manager, registry, handle and guard are gone, streams end,
-//! publishers are finished and the crate's threads exit, at once and with nothing else going
-//! on in the process.
+//! Everything ends: once the last manager, registry, handle and guard are gone, streams end,
+//! publishers finish and the crate's threads exit, promptly and without other activity in the
+//! process.
 //!
-//! `tests/memory/ends.rs` has what becomes of the memory.
+//! `tests/memory/ends.rs` checks that the memory is freed.
 
 mod publisher;
 mod streams;
@@ -18,23 +18,23 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash, W
 #[derive(Clone)]
 struct Tier;
 
-/// Far longer than anything takes: the verdict "never".
+/// The time after which something counts as never ending, far longer than anything takes.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// The tests take turns: another registry that is used meanwhile would help.
+/// Serializes the tests, since activity on another registry would help things along.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What keeps registrations.
+/// What keeps the registrations alive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Handles,
     Guards,
     Weak,
-    /// Blocks that nobody holds: the manager keeps them.
+    /// Inactive blocks, which only the manager keeps.
     Inactive,
     Leased,
 }
@@ -47,10 +47,10 @@ const KINDS: [Kind; 5] = [
     Kind::Leased,
 ];
 
-/// Whatever keeps the registrations, in the order in which they are let go of.
+/// One of the values that keep the registrations alive.
 type Part = Box<dyn Send>;
 
-/// A registry with so many registrations, and the parts that keep it.
+/// Creates a registry with `count` registrations, and returns the parts that keep them alive.
 fn set_up(kind: Kind, count: u64, events: &Arc<EventsManager>) -> Vec<Part> {
     let registry = BlockRegistry::builder()
         .event_manager(Arc::clone(events))
@@ -86,7 +86,7 @@ fn set_up(kind: Kind, count: u64, events: &Arc<EventsManager>) -> Vec<Part> {
     vec![Box::new(registry), Box::new(manager), kept]
 }
 
-/// All orders in which up to three parts can go.
+/// Returns all orders in which two or three parts can be dropped.
 fn orders(parts: usize) -> Vec<Vec<usize>> {
     match parts {
         2 => vec![vec![0, 1], vec![1, 0]],
@@ -102,7 +102,7 @@ fn orders(parts: usize) -> Vec<Vec<usize>> {
     }
 }
 
-/// Lets go of the parts in an order, the last of them on a thread of its own if it is to be.
+/// Drops the parts in an order; if `elsewhere`, the last one on another thread.
 fn let_go(parts: Vec<Part>, order: &[usize], elsewhere: bool) {
     let mut parts: Vec<_> = parts.into_iter().map(Some).collect();
     let (&last, first) = order.split_last().unwrap();
@@ -117,7 +117,7 @@ fn let_go(parts: Vec<Part>, order: &[usize], elsewhere: bool) {
     }
 }
 
-/// Runs `work` and fails if it does not come to its end.
+/// Runs `work` on another thread and returns its result. Panics if it never ends.
 fn ends<R: Send + 'static>(what: &str, work: impl FnOnce() -> R + Send + 'static) -> R {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || done.send(work()));
@@ -126,13 +126,13 @@ fn ends<R: Send + 'static>(what: &str, work: impl FnOnce() -> R + Send + 'static
         .unwrap_or_else(|_| panic!("it never ends: {what}"))
 }
 
-/// Threads of the crate's own.
+/// Returns how many of the crate's own threads are running.
 #[cfg(target_os = "linux")]
 fn own_threads() -> usize {
     let names = std::fs::read_dir("/proc/self/task")
         .unwrap()
         .filter_map(|task| {
-            // One that ends meanwhile has no name any more.
+            // A thread that exits meanwhile no longer has a name.
             std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
         });
     names.filter(|name| name.starts_with("kvbm-")).count()

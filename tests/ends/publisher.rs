@@ -1,4 +1,4 @@
-//! The publisher of events, which is finished when they end.
+//! A publisher of events finishes when the events end.
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};

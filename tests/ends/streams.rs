@@ -1,4 +1,4 @@
-//! Subscriptions, for one to a hundred thousand registrations, whatever goes last.
+//! Subscriptions end, for one to a hundred thousand registrations and whatever is dropped last.
 
 use futures::StreamExt;
 use kvbm_lockfree::events::KvCacheEvent;
@@ -51,7 +51,7 @@ fn of_many_blocks() {
     all_end(Kind::Guards, 100_000);
 }
 
-/// Without a thread that polls: a waiter is woken by the end.
+/// Nothing else polls: the end alone wakes a waiter.
 #[test]
 fn a_waiter_is_woken_by_the_end() {
     let _turn = turn();
@@ -70,7 +70,7 @@ fn a_waiter_is_woken_by_the_end() {
     }
 }
 
-/// A clearing is under way in the background when all goes.
+/// Everything is dropped while a clearing is under way in the background.
 #[test]
 fn after_a_clearing() {
     let _turn = turn();

@@ -1,4 +1,4 @@
-//! Batches: the reference's, and when one is complete.
+//! Batches are the same as the reference's; when a batch is complete; and their order.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::hash;
 
-/// Long enough that batches are never complete for it.
+/// A window so long that it never completes a batch.
 const LONG: Duration = Duration::from_secs(600);
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -65,7 +65,7 @@ proptest! {
     }
 }
 
-/// The runtime's clock stands still while there is something to do, so times are exact.
+/// The runtime's clock is paused while tasks are runnable, so times are exact.
 #[test]
 fn the_first_event_waits_for_the_window() {
     run(async {
@@ -96,7 +96,7 @@ fn the_first_event_waits_for_the_window() {
         }
         sending.await.unwrap();
         assert_eq!(seen, 31);
-        // The window begins with the event, however long nothing came before it.
+        // The window begins with the event, however long the silence before it.
         let waited = last - Duration::from_millis(130);
         assert!(
             (10..=12).contains(&waited.as_millis()),
@@ -105,7 +105,7 @@ fn the_first_event_waits_for_the_window() {
     });
 }
 
-/// Such a window is longer than the clock can tell.
+/// The end of such a window is beyond the clock's range.
 #[test]
 fn a_window_without_end_waits_for_a_full_batch_another_kind_or_the_end() {
     let half = Duration::from_secs(u64::MAX / 4);
@@ -165,14 +165,14 @@ fn without_a_window_no_event_waits_for_others() {
             sender.send(ours::KvCacheEvent::Create(hash(at))).unwrap();
             let batch = batches.next().await.unwrap();
             assert_eq!(batch.events, ours::KvCacheEvents::Create(vec![hash(at)]));
-            // The precision of the runtime's timer.
+            // The runtime's timer is precise to a millisecond.
             assert!(begin.elapsed() <= Duration::from_millis(1));
             sleep(Duration::from_millis(3)).await;
         }
     });
 }
 
-/// However fast events come, they leave their task's thread to others.
+/// However fast events arrive, the task yields its thread to others.
 #[test]
 fn a_steady_stream_of_events_stops_no_other_task() {
     run(async {
@@ -188,8 +188,8 @@ fn a_steady_stream_of_events_stops_no_other_task() {
     });
 }
 
-/// The events of a chain that is registered with its parents last, released with its
-/// parents first, and evicted by LRU; and the chain.
+/// Returns a chain, and its events when it is registered children first, released parents
+/// first, and evicted by LRU.
 fn events_against_the_tree(len: u64) -> (Vec<ours::KvCacheEvent>, Vec<SequenceHash>) {
     let events = Arc::new(ours::EventsManager::builder().build());
     let mut subscription = Box::pin(events.subscribe());
@@ -241,7 +241,7 @@ fn within_a_batch_parents_are_created_first_and_removed_last() {
     );
 }
 
-/// Which is why a consumer has to keep orphans, and to drop them by their own `Remove`.
+/// This is why a consumer must keep orphans, and drop them only by their own `Remove`.
 #[test]
 fn across_batches_children_may_be_without_their_parents() {
     let (events, chain) = events_against_the_tree(8);
@@ -254,14 +254,14 @@ fn across_batches_children_may_be_without_their_parents() {
                 assert!(hashes.iter().all(|hash| known.contains(hash)));
                 known.retain(|hash| !hashes.contains(hash));
             }
-            ours::KvCacheEvents::Shutdown => unreachable!("nobody shuts down"),
+            ours::KvCacheEvents::Shutdown => unreachable!("a batcher emits no shutdown"),
         }
         let parents = chain.iter().zip(&chain[1..]);
         orphans += parents
             .filter(|(parent, child)| known.contains(child) && !known.contains(parent))
             .count();
     }
-    // After two of the three batches of each kind, one block is known whose parent is not.
+    // After two of the three batches of each kind, one known block has an unknown parent.
     assert_eq!(orphans, 4);
     assert_eq!(known, []);
 }

@@ -1,4 +1,4 @@
-//! What else the documentation says.
+//! Everything else that the documentation promises.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -20,7 +20,7 @@ fn a_handle_of_another_registry_is_followed() {
     let mut subscription = Box::pin(events.subscribe());
     let handle = BlockRegistry::new().register_sequence_hash(hash(1));
     events.on_block_registered(&handle).unwrap();
-    // Once more is the same registration.
+    // A second call concerns the same registration.
     events.on_block_registered(&handle).unwrap();
     assert_eq!(available(&mut subscription), [create(1)]);
     drop(handle);
@@ -61,7 +61,7 @@ fn a_release_handle_tells_its_channel() {
     assert_eq!(receiver.try_recv(), Ok(remove(1)));
 }
 
-/// Panics, or says yes.
+/// A policy that panics or emits.
 struct Panics(Mutex<bool>);
 
 impl EventEmissionPolicy for Panics {
@@ -110,7 +110,7 @@ fn a_policy_that_panics_leaves_nothing_at_a_foreign_handle() {
     assert_eq!(available(&mut subscription), [create(1), remove(1)]);
 }
 
-/// Panics when it is woken.
+/// A waker that panics when it is woken.
 struct Startles;
 
 impl Wake for Startles {
@@ -119,7 +119,7 @@ impl Wake for Startles {
     }
 }
 
-/// Both the event and the end of the channel wake somebody who panics.
+/// Both the event and the end of the channel call a waker that panics.
 #[test]
 fn a_release_handle_survives_its_channels_wakers() {
     let dropped = |is_unwinding: bool| {
@@ -143,8 +143,8 @@ fn a_release_handle_survives_its_channels_wakers() {
     assert_eq!(dropped(true), "something else");
 }
 
-/// A subscription has all events there are, however many, also in a task, whose share
-/// of the runtime is limited.
+/// A subscription yields all available events, however many, even in a task, whose cooperative
+/// budget is limited.
 #[tokio::test]
 async fn a_task_gets_all_events_at_once() {
     const EVENTS: u64 = 1000;
@@ -164,7 +164,7 @@ async fn a_task_gets_all_events_at_once() {
 
 #[test]
 fn impossible_capacities_are_refused() {
-    // The second but last would take an exbibyte.
+    // Apart from 0, these would allocate at least 64 TiB.
     for capacity in [0, 1 << 40, 1 << 60, usize::MAX / 2, usize::MAX] {
         let error = EventsManagerSettings::builder()
             .channel_capacity(capacity)

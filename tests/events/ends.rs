@@ -1,4 +1,4 @@
-//! When streams end, and what slow user code must not delay.
+//! When do streams end, and what must slow user code not delay?
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +13,7 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 
 use super::{available, create, hash, remove};
 
-/// Far longer than anything takes.
+/// The time limit of a wait, far longer than any takes.
 const LONG: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
@@ -45,14 +45,14 @@ fn a_stream_that_has_ended_stays_so() {
     }
 }
 
-/// Runs `f` on a thread of its own. The result must come soon.
+/// Runs `f` on a separate thread. Returns a receiver of its result.
 fn soon<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> Receiver<R> {
     let (done, result) = channel();
     thread::spawn(move || done.send(f()));
     result
 }
 
-/// Nobody polls in the meantime, and nothing else happens.
+/// Nothing polls in the meantime, and nothing else happens.
 #[test]
 fn the_end_wakes_a_waiting_subscriber() {
     for pause in [0, 1, 20, 100] {
@@ -65,7 +65,7 @@ fn the_end_wakes_a_waiting_subscriber() {
     }
 }
 
-/// Does not come to its end before it is told to.
+/// A value whose drop does not finish until told to.
 struct Slow {
     begun: Sender<()>,
     end: Mutex<Receiver<()>>,
@@ -86,7 +86,7 @@ fn slow() -> (Slow, Receiver<()>, Sender<()>) {
     (Slow { begun, end }, has_begun, may_end)
 }
 
-/// A tier with an inactive block of one hash, which has an attachment.
+/// Creates a tier with one inactive block, whose hash has an attachment.
 fn tier<T: Send + Sync + 'static>(
     registry: &BlockRegistry,
     position: u64,
@@ -134,7 +134,7 @@ fn a_slow_drop_holds_up_no_subscriber() {
     may_end.send(()).unwrap();
 }
 
-/// Counts its drops, and panics at each.
+/// A value whose drop is counted and panics.
 struct Bomb(Arc<AtomicU32>);
 
 impl Drop for Bomb {
@@ -150,7 +150,7 @@ fn attachments_that_panic_end_no_stream() {
     let events = Arc::new(EventsManager::builder().build());
     let mut subscription = Box::pin(events.subscribe());
     let registry = BlockRegistry::builder().event_manager(events).build();
-    // A tier each, so that the same thread has several to clean.
+    // One tier each, so that the same cleaner thread has several to clean.
     let managers: Vec<_> = (1..4)
         .map(|position| tier(&registry, position, Bomb(Arc::clone(&drops))))
         .collect();
@@ -174,7 +174,7 @@ fn attachments_that_panic_end_no_stream() {
     dropped.recv_timeout(LONG).expect("all are dropped");
 }
 
-/// A policy whose drop is slow, or panics.
+/// A policy whose drop is slow or panics.
 struct Ends<T>(#[allow(dead_code)] Mutex<T>);
 
 impl<T: Send> EventEmissionPolicy for Ends<T> {

@@ -1,4 +1,4 @@
-//! What is sent, and what becomes of publishers that refuse and panic.
+//! What a publisher sends, and how it copes with a bus that refuses or panics.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::{create, hash, remove};
 
-/// Refuses every other message, and keeps the rest.
+/// A bus that refuses every other message, and keeps the rest.
 #[derive(Default)]
 struct Bus {
     asked: Mutex<u32>,
@@ -43,7 +43,7 @@ impl Publisher for Bus {
     }
 }
 
-/// What a publisher that was joined says it has lost.
+/// Returns the report of a publisher whose join failed.
 fn report(joined: Result<(), JoinError>) -> String {
     let report = joined.unwrap_err().into_panic();
     *report.downcast().expect("a report is a string")
@@ -119,20 +119,20 @@ fn a_publisher_says_what_it_lacks() {
     assert!(error.to_string().contains("event_stream"), "{error}");
 }
 
-/// Where a [`Moody`] publisher panics.
+/// Where a [`Moody`] bus panics.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mood {
-    /// At the message of this number.
+    /// When it publishes the message of this number.
     Publish(usize),
     /// When it is asked to flush.
     Flush,
-    /// While it flushes.
+    /// When the flush is polled.
     Flushing,
-    /// When the future that flushes is dropped.
+    /// When the flush is dropped.
     Flushed,
-    /// When it says why it has refused the first message.
+    /// When the error for the first message is displayed.
     Display,
-    /// When its refusal of the first message is dropped.
+    /// When the error for the first message is dropped.
     Refusal,
     /// When it is dropped.
     Drop,
@@ -145,7 +145,7 @@ struct Bomb;
 
 impl Drop for Bomb {
     fn drop(&mut self) {
-        // Another one, whose drop panics as well, is the payload.
+        // The payload's drop panics as well.
         std::panic::panic_any(Another);
     }
 }
@@ -170,7 +170,7 @@ impl std::fmt::Display for Unspeakable {
 
 impl std::error::Error for Unspeakable {}
 
-/// Subscribes to the log, and has errors displayed.
+/// A log subscriber that displays errors.
 struct Log;
 
 impl Subscriber for Log {
@@ -233,7 +233,7 @@ impl Drop for Moody {
     }
 }
 
-/// What is dropped with it panics, perhaps.
+/// A flush that may panic when polled or dropped.
 struct Flush(Mood, #[allow(dead_code)] Option<Bomb>);
 
 impl Future for Flush {
@@ -245,8 +245,8 @@ impl Future for Flush {
     }
 }
 
-/// What `publisher` has been sent of three batches when it was joined, by number, and
-/// whether that ended as it should.
+/// Publishes `events` on a [`Moody`] bus and joins. Returns what the bus kept, and the result of
+/// the join.
 async fn published(
     mood: Mood,
     events: impl Stream<Item = KvCacheEvent> + Send + 'static,
@@ -268,7 +268,7 @@ async fn published(
     (kept.into_iter().map(|batch| batch.events).collect(), joined)
 }
 
-/// The batch is lost, as one that is refused; all else is sent.
+/// The batch is lost like one that is refused; everything else is sent.
 #[tokio::test]
 async fn a_publisher_goes_on_after_a_panic() {
     let messages = [
@@ -303,7 +303,7 @@ async fn a_publisher_goes_on_after_a_panic() {
     }
 }
 
-/// Accepts messages up to a size.
+/// A bus that accepts messages up to a size.
 struct Narrow {
     limit: usize,
     kept: Mutex<Vec<KvbmCacheEvents>>,
@@ -356,7 +356,7 @@ async fn a_batch_that_is_too_large_is_split() {
         .into_iter()
         .flat_map(|events| match events {
             KvCacheEvents::Create(hashes) => hashes,
-            other => panic!("no such event was sent: {other:?}"),
+            other => panic!("unexpected events: {other:?}"),
         })
         .collect();
     assert_eq!(created, (0..5000).map(hash).collect::<Vec<_>>());
@@ -367,14 +367,14 @@ async fn an_event_that_is_too_large_is_lost_and_reported() {
     let (kept, joined) = narrow(1, stream::iter([create(1), create(2)])).await;
     assert_eq!(kept, []);
     let report = report(joined);
-    // The end of the events as well.
+    // The shutdown as well.
     assert!(
         report.starts_with("3 messages were not published"),
         "{report}"
     );
 }
 
-/// What came before the panic is sent, and the end of the events.
+/// Everything before the panic is sent, and then the shutdown.
 #[tokio::test]
 async fn a_stream_that_panics_has_ended() {
     let mut events = [create(1), create(2)].into_iter();
@@ -392,7 +392,7 @@ async fn a_stream_that_panics_has_ended() {
     );
 }
 
-/// A task that is stopped drops what it has.
+/// An aborted task drops everything it owns, and panics in those drops are contained.
 #[tokio::test]
 async fn a_publisher_that_is_stopped_survives_its_users_drops() {
     let bomb = Bomb;

@@ -1,4 +1,4 @@
-//! Threads that register the same hashes, and what subscribers see.
+//! Threads race to register the same hashes; subscribers still see exact pairs.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const THREADS: u64 = 4;
 const ROUNDS: u64 = 20_000;
 const HASHES: u64 = 5;
 
-/// More than all events there can be.
+/// More than the number of events, so that none is lost.
 const CAPACITY: usize = 1 << 20;
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl EventEmissionPolicy for Fickle {
     }
 }
 
-/// Follows events, and fails where a pair is not exact.
+/// Applies events, and panics if a pair is not exact.
 #[derive(Default)]
 struct Follower {
     registered: HashSet<SequenceHash>,
@@ -111,7 +111,7 @@ fn pairs_are_exact(events: EventsManager) {
     assert_eq!(follower.registered, HashSet::new());
     assert!(follower.events > 1000, "only {}", follower.events);
 
-    // Who came late has the end of what there was before, and no more.
+    // A late subscriber sees the ends of earlier registrations, and nothing else of them.
     for mut late in late {
         let mut unknown = HashSet::new();
         let mut registered = HashSet::new();

@@ -1,4 +1,4 @@
-//! One thread's events, beside the reference's.
+//! A thread's events, compared with the reference's.
 
 use kvbm_lockfree::SequenceHash;
 use proptest::prelude::*;
@@ -6,31 +6,31 @@ use proptest::test_runner::TestCaseError;
 
 use super::hash;
 
-/// Positions, and so hashes, that operations are about.
+/// The number of positions, and therefore of hashes, that operations use.
 const HASHES: u64 = 20;
 
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// A handle is asked for.
+    /// Registers a hash.
     Register(u64),
-    /// Handles are asked for together.
+    /// Registers several hashes in one call.
     RegisterAll(Vec<u64>),
-    /// A handle is asked for if the hash is registered.
+    /// Looks up a handle.
     Match(u64),
     DropHandle(usize),
-    /// A block is allocated and registered, in one of the tiers.
+    /// Allocates and registers a block in one of the tiers.
     Fill(usize, u64),
-    /// A block is matched, in one of the tiers.
+    /// Matches a block in one of the tiers.
     MatchBlock(usize, u64),
     DropBlock(usize),
-    /// Somebody keeps an eye on a block.
+    /// Downgrades a guard to a weak one.
     Downgrade(usize),
     DropWeak(usize),
-    /// All inactive blocks of a tier are forgotten; in which order is not said.
+    /// Resets the inactive blocks of a tier, whose order is unspecified.
     Reset(usize),
-    /// Another subscriber comes.
+    /// Adds a subscriber.
     Subscribe,
-    /// A subscriber reads what there is.
+    /// Has a subscriber read all available events.
     Read(usize),
 }
 
@@ -38,12 +38,12 @@ pub enum Op {
 pub struct Case {
     pub blocks: [usize; 2],
     pub capacity: usize,
-    /// Events for powers of two only.
+    /// Whether to emit events for powers of two only.
     pub is_sparse: bool,
     pub ops: Vec<Op>,
 }
 
-/// What a subscriber has read.
+/// The events that a subscriber has read.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Read {
     Create(SequenceHash),
@@ -118,8 +118,8 @@ macro_rules! side {
                 }
             }
 
-            /// What there is, in an order that does not depend on that of the
-            /// events; how many, if some are lost.
+            /// Returns the available events in an order that does not depend on theirs, or
+            /// only their number if some were lost.
             fn read_unordered(events: &mut Events) -> Vec<Read> {
                 let mut all = read(events);
                 all.sort();
@@ -154,7 +154,7 @@ macro_rules! side {
                 };
             }
 
-            /// What subscribers read, and which resets succeeded.
+            /// Runs the operations. Returns what subscribers read, and which resets succeeded.
             pub fn run(case: &Case) -> (Vec<Vec<Read>>, Vec<bool>) {
                 let mut events = EventsManager::builder().channel_capacity(case.capacity);
                 if case.is_sparse {

@@ -17,7 +17,7 @@ use kvbm_lockfree::events::{EventsManager, KvCacheEvent};
 
 use super::{available, create, hash, remove};
 
-/// Far longer than anything takes.
+/// The time limit of a wait, far longer than any takes.
 const LONG: Duration = Duration::from_secs(20);
 
 type Subscription = Pin<Box<dyn Stream<Item = KvCacheEvent> + Send>>;
@@ -39,7 +39,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Remembers that it was woken.
+/// A waker that records being woken.
 #[derive(Default)]
 struct Flag(AtomicBool);
 
@@ -60,7 +60,7 @@ impl Wake for Flag {
     }
 }
 
-/// Panics when it is woken.
+/// A waker that panics when it is woken.
 struct Panics;
 
 impl Wake for Panics {
@@ -69,7 +69,7 @@ impl Wake for Panics {
     }
 }
 
-/// Calls a function when it is woken.
+/// A waker that calls a function when it is woken.
 struct Calls<F>(Mutex<Option<F>>);
 
 impl<F: FnOnce() + Send + 'static> Calls<F> {
@@ -87,10 +87,10 @@ impl<F: FnOnce() + Send + 'static> Wake for Calls<F> {
     }
 }
 
-/// What a [`fused`](Fuse::waker) waker does at each of its functions.
+/// Counts down to a panic over all functions of its [waker](Fuse::waker).
 #[derive(Default)]
 struct Fuse {
-    /// Clones, wakes and drops left until one panics; none ever does at 0.
+    /// How many clones, wakes and drops are left until one panics. At 0, none ever does.
     left: AtomicU32,
 }
 
@@ -105,11 +105,11 @@ impl Fuse {
         Self::burn,
     );
 
-    /// A waker that panics at the `nth` call of its functions, counted from one.
+    /// Returns a waker that panics at the `nth` call of any of its functions, counted from one.
     fn waker(&'static self, nth: u32) -> Waker {
         self.left.store(nth, Ordering::Relaxed);
-        // SAFETY: the data is static, and whatever is static may be used from all
-        // threads, however often.
+        // SAFETY: the data is a static, so it can be used from any thread, any number of
+        // times.
         unsafe {
             Waker::from_raw(RawWaker::new(
                 std::ptr::from_ref(self).cast(),
@@ -141,7 +141,7 @@ fn a_panicking_waker_does_not_affect_others() {
     let mut before: Subscription = Box::pin(events.subscribe());
     let mut panicking: Subscription = Box::pin(events.subscribe());
     let mut after: Subscription = Box::pin(events.subscribe());
-    // More than once: the thread that wakes them must survive.
+    // More than once, since the thread that calls wakers must survive.
     for round in 0..3 {
         let (first, first_waker) = Flag::waker();
         let (second, second_waker) = Flag::waker();
@@ -202,7 +202,7 @@ fn a_waker_may_use_the_events() {
     assert_eq!(available(&mut waiting).len(), 6);
 }
 
-/// The thread that wakes subscriptions then is the one that ends.
+/// The thread that calls the waker is then the one that must exit.
 #[test]
 fn a_waker_may_drop_the_last_emitter() {
     let (events, registry) = setup();
@@ -251,7 +251,7 @@ fn a_waker_may_panic_at_every_call() {
         let waker = FUSE.waker(calls);
         let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut subscription, &waker)));
         is_intact &= polled.is_ok();
-        // Another waker takes the place of the first, which is dropped.
+        // Another waker replaces the first, which is dropped.
         let replaced = catch_unwind(AssertUnwindSafe(|| {
             let (_, waker) = Flag::waker();
             poll(&mut subscription, &waker)
@@ -285,7 +285,7 @@ fn a_waker_may_panic_at_every_call() {
         assert_eq!(available(&mut other), [remove(1)]);
         drop((events, registry));
         assert_eq!(other.next().now_or_never(), Some(None));
-        // Panics on the dispatch thread are not seen here.
+        // A panic on the dispatch thread does not reach this one.
         is_intact &= FUSE.left.load(Ordering::Relaxed) != 0;
     }
     assert!(calls > 5, "only {calls} calls");

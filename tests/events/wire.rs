@@ -1,4 +1,4 @@
-//! Messages are the same bytes as the reference's, and readable by it.
+//! Messages are byte for byte the reference's, and each crate reads the other's.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::hash;
 
-/// A message, in both crates' types.
+/// Generates a message in both crates' types.
 fn message() -> impl Strategy<Value = (ours::KvbmCacheEvents, reference::KvbmCacheEvents)> {
     let hashes = prop::collection::vec((0..1_u64 << 20).prop_map(hash), 0..20);
     let instance = prop_oneof![Just(0), Just(u128::MAX), any::<u128>()];
@@ -42,7 +42,7 @@ fn message() -> impl Strategy<Value = (ours::KvbmCacheEvents, reference::KvbmCac
     })
 }
 
-/// Both write the same, and each reads the other's.
+/// Asserts that both serialize to the same bytes, which each deserializes.
 fn agree<A, B>(ours: &A, reference: &B)
 where
     A: Serialize + DeserializeOwned + PartialEq + Debug,

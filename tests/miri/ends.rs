@@ -1,5 +1,5 @@
-//! Guards of every kind that outlive their manager: the last one frees the store, from
-//! within its own drop.
+//! Guards of every kind outlive their manager. The last one frees the store from within its own
+//! drop.
 
 use std::thread;
 
@@ -45,7 +45,7 @@ fn the_last_guard_frees_the_store() {
     assert_eq!(registry.registered_count(), 0);
 }
 
-/// Guards go on different threads, each of which may be the last.
+/// Guards are dropped on different threads, and any of them may be the last.
 #[test]
 fn two_threads_have_the_last_guards() {
     for _ in 0..8 {
@@ -68,7 +68,7 @@ fn two_threads_have_the_last_guards() {
     }
 }
 
-/// A weak guard brings a store back that only it keeps.
+/// A weak guard can be upgraded when nothing else keeps the store.
 #[test]
 fn a_weak_guard_outlives_its_manager() {
     let registry = BlockRegistry::new();
@@ -82,7 +82,7 @@ fn a_weak_guard_outlives_its_manager() {
     assert!(!registry.is_registered(hash(1)));
 }
 
-/// An attachment that panics when it is dropped does so after the store has gone.
+/// Attachments whose drop panics are dropped after the store has been freed.
 #[test]
 fn user_code_runs_last() {
     struct Bomb;

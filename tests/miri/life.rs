@@ -1,5 +1,5 @@
-//! Blocks that come and go on several threads, with directives, clearing, leases, resets and
-//! duplicates.
+//! Blocks are allocated, registered, matched and released on several threads, with directives,
+//! clearings, leases, resets and duplicates.
 
 use std::thread;
 use std::time::Duration;

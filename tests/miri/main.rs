@@ -1,8 +1,8 @@
-//! Small lives of guards, handles, managers and registries, made to be run by Miri.
+//! Short scenarios with guards, handles, managers and registries, to be run by Miri.
 //!
-//! They run in milliseconds as any other test, and prove little then. Under Miri, with Tree
-//! Borrows, every access is checked: that it is to live memory, by a reference that may still
-//! be used, and ordered with every other. `tests/README.md` has the command.
+//! As ordinary tests they take milliseconds and prove little. Under Miri, with Tree Borrows,
+//! every access is checked: that its memory is live, that its reference is still valid, and that
+//! it does not race with another. `tests/README.md` has the command.
 
 mod ends;
 mod life;
@@ -11,7 +11,7 @@ mod registry;
 use kvbm_lockfree::manager::BlockManagerConfigBuilder;
 use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock, SequenceHash};
 
-/// Blocks of a pool. Few: Miri takes a thousand times as long.
+/// The number of blocks in a pool. Small, because Miri is a thousand times slower.
 const BLOCKS: usize = 6;
 
 #[derive(Clone)]

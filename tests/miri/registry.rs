@@ -1,4 +1,4 @@
-//! Entries that come and go while the table grows and shrinks, on two threads.
+//! Two threads add and remove entries while the table grows and shrinks.
 
 use std::thread;
 
@@ -27,7 +27,7 @@ fn handles_come_and_go() {
     registry.flush_garbage();
 }
 
-/// The registry goes while there is garbage, and a table that is shrinking.
+/// The registry is dropped while there is garbage and its table is shrinking.
 #[test]
 fn a_registry_goes_with_work_under_way() {
     for entries in [1, 65, 130] {

@@ -14,7 +14,7 @@ async fn connect_to(proxy: &Proxy) -> Client {
         .unwrap()
 }
 
-/// Flushes until nothing waits, although each flush may give up before.
+/// Flushes until nothing is waiting, since a single flush may give up earlier.
 async fn patiently_flushed(bus: &NatsPublisher) -> Result<(), NatsError> {
     let flushing = async {
         loop {
@@ -25,7 +25,7 @@ async fn patiently_flushed(bus: &NatsPublisher) -> Result<(), NatsError> {
         }
     };
     let flushed = tokio::time::timeout(PATIENCE, flushing).await;
-    flushed.expect("a server that answers takes what waits")
+    flushed.expect("the server answers, so the queue drains")
 }
 
 /// Waits until a client has noticed that its connection is gone.
@@ -55,7 +55,7 @@ fn a_break_while_messages_are_confirmed_loses_those_only() {
             flushed(&bus).await.unwrap();
             assert_eq!(heard(&mut messages).await, before);
 
-            // What confirms the next message is an empty one.
+            // The next message is confirmed by an empty one.
             proxy.cut_at(b"PUB _INBOX.", cut);
             say(&bus, &format!("{round}, meanwhile"));
             let error = flushed(&bus).await.unwrap_err();
@@ -68,7 +68,7 @@ fn a_break_while_messages_are_confirmed_loses_those_only() {
             let after = format!("{round}, after");
             say(&bus, &after);
             flushed(&bus).await.unwrap();
-            // The one that counts as lost may have arrived.
+            // The message that counts as lost may have arrived.
             let mut next = heard(&mut messages).await;
             if next == format!("{round}, meanwhile") {
                 next = heard(&mut messages).await;
@@ -97,7 +97,7 @@ fn a_flush_ends_when_the_server_is_restarted_meanwhile() {
             }
         }
         let mut messages = listen(&server).await;
-        // The publisher may not have noticed yet that the last server is gone.
+        // The publisher may not have noticed yet that the previous server is gone.
         for number in 0.. {
             say(&bus, &number.to_string());
             if flushed(&bus).await.is_ok() {
@@ -129,7 +129,7 @@ fn what_a_server_does_not_confirm_in_time_is_lost_and_the_rest_waits() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(bus.lost(), 1);
-        // Nothing else is handed to a server that does not answer.
+        // Nothing more is handed to a server that does not answer.
         for text in ["third", "fourth", "fifth"] {
             say(&bus, text);
         }
@@ -150,7 +150,7 @@ fn what_a_server_does_not_confirm_in_time_is_lost_and_the_rest_waits() {
             matches!(error, NatsError::Lost { messages: 2, .. }),
             "{error}"
         );
-        // The second was only late.
+        // The second message was only late.
         for text in ["first", "second", "third", "fourth", "fifth"] {
             assert_eq!(heard(&mut messages).await, text);
         }
@@ -192,7 +192,7 @@ fn a_stream_waits_for_a_server_that_is_away_or_silent() {
         let bus = NatsPublisher::builder(client.clone())
             .stream(config())
             .acknowledgement_timeout(Duration::from_millis(300))
-            // Fewer than there would be in the time, if those without an answer counted.
+            // Fewer than would fit into the time if attempts without an answer counted.
             .attempts(const { NonZeroU32::new(3).unwrap() })
             .build()
             .await
@@ -228,10 +228,10 @@ fn a_stream_waits_for_a_server_that_has_no_jetstream_yet() {
         say(&bus, "first");
         flushed(&bus).await.unwrap();
         server.restart_with(false);
-        // A subscriber says that it is there.
+        // The subscriber announces itself.
         drop(listen(&server).await);
         say(&bus, "second");
-        // Long enough for all attempts, which are refused at once.
+        // Long enough for all attempts, since each is refused immediately.
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!((bus.waiting(), bus.lost()), (1, 0));
         server.restart();
@@ -269,7 +269,7 @@ fn a_connection_that_breaks_at_every_attempt_loses_the_message() {
 #[test]
 fn a_client_that_gives_up_loses_what_waits() {
     run(async |server| {
-        // The server is there.
+        // The server is up.
         let _messages = listen(&server).await;
         let proxy = Proxy::new(server.port()).await;
         let client = ConnectOptions::new()
@@ -318,7 +318,7 @@ fn a_flush_ends_with_its_publisher() {
     });
 }
 
-/// The server replies that nobody has received what confirms a message.
+/// With echo turned off, the server replies to a confirming message that it has no responders.
 #[test]
 fn a_client_without_echoes_is_confirmed_as_well() {
     run(async |server| {

@@ -1,4 +1,4 @@
-//! How many messages are accepted while there is no server.
+//! How many messages are accepted while there is no server?
 
 use super::proxy::Proxy;
 use super::*;
@@ -9,13 +9,13 @@ async fn fill(bus: &NatsPublisher) -> usize {
     loop {
         match bus.publish(SUBJECT, accepted.to_string().into()) {
             Ok(()) => accepted += 1,
-            // Once more when everything that could make room has done so.
+            // Retry once, after anything that could make room has had time to.
             Err(_) if bus.lost() == 1 => tokio::time::sleep(Duration::from_millis(200)).await,
             Err(_) => return accepted,
         }
-        // Time for the task to take messages from the queue.
+        // Give the task time to take messages from the queue.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert!(accepted <= 4096, "the queue has a bound");
+        assert!(accepted <= 4096, "the queue is bounded");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a router does: it follows the events of all instances.
+//! A router's view: follows the events of all instances to know which blocks each has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use kvbm_lockfree::events::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 use kvbm_lockfree::pubsub::async_nats;
 use tokio::time::timeout;
 
-/// How long nothing may come before the connection is taken for broken.
+/// The longest silence before the connection is considered broken.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// Which instance has which blocks.
+/// The blocks that each instance has.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Holders(pub BTreeMap<InstanceId, BTreeSet<u128>>);
 
 impl Holders {
-    /// Follows a message; fails where it does not fit what came before.
+    /// Applies a message. Panics if it contradicts earlier ones.
     pub fn follow(&mut self, payload: &[u8]) {
         let message: KvbmCacheEvents = rmp_serde::from_slice(payload).unwrap();
         let held = self.0.entry(message.instance_id).or_default();
@@ -40,7 +40,7 @@ impl Holders {
         }
     }
 
-    /// How many blocks of a prefix an instance has.
+    /// Returns how many leading blocks of a sequence an instance has.
     pub fn prefix(&self, instance: InstanceId, hashes: &[SequenceHash]) -> usize {
         let Some(held) = self.0.get(&instance) else {
             return 0;
@@ -56,7 +56,7 @@ impl Holders {
 pub struct Consumer {
     context: Context,
     stream: &'static str,
-    /// The place in the stream that was read last.
+    /// The position in the stream that was read last.
     last: u64,
     pub holders: Holders,
 }
@@ -74,7 +74,7 @@ impl Consumer {
     /// Reads until `is_done`.
     pub async fn read_until(&mut self, is_done: impl Fn(&Holders) -> bool) {
         while !is_done(&self.holders) {
-            // A failure is the server's absence: try again.
+            // A failure means that the server is away: try again.
             if self.read(&is_done).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

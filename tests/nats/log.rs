@@ -1,4 +1,4 @@
-//! What the crate logs as an error.
+//! Captures the errors that the crate logs.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// A log subscriber that keeps the crate's errors.
+/// A log subscriber that collects the crate's errors.
 #[derive(Clone, Default)]
 pub struct Errors(Arc<Mutex<Vec<String>>>);
 

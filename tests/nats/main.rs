@@ -1,5 +1,7 @@
-//! Events over a real NATS server, of which there is one for each test, on a free
-//! port. Where the program `nats-server` is missing the tests say so and pass.
+//! Events over a real NATS server.
+//!
+//! Each test starts a server of its own on a free port. If the program `nats-server` is
+//! missing, the tests say so and pass.
 
 mod breaks;
 mod capacity;
@@ -34,19 +36,19 @@ use server::Server;
 const SUBJECT: &str = "kvbm.events";
 const STREAM: &str = "kvbm";
 
-/// Blocks of a prompt.
+/// The number of blocks in a prompt.
 const PROMPT: u64 = 8;
 
-/// Long enough for anything, so that a test that fails ends.
+/// The time limit of a test, so that one that hangs fails.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Long enough for whatever a test waits for.
+/// The time limit of a single wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 struct Gpu;
 
-/// Prompts of [`PROMPT`] blocks, all different.
+/// Returns a prompt of [`PROMPT`] blocks, different for each number.
 fn prompt(number: u64) -> Vec<SequenceHash> {
     (0..PROMPT)
         .map(|position| SequenceHash::new(1 + number * PROMPT + position, None, position))
@@ -62,7 +64,7 @@ async fn connect(server: &Server) -> Client {
         .unwrap()
 }
 
-/// The stream that most tests use.
+/// Returns the configuration of the stream that most tests use.
 fn config() -> stream::Config {
     stream::Config {
         name: STREAM.into(),
@@ -76,10 +78,10 @@ async fn stored(client: Client) -> NatsPublisher {
     builder.build().await.unwrap()
 }
 
-/// What a flush says, which must not take for ever.
+/// Flushes, within the time limit, and returns the result.
 async fn flushed(bus: &NatsPublisher) -> Result<(), NatsError> {
     let flushed = tokio::time::timeout(PATIENCE, bus.flush()).await;
-    let flushed = flushed.expect("a flush ends");
+    let flushed = flushed.expect("the flush ends");
     flushed.map_err(|error| error.downcast().unwrap())
 }
 
@@ -89,14 +91,14 @@ fn say(bus: &NatsPublisher, text: &str) {
         .unwrap();
 }
 
-/// The next message, as a text.
+/// Returns the text of the next message.
 async fn heard(messages: &mut async_nats::Subscriber) -> String {
     let message = tokio::time::timeout(PATIENCE, messages.next()).await;
-    let message = message.expect("a message comes").unwrap();
+    let message = message.expect("a message arrives").unwrap();
     String::from_utf8(message.payload.to_vec()).unwrap()
 }
 
-/// A subscriber with a connection of its own, and the server knows of it.
+/// Subscribes on a separate connection, and waits until the server knows the subscription.
 async fn listen(server: &Server) -> async_nats::Subscriber {
     let client = connect(server).await;
     let messages = client.subscribe(SUBJECT).await.unwrap();
@@ -106,7 +108,7 @@ async fn listen(server: &Server) -> async_nats::Subscriber {
     messages
 }
 
-/// All messages of the stream, as texts.
+/// Returns the texts of all messages in the stream.
 async fn all_stored(server: &Server) -> Vec<String> {
     let context = async_nats::jetstream::new(connect(server).await);
     let mut stream = context.get_stream(STREAM).await.unwrap();
@@ -122,7 +124,7 @@ async fn all_stored(server: &Server) -> Vec<String> {
     texts
 }
 
-/// A manager whose events are published.
+/// A serving instance: a manager whose events are published.
 struct Instance {
     id: InstanceId,
     manager: BlockManager<Gpu>,
@@ -159,7 +161,7 @@ impl Instance {
         }
     }
 
-    /// Fills the blocks of a prompt, evicting others.
+    /// Registers the blocks of a prompt, evicting others.
     fn serve(&self, number: u64) {
         let prompt = prompt(number);
         let held = self.manager.match_blocks(&prompt);
@@ -170,7 +172,7 @@ impl Instance {
         }
     }
 
-    /// What this instance holds of these prompts, as it sees it itself.
+    /// Returns how much of each prompt this instance holds, according to its own manager.
     fn held(&self, prompts: u64) -> BTreeSet<u128> {
         (0..prompts)
             .flat_map(prompt)
@@ -179,7 +181,7 @@ impl Instance {
             .collect()
     }
 
-    /// Whether a consumer sees what this instance sees.
+    /// Returns whether the consumer's view of this instance is correct.
     fn agrees(&self, holders: &Holders, prompts: u64) -> bool {
         holders.0.get(&self.id) == Some(&self.held(prompts))
     }
@@ -189,13 +191,13 @@ fn run(test: impl AsyncFnOnce(Server)) {
     run_with("", test);
 }
 
-/// Runs a test with a server of this configuration.
+/// Runs a test with a server that has this configuration.
 fn run_with(configuration: &str, test: impl AsyncFnOnce(Server)) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     run_on(runtime.worker_threads(2), configuration, test);
 }
 
-/// Runs a test on a runtime of this kind.
+/// Runs a test on the runtime that the builder makes.
 fn run_on(
     runtime: &mut tokio::runtime::Builder,
     configuration: &str,
@@ -208,7 +210,7 @@ fn run_on(
     runtime.block_on(async {
         tokio::time::timeout(LONG, test(server))
             .await
-            .expect("done in two minutes");
+            .expect("the test ends in time");
     });
 }
 
@@ -219,7 +221,7 @@ fn a_consumer_agrees_with_two_instances_across_a_restart() {
         let two = Instance::new(2, stored(connect(&server).await).await);
         let mut consumer = Consumer::new(connect(&server).await, STREAM);
 
-        // More prompts than there are blocks for, and different ones.
+        // More prompts than there are blocks for, and different ones per instance.
         for number in 0..40 {
             one.serve(number % 25);
             two.serve(number);
@@ -237,7 +239,7 @@ fn a_consumer_agrees_with_two_instances_across_a_restart() {
             }
         }
 
-        // Work goes on while there is no server, and while it comes back.
+        // The instances keep serving while the server is away and while it returns.
         server.kill();
         for number in 40..60 {
             one.serve(number);
@@ -256,12 +258,12 @@ fn a_consumer_agrees_with_two_instances_across_a_restart() {
             .await;
         assert_eq!((one.bus.lost(), two.bus.lost()), (0, 0));
 
-        // Somebody who comes late has the same view.
+        // A consumer that starts late gets the same view.
         let mut late = Consumer::new(connect(&server).await, STREAM);
         late.read_until(|holders| *holders == consumer.holders)
             .await;
 
-        // An instance that goes is forgotten.
+        // An instance that shuts down is removed from the view.
         let Instance {
             manager,
             registry,
@@ -282,7 +284,7 @@ fn without_a_stream_subscribers_get_what_is_sent() {
     run(async |server| {
         let client = connect(&server).await;
         let mut messages = client.subscribe(SUBJECT).await.unwrap();
-        // On the connection of the subscription, and after it.
+        // On the subscription's connection, so the server has seen the subscription.
         let bus = NatsPublisher::builder(client).build().await.unwrap();
         let instance = Instance::new(3, bus);
         instance.serve(0);
@@ -357,7 +359,7 @@ fn what_cannot_be_published_is_refused() {
             .build()
             .await;
         assert!(matches!(none, Err(NatsError::NoCapacity)));
-        // More than there can be: before a stream is made for it.
+        // Rejected before the stream is created.
         let excessive = NatsPublisher::builder(client.clone())
             .capacity(usize::MAX)
             .stream(stream::Config {
@@ -417,7 +419,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Panics when it is woken.
+/// A waker that panics when it is woken.
 struct Startles;
 
 impl Wake for Startles {
@@ -426,8 +428,8 @@ impl Wake for Startles {
     }
 }
 
-/// The user's memory is given up where it is published; the user's wakers are woken by
-/// the publisher's task.
+/// User code runs in two places: memory that the user provides is dropped in `publish`, and
+/// wakers are called by the publisher's task.
 #[test]
 fn user_code_that_panics_stops_no_publisher() {
     run(async |server| {
@@ -448,7 +450,7 @@ fn user_code_that_panics_stops_no_publisher() {
     });
 }
 
-/// The wire format of what arrives is that of the events.
+/// Messages arrive in the wire format of the events.
 #[test]
 fn the_end_of_an_instance_is_published() {
     run(async |server| {

@@ -9,29 +9,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// What happens at a trigger.
+/// What happens when a trigger is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The server gets nothing from the trigger on, and the connection is cut.
+    /// The connection is cut before the trigger reaches the server.
     Before,
-    /// The server gets what the client sends, its replies are swallowed, and the
-    /// connection is cut.
+    /// The server gets what the client sends, but its replies are dropped; then the connection
+    /// is cut.
     After,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Relay,
-    /// Connections stand, and nothing gets through.
+    /// Connections stay open, but nothing gets through.
     Stall,
-    /// There are no connections.
+    /// Connections are refused.
     Refuse,
 }
 
 struct Shared {
     server: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Connections that are older than the number are cut.
+    /// Connections of an earlier generation than this are cut.
     cuts: watch::Sender<u64>,
     trigger: Mutex<Option<Trigger>>,
 }
@@ -43,7 +43,7 @@ struct Trigger {
     is_lasting: bool,
 }
 
-/// Relays connections to a server. It is gone when it is dropped.
+/// Relays connections to a server until it is dropped.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Relays to a server on this port of the loopback interface.
+    /// Creates a proxy to a server on this loopback port.
     pub async fn new(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -78,13 +78,13 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Cuts all connections, and allows none.
+    /// Cuts all connections and refuses new ones.
     pub fn refuse(&self) {
         self.shared.mode.send_replace(Mode::Refuse);
         self.cut();
     }
 
-    /// Keeps all connections, and lets nothing through.
+    /// Keeps all connections open, but lets nothing through.
     pub fn stall(&self) {
         self.shared.mode.send_replace(Mode::Stall);
     }
@@ -94,12 +94,12 @@ impl Proxy {
         self.shared.mode.send_replace(Mode::Relay);
     }
 
-    /// Cuts the connection on which a client sends this next. Only once.
+    /// Cuts the next connection on which a client sends this, once.
     pub fn cut_at(&self, bytes: &'static [u8], cut: Cut) {
         self.set_trigger(bytes, cut, false);
     }
 
-    /// Cuts every connection on which a client sends this, before it gets through.
+    /// Cuts every connection on which a client sends this, before the server gets it.
     pub fn always_cut_at(&self, bytes: &'static [u8]) {
         self.set_trigger(bytes, Cut::Before, true);
     }
@@ -112,7 +112,7 @@ impl Proxy {
         });
     }
 
-    /// Whether [`cut_at`](Self::cut_at) is still to happen.
+    /// Returns whether the cut that [`cut_at`](Self::cut_at) requested is still to happen.
     pub fn is_armed(&self) -> bool {
         self.shared.trigger.lock().unwrap().is_some()
     }
@@ -151,7 +151,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// From the client to the server.
+/// Relays from the client to the server.
 async fn upstream(
     mut client: impl AsyncRead + Unpin,
     mut server: impl AsyncWrite + Unpin,
@@ -159,7 +159,7 @@ async fn upstream(
     is_deaf: &watch::Sender<bool>,
 ) {
     let mut buffer = vec![0; 1 << 16];
-    // The end of what has been relayed, where a trigger may begin.
+    // The last bytes relayed, in which a trigger may begin.
     let mut tail = Vec::new();
     while let Ok(count @ 1..) = client.read(&mut buffer).await {
         let fresh = &buffer[..count];
@@ -169,7 +169,7 @@ async fn upstream(
             Some(Cut::After) => {
                 is_deaf.send_replace(true);
                 let _ = server.write_all(fresh).await;
-                // The server has what it was sent by then, or has not: either will do.
+                // Whether the server has got everything by then does not matter.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 return;
             }
@@ -184,7 +184,7 @@ async fn upstream(
     }
 }
 
-/// Says what is to happen if the trigger is there.
+/// Returns what to do if the trigger has been sent.
 fn pull(shared: &Shared, tail: &[u8], fresh: &[u8]) -> Option<Cut> {
     let mut trigger = shared.trigger.lock().unwrap();
     let Trigger {
@@ -203,7 +203,7 @@ fn pull(shared: &Shared, tail: &[u8], fresh: &[u8]) -> Option<Cut> {
     Some(cut)
 }
 
-/// From the server to the client.
+/// Relays from the server to the client.
 async fn downstream(
     mut server: impl AsyncRead + Unpin,
     mut client: impl AsyncWrite + Unpin,
@@ -225,6 +225,6 @@ async fn downstream(
 /// Waits while everything is stalled.
 async fn wait(shared: &Shared) {
     let mut mode = shared.mode.subscribe();
-    // The sender is there as long as what is shared.
+    // The sender lives as long as `shared`.
     let _ = mode.wait_for(|mode| *mode != Mode::Stall).await;
 }

@@ -1,4 +1,4 @@
-//! Messages that the server does not take.
+//! Messages that the server refuses.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,7 @@ use kvbm_lockfree::pubsub::async_nats::jetstream::stream::DiscardPolicy;
 use super::log::Errors;
 use super::*;
 
-/// A user who may publish anything but events.
+/// A user with permission to publish anything but events.
 const DENIED: &str = r#"
 authorization {
   users = [
@@ -25,7 +25,7 @@ fn denied_user() -> ConnectOptions {
         .reconnect_delay_callback(|_| Duration::from_millis(20))
 }
 
-/// That this many messages were lost, and why.
+/// Asserts that a flush reported `count` lost messages, with a reason that contains `why`.
 fn assert_lost(flushed: Result<(), NatsError>, count: u64, why: &str) {
     let error = flushed.unwrap_err();
     let NatsError::Lost { messages, reason } = &error else {
@@ -35,7 +35,7 @@ fn assert_lost(flushed: Result<(), NatsError>, count: u64, why: &str) {
     assert!(reason.contains(why), "{reason}");
 }
 
-/// Publishes one event and the end, and says how joining ended.
+/// Publishes one event and the shutdown, and returns the report of the failed join.
 async fn join(bus: &Arc<NatsPublisher>) -> String {
     let joining = KvbmCacheEventsPublisher::builder()
         .instance_id(5)
@@ -64,7 +64,7 @@ fn a_message_that_is_not_permitted_is_lost() {
             .unwrap();
         say(&bus, "denied");
         assert_lost(flushed(&bus).await, 1, "permitted");
-        // Among others, and more than the client can hold errors.
+        // Among permitted messages, and more of them than the client can queue errors.
         for number in 0..300 {
             say(&bus, "denied");
             bus.publish("other", number.to_string().into()).unwrap();
@@ -82,7 +82,7 @@ fn a_message_that_is_not_permitted_is_lost() {
     });
 }
 
-/// The log subscriber is that of the thread, so there is only one.
+/// Single-threaded, since the log subscriber is the current thread's.
 #[test]
 fn a_loss_is_logged() {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -125,7 +125,30 @@ fn a_message_that_is_not_permitted_is_not_stored() {
     });
 }
 
-/// Without a stream, messages are confirmed by way of an inbox.
+/// A client whose refusals nothing observes.
+#[test]
+fn a_refusal_that_is_not_noticed_counts_as_delivered_or_never_acknowledged() {
+    run_with(DENIED, async |server| {
+        drop(stored(connect(&server).await).await);
+        let client = denied_user().connect(server.address()).await.unwrap();
+        let builder = || {
+            NatsPublisher::builder(client.clone())
+                .acknowledgement_timeout(Duration::from_millis(200))
+                .attempts(const { NonZeroU32::new(2).unwrap() })
+        };
+        let bus = builder().build().await.unwrap();
+        say(&bus, "denied");
+        flushed(&bus).await.unwrap();
+        assert_eq!(bus.lost(), 0);
+
+        let bus = builder().stream(config()).build().await.unwrap();
+        say(&bus, "denied");
+        assert_lost(flushed(&bus).await, 1, "2 times");
+        assert_eq!(all_stored(&server).await, [""; 0]);
+    });
+}
+
+/// Without a stream, messages are confirmed through an inbox.
 #[test]
 fn a_flush_ends_without_permission_to_use_inboxes() {
     let denied = DENIED.replace("kvbm.>", "_INBOX.>");
@@ -162,7 +185,7 @@ fn a_subject_that_the_stream_does_not_cover_holds_up_nothing() {
         say(&bus, "between");
         assert_lost(flushed(&bus).await, 1, "and not other");
 
-        // Somebody listens, who does not store it.
+        // A subscriber receives the message but does not store it.
         let _subscriber = client.subscribe("other").await.unwrap();
         bus.publish("other", Bytes::new()).unwrap();
         assert_lost(flushed(&bus).await, 1, "and not other");

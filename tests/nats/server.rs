@@ -1,11 +1,10 @@
-//! A NATS server of the test's own.
+//! A NATS server for one test.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// A `nats-server` on a free port of the loopback interface, with JetStream, whose
-/// files are deleted when it is dropped.
+/// A `nats-server` with JetStream on a free loopback port. Dropping it deletes its files.
 pub struct Server {
     port: u16,
     files: PathBuf,
@@ -14,8 +13,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A running server with this configuration, or `None`, and a line that says so,
-    /// where there is no such program.
+    /// Starts a server with this configuration. If the program is missing, says so and returns
+    /// `None`.
     pub fn start(configuration: &str) -> Option<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -45,7 +44,7 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Ends the process at once.
+    /// Kills the process.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -53,7 +52,7 @@ impl Server {
         }
     }
 
-    /// Starts the process again, on the same port and files.
+    /// Starts the process again, with the same port and files.
     pub fn restart(&mut self) {
         self.restart_with(true);
     }

@@ -1,4 +1,4 @@
-//! Messages that are too large, and batches that are split so that they are not.
+//! Messages that are too large, and batches that are split to fit.
 
 use std::num::NonZeroUsize;
 
@@ -17,7 +17,7 @@ fn hashes() -> Vec<SequenceHash> {
         .collect()
 }
 
-/// Publishes many registrations in one batch, and joins.
+/// Publishes many registrations in one batch, then joins the publisher.
 async fn publish_many(bus: NatsPublisher) {
     let bus = Arc::new(bus);
     let batching = BatchingConfig::default()
@@ -81,7 +81,7 @@ fn a_batch_that_the_stream_cannot_hold_is_split() {
             let message = stream.get_raw_message(number).await.unwrap();
             let message: KvbmCacheEvents = rmp_serde::from_slice(&message.payload).unwrap();
             let KvCacheEvents::Create(hashes) = message.events else {
-                panic!("only the last one is the end");
+                panic!("a shutdown before the last message");
             };
             created.extend(hashes);
         }
@@ -89,7 +89,7 @@ fn a_batch_that_the_stream_cannot_hold_is_split() {
     });
 }
 
-/// The largest payload there may be is exactly that.
+/// A payload of exactly the largest size is delivered.
 #[test]
 fn the_largest_message_arrives() {
     run_with("max_payload: 2000", async |server| {
@@ -114,7 +114,7 @@ fn the_largest_message_arrives() {
     });
 }
 
-/// Before there is a connection, the limit of the server is not known.
+/// Until there is a connection, the server's limit is unknown.
 #[test]
 fn a_message_that_turns_out_too_large_holds_up_nothing() {
     run_with("max_payload: 2000", async |server| {
@@ -174,7 +174,7 @@ fn a_message_that_the_stream_refuses_holds_up_nothing() {
         assert!(reason.contains("maximum"), "{reason}");
         assert_eq!(all_stored(&server).await, ["before", "after"]);
         assert_eq!(bus.lost(), 1);
-        // It is known from now on.
+        // The limit is known from now on.
         assert!(bus.max_payload().unwrap() < 1000);
         let refused = bus.publish(SUBJECT, vec![0; 2000].into()).unwrap_err();
         let refused = refused.downcast::<NatsError>().unwrap();

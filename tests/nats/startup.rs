@@ -1,4 +1,4 @@
-//! What building a publisher waits for, and what it refuses.
+//! What building a publisher waits for, and when it fails.
 
 use super::proxy::Proxy;
 use super::*;
@@ -10,7 +10,7 @@ fn building_waits_for_a_server_with_the_stream() {
         proxy.refuse();
         let client = ConnectOptions::new()
             .retry_on_initial_connect()
-            // How long the client waits says nothing about how long building does.
+            // The client's own timeout does not limit how long building waits.
             .request_timeout(Some(Duration::from_millis(50)))
             .reconnect_delay_callback(|_| Duration::from_millis(20))
             .connect(proxy.address())
@@ -96,21 +96,21 @@ fn a_stream_with_other_subjects_is_not_used() {
         for part in [STREAM, "kvbm.others.>", SUBJECT] {
             assert!(text.contains(part), "{text}");
         }
-        // Without subjects, a stream would have its own name.
+        // A configuration without subjects means the stream's own name.
         let error = build(existing(&[])).await.err().unwrap();
         assert!(
             matches!(&error, NatsError::Subjects { needed, .. } if needed == &[STREAM]),
             "{error}"
         );
-        // Nothing has changed.
+        // The existing stream is unchanged.
         let mut found = context.get_stream(STREAM).await.unwrap();
         assert_eq!(found.info().await.unwrap().config.subjects, other.subjects);
 
-        // One that covers more is as good.
+        // A stream that covers more is accepted.
         context
             .update_stream(existing(&["other", "kvbm.*"]))
             .await
             .unwrap();
-        build(config()).await.unwrap();
+        drop(build(config()).await.unwrap());
     });
 }

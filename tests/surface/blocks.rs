@@ -14,12 +14,12 @@ use kvbm::{KvbmSequenceHashProvider, LogicalLayoutHandle, ManagerId};
 #[derive(Clone)]
 struct Tier;
 
-/// Code that is generic over tiers.
+/// Allocates a block, in code that is generic over tiers.
 fn take<T: BlockMetadata>(manager: &kvbm::BlockManager<T>) -> MutableBlock<T> {
     manager.allocate_blocks(1).unwrap().pop().unwrap()
 }
 
-/// A pin of somebody's own.
+/// A user-defined pin.
 struct Copied(LifecyclePinRef);
 
 impl LifecyclePin for Copied {
@@ -40,7 +40,7 @@ impl LifecyclePin for Copied {
     }
 }
 
-/// Through the provided methods of the trait object.
+/// Calls the trait's provided methods through a trait object.
 fn pinned(pin: &dyn LifecyclePin) -> (usize, SequenceHash) {
     (pin.block_id(), pin.sequence_hash())
 }
@@ -63,7 +63,7 @@ pub fn run() -> Vec<String> {
     let mutable = take(&manager);
     say!(said, mutable.block_id());
     say!(said, mutable.block_size());
-    // The error carries the block.
+    // The error returns the block.
     let mutable = match mutable.stage(hash, 5) {
         Err(BlockError::BlockSizeMismatch {
             expected,
@@ -115,7 +115,7 @@ pub fn run() -> Vec<String> {
     drop(shared);
     say!(said, manager.available_blocks());
 
-    // Not to be kept when it is released.
+    // The block is reset when it is released, and not cached.
     let block = weak.upgrade().unwrap();
     block.set_evict_on_reset(true);
     drop(block);

@@ -1,4 +1,4 @@
-//! Events and their publishing.
+//! Events, their batches and their publisher.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn hash(position: u64) -> SequenceHash {
     SequenceHash::new(10 + position, None, position)
 }
 
-/// Hashes at odd positions.
+/// Emits events for hashes at odd positions.
 struct Odd;
 
 impl EventEmissionPolicy for Odd {
@@ -34,7 +34,7 @@ impl EventEmissionPolicy for Odd {
     }
 }
 
-/// Keeps what is published.
+/// A publisher that keeps its messages.
 #[derive(Default)]
 struct Kept(Mutex<Vec<(String, Bytes)>>);
 

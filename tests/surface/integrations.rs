@@ -1,4 +1,4 @@
-//! Requests, and the steps of a serving loop.
+//! Request sequences, and the steps of a serving loop.
 
 use std::sync::{Arc, Mutex};
 
@@ -84,7 +84,7 @@ fn request(said: &mut Vec<String>) {
     say!(said, request.prefix_matched_blocks());
 }
 
-/// Keeps what it is told.
+/// A delegate that records its events.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);
 
@@ -136,7 +136,7 @@ impl SequenceDelegate for Told {
     }
 }
 
-/// What a state is.
+/// Describes a state, by variant.
 fn state(state: SequenceState) -> String {
     match state {
         SequenceState::Idle => "idle".to_owned(),
@@ -304,7 +304,7 @@ fn schedulable(said: &mut Vec<String>) {
             sequence.unassigned_blocks()
         )
     );
-    // Which ids blocks have is not said.
+    // Block ids are unspecified, so only their number is compared.
     say!(said, sequence.inner().page_indices().len());
     say!(said, sequence.drop_unassigned(0));
     say!(said, sequence.release());

@@ -1,10 +1,10 @@
-//! One source, both crates: every public item of `kvbm-logical` is used by a program
-//! that is compiled against it and against this crate, and must say the same.
+//! One source, two crates: programs that use every public item of `kvbm-logical` are compiled
+//! against it and against this crate, and must produce the same output.
 //!
-//! Each file but this one and the two sides is such a program. [`every_item_is_used`] holds them against
-//! the list of items, so that none is forgotten.
+//! Each file except this one, `ours` and `reference` is such a program. [`every_item_is_used`]
+//! checks them against a list of all items, so that none is forgotten.
 
-/// Notes what an expression comes to.
+/// Records an expression and its value.
 macro_rules! say {
     ($said:ident, $value:expr) => {
         $said.push(format!("{} = {:?}", stringify!($value), $value))
@@ -28,14 +28,14 @@ macro_rules! same {
             }
         )*
 
-        /// The text of all programs.
+        /// The source of all programs.
         const PROGRAMS: &[&str] = &[$(include_str!(concat!(stringify!($program), ".rs"))),*];
     };
 }
 
 same!(blocks events integrations manager metrics registry sequence testing tinylfu);
 
-/// `items.txt` has a line for each type or module, with the names of what it has.
+/// `items.txt` has a line per type or module, with the names of its items.
 #[test]
 fn every_item_is_used() {
     let words: std::collections::HashSet<&str> = PROGRAMS

@@ -1,4 +1,4 @@
-//! Managers, and how they are built.
+//! Managers and their builders.
 
 use super::kvbm;
 use kvbm::manager::{
@@ -51,7 +51,7 @@ fn serve(manager: &BlockManager<Tier>, said: &mut Vec<String>) {
     );
 }
 
-/// What an error says, whichever it is.
+/// Returns the contents of an error, by variant.
 fn error_of(error: BlockManagerBuilderError) -> String {
     match error {
         BlockManagerBuilderError::InvalidBlockCount => "count".to_owned(),
@@ -130,7 +130,7 @@ pub fn run() -> Vec<String> {
     }
     say!(said, FrequencyTrackingCapacity::Medium.size());
     say!(said, FrequencyTrackingCapacity::Large.size());
-    // The configurations that the methods above stand for.
+    // The configurations that the methods above are shorthands for.
     let configurations = [
         InactiveBackendConfig::HashMap,
         InactiveBackendConfig::Lru,

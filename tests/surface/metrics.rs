@@ -1,4 +1,4 @@
-//! Counters, gauges, their export, and rates.
+//! Counters and gauges, their export, and rates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ fn counted(metrics: &BlockPoolMetrics) {
     metrics.dec_inactive_pool_size_by(2);
 }
 
-/// Every field, by name.
+/// Reads every field by name.
 fn read(snapshot: &MetricsSnapshot) -> ([u64; 15], [i64; 4]) {
     let MetricsSnapshot {
         allocations,
@@ -111,7 +111,7 @@ pub fn run() -> Vec<String> {
     aggregator.register_source(Arc::clone(&metrics));
     aggregator.set_external_labels(vec![("worker".to_owned(), "w".to_owned())]);
     let families = aggregator.collect();
-    // What there is besides comes after these.
+    // The crate's additional families come after these.
     say!(
         said,
         families[..19]

@@ -1,4 +1,4 @@
-//! The programs against this crate.
+//! The programs, compiled against this crate.
 
 // Both sides compile the same programs.
 #![allow(clippy::duplicate_mod)]
@@ -24,7 +24,7 @@ pub mod testing;
 #[path = "tinylfu.rs"]
 pub mod tinylfu;
 
-/// Counters placed as the published crate's, so that the counts are.
+/// Places counters like the reference does, so that the counts are the same.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

@@ -1,4 +1,4 @@
-//! The programs against the reference.
+//! The programs, compiled against the reference.
 
 // Both sides compile the same programs.
 #![allow(clippy::duplicate_mod)]
@@ -24,7 +24,7 @@ pub mod testing;
 #[path = "tinylfu.rs"]
 pub mod tinylfu;
 
-/// As they are.
+/// Returns the settings unchanged.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

@@ -1,4 +1,4 @@
-//! The registry: handles, attachments, presence.
+//! The registry: handles, attachments and presence.
 
 use std::any::TypeId;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Sequences and assignments.
+//! Block sequences and assignments.
 
 use super::kvbm;
 use dynamo_tokens::TokenBlockError;
@@ -78,7 +78,7 @@ fn external(said: &mut Vec<String>, sequence: &BlockSequence) {
         Err(BlockSequenceError::DuplicateBlockId { block_id }) => say!(said, block_id),
         other => say!(said, other),
     }
-    // Not to be had on purpose: it says that tokens could not be added.
+    // Tokens could not be added. No call provokes this error, so it is constructed.
     say!(
         said,
         BlockSequenceError::TokenExtension(TokenBlockError::Full).to_string()
@@ -142,7 +142,7 @@ fn logical(said: &mut Vec<String>, sequence: &BlockSequence) {
     say!(said, held.all_block_ids().collect::<Vec<_>>());
     say!(said, held.contains(&0));
 
-    // Errors carry the blocks.
+    // The errors return the blocks.
     let again = manager.match_blocks(&sequence.all_sequence_hashes()[..1]);
     match held.extend_assigned(again) {
         Err(LogicalBlockAssignmentError::DuplicateBlockId { block_id, blocks }) => {

@@ -1,4 +1,4 @@
-//! What tests use.
+//! The helpers for tests.
 
 use super::kvbm;
 use kvbm::testing::config::{
@@ -16,7 +16,7 @@ use kvbm::tinylfu::{FrequencyTracker, NoOpTracker};
 use kvbm::{BlockManager, BlockMetadata, KvbmSequenceHashProvider};
 use std::sync::Arc;
 
-/// Registers a block and lets go of it.
+/// Registers a block, drops it, and matches it again.
 fn fill<T: BlockMetadata>(manager: &BlockManager<T>) -> (usize, usize) {
     let tokens = create_iota_token_block(100, manager.block_size() as u32);
     let block = manager.allocate_blocks(1).unwrap().pop().unwrap();

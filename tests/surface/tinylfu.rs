@@ -8,7 +8,7 @@ use kvbm::tinylfu::{
     TinyLFUSettingsBuilder, TinyLFUSketch, TinyLFUTracker,
 };
 
-/// Never forgets.
+/// A policy that never decays.
 struct Never;
 
 impl DecayPolicy for Never {
@@ -17,7 +17,7 @@ impl DecayPolicy for Never {
     }
 }
 
-/// Somebody's own tracker.
+/// A user-defined tracker.
 struct Fixed;
 
 impl FrequencyTracker<u64> for Fixed {
@@ -28,7 +28,7 @@ impl FrequencyTracker<u64> for Fixed {
     }
 }
 
-/// Somebody's own key.
+/// A user-defined key.
 #[derive(Clone, Copy)]
 struct Name(u64);
 

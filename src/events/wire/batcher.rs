@@ -1,4 +1,7 @@
-//! From single events to batches.
+//! How are events grouped into batches, and when is a batch complete?
+//!
+//! An [`EventBatcher`] turns a stream of events into a stream of batches, by the limits of a
+//! [`BatchingConfig`].
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,20 +17,33 @@ use crate::events::event::KvCacheEvent;
 
 use super::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 
-/// Windows from this on never close: about 30 years. The clock cannot tell the end of
-/// the longest.
+/// Windows of this length, about 30 years, or longer never close. The clock could not represent
+/// the end of the longest.
 const ENDLESS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// When a batch is complete.
+/// The limits that complete a batch.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use std::time::Duration;
+///
+/// use kvbm_lockfree::events::BatchingConfig;
+///
+/// // Fewer and larger messages, for consumers that can wait.
+/// let config = BatchingConfig::default()
+///     .with_window(Duration::from_millis(100))
+///     .with_max_size(NonZeroUsize::new(8192).unwrap());
+/// assert_eq!(config.max_batch_size.get(), 8192);
+/// ```
 #[derive(Debug, Clone)]
 pub struct BatchingConfig {
-    /// How long the first event of a batch waits for others, at most. The default is
+    /// The longest time that the first event of a batch waits for others. The default is
     /// 10 ms.
     ///
-    /// The runtime's timer is precise to a millisecond, so with [`Duration::ZERO`] an
-    /// event may still wait that long. With [`Duration::MAX`], or anything else beyond 30
-    /// years, a batch is complete only when it is full, when an event of the other kind
-    /// comes, or when the stream ends.
+    /// The runtime's timer is precise to a millisecond, so even with [`Duration::ZERO`] an
+    /// event may wait that long. With [`Duration::MAX`], or anything else beyond 30 years, a
+    /// batch is complete only when it is full, when an event of the other kind arrives, or
+    /// when the stream ends.
     pub window_duration: Duration,
     /// The maximum number of events in a batch. The default is 1024.
     pub max_batch_size: NonZeroUsize,
@@ -43,13 +59,15 @@ impl Default for BatchingConfig {
 }
 
 impl BatchingConfig {
-    /// Sets how long the first event of a batch waits for others, at most.
+    /// Sets the longest time that the first event of a batch waits for others.
+    #[must_use]
     pub fn with_window(mut self, duration: Duration) -> Self {
         self.window_duration = duration;
         self
     }
 
     /// Sets the maximum number of events in a batch.
+    #[must_use]
     pub fn with_max_size(mut self, size: NonZeroUsize) -> Self {
         self.max_batch_size = size;
         self
@@ -58,36 +76,8 @@ impl BatchingConfig {
 
 /// Groups events into batches.
 ///
-/// All events of a batch are of one kind. A batch is complete when an event of the other
-/// kind arrives, when it has reached the maximum size, when its first event has waited
-/// for the length of the window, or when the stream ends. The hashes in a batch are
-/// sorted by position (a stable sort): ascending for `Create`, descending for `Remove`.
-/// Within one batch, parents are therefore created before their children and removed
-/// after them.
-///
-/// # Order across batches
-///
-/// Batches themselves are in the order of the events, which is the order in which
-/// registrations began and ended, not that of the tree. A `Remove` of a parent may come
-/// before that of its child, or a `Create` of a child before that of its parent:
-///
-/// * a batch may be cut anywhere between the two, by its size or its window;
-/// * a policy that knows no leaves, such as LRU, may evict a parent first, and the
-///   lineage policies do where its children are in use;
-/// * [`clear_inactive_pool`](crate::BlockManager::clear_inactive_pool) ends registrations
-///   in no particular order;
-/// * callers may register a child before its parent, and event policies may leave parents
-///   out.
-///
-/// So a consumer should keep what an instance holds as a set of hashes, or, if it maintains
-/// a tree, keep a node whose parent is absent as an orphan. Neither a parent's `Remove` nor
-/// its absence says anything about its children: an orphan is adopted when its parent is
-/// created, and dropped only by its own `Remove` or the instance's
-/// [`Shutdown`](KvCacheEvents::Shutdown). A prefix ends at the first hash that is absent,
-/// whatever is known of those behind it.
-///
 /// ```
-/// use futures::{StreamExt, executor, stream};
+/// use futures::{StreamExt, stream};
 /// use kvbm_lockfree::SequenceHash;
 /// use kvbm_lockfree::events::{BatchingConfig, EventBatcher, KvCacheEvent, KvCacheEvents};
 ///
@@ -108,6 +98,51 @@ impl BatchingConfig {
 /// # });
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// # When is a batch complete?
+///
+/// All events of a batch are of one kind. A batch is complete as soon as
+///
+/// * an event of the other kind arrives,
+/// * it has [`max_batch_size`](BatchingConfig::max_batch_size) events (1024 by default),
+/// * its first event has waited for
+///   [`window_duration`](BatchingConfig::window_duration) (10 ms by default), or
+/// * the stream of events ends.
+///
+/// # In which order are the hashes of a batch?
+///
+/// They are sorted by position: ascending for `Create`, descending for `Remove`. Within a
+/// batch, parents are therefore created before their children and removed after them. The
+/// sort is stable, so hashes of equal position stay in the order of their events.
+///
+/// # Order across batches
+///
+/// Batches are in the order of the events, which is the order in which registrations began
+/// and ended, and not that of the tree. A parent's `Remove` may precede that of its child, and
+/// a child's `Create` that of its parent:
+///
+/// * a batch may end between the two, because it is full or its window has passed;
+/// * a policy that does not know leaves, such as LRU, may evict a parent first, and lineage
+///   policies do so if the parent's children are in use;
+/// * [`clear_inactive_pool`](crate::BlockManager::clear_inactive_pool) ends registrations
+///   in no particular order;
+/// * callers may register a child before its parent, and emission policies may omit parents.
+///
+/// A consumer should therefore keep what an instance holds as a set of hashes. If it
+/// maintains a tree, it must keep a node whose parent is absent, as an orphan. Neither a
+/// parent's `Remove` nor its absence says anything about its children: an orphan is adopted
+/// when its parent is created, and dropped only by its own `Remove` or the instance's
+/// [`Shutdown`](KvCacheEvents::Shutdown). A prefix ends at the first absent hash, whatever is
+/// known about those behind it.
+///
+/// # What does it cost?
+///
+/// A batch is one growing `Vec`, sorted once when it is complete. An event is delayed by at
+/// most the window, plus the timer's precision of a millisecond, as long as the batches are
+/// polled. The stream spends the task's cooperative budget, so it yields to other tasks
+/// however fast events arrive.
+#[must_use]
+#[derive(Debug)]
 pub struct EventBatcher {
     config: BatchingConfig,
     instance_id: InstanceId,
@@ -122,11 +157,12 @@ impl EventBatcher {
         }
     }
 
-    /// Returns a stream of the batches of `input`'s events, which ends when `input` does.
+    /// Turns a stream of events into a stream of batches, which ends when `input` does.
     ///
     /// # Panics
     ///
-    /// When polled outside a tokio runtime with its timer enabled.
+    /// The stream panics if it is polled outside a tokio runtime, or in one whose timer is not
+    /// enabled.
     pub fn batch<S>(self, input: S) -> impl Stream<Item = KvbmCacheEvents> + Send
     where
         S: Stream<Item = KvCacheEvent> + Send + 'static,
@@ -146,8 +182,8 @@ impl EventBatcher {
             let mut is_timed = false;
             let mut open: Option<Batch> = None;
             loop {
-                // A stream that always has another event would keep the task from ever
-                // yielding, and thereby keep the window from closing.
+                // If the input always has another event, the task would otherwise never
+                // yield, and the window never close.
                 consume_budget().await;
                 let event = tokio::select! {
                     biased;
@@ -198,7 +234,7 @@ impl Batch {
         }
     }
 
-    /// Adds an event, or returns it if it is of the other kind.
+    /// Adds an event. Returns it if it is of the other kind.
     fn add(&mut self, event: KvCacheEvent) -> Option<KvCacheEvent> {
         match (self, event) {
             (Self::Create(hashes), KvCacheEvent::Create(hash))

@@ -1,4 +1,6 @@
-//! Serializes batches, in several messages if one would be too large.
+//! How is a batch serialized, and what if it is too large for a message?
+//!
+//! As MessagePack. A batch that is too large is split into several, each a message of its own.
 
 use std::vec;
 
@@ -9,15 +11,16 @@ use crate::SequenceHash;
 
 use super::messages::{KvCacheEvents, KvbmCacheEvents};
 
-/// The messages that a batch is sent as, in order. Each is a batch of its own.
+/// Iterates over the messages of a batch, in order. Each is itself a batch.
 pub(super) struct Messages {
-    /// What is still to be serialized, the last part first.
+    /// The parts still to be serialized, in reverse order.
     parts: Vec<KvbmCacheEvents>,
-    /// The size of the largest message, if there is a limit.
+    /// The size of the largest message in bytes, if there is a limit.
     limit: Option<usize>,
 }
 
 impl Messages {
+    /// Serializes a batch into messages of at most `limit` bytes.
     pub(super) fn of(batch: KvbmCacheEvents, limit: Option<usize>) -> Self {
         Self {
             parts: vec![batch],
@@ -29,7 +32,7 @@ impl Messages {
 impl Iterator for Messages {
     type Item = Result<Bytes>;
 
-    /// Returns the next message, or an error for an event that is too large by itself.
+    /// Returns the next message, or an error for an event that is too large on its own.
     fn next(&mut self) -> Option<Result<Bytes>> {
         loop {
             let part = self.parts.pop()?;
@@ -40,12 +43,12 @@ impl Iterator for Messages {
             let size = payload.len();
             match self.limit {
                 Some(limit) if size > limit => {
-                    // Enough parts if the size is all hashes, and at least two.
+                    // As many as suffice if hashes make up all of the size, and at least two.
                     match split(part, size.div_ceil(limit.max(1)).max(2)) {
                         Ok(parts) => self.parts.extend(parts.rev()),
                         Err(error) => {
                             return Some(Err(error.context(format!(
-                                "a message of {size} bytes, where at most {limit} are accepted"
+                                "the message has {size} bytes, but at most {limit} are accepted"
                             ))));
                         }
                     }
@@ -56,7 +59,7 @@ impl Iterator for Messages {
     }
 }
 
-/// Splits a batch into this number of batches, or a few less.
+/// Splits a batch into at most `parts` batches of nearly equal size.
 fn split(batch: KvbmCacheEvents, parts: usize) -> Result<vec::IntoIter<KvbmCacheEvents>> {
     let KvbmCacheEvents {
         events,
@@ -66,10 +69,10 @@ fn split(batch: KvbmCacheEvents, parts: usize) -> Result<vec::IntoIter<KvbmCache
     let (hashes, kind): (_, Kind) = match events {
         KvCacheEvents::Create(hashes) => (hashes, KvCacheEvents::Create),
         KvCacheEvents::Remove(hashes) => (hashes, KvCacheEvents::Remove),
-        KvCacheEvents::Shutdown => bail!("it cannot be split"),
+        KvCacheEvents::Shutdown => bail!("the message cannot be split"),
     };
     if hashes.len() <= 1 {
-        bail!("it cannot be split");
+        bail!("the message cannot be split");
     }
     let batches: Vec<_> = hashes
         .chunks(hashes.len().div_ceil(parts))
@@ -98,7 +101,7 @@ mod tests {
             .collect()
     }
 
-    /// The messages, and how many events each has.
+    /// Returns the hashes of all messages, and how many each message has.
     fn sent(batch: KvbmCacheEvents, limit: Option<usize>) -> (Vec<SequenceHash>, Vec<usize>) {
         let mut counts = Vec::new();
         let mut all = Vec::new();
@@ -109,7 +112,7 @@ mod tests {
             assert_eq!(message.instance_id, 7);
             let (KvCacheEvents::Create(hashes) | KvCacheEvents::Remove(hashes)) = message.events
             else {
-                panic!("no such event was sent");
+                panic!("an unexpected shutdown");
             };
             counts.push(hashes.len());
             all.extend(hashes);

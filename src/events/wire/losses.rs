@@ -1,4 +1,6 @@
-//! Counts the messages that a publisher does not send.
+//! How does a program learn that messages were not published?
+//!
+//! They are counted while the task runs, logged as errors, and reported when it is joined.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,18 +12,18 @@ use tokio::task::JoinError;
 
 use crate::user_code::contain;
 
-/// What became of the messages of one publisher.
+/// Records what one publisher did not publish or flush.
 pub(super) struct Losses {
-    /// Messages that were not published.
+    /// How many messages were not published.
     messages: Arc<AtomicU64>,
-    /// Why the last of them was not.
+    /// Why the last of them was not published.
     reason: String,
     /// Why the flush failed, if it did.
     flush: Option<String>,
 }
 
 impl Losses {
-    /// Starts counting.
+    /// Creates a record without losses that counts messages in `messages`.
     pub(super) const fn new(messages: Arc<AtomicU64>) -> Self {
         Self {
             messages,
@@ -30,7 +32,7 @@ impl Losses {
         }
     }
 
-    /// Notes how publishing a message ended: `None` if it panicked.
+    /// Records the result of publishing a message; `None` means that it panicked.
     pub(super) fn published(
         &mut self,
         result: Option<Result<()>>,
@@ -43,9 +45,9 @@ impl Losses {
         }
     }
 
-    /// Notes how flushing ended: `None` if it panicked.
+    /// Records the result of the flush; `None` means that it panicked.
     pub(super) fn flushed(&mut self, result: Option<Result<()>>, subject: &str) {
-        self.flush = failure(result, subject, "what was published was not flushed");
+        self.flush = failure(result, subject, "published messages were not flushed");
     }
 
     /// Returns a report, unless everything was published and flushed.
@@ -69,18 +71,18 @@ impl Losses {
     }
 }
 
-/// Logs a failure and returns what it says. A panic has been reported already. The
-/// error's `Display` and drop are user code too.
+/// Logs a failure and returns its message, or `None` for a success. A panic has been logged
+/// already. Displaying and dropping the error run user code too.
 fn failure(result: Option<Result<()>>, subject: &str, what: &'static str) -> Option<String> {
     let error = match result {
         Some(Ok(())) => return None,
         Some(Err(error)) => error,
         None => return Some("the publisher panicked".to_owned()),
     };
-    let reason = contain("a publisher's error panicked when it was displayed", || {
+    let reason = contain("a publisher's error panicked when displayed", || {
         format!("{error:#}")
     });
-    contain("a publisher's error panicked when it was dropped", || {
+    contain("a publisher's error panicked when dropped", || {
         drop(error);
     });
     let error = reason.unwrap_or_else(|| "an error that cannot be displayed".to_owned());
@@ -90,9 +92,9 @@ fn failure(result: Option<Result<()>>, subject: &str, what: &'static str) -> Opt
     Some(error)
 }
 
-/// Returns an error of a task that ended with this report, since a [`JoinError`] is
-/// nothing but the end of a task. Where panics abort the process, the error is that of a
-/// cancelled task.
+/// Turns a report into a [`JoinError`], which only the end of a task can create: spawns a task
+/// that panics with the report as its payload. Where panics abort the process, the error is
+/// that of a cancelled task.
 pub(super) async fn join_error(report: String, runtime: &Handle) -> JoinError {
     #[cfg(panic = "unwind")]
     let task = runtime.spawn(panic_with(report));
@@ -111,6 +113,6 @@ pub(super) async fn join_error(report: String, runtime: &Handle) -> JoinError {
 
 #[cfg(panic = "unwind")]
 async fn panic_with(report: String) -> Infallible {
-    // The panic hook has nothing to say about it.
+    // Not a failure of its own, so the panic hook is not called.
     std::panic::resume_unwind(Box::new(report))
 }

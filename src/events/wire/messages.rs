@@ -14,7 +14,7 @@ pub type InstanceId = u128;
 
 /// A batch of events of one kind.
 ///
-/// From one batch to the next there is no order of parents and children: see
+/// Parents and children are ordered within a batch, but not across batches; see
 /// [`EventBatcher`](super::batcher::EventBatcher#order-across-batches).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvCacheEvents {
@@ -28,11 +28,11 @@ pub enum KvCacheEvents {
     Shutdown,
 }
 
-/// A message: a batch of events from one instance.
+/// A message on the bus: a batch of events from one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvbmCacheEvents {
-    /// The events.
+    /// The batch of events.
     pub events: KvCacheEvents,
-    /// The instance that published them.
+    /// The instance in which the events happened.
     pub instance_id: InstanceId,
 }

@@ -1,4 +1,4 @@
-//! The wire: from a subscription to messages on a bus.
+//! The wire: how events get from a subscription to messages on a bus.
 
 pub mod batcher;
 mod encoding;

@@ -1,5 +1,9 @@
-//! From a subscription to a message bus: a task that publishes batches.
+//! How do events get onto a message bus, and what happens if it does not accept them?
+//!
+//! A [`KvbmCacheEventsPublisher`] runs a task that takes events from a subscription, groups
+//! them with an [`EventBatcher`], and passes the batches to a [`Publisher`].
 
+use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +25,37 @@ use super::encoding::Messages;
 use super::losses::{Losses, join_error};
 use super::messages::{InstanceId, KvCacheEvents, KvbmCacheEvents};
 
-/// The subject of messages unless the builder sets another.
+/// The default subject.
 const DEFAULT_SUBJECT: &str = "kvbm.events";
 
 const STREAM_DROPPED: &str = "a stream of events panicked when it was dropped";
 const PUBLISHER_DROPPED: &str = "a publisher panicked when it was dropped";
 
 /// Builds a [`KvbmCacheEventsPublisher`].
+///
+/// The instance, the stream of events and the publisher are required.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use kvbm_lockfree::events::{BatchingConfig, EventsManager, KvbmCacheEventsPublisher};
+/// use kvbm_lockfree::pubsub::Publisher;
+///
+/// fn publish(
+///     events: &EventsManager,
+///     bus: Arc<impl Publisher + 'static>,
+/// ) -> anyhow::Result<KvbmCacheEventsPublisher> {
+///     KvbmCacheEventsPublisher::builder()
+///         .instance_id(7)
+///         .event_stream(events.subscribe())
+///         .publisher(bus)
+///         .batching_config(BatchingConfig::default().with_window(Duration::from_millis(2)))
+///         .subject("kvbm.events.7")
+///         .build()
+/// }
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct KvbmCacheEventsPublisherBuilder<S, P> {
     instance_id: Option<InstanceId>,
     event_stream: Option<Contained<S>>,
@@ -53,12 +81,12 @@ where
     S: Stream<Item = KvCacheEvent> + Send + 'static,
     P: Publisher + 'static,
 {
-    /// Creates a builder with nothing set but the defaults.
+    /// Creates a builder with the default batching and subject.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the instance whose events these are. Required.
+    /// Sets the instance from which the events come. Required.
     pub fn instance_id(mut self, id: InstanceId) -> Self {
         self.instance_id = Some(id);
         self
@@ -77,7 +105,7 @@ where
         self
     }
 
-    /// Sets when batches are complete.
+    /// Sets when batches are complete. By default, after 10 ms or at 1024 events.
     pub fn batching_config(mut self, config: BatchingConfig) -> Self {
         self.batching_config = config;
         self
@@ -89,19 +117,20 @@ where
         self
     }
 
-    /// Starts publishing in a task on the current tokio runtime, whose timer must be
+    /// Starts publishing from a task on the current tokio runtime, whose timer must be
     /// enabled.
     ///
     /// # Errors
     ///
-    /// Returns an error if something required is missing, or there is no current runtime.
+    /// Returns an error if a required setting is missing, or if there is no current runtime.
     pub fn build(self) -> Result<KvbmCacheEventsPublisher> {
         let instance_id = self.instance_id.context("instance_id is required")?;
         let events = self.event_stream.context("event_stream is required")?;
         let publisher = self.publisher.context("publisher is required")?;
-        let runtime = Handle::try_current().context("a publisher is a task of a tokio runtime")?;
+        let runtime =
+            Handle::try_current().context("a publisher must be built within a tokio runtime")?;
 
-        // An aborted task drops these wherever it is.
+        // Contained, because an aborted task drops these wherever it has got to.
         let stream = Contained::new(STREAM_DROPPED, Box::pin(events.into_inner()));
         let panics = Arc::new(Mutex::new(Panics::new()));
         let events = UntilPanic {
@@ -126,7 +155,7 @@ where
     }
 }
 
-/// Publishes every batch, and finally `Shutdown`. Returns a report of what was lost.
+/// Publishes every batch, and finally `Shutdown`. Returns a report if anything was lost.
 async fn publish<P: Publisher>(
     batches: impl Stream<Item = KvbmCacheEvents>,
     publisher: Contained<Arc<P>>,
@@ -165,11 +194,10 @@ async fn publish<P: Publisher>(
     losses.report()
 }
 
-/// Wraps a stream and ends when it ends or panics, so that everything before the panic is
-/// published.
+/// Wraps a stream so that a panic ends it. Everything before the panic is still published.
 struct UntilPanic<S> {
     stream: Contained<Pin<Box<S>>>,
-    /// For the task to resume once everything is done.
+    /// Receives the panic, which the task resumes once everything is published.
     panics: Arc<Mutex<Panics>>,
 }
 
@@ -191,19 +219,7 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
     panics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A task that publishes events in batches, as MessagePack.
-///
-/// When the stream of events ends, the task publishes [`KvCacheEvents::Shutdown`],
-/// flushes the publisher, and finishes. Dropping this handle aborts the task at once; to
-/// have everything published first, [`join`](Self::join) it.
-///
-/// A batch that is larger than [`Publisher::max_payload`] is sent as several messages. They
-/// are batches as well, and in order.
-///
-/// If the [`Publisher`] refuses a message or panics, that message is lost, the error is
-/// logged, and the task goes on with the next one; [`lost`](Self::lost) counts such
-/// messages, and [`join`](Self::join) fails. A stream of events that panics counts as
-/// ended.
+/// Publishes events in batches, as MessagePack, from a task of its own.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -214,7 +230,7 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
 /// use kvbm_lockfree::pubsub::Publisher;
 /// use kvbm_lockfree::{BlockRegistry, SequenceHash};
 ///
-/// /// Keeps what is published.
+/// /// Keeps the messages that are published.
 /// #[derive(Default)]
 /// struct Kept(Mutex<Vec<Bytes>>);
 ///
@@ -251,6 +267,73 @@ fn lock(panics: &Mutex<Panics>) -> MutexGuard<'_, Panics> {
 /// # })?;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
+///
+/// # What is published, and in which order?
+///
+/// The batches of an [`EventBatcher`], in order. When the stream of events ends, the task
+/// publishes [`KvCacheEvents::Shutdown`], flushes the publisher, and finishes. A batch larger
+/// than [`Publisher::max_payload`] is split into several messages, which are batches as well,
+/// and in order.
+///
+/// # When does the task end?
+///
+/// When the stream of events has ended and everything is published; [`join`](Self::join)
+/// waits for that. Dropping this handle, or [`abort`](Self::abort), stops the task at once,
+/// without publishing what is left or `Shutdown`. A stream that panics counts as ended.
+///
+/// # What can be lost, and how do I learn of it?
+///
+/// * *Messages that the [`Publisher`] does not accept*, or that make it panic. The failure is
+///   logged and the task goes on with the next message. [`lost`](Self::lost) counts such
+///   messages, and [`join`](Self::join) fails.
+/// * *Messages that the `Publisher` loses later.* Its flush reports them, and `join` fails.
+/// * *Events that the subscription loses* because it falls behind by more than the
+///   [channel capacity](crate::events::EventsManagerBuilder::channel_capacity).
+///   [`subscribe`](crate::events::EventsManager::subscribe) skips them silently, so give a
+///   publisher a generous channel. To be told, filter
+///   [`subscribe_loss_aware`](crate::events::EventsManager::subscribe_loss_aware) instead:
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use futures::{Stream, StreamExt, future};
+/// use kvbm_lockfree::events::{EventsManager, KvCacheEvent};
+/// # use futures::FutureExt;
+/// # use kvbm_lockfree::{BlockRegistry, SequenceHash};
+/// use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
+///
+/// /// Counts the events that a subscription loses.
+/// fn counting_losses(
+///     events: &EventsManager,
+///     lost: Arc<AtomicU64>,
+/// ) -> impl Stream<Item = KvCacheEvent> + Send + 'static {
+///     events.subscribe_loss_aware().filter_map(move |event| {
+///         future::ready(match event {
+///             Ok(event) => Some(event),
+///             Err(Lagged(events)) => {
+///                 lost.fetch_add(events, Ordering::Relaxed);
+///                 None
+///             }
+///         })
+///     })
+/// }
+/// # let events = Arc::new(EventsManager::builder().channel_capacity(2).build());
+/// # let lost = Arc::new(AtomicU64::new(0));
+/// # let mut counted = Box::pin(counting_losses(&events, Arc::clone(&lost)));
+/// # let registry = BlockRegistry::builder().event_manager(events).build();
+/// # for position in 0..3 {
+/// #     drop(registry.register_sequence_hash(SequenceHash::new(1, None, position)));
+/// # }
+/// # while let Some(Some(_)) = counted.next().now_or_never() {}
+/// # assert_eq!(lost.load(Ordering::Relaxed), 4);
+/// ```
+///
+/// # What does it cost?
+///
+/// Registrations and other subscribers do not wait for this task. Each batch is sorted and
+/// serialized once; one that must be split is serialized again in parts.
+#[must_use = "dropping this handle aborts the task"]
 pub struct KvbmCacheEventsPublisher {
     /// Returns a report if anything was lost.
     task: JoinHandle<Option<String>>,
@@ -259,7 +342,7 @@ pub struct KvbmCacheEventsPublisher {
 }
 
 impl KvbmCacheEventsPublisher {
-    /// Creates a builder.
+    /// Returns a builder.
     pub fn builder<S, P>() -> KvbmCacheEventsPublisherBuilder<S, P>
     where
         S: Stream<Item = KvCacheEvent> + Send + 'static,
@@ -268,20 +351,20 @@ impl KvbmCacheEventsPublisher {
         KvbmCacheEventsPublisherBuilder::new()
     }
 
-    /// Waits until the stream of events has ended and everything has been published. If
-    /// the future is dropped, the task is aborted.
+    /// Waits until the stream of events has ended and everything has been published.
+    /// Dropping the future aborts the task.
     ///
     /// # Errors
     ///
     /// Returns an error if
     ///
     /// * the task was aborted;
-    /// * the stream of events panicked: the error carries that panic, and all events
-    ///   before it have been published, as has `Shutdown`;
-    /// * messages were lost, or the publisher could not be flushed: everything else has
-    ///   been published, and the error is that of a task that panicked with a `String`
-    ///   that says what was lost and why. If the crate is compiled to abort on panics,
-    ///   it is that of a task that was cancelled instead.
+    /// * the stream of events panicked. The error carries that panic. All events before it
+    ///   have been published, and so has `Shutdown`;
+    /// * messages were lost, or the publisher could not be flushed. Everything else has been
+    ///   published. The error is that of a task that panicked, and its payload is a `String`
+    ///   that says what was lost and why. If the crate is compiled to abort on panics, the
+    ///   error is that of a cancelled task instead.
     pub async fn join(mut self) -> Result<(), JoinError> {
         match (&mut self.task).await? {
             None => Ok(()),
@@ -289,21 +372,41 @@ impl KvbmCacheEventsPublisher {
         }
     }
 
-    /// Returns how many messages have not been published so far, because the
-    /// [`Publisher`] refused them or panicked. What a publisher loses later, it reports
-    /// when it is flushed.
+    /// Returns the number of messages that have not been published so far, because the
+    /// [`Publisher`] did not accept them or panicked. Messages that it loses after accepting
+    /// them do not count; its flush reports those.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Aborts the task. Events that have not been published yet are not published.
+    /// Aborts the task. Events that have not been published yet never are, nor is
+    /// [`KvCacheEvents::Shutdown`].
     pub fn abort(&self) {
         self.task.abort();
     }
 
-    /// Returns whether the task has finished or was aborted.
+    /// Returns whether the task has ended, by finishing or being aborted.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
+    }
+}
+
+impl fmt::Debug for KvbmCacheEventsPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvbmCacheEventsPublisher")
+            .field("lost", &self.lost())
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, P> fmt::Debug for KvbmCacheEventsPublisherBuilder<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvbmCacheEventsPublisherBuilder")
+            .field("instance_id", &self.instance_id)
+            .field("batching_config", &self.batching_config)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,8 @@
-//! The settings of a publisher, and its start.
+//! What does building a publisher check, and what does it wait for?
+//!
+//! For nothing, unless there is to be a JetStream stream: then until the server has it.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +24,50 @@ use super::refusals::{Denials, NatsRefusals};
 use super::store::{Store, is_transient};
 use super::stream_delivery::StreamDelivery;
 
-/// How many messages can wait, unless the builder sets another number.
+/// The default capacity, in messages.
 const DEFAULT_CAPACITY: usize = 8192;
 
-/// The most that can be set.
+/// The largest capacity that can be set.
 const MAX_CAPACITY: usize = Semaphore::MAX_PERMITS;
 
 /// The pause between two attempts to look up the stream while a publisher is built.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Builds a [`NatsPublisher`].
+///
+/// Get one from [`NatsPublisher::connect`] or [`NatsPublisher::builder`].
+///
+/// # How long can each operation wait?
+///
+/// | what waits | for | at most | default |
+/// |---|---|---|---|
+/// | [`build`](Self::build) | the stream, if one is configured | [`startup_timeout`](Self::startup_timeout) | 30 s |
+/// | a delivery | the server's confirmation | [`acknowledgement_timeout`](Self::acknowledgement_timeout) | 5 s |
+/// | a message for a stream | to be stored by a server that answers | [`attempts`](Self::attempts) | 10 |
+/// | a flush | the next message to be delivered or lost | [`flush_timeout`](Self::flush_timeout) | 120 s |
+/// | a flush, if refusals are observed | late refusals | fixed | 20 ms |
+/// | an accepted message | a server that answers | unbounded; at most [`capacity`](Self::capacity) messages wait | 8192 |
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use kvbm_lockfree::pubsub::NatsPublisher;
+/// use kvbm_lockfree::pubsub::async_nats::ConnectOptions;
+///
+/// # async fn example() -> anyhow::Result<()> {
+/// // Hints for routers that may miss some: no stream, and nothing waits for long.
+/// let bus = NatsPublisher::connect(ConnectOptions::new(), "nats://127.0.0.1:4222")
+///     .await?
+///     .capacity(1024)
+///     .acknowledgement_timeout(Duration::from_secs(1))
+///     .flush_timeout(Duration::from_secs(5))
+///     .build()
+///     .await?;
+/// # drop(bus);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct NatsPublisherBuilder {
     client: Client,
     capacity: usize,
@@ -56,87 +93,88 @@ impl NatsPublisherBuilder {
         }
     }
 
-    /// Sets how many messages can be accepted and not yet confirmed by the server,
-    /// including those that are under way. The default is 8192.
+    /// Sets how many messages can be waiting: accepted, but not yet confirmed by the server
+    /// or lost. Those being delivered count. The default is 8192.
     ///
-    /// Their payloads are kept in memory: a batch of 1024 events takes about 25 kB.
+    /// Payloads stay in memory while they wait: a batch of 1024 events takes about 25 kB.
     pub const fn capacity(mut self, messages: usize) -> Self {
         self.capacity = messages;
         self
     }
 
-    /// Publishes into this JetStream stream, which is created if there is none of its
-    /// name: see [`NatsPublisher`] for what that gives.
+    /// Publishes into this JetStream stream. [`NatsPublisher`] explains what that
+    /// guarantees.
     ///
-    /// Its subjects must cover those that are published to. A stream that exists is used
-    /// as it is, if it covers the subjects of this configuration.
+    /// If no stream has this name, it is created. An existing stream is used unchanged,
+    /// provided that it covers the subjects of this configuration. The stream must cover the
+    /// subjects that are published to.
     pub fn stream(mut self, stream: stream::Config) -> Self {
         self.stream = Some(stream);
         self
     }
 
-    /// Sets where the publisher learns that a message was not permitted: see
-    /// [`NatsRefusals`]. [`NatsPublisher::connect`] has set it already.
+    /// Sets the [`NatsRefusals`] from which the publisher learns that the server's
+    /// permissions forbid a message. [`NatsPublisher::connect`] sets this by itself.
     pub fn refusals(mut self, refusals: NatsRefusals) -> Self {
         self.refusals = Some(refusals);
         self
     }
 
-    /// Sets how long [`build`](Self::build) waits for the server to have the stream. The
-    /// default is 30 seconds.
+    /// Sets how long [`build`](Self::build) waits until the server has the stream. The
+    /// default is 30 seconds. Only matters with a stream.
     pub const fn startup_timeout(mut self, timeout: Duration) -> Self {
         self.startup_timeout = timeout;
         self
     }
 
-    /// Sets how long to wait for the server to confirm what it was sent. The default is 5
-    /// seconds.
+    /// Sets how long to wait for the server to confirm messages it was sent. The default is
+    /// 5 seconds.
     ///
-    /// Without a stream, messages that are not confirmed in time count as lost. With one,
-    /// they are sent again.
+    /// Messages that are not confirmed in time are lost without a stream, and sent again with
+    /// one.
     pub const fn acknowledgement_timeout(mut self, timeout: Duration) -> Self {
         self.acknowledgement_timeout = timeout;
         self
     }
 
-    /// Sets how often a message is sent to a server that answers but does not store it,
-    /// before it counts as lost. The default is 10. Only matters with a stream.
+    /// Sets how many times a message is sent to a server that answers but does not store it,
+    /// before the message is lost. The default is 10. Only matters with a stream.
     ///
-    /// The pauses between the attempts grow from 20 ms to 2 seconds, and add up to 7
-    /// seconds by default. If every attempt runs into the
-    /// [acknowledgement timeout](Self::acknowledgement_timeout), a message thus delays those
-    /// behind it by about a minute. An attempt that ends because the connection breaks
-    /// counts; the time until there is a server again that answers, and has JetStream, does
-    /// not.
+    /// Pauses between attempts double from 20 ms up to 2 seconds; with 10 attempts they add
+    /// up to about 6.5 seconds. If every attempt also reaches the
+    /// [acknowledgement timeout](Self::acknowledgement_timeout), a message delays those behind
+    /// it by about a minute. An attempt that ends because the connection breaks counts. The
+    /// time until a server with JetStream answers again does not.
     pub const fn attempts(mut self, attempts: NonZeroU32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Sets how long a flush waits while not a single message is delivered or lost, which
-    /// happens when there is no server. The default is two minutes.
+    /// Sets how long a flush waits without progress, that is, while not a single message is
+    /// delivered or lost. This happens when there is no server. The default is two minutes.
     pub const fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.flush_timeout = timeout;
         self
     }
 
-    /// Starts the publisher, as a task of the current tokio runtime, whose timer must be
+    /// Starts the publisher as a task on the current tokio runtime, whose timer must be
     /// enabled.
     ///
-    /// With a stream, this waits until the server has it, for no longer than the
-    /// [startup timeout](Self::startup_timeout), even if the client is still connecting
-    /// for the first time. Without a stream, it does not wait.
+    /// With a stream, this waits until the server has it, for at most the
+    /// [startup timeout](Self::startup_timeout), even if the client is still connecting for
+    /// the first time. Without a stream, it does not wait.
     ///
     /// # Errors
     ///
-    /// * [`NatsError::NoCapacity`], [`NatsError::ExcessiveCapacity`],
-    ///   [`NatsError::NoRuntime`].
-    /// * [`NatsError::Subjects`] if a stream of this name exists that does not cover the
-    ///   subjects of the configuration. Nothing has been changed or published then.
-    /// * [`NatsError::Stream`] if the server refused to create the stream, or did not in
-    ///   time.
-    /// * [`NatsError::NoServer`] if no connection was established in time,
-    ///   [`NatsError::Closed`] if the client gave up connecting.
+    /// * [`NatsError::NoCapacity`] or [`NatsError::ExcessiveCapacity`] if the
+    ///   [capacity](Self::capacity) is 0 or too large.
+    /// * [`NatsError::NoRuntime`] outside a tokio runtime.
+    /// * [`NatsError::Subjects`] if the stream exists but does not cover the subjects of the
+    ///   configuration. Nothing has been changed or published.
+    /// * [`NatsError::Stream`] if the server refused to create the stream, or did not create
+    ///   it in time.
+    /// * [`NatsError::NoServer`] if no connection was established in time.
+    /// * [`NatsError::Closed`] if the client gave up connecting.
     pub async fn build(self) -> Result<NatsPublisher, NatsError> {
         match self.capacity {
             0 => return Err(NatsError::NoCapacity),
@@ -149,7 +187,7 @@ impl NatsPublisherBuilder {
             }
         }
         let runtime = Handle::try_current().map_err(|_| NatsError::NoRuntime)?;
-        // From now on, so that nothing is missed.
+        // Before anything is published, so that no refusal is missed.
         let denials = match &self.refusals {
             Some(refusals) => refusals.subscribe(),
             None => Denials::unobserved(),
@@ -165,13 +203,13 @@ impl NatsPublisherBuilder {
                 (Route::Stream(Box::new(delivery)), limits)
             }
             None => {
-                // Messages without headers.
+                // These messages have no headers.
                 let limits = Arc::new(Limits::new(self.client, 0));
                 let delivery = CoreDelivery::new(link, Arc::clone(&limits), denials);
                 (Route::Subscribers(Box::new(delivery)), limits)
             }
         };
-        // The ledger keeps to the capacity.
+        // Unbounded, since the ledger enforces the capacity.
         let (queue, messages) = mpsc::unbounded_channel();
         let ledger = Arc::new(Ledger::new(self.capacity));
         let task = runtime.spawn(courier::run(messages, route, Arc::clone(&ledger)));
@@ -187,7 +225,7 @@ impl NatsPublisherBuilder {
     }
 }
 
-/// Waits until the server has the stream, and checks its subjects.
+/// Waits until the server has the stream, then checks that it covers the configured subjects.
 async fn prepare(link: &Link, store: &Store, limit: Duration) -> Result<(), NatsError> {
     let mut last = None;
     let opened = timeout(limit, async {
@@ -219,6 +257,19 @@ async fn prepare(link: &Link, store: &Store, limit: Duration) -> Result<(), Nats
         covers,
         needed,
     })
+}
+
+impl fmt::Debug for NatsPublisherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsPublisherBuilder")
+            .field("capacity", &self.capacity)
+            .field("stream", &self.stream.as_ref().map(|stream| &stream.name))
+            .field("startup_timeout", &self.startup_timeout)
+            .field("acknowledgement_timeout", &self.acknowledgement_timeout)
+            .field("flush_timeout", &self.flush_timeout)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
 }
 
 fn stream_error(

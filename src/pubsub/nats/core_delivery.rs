@@ -1,13 +1,11 @@
-//! Delivery to whoever is subscribed.
+//! How are messages delivered to current subscribers, and when is one confirmed?
 //!
-//! Messages are sent in windows. The server confirms a window with an echo of a last,
-//! empty message, since it handles what comes over a connection in order. If the
-//! connection breaks, or the echo does not come in time, it is not known which messages
-//! of the window have arrived; they are not sent again, since they would then arrive
-//! twice, and count as lost.
+//! Messages are sent in windows. The server handles messages of a connection in order, so the
+//! echo of a last, empty message confirms a window. If the connection breaks, or the echo
+//! does not arrive in time, it is unknown which messages of the window have arrived. They are
+//! not sent again, since some could then arrive twice, and count as lost.
 //!
-//! While the server does not answer, nothing is handed to the client, which would buffer
-//! it.
+//! While the server does not answer, nothing is handed to the client, which would buffer it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,20 +22,20 @@ use super::limits::Limits;
 use super::link::Link;
 use super::refusals::{Denials, GRACE};
 
-/// How many messages may be unconfirmed. A client holds up to 128 errors of the server
-/// that have not been observed yet, so none of a window's is lost.
+/// How many messages may be unconfirmed. The client queues up to 128 of the server's errors
+/// until they are observed, so none of a window's errors is dropped.
 const WINDOW: usize = 64;
 
-/// How many confirmed messages are remembered.
+/// How many confirmed messages are remembered, for refusals that arrive late.
 const RECENT: usize = 1024;
 
-/// See the module documentation.
+/// Delivers to current subscribers. See the module documentation.
 pub(super) struct CoreDelivery {
     link: Link,
     limits: Arc<Limits>,
     denials: Denials,
-    /// The subjects of messages that were confirmed, the latest last, since the client may
-    /// tell of a refusal only after the echo. Empty if nobody observes refusals.
+    /// The subjects of confirmed messages, latest last, since a refusal may be observed only
+    /// after the echo. Empty if refusals are not observed.
     recent: VecDeque<Subject>,
 }
 
@@ -51,7 +49,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Waits for a message. Meanwhile the refusals that come late are counted.
+    /// Waits for a message. Counts refusals that arrive meanwhile.
     pub(super) async fn next(
         &mut self,
         queue: &mut mpsc::UnboundedReceiver<Message>,
@@ -66,7 +64,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Takes what else waits, up to the size of a window.
+    /// Collects a window: the first message, and others that are already waiting.
     pub(super) fn window(
         first: Message,
         queue: &mut mpsc::UnboundedReceiver<Message>,
@@ -94,7 +92,7 @@ impl CoreDelivery {
         }
         let confirmed = self.link.confirm(epoch).await;
         if self.count_denials(&mut sent, account) {
-            // There may be more, and the client must not have too many to tell of.
+            // More may follow, and they must not pile up in the client.
             sleep(GRACE).await;
             self.count_denials(&mut sent, account);
         }
@@ -111,7 +109,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Counts what the client has told of. Returns whether there was any of that.
+    /// Counts the refusals observed so far. Returns whether there were any.
     fn count_denials(&mut self, sent: &mut Vec<Subject>, account: &mut Account<'_>) -> bool {
         let mut is_any = false;
         while let Some(denied) = self.denials.try_next() {
@@ -126,11 +124,11 @@ impl CoreDelivery {
         is_any
     }
 
-    /// Hands a message to the client, which may have no room.
+    /// Hands a message to the client, waiting for room in its queue until the deadline.
     async fn send(&self, message: Message, deadline: Instant) -> Result<(), NatsError> {
         let Message { subject, payload } = message;
         let size = payload.len();
-        // The client may be connected to another server than when this was accepted.
+        // The client may have changed servers since the message was accepted.
         self.limits.check_size(size)?;
         let sending = self.link.client().publish(subject.clone(), payload);
         match timeout_at(deadline, sending).await {
@@ -147,13 +145,14 @@ impl CoreDelivery {
         }
     }
 
+    /// Counts a refusal that arrived after its message was confirmed.
     fn count_late(&mut self, denied: &Subject, ledger: &Ledger) {
         if self.forget_recent(denied) {
             ledger.lose(1, &error_of(denied));
         }
     }
 
-    /// Forgets the latest message of this subject, if there is any.
+    /// Removes the latest remembered message to this subject. Returns whether there was one.
     fn forget_recent(&mut self, subject: &Subject) -> bool {
         let at = self.recent.iter().rposition(|recent| recent == subject);
         at.and_then(|at| self.recent.remove(at)).is_some()

@@ -1,4 +1,4 @@
-//! The task that takes messages from the queue to the server.
+//! Who takes messages from the queue to the server? The courier, a task that does nothing else.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::error::NatsError;
 use super::ledger::Ledger;
 use super::stream_delivery::StreamDelivery;
 
-/// A message that was accepted.
+/// An accepted message.
 pub(super) struct Message {
     pub(super) subject: Subject,
     pub(super) payload: Bytes,
@@ -22,13 +22,13 @@ pub(super) struct Message {
 
 /// Where messages go.
 pub(super) enum Route {
-    /// To whoever is subscribed.
+    /// To current subscribers.
     Subscribers(Box<CoreDelivery>),
-    /// Into a stream.
+    /// Into a JetStream stream.
     Stream(Box<StreamDelivery>),
 }
 
-/// Delivers messages until no more can come.
+/// Delivers messages until the queue is closed and empty.
 pub(super) async fn run(
     mut queue: mpsc::UnboundedReceiver<Message>,
     mut route: Route,
@@ -62,21 +62,22 @@ pub(super) async fn run(
     }
 }
 
-/// The messages that are being delivered.
+/// The messages being delivered, each of which must end up confirmed or lost.
 pub(super) struct Account<'a> {
     ledger: &'a Ledger,
-    /// How many of them are neither confirmed nor lost.
+    /// How many of them are neither confirmed nor lost yet.
     open: usize,
+    /// How many there are.
     taken: usize,
 }
 
 impl Account<'_> {
-    /// Some of the messages are with the server.
+    /// Counts messages as confirmed.
     pub(super) const fn confirm(&mut self, messages: usize) {
         self.open -= messages;
     }
 
-    /// Some of the messages are lost.
+    /// Counts messages as lost. If the client is closed, closes the ledger as well.
     pub(super) fn lose(&mut self, messages: usize, error: &NatsError) {
         self.open -= messages;
         self.ledger.lose(messages, error);
@@ -85,17 +86,17 @@ impl Account<'_> {
         }
     }
 
-    /// A message that had been confirmed is lost after all.
+    /// Counts a message that had been confirmed as lost after all.
     pub(super) fn lose_confirmed(&self, error: &NatsError) {
         self.ledger.lose(1, error);
     }
 
-    /// All messages that are neither confirmed nor lost are lost.
+    /// Counts all messages that are neither confirmed nor lost yet as lost.
     pub(super) fn lose_rest(&mut self, error: &NatsError) {
         self.lose(self.open, error);
     }
 
-    /// Settles the messages, even after a panic.
+    /// Settles all of the messages, even after a panic.
     fn close(mut self) {
         self.lose_rest(&NatsError::Panicked);
         self.ledger.settle(self.taken);

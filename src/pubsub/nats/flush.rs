@@ -1,4 +1,4 @@
-//! Waiting until the server has everything that was accepted.
+//! When is a flush complete? Once everything that was accepted before it is settled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +11,21 @@ use super::error::NatsError;
 use super::ledger::{Checkpoint, Ledger};
 use super::refusals::GRACE;
 
-/// What a flush needs.
+/// A flush under way, and what it needs.
 pub(super) struct Flush {
     pub(super) ledger: Arc<Ledger>,
+    /// The state of the ledger when the flush began.
     pub(super) since: Checkpoint,
-    /// Closed when the task that delivers has ended.
+    /// Closed when the courier has ended.
     pub(super) queue: mpsc::UnboundedSender<Message>,
-    /// How long to wait while no message is settled.
+    /// How long to wait without any message being settled.
     pub(super) patience: Duration,
     /// Whether refusals are observed.
     pub(super) is_observed: bool,
 }
 
 impl Flush {
-    /// Waits until everything accepted before is settled, and reports what was lost.
+    /// Waits until everything accepted before the checkpoint is settled, then reports losses.
     pub(super) async fn run(self) -> Result<(), NatsError> {
         let mut settlements = self.ledger.settlements();
         loop {

@@ -1,8 +1,8 @@
-//! Counts what becomes of messages.
+//! What has become of the messages that were accepted?
 //!
-//! Every message that is accepted is settled exactly once: when the server has confirmed
-//! it, or when it is lost. Messages are settled in the order in which they were accepted,
-//! so a flush waits until as many are settled as had been accepted when it began.
+//! Every accepted message is *settled* exactly once: when the server has confirmed it, or when
+//! it is lost. Messages are settled in the order of the queue, so those queued before a flush
+//! began are settled once as many are as had been accepted by then.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::user_code::contain;
 
 use super::error::NatsError;
 
-/// See the module documentation.
+/// Counts messages that were accepted, settled and lost. See the module documentation.
 pub(super) struct Ledger {
     capacity: usize,
     counts: Mutex<Counts>,
@@ -24,9 +24,9 @@ struct Counts {
     accepted: u64,
     settled: u64,
     lost: u64,
-    /// How many of the lost ones a flush has reported.
+    /// How many of the lost messages a flush has reported.
     reported: u64,
-    /// Why the last one was lost.
+    /// Why the last message was lost.
     reason: String,
     is_closed: bool,
 }
@@ -47,7 +47,7 @@ impl Ledger {
         }
     }
 
-    /// Makes room for a message, which must be settled later.
+    /// Counts a message as accepted, if there is room. It must be settled later.
     pub(super) fn accept(&self) -> Result<(), NatsError> {
         let mut counts = self.counts();
         if counts.is_closed {
@@ -62,14 +62,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Counts a message that was not accepted.
+    /// Counts a message that was not accepted as lost.
     pub(super) fn refuse(&self, error: &NatsError) {
         let mut counts = self.counts();
         counts.lost += 1;
         counts.reason = error.to_string();
     }
 
-    /// Counts and logs messages that are lost. That alone does not settle them.
+    /// Counts and logs lost messages. This does not settle them.
     pub(super) fn lose(&self, messages: usize, error: &NatsError) {
         if messages == 0 {
             return;
@@ -82,19 +82,19 @@ impl Ledger {
         log(|| tracing::error!(messages, %error, "messages were lost"));
     }
 
-    /// Settles messages: they are with the server, or lost.
+    /// Settles messages, which have been confirmed or lost.
     pub(super) fn settle(&self, messages: usize) {
         let settled = {
             let mut counts = self.counts();
             counts.settled += messages as u64;
             counts.settled
         };
-        // Several threads may get here in any order.
+        // Threads may get here in any order, and the count must not go back.
         self.settled
             .send_modify(|latest| *latest = settled.max(*latest));
     }
 
-    /// Accepts nothing from now on.
+    /// Closes the ledger: no further message is accepted.
     pub(super) fn close(&self) {
         self.counts().is_closed = true;
     }
@@ -115,17 +115,17 @@ impl Ledger {
         }
     }
 
-    /// A receiver that is notified when messages are settled.
+    /// Returns a receiver that is notified when messages are settled.
     pub(super) fn settlements(&self) -> watch::Receiver<u64> {
         self.settled.subscribe()
     }
 
-    /// Whether everything accepted before the checkpoint is settled.
+    /// Returns whether everything accepted before the checkpoint is settled.
     pub(super) fn is_settled(&self, since: Checkpoint) -> bool {
         self.counts().settled >= since.accepted
     }
 
-    /// Reports the losses that had not been reported at the checkpoint.
+    /// Returns an error if there are losses that had not been reported at the checkpoint.
     pub(super) fn report(&self, since: Checkpoint) -> Result<(), NatsError> {
         let mut counts = self.counts();
         counts.reported = counts.lost;
@@ -145,12 +145,12 @@ impl Ledger {
 
 impl Counts {
     fn waiting(&self) -> usize {
-        // At most the capacity, which is a usize.
+        // At most the capacity, so it fits.
         (self.accepted - self.settled) as usize
     }
 }
 
-/// Logs. A log subscriber that panics must not end the publisher's task.
+/// Runs code that logs. A log subscriber that panics must not end the publisher's task.
 pub(super) fn log(event: impl FnOnce()) {
     contain("a log subscriber panicked", event);
 }

@@ -1,4 +1,4 @@
-//! How large messages may be.
+//! Which subjects and payload sizes are accepted?
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,21 +8,21 @@ use async_nats::subject::Subject;
 
 use super::error::NatsError;
 
-/// The longest subject. A server closes connections on which the line before a payload
-/// exceeds 4096 bytes; the subject of the reply is on that line as well.
+/// The length of the longest subject, in bytes. A server closes a connection on which the line
+/// before a payload exceeds 4096 bytes, and that line also has the reply subject.
 const MAX_SUBJECT: usize = 1024;
 
-/// The limits of the server and of the stream.
+/// The limits of the server and the stream.
 pub(super) struct Limits {
     client: Client,
-    /// The size of the headers of every message.
+    /// The size of each message's headers, in bytes.
     headers: usize,
-    /// The limit of the stream; `usize::MAX` if it has none.
+    /// The stream's limit in bytes; `usize::MAX` if it has none.
     stream: AtomicUsize,
 }
 
 impl Limits {
-    /// Creates limits for messages with headers of this size.
+    /// Creates limits for messages with `headers` bytes of headers.
     pub(super) fn new(client: Client, headers: usize) -> Self {
         Self {
             client,
@@ -31,9 +31,9 @@ impl Limits {
         }
     }
 
-    /// Notes the limit of a stream.
+    /// Updates the stream's limit.
     pub(super) fn learn(&self, stream: &stream::Config) {
-        // 0 and -1 stand for no limit.
+        // 0 and -1 mean that there is no limit.
         let max = usize::try_from(stream.max_message_size)
             .ok()
             .filter(|&max| max > 0);
@@ -41,8 +41,8 @@ impl Limits {
             .store(max.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
-    /// The size of the largest payload. Before the client has connected, this is what
-    /// servers accept by default: 1 MiB.
+    /// Returns the size of the largest payload in bytes. Until the client has connected, the
+    /// server's limit is taken to be the default of 1 MiB.
     pub(super) fn max_payload(&self) -> usize {
         let max = { self.client.max_payload() }.min(self.stream.load(Ordering::Relaxed));
         max.saturating_sub(self.headers)

@@ -1,4 +1,8 @@
-//! The connection: whether there is one, and whether the server answers on it.
+//! Is there a connection, and does the server answer on it?
+//!
+//! The client reconnects by itself and does not announce it, so its state is polled. Whether
+//! the server answers is found out by an *echo*: an empty message to an inbox of the client's
+//! own.
 
 use std::time::Duration;
 
@@ -11,24 +15,25 @@ use tokio::time::{sleep, timeout};
 use super::error::NatsError;
 use super::ledger::log;
 
-/// How often a wait looks whether the connection still stands. The client does not tell.
+/// How often to check that the connection still stands, since the client does not announce
+/// that it broke.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A connection, of those that the client makes one after the other.
+/// Identifies one of the connections that the client makes one after another, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
-/// See the module documentation.
+/// The connection to a server. See the module documentation.
 pub(super) struct Link {
     client: Client,
     /// How long to wait for an answer.
     patience: Duration,
-    /// The beginning of the subjects of echoes.
+    /// The prefix of the echoes' subjects.
     inbox: String,
     echoes: Option<Subscriber>,
-    /// How many echoes have been asked for.
+    /// How many echoes have been requested.
     asked: u64,
-    /// The connection on which the last echo came in time.
+    /// The connection on which the last echo arrived in time.
     proven: Option<Epoch>,
 }
 
@@ -59,15 +64,15 @@ impl Link {
     /// [`NatsError::Closed`] if there will never be one.
     pub(super) async fn connected(&self) -> Result<Epoch, NatsError> {
         loop {
-            // Without the server's information, the client is only about to start.
+            // Until it has the server's information, the client has never connected.
             if self.client.try_server_info().is_some()
                 && self.client.connection_state() == State::Connected
             {
-                // If this is the number of a later connection already, what is sent from
-                // now on is sent over that one.
+                // If this is already the number of a later connection, whatever is sent from
+                // now on goes over that one.
                 return Ok(self.epoch());
             }
-            // Completes once there is a connection. Fails once the client has given up.
+            // Completes once there is a connection, and fails if the client has given up.
             self.client.flush().await.map_err(|_| NatsError::Closed)?;
         }
     }
@@ -95,12 +100,12 @@ impl Link {
         }
     }
 
-    /// Confirms that the server has everything that was sent on this connection.
+    /// Waits for the server to confirm that it has everything sent on this connection.
     ///
     /// # Errors
     ///
     /// [`NatsError::Unconfirmed`] if the connection broke, or no answer came in time;
-    /// [`NatsError::Closed`].
+    /// [`NatsError::Closed`] if the client is closed.
     pub(super) async fn confirm(&mut self, epoch: Epoch) -> Result<(), NatsError> {
         self.proven = None;
         let client = self.client.clone();
@@ -123,7 +128,7 @@ impl Link {
         broken(&self.client, epoch).await;
     }
 
-    /// Sends a message to itself and waits for it.
+    /// Sends an empty message to the inbox and waits until it arrives there.
     async fn echo(&mut self) -> Result<(), NatsError> {
         let echoes = match &mut self.echoes {
             Some(echoes) => echoes,
@@ -134,7 +139,8 @@ impl Link {
         };
         self.asked += 1;
         let subject = format!("{}.{}", self.inbox, self.asked);
-        // On a connection without echoes, the server replies that nobody has received it.
+        // On a connection with echo turned off, the server instead replies to the same subject
+        // that there are no responders.
         self.client
             .publish_with_reply(subject.clone(), subject.clone(), Bytes::new())
             .await

@@ -1,19 +1,23 @@
-//! Publishing to a [NATS](https://nats.io) server.
+//! How do messages get to a [NATS](https://nats.io) server, and what becomes of them?
+//!
+//! `publish` enters a message in the ledger and puts it on a queue. The courier, a task,
+//! takes messages off the queue and delivers them. Every accepted message is *settled* in the
+//! ledger exactly once, when it is confirmed or lost. A flush waits for that.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `publisher` | a bounded queue of messages |
+//! | `publisher` | the public side: accepts messages, flushes |
 //! | `builder` | its settings, and its start |
-//! | `ledger` | counts what was accepted, settled and lost |
+//! | `ledger` | counts messages that were accepted, settled and lost |
 //! | `flush` | waits until everything accepted is settled, and reports losses |
-//! | `limits` | how large messages may be |
-//! | `courier` | the task that takes messages from the queue to the server |
-//! | `core_delivery` | delivery to subscribers, in windows that the server confirms |
-//! | `stream_delivery` | delivery into a JetStream stream, with retries |
+//! | `limits` | which subjects and sizes are accepted |
+//! | `courier` | the task that takes messages off the queue |
+//! | `core_delivery` | delivers to current subscribers, in windows that the server confirms |
+//! | `stream_delivery` | delivers into a JetStream stream, with retries |
 //! | `store` | that stream, and which of the server's errors are final |
 //! | `subjects` | which subjects a stream covers |
 //! | `link` | the connection, and whether the server answers on it |
-//! | `refusals` | messages that the server does not permit |
+//! | `refusals` | messages that the server's permissions forbid |
 //! | `error` | what can go wrong |
 
 mod builder;

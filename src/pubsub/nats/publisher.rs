@@ -1,5 +1,6 @@
-//! A bounded queue of messages for a NATS server.
+//! How does a program hand messages to the publisher, and learn what became of them?
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,64 +25,8 @@ use super::refusals::NatsRefusals;
 
 /// Publishes to a NATS server.
 ///
-/// Messages wait in a bounded queue, from which a task takes them to the server in order.
-/// While there is no server that answers they stay there; the client reconnects by
-/// itself, and the task goes on. At most as many messages as the
-/// [capacity](NatsPublisherBuilder::capacity) are accepted and not yet confirmed; others
-/// are refused with [`NatsError::Full`].
-///
-/// What arrives depends on whether there is a
-/// [stream](NatsPublisherBuilder::stream):
-///
-/// * **Without**, a message goes to whoever is subscribed at that moment. The server
-///   confirms up to 64 messages at once. Those that were under way when a connection
-///   broke, or that were not confirmed [in
-///   time](NatsPublisherBuilder::acknowledgement_timeout), are not sent again, and count as
-///   [`lost`](Self::lost), although some of them may have arrived. What a consumer misses
-///   while *it* has no connection is lost too, and not noticed. This is the fastest way,
-///   and enough for consumers that take the events as hints.
-/// * **With** one, a message leaves the queue when the server has confirmed that it is
-///   stored. It is sent again until then, with an id by which the server knows it, so
-///   that it is stored once as long as the server remembers the id (`duplicate_window` of
-///   the stream), and in order. A consumer reads the stream at its own pace and resumes
-///   where it was, whatever was restarted in between. This is for consumers that must be
-///   exact. Only one message at a time is under way, so the throughput is one batch per
-///   round trip.
-///
-/// # Loss
-///
-/// No message holds up those behind it forever. One that the server refuses for good is
-/// lost at once: a message larger than the stream's `max_message_size`, one to a subject
-/// that the stream does not cover, or to one that the user is not permitted to publish to.
-/// One that the server fails to store is lost after a [number of
-/// attempts](NatsPublisherBuilder::attempts). Only a server that does not answer at all, or
-/// has no JetStream although there is to be a stream, is waited for as long as it takes,
-/// while the queue fills up.
-///
-/// Every lost message, whether refused by [`publish`](Publisher::publish) or lost later,
-/// is counted by [`lost`](Self::lost) and reported by the next
-/// [`flush`](Publisher::flush). Losses after `publish` has accepted a message are also
-/// logged, as errors.
-///
-/// Without a stream, a server tells of missing permissions only by an error of the
-/// connection, which is noticed if the publisher was made with [`connect`](Self::connect)
-/// or has [`refusals`](NatsPublisherBuilder::refusals). Since the client reports such
-/// errors on a task of its own, a flush may in rare cases report one too late, with the
-/// next flush.
-///
-/// Events that a subscription has lost, because its channel was too small, are not
-/// published either. A consumer of an instance that has lost any events or messages is
-/// wrong about that instance from then on.
-///
-/// Dropping the publisher stops the task, and what waits is not sent; to have it
-/// sent, [`flush`](Publisher::flush) first.
-///
-/// # Permissions
-///
-/// The client's user must be permitted to subscribe to its inboxes (`_INBOX.>`, or the
-/// client's own prefix). Without a stream, it must be permitted to publish to them as
-/// well, since the server confirms messages by way of an inbox; with a stream, to publish
-/// to `$JS.API.STREAM.INFO.*`, and to `$JS.API.STREAM.CREATE.*` if there is no stream yet.
+/// Accepted messages wait in a bounded queue, from which a task delivers them in order. The
+/// client reconnects by itself; until a server answers again, messages stay in the queue.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -117,6 +62,79 @@ use super::refusals::NatsRefusals;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What is delivered, and to whom?
+///
+/// That depends on whether there is a [stream](NatsPublisherBuilder::stream).
+///
+/// * **Without a stream**, a message goes to those subscribed at that moment, and arrives at
+///   most once. This is the fastest way, and enough for consumers that treat events as hints.
+///   Up to 64 messages are sent at once and confirmed together. If the connection breaks, or
+///   the confirmation does not come [in time](NatsPublisherBuilder::acknowledgement_timeout),
+///   unconfirmed messages are not sent again. They count as [`lost`](Self::lost), although
+///   some may have arrived.
+/// * **With a stream**, a message leaves the queue when the server has confirmed that it is
+///   stored. Consumers read the stream at their own pace and resume where they were, whatever
+///   was restarted in between. This is for consumers that must be exact. An unconfirmed
+///   message is sent again, with an id by which the server recognizes it, so it is stored only
+///   once as long as the server remembers the id (the stream's `duplicate_window`). Messages
+///   are sent one at a time, so throughput is one batch per round trip.
+///
+/// # In which order?
+///
+/// In the order of the calls to [`publish`](Publisher::publish), with or without a stream. If
+/// calls overlap, their messages may be in either order.
+///
+/// # What can be lost?
+///
+/// * A message that [`publish`](Publisher::publish) does not accept, because as many are
+///   waiting as the [capacity](NatsPublisherBuilder::capacity) allows, its subject is invalid,
+///   it is too large, or the client is closed.
+/// * A message that the server rejects for good: it exceeds the stream's `max_message_size`,
+///   the stream does not cover its subject, or permissions forbid it. It is lost at once.
+/// * Without a stream, a message that is not confirmed. With one, a message that is not stored
+///   after a [number of attempts](NatsPublisherBuilder::attempts).
+/// * Everything that is waiting when the publisher is dropped or its runtime shut down, which
+///   stops its task. To have it sent first, [`flush`](Publisher::flush).
+///
+/// No message holds up those behind it forever. The publisher waits as long as it takes only
+/// for a server that does not answer at all, or that lacks JetStream although there is a
+/// stream. Meanwhile the queue fills up, and then `publish` fails.
+///
+/// # How do I learn of a loss?
+///
+/// * [`lost`](Self::lost) counts lost messages, except those dropped with the publisher.
+/// * The next [`flush`](Publisher::flush) reports them, and why the last one was lost.
+/// * Losses after `publish` has accepted a message are also logged, as errors.
+///
+/// A server reports missing permissions only as an error of the connection. The publisher
+/// notices it if it was made with [`connect`](Self::connect), or has
+/// [`refusals`](NatsPublisherBuilder::refusals). Otherwise, a forbidden message counts as
+/// delivered without a stream, and is lost after all attempts with one. The client passes such
+/// errors on from a task of its own, so without a stream a flush completes too early in rare
+/// cases, and the next one reports them.
+///
+/// Two losses are beyond this publisher's knowledge: events that a subscription has lost
+/// because its channel was too small, and, without a stream, messages that a consumer misses
+/// while *it* is disconnected. A consumer that has missed any event of an instance is wrong
+/// about that instance from then on.
+///
+/// # What does it cost?
+///
+/// `publish` copies the subject, and the payload if anything else refers to it. It takes a
+/// mutex for a few instructions, and never waits for the network. Waiting messages take memory
+/// for their payloads. Everything else happens on the publisher's task. The
+/// [builder](NatsPublisherBuilder) lists the bounds of all waits.
+///
+/// # Which permissions does the client need?
+///
+/// * To publish to the subjects of the messages.
+/// * To subscribe to its inboxes: `_INBOX.>`, or the client's own prefix.
+/// * Without a stream, to publish to its inboxes as well, since messages are confirmed by way
+///   of one.
+/// * With a stream, to publish to `$JS.API.STREAM.INFO.*`, and to `$JS.API.STREAM.CREATE.*`
+///   if the stream does not exist yet.
+#[must_use = "dropping a publisher stops it, and loses what is waiting"]
 pub struct NatsPublisher {
     pub(super) limits: Arc<Limits>,
     pub(super) queue: mpsc::UnboundedSender<Message>,
@@ -128,16 +146,15 @@ pub struct NatsPublisher {
 }
 
 impl NatsPublisher {
-    /// Connects to a server, and returns a builder of a publisher that uses the
-    /// connection.
+    /// Connects to a server and returns a builder for a publisher that uses the connection.
     ///
-    /// This sets the event callback of the options, in place of any other. For one of
-    /// your own, see [`NatsRefusals`].
+    /// This replaces the event callback of the options. To have a callback of your own, see
+    /// [`NatsRefusals`]. With [`ConnectOptions::retry_on_initial_connect`], this does not wait
+    /// for the server.
     ///
     /// # Errors
     ///
-    /// [`NatsError::Connect`] if the client cannot connect. With
-    /// [`ConnectOptions::retry_on_initial_connect`], this does not wait for the server.
+    /// Returns [`NatsError::Connect`] if the client cannot connect.
     pub async fn connect(
         options: ConnectOptions,
         addresses: impl ToServerAddrs,
@@ -148,19 +165,22 @@ impl NatsPublisher {
         Ok(Self::builder(client).refusals(refusals))
     }
 
-    /// Returns a builder of a publisher that uses this client. How to connect, and how to
-    /// reconnect, is up to the client.
+    /// Returns a builder for a publisher that uses this client, which decides how to connect
+    /// and reconnect.
+    ///
+    /// Refusals are not noticed unless the builder is given the client's
+    /// [`refusals`](NatsPublisherBuilder::refusals).
     pub const fn builder(client: Client) -> NatsPublisherBuilder {
         NatsPublisherBuilder::new(client)
     }
 
-    /// Returns how many messages have been accepted, and neither confirmed by the server
-    /// nor lost.
+    /// Returns the number of messages that are waiting: accepted, but neither confirmed by
+    /// the server nor lost.
     pub fn waiting(&self) -> usize {
         self.ledger.waiting()
     }
 
-    /// Returns how many messages have been lost: those that were not accepted, those that
+    /// Returns the number of messages lost so far: those that were not accepted, those that
     /// the server refused, and those that it did not confirm.
     pub fn lost(&self) -> u64 {
         self.ledger.lost()
@@ -178,10 +198,11 @@ impl NatsPublisher {
     }
 }
 
-/// Moves a payload into memory of our own. A user's memory ([`Bytes::from_owner`]) is
-/// copied and dropped here, on the caller's thread: its drop is user code, whose panic
-/// must not hit the courier or the client's connection. A uniquely owned buffer is not
-/// copied.
+/// Moves a payload into memory that the crate owns. A uniquely owned buffer is not copied.
+///
+/// Memory that a user provides ([`Bytes::from_owner`]) is copied and dropped here, on the
+/// caller's thread: its drop is user code, and a panic there must hit neither the courier nor
+/// the client's connection.
 fn own(payload: Bytes) -> Bytes {
     match payload.try_into_mut() {
         Ok(owned) => owned.freeze(),
@@ -197,16 +218,20 @@ impl Publisher for NatsPublisher {
         })
     }
 
-    /// Completes when the server has confirmed the messages accepted before.
+    /// Returns a future that completes when every message accepted before this call has been
+    /// confirmed by the server, or lost. It can be polled in any executor.
+    ///
+    /// If refusals are observed, it waits another 20 ms at the end, since they may arrive
+    /// after the confirmation.
     ///
     /// # Errors
     ///
-    /// * [`NatsError::Lost`] if messages have been lost that no flush has reported
-    ///   before. This also counts messages that [`publish`](Publisher::publish) refused.
-    /// * [`NatsError::Waiting`] if no message was delivered for as long as the
-    ///   [flush timeout](NatsPublisherBuilder::flush_timeout). The messages are still in
-    ///   the queue.
-    /// * [`NatsError::Stopped`].
+    /// * [`NatsError::Lost`] if messages have been lost that no flush had reported when this
+    ///   one began. Those that [`publish`](Publisher::publish) did not accept count.
+    /// * [`NatsError::Waiting`] if no message was delivered or lost for as long as the
+    ///   [flush timeout](NatsPublisherBuilder::flush_timeout). The messages are still waiting.
+    /// * [`NatsError::Stopped`] if the publisher was dropped, or its runtime shut down, before
+    ///   everything was delivered.
     fn flush(&self) -> BoxFuture<'static, Result<()>> {
         let flush = Flush {
             ledger: Arc::clone(&self.ledger),
@@ -217,8 +242,8 @@ impl Publisher for NatsPublisher {
         };
         let runtime = self.runtime.clone();
         async move {
-            // A task of the publisher's runtime, which has a timer. It is aborted with
-            // this future.
+            // Wait in a task on the publisher's runtime, which has a timer. Dropping this
+            // future aborts the task.
             let mut task = JoinSet::new();
             task.spawn_on(flush.run(), &runtime);
             let flushed = task.join_next().await.and_then(Result::ok);
@@ -227,10 +252,20 @@ impl Publisher for NatsPublisher {
         .boxed()
     }
 
-    /// Returns what the server and the stream accept, without headers. Before the client
-    /// has connected, this is what servers accept by default: 1 MiB.
+    /// Returns the size in bytes of the largest payload that both the server and the stream
+    /// accept. Until the client has connected, the server's limit is taken to be the default
+    /// of 1 MiB. Headers that the publisher adds are already deducted.
     fn max_payload(&self) -> Option<usize> {
         Some(self.limits.max_payload())
+    }
+}
+
+impl fmt::Debug for NatsPublisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsPublisher")
+            .field("waiting", &self.waiting())
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
     }
 }
 

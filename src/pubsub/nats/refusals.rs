@@ -1,4 +1,6 @@
-//! Messages that the server does not permit, of which it tells asynchronously.
+//! How does a publisher learn that the server's permissions forbid a message?
+//!
+//! The server reports it asynchronously, as an error of the connection.
 
 use std::time::Duration;
 
@@ -7,21 +9,21 @@ use async_nats::{ConnectOptions, Event, ServerError};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-/// How many refusals a publisher can be behind.
+/// How many refusals a publisher can fall behind before it misses some.
 const BACKLOG: usize = 1024;
 
-/// How long after the last confirmation refusals may be observed.
+/// How long after the last confirmation a refusal may still arrive.
 pub(super) const GRACE: Duration = Duration::from_millis(20);
 
 const PREFIX: &str = "Permissions Violation for Publish to \"";
 
-/// Passes on what the server refuses from the client's event callback to publishers.
+/// Tells publishers which messages the server's permissions forbid.
 ///
-/// A server does not answer messages that its permissions forbid; it reports them as
-/// errors of the connection, and these reach only the callback of
-/// [`ConnectOptions::event_callback`]. [`NatsPublisher::connect`] takes care of that. A
-/// client that is connected otherwise needs the callback set [by this type](Self::watch),
-/// or a callback of its own that calls [`observe`](Self::observe):
+/// A server does not answer a forbidden message. It reports it as an error of the connection,
+/// which reaches only the client's [event callback](ConnectOptions::event_callback).
+/// [`NatsPublisher::connect`] installs one. If you connect the client yourself, either have
+/// [`watch`](Self::watch) install the callback, or call [`observe`](Self::observe) from your
+/// own:
 ///
 /// ```no_run
 /// use kvbm_lockfree::pubsub::async_nats::ConnectOptions;
@@ -41,6 +43,14 @@ const PREFIX: &str = "Permissions Violation for Publish to \"";
 /// # Ok(())
 /// # }
 /// ```
+///
+/// One instance can serve several publishers on the same client. Clones are handles to the same
+/// instance. A publisher that falls behind by more than 1024 refusals misses the oldest.
+///
+/// # How is a refusal matched with its message?
+///
+/// By subject, since the server's report names nothing else. If something else publishes to
+/// the same subject through the same client, its refusals can be attributed to the publisher.
 ///
 /// [`NatsPublisher::connect`]: super::NatsPublisher::connect
 #[derive(Debug, Clone)]
@@ -62,8 +72,9 @@ impl NatsRefusals {
         }
     }
 
-    /// Sets the event callback of these options to one that observes, in place of any
-    /// other.
+    /// Returns these options with an event callback that [observes](Self::observe) every
+    /// event. It replaces any other callback.
+    #[must_use]
     pub fn watch(&self, options: ConnectOptions) -> ConnectOptions {
         let refusals = self.clone();
         options.event_callback(move |event| {
@@ -72,7 +83,8 @@ impl NatsRefusals {
         })
     }
 
-    /// Passes an event on, if it says that a message was not permitted.
+    /// Tells publishers if this event reports that a message is forbidden, and ignores it
+    /// otherwise. Never waits.
     pub fn observe(&self, event: &Event) {
         let Event::ServerError(ServerError::Other(error)) = event else {
             return;
@@ -81,12 +93,12 @@ impl NatsRefusals {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.strip_suffix('"'));
         if let Some(subject) = subject {
-            // An error says that there is no publisher.
+            // An error means that there is no publisher.
             let _ = self.denied.send(Subject::from(subject));
         }
     }
 
-    /// A receiver for one publisher.
+    /// Returns a receiver for one publisher.
     pub(super) fn subscribe(&self) -> Denials {
         Denials {
             receiver: Some(self.denied.subscribe()),
@@ -94,13 +106,13 @@ impl NatsRefusals {
     }
 }
 
-/// The subjects of messages that were not permitted.
+/// Receives the subjects of forbidden messages.
 pub(super) struct Denials {
     receiver: Option<broadcast::Receiver<Subject>>,
 }
 
 impl Denials {
-    /// For a client whose events nobody observes.
+    /// Creates a receiver that gets nothing, for a client whose events are not observed.
     pub(super) const fn unobserved() -> Self {
         Self { receiver: None }
     }
@@ -109,21 +121,21 @@ impl Denials {
         self.receiver.is_some()
     }
 
-    /// Returns one that has been observed already, if there is one.
+    /// Returns the next subject, unless no further refusal has been observed yet.
     pub(super) fn try_next(&mut self) -> Option<Subject> {
         let receiver = self.receiver.as_mut()?;
         loop {
             match receiver.try_recv() {
                 Ok(subject) => return Some(subject),
-                // Those of other users of the client, most likely: this publisher has
-                // far fewer messages under way.
+                // Most likely refusals of other users of the client: this publisher has far
+                // fewer messages in flight.
                 Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
         }
     }
 
-    /// Waits for one, for ever if there is none.
+    /// Waits for the next subject; forever if refusals are not observed.
     pub(super) async fn next(&mut self) -> Subject {
         while let Some(receiver) = &mut self.receiver {
             match receiver.recv().await {

@@ -1,4 +1,4 @@
-//! The stream in which messages are stored.
+//! How does a message get into a JetStream stream, and which failures are final?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,14 @@ use tokio::time::timeout;
 use super::limits::Limits;
 use super::subjects::cover;
 
-/// See the module documentation.
+/// The stream in which messages are stored.
 pub(super) struct Store {
     context: Context,
     config: Config,
     limits: Arc<Limits>,
+    /// How long to wait for an answer.
     patience: Duration,
-    /// What the ids of this publisher's messages begin with.
+    /// The prefix of this publisher's message ids.
     name: String,
 }
 
@@ -50,11 +51,10 @@ impl Store {
         &self.config.name
     }
 
-    /// Looks the stream up, creates it if there is none of its name, and returns the
-    /// subjects it covers.
+    /// Looks up the stream, creating it if necessary, and returns the subjects it covers.
     pub(super) async fn open(&self) -> Result<Vec<String>, CreateStreamError> {
         let stream = self.context.get_or_create_stream(self.config.clone());
-        // Two requests, and a place in the client's queue for each.
+        // There are up to two requests, and each may wait for room in the client's queue.
         let stream = timeout(self.patience * 2, stream)
             .await
             .unwrap_or(Err(CreateStreamErrorKind::TimedOut.into()))?;
@@ -63,9 +63,9 @@ impl Store {
         Ok(config.subjects.clone())
     }
 
-    /// Returns the subjects of the requested configuration that `covers` does not cover.
+    /// Returns the subjects of the configuration that `covers` does not cover.
     pub(super) fn missing(&self, covers: &[String]) -> Vec<String> {
-        // As the server does.
+        // The server's default: a stream without subjects covers its own name.
         let default = [self.config.name.clone()];
         let needed = match self.config.subjects.as_slice() {
             [] if self.config.mirror.is_none() && self.config.sources.is_none() => &default,
@@ -78,8 +78,8 @@ impl Store {
             .collect()
     }
 
-    /// Sends a message and waits until the server has stored it, or has stored one with
-    /// this number before.
+    /// Sends a message and waits until the server acknowledges that it is stored, now or under
+    /// the same number before.
     pub(super) async fn put(
         &self,
         number: u64,
@@ -96,7 +96,8 @@ impl Store {
     }
 }
 
-/// The size of the headers that [`Store::put`] sends.
+/// Returns the size in bytes of the headers that [`Store::put`] sends, with the longest
+/// number.
 fn header_size(name: &str, stream: &str) -> usize {
     const LONGEST_NUMBER: &str = ".18446744073709551615";
     [
@@ -112,7 +113,7 @@ fn header_size(name: &str, stream: &str) -> usize {
     .sum()
 }
 
-/// Whether the same request may succeed later.
+/// Returns whether the same request may succeed later.
 pub(super) fn is_transient(error: &CreateStreamError) -> bool {
     match error.kind() {
         CreateStreamErrorKind::TimedOut
@@ -127,7 +128,8 @@ pub(super) fn is_transient(error: &CreateStreamError) -> bool {
     }
 }
 
-/// Whether there is no server that answers, or none with JetStream, as while it starts.
+/// Returns whether no server answers, or none with JetStream. Both happen while a server
+/// starts.
 pub(super) fn is_absence(error: &CreateStreamError) -> bool {
     match error.kind() {
         CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => true,
@@ -138,7 +140,7 @@ pub(super) fn is_absence(error: &CreateStreamError) -> bool {
     }
 }
 
-/// Whether the same message can never be stored.
+/// Returns whether the same message can never be stored.
 pub(super) fn is_refusal(error: &PublishError) -> bool {
     use context::PublishErrorKind;
     use std::error::Error;
@@ -147,7 +149,7 @@ pub(super) fn is_refusal(error: &PublishError) -> bool {
         PublishErrorKind::MaxPayloadExceeded
         | PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::WrongLastSequence => true,
-        // The server's own words are the source.
+        // The source is the server's own error.
         PublishErrorKind::Other => error
             .source()
             .and_then(|source| source.downcast_ref())
@@ -159,7 +161,7 @@ pub(super) fn is_refusal(error: &PublishError) -> bool {
     }
 }
 
-/// Whether an error is one of the client's, by the numbers that HTTP has made known.
+/// Returns whether the client is at fault. Error codes follow HTTP's: 4xx.
 fn is_clients_fault(error: &async_nats::jetstream::Error) -> bool {
     (400..500).contains(&error.code())
 }

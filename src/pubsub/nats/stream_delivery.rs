@@ -1,13 +1,15 @@
-//! Delivery into a stream.
+//! How are messages delivered into a stream, and when is a message given up?
 //!
-//! A message is sent, with an id by which the server knows it again, until the server
-//! acknowledges that it is stored. The next one is sent after that, so that they are
+//! A message is sent until the server acknowledges that it is stored, each time with the same
+//! id, by which the server recognizes it. Only then is the next message sent, so messages are
 //! stored in order.
 //!
-//! What the server refuses for good is lost at once. After any other failure the stream
-//! is looked up, which tells three cases apart: if the server does not answer, or has no
-//! JetStream, the message waits until it does; if the stream does not cover the subject, the
-//! message is lost; and otherwise it is sent again, a limited number of times.
+//! A message that the server refuses for good is lost at once. After any other failure, the
+//! stream is looked up, which distinguishes three cases:
+//!
+//! * the server does not answer or lacks JetStream: the message waits until one does;
+//! * the stream does not cover the subject: the message is lost;
+//! * otherwise: the message is sent again, a limited number of times.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -22,16 +24,16 @@ use super::refusals::Denials;
 use super::store::{Store, is_absence, is_refusal};
 use super::subjects::cover;
 
-/// Pauses before a message is sent again, from the first to the longest. Each is twice as
-/// long as the one before.
+/// The first and the longest pause before a message is sent again. Each pause is twice as long
+/// as the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
-/// See the module documentation.
+/// Delivers into a stream. See the module documentation.
 pub(super) struct StreamDelivery {
     link: Link,
     store: Store,
     denials: Denials,
-    /// How often a message is sent to a server that answers.
+    /// How many times a message is sent to a server that answers.
     attempts: NonZeroU32,
     /// The number of the next message.
     number: u64,
@@ -39,9 +41,9 @@ pub(super) struct StreamDelivery {
 
 /// Why a message was not stored.
 enum Failure {
-    /// It never will be.
+    /// It is lost: no attempt can succeed.
     Lost(NatsError),
-    /// It may be next time.
+    /// The next attempt may succeed. Has the reason of the failure.
     Passing(String),
 }
 
@@ -56,7 +58,7 @@ impl StreamDelivery {
         }
     }
 
-    /// Sends a message until it is stored or lost.
+    /// Sends a message until it is stored or lost, and accounts for it.
     pub(super) async fn deliver(&mut self, message: Message, account: &mut Account<'_>) {
         let number = self.number;
         self.number += 1;
@@ -91,10 +93,10 @@ impl StreamDelivery {
     async fn attempt(&mut self, number: u64, message: &Message) -> Result<(), Failure> {
         let Message { subject, payload } = message;
         let epoch = self.link.connected().await.map_err(Failure::Lost)?;
-        // The client may be connected to another server than when this was accepted.
+        // The client may have changed servers since the message was accepted.
         let size = self.store.limits().check_size(payload.len());
         size.map_err(Failure::Lost)?;
-        // Those of earlier messages.
+        // Skip refusals of earlier messages.
         while self.denials.try_next().is_some() {}
         let denied = async { while self.denials.next().await != *subject {} };
         let put = self.store.put(number, subject.clone(), payload.clone());
@@ -108,13 +110,13 @@ impl StreamDelivery {
                 let subject = subject.to_string();
                 return Err(Failure::Lost(NatsError::Denied { subject }));
             }
-            // The client does not fail what waits for an answer.
+            // The client does not fail requests whose connection breaks.
             () = self.link.broken(epoch) => {
                 return Err(Failure::Passing("the connection broke".to_owned()));
             }
         };
         if is_refusal(&error) {
-            // The stream's limits may be others than they were.
+            // The stream's limits may have changed.
             let _ = self.store.open().await;
             return Err(Failure::Lost(NatsError::Refused {
                 subject: subject.to_string(),
@@ -124,8 +126,8 @@ impl StreamDelivery {
         Err(Failure::Passing(error.to_string()))
     }
 
-    /// Waits for a server that answers, and looks whether it can store the message at all.
-    /// Creates the stream if it is gone, which a server may have kept in memory only.
+    /// Waits for a server that answers, and checks that the stream covers the message's subject.
+    /// Creates the stream if it is gone, since a server may have kept it only in memory.
     async fn examine(&self, message: &Message) -> Result<(), NatsError> {
         let stream = self.store.stream();
         loop {

@@ -1,7 +1,7 @@
-//! Which subjects the subjects of a stream cover.
+//! Which subjects does a stream cover?
 
-/// Whether every subject that `subject` stands for, which may have wildcards itself,
-/// matches one of these patterns.
+/// Returns whether a pattern covers `subject`. If `subject` has wildcards, one pattern must
+/// match every subject that it stands for.
 pub(super) fn cover(patterns: &[String], subject: &str) -> bool {
     patterns.iter().any(|pattern| covers(pattern, subject))
 }
