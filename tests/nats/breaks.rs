@@ -335,3 +335,31 @@ fn a_client_without_echoes_is_confirmed_as_well() {
         assert_eq!(heard(&mut messages).await, "heard");
     });
 }
+
+/// A caller that gives up on a flush has not been told what was lost.
+#[test]
+fn a_flush_that_is_dropped_reports_nothing() {
+    run(async |server| {
+        let bus = NatsPublisher::builder(connect(&server).await)
+            .build()
+            .await
+            .unwrap();
+        bus.publish("not a subject", Bytes::new()).unwrap_err();
+        let mut flush = bus.flush();
+        let waker = Waker::noop();
+        assert!(
+            flush
+                .poll_unpin(&mut Context::from_waker(waker))
+                .is_pending()
+        );
+        // Time for everything but the caller.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(flush);
+        let error = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(error, NatsError::Lost { messages: 1, .. }),
+            "{error}"
+        );
+        flushed(&bus).await.unwrap();
+    });
+}

@@ -216,13 +216,15 @@ impl Publisher for NatsPublisher {
             is_observed: self.is_observed,
         };
         let runtime = self.runtime.clone();
+        let (ledger, since) = (Arc::clone(&flush.ledger), flush.since);
         async move {
             // A task of the publisher's runtime, which has a timer. It is aborted with
             // this future.
             let mut task = JoinSet::new();
             task.spawn_on(flush.run(), &runtime);
             let flushed = task.join_next().await.and_then(Result::ok);
-            Ok(flushed.unwrap_or(Err(NatsError::Stopped))?)
+            flushed.unwrap_or(Err(NatsError::Stopped))?;
+            Ok(ledger.report(since)?)
         }
         .boxed()
     }
