@@ -363,3 +363,33 @@ fn a_flush_that_is_dropped_reports_nothing() {
         flushed(&bus).await.unwrap();
     });
 }
+
+/// The client's state still says that it is connected.
+#[test]
+fn a_client_that_is_drained_loses_what_waits() {
+    run(async |server| {
+        for is_stored in [false, true] {
+            let client = connect(&server).await;
+            let mut bus = NatsPublisher::builder(client.clone())
+                .acknowledgement_timeout(Duration::from_millis(500));
+            if is_stored {
+                bus = bus.stream(config());
+            }
+            let bus = bus.build().await.unwrap();
+            say(&bus, "first");
+            flushed(&bus).await.unwrap();
+            client.drain().await.unwrap();
+            while client.flush().await.is_ok() {}
+            say(&bus, "second");
+            let error = flushed(&bus).await.unwrap_err();
+            assert!(
+                matches!(error, NatsError::Lost { messages: 1, .. }),
+                "{error}"
+            );
+            let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+            let refused = refused.downcast::<NatsError>().unwrap();
+            assert!(matches!(refused, NatsError::Closed), "{refused}");
+            assert_eq!((bus.waiting(), bus.lost()), (0, 2));
+        }
+    });
+}

@@ -245,3 +245,32 @@ fn joining_reports_that_nothing_could_be_published() {
         assert_eq!((bus.waiting(), bus.lost()), (1, 2));
     });
 }
+
+/// The server answers, so there is nothing to wait for.
+#[test]
+fn a_stream_that_is_gone_and_may_not_be_made_holds_up_nothing() {
+    let denied = DENIED.replace("kvbm.>", "$JS.API.STREAM.CREATE.>");
+    run_with(&denied, async |server| {
+        let other = connect(&server).await;
+        drop(stored(other.clone()).await);
+        let bus = NatsPublisher::connect(denied_user(), server.address())
+            .await
+            .unwrap()
+            .stream(config())
+            .acknowledgement_timeout(Duration::from_millis(200))
+            .attempts(const { NonZeroU32::new(3).unwrap() })
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        let context = async_nats::jetstream::new(other.clone());
+        context.delete_stream(STREAM).await.unwrap();
+        say(&bus, "second");
+        assert_lost(flushed(&bus).await, 1, "3 times");
+        drop(stored(other).await);
+        say(&bus, "third");
+        flushed(&bus).await.unwrap();
+        assert_eq!(all_stored(&server).await, ["third"]);
+    });
+}
