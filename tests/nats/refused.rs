@@ -274,3 +274,32 @@ fn a_stream_that_is_gone_and_may_not_be_made_holds_up_nothing() {
         assert_eq!(all_stored(&server).await, ["third"]);
     });
 }
+
+/// The server quotes the subject.
+#[test]
+fn a_subject_with_unusual_characters_is_denied_as_well() {
+    run_with(DENIED, async |server| {
+        let bus = NatsPublisher::connect(denied_user(), server.address())
+            .await
+            .unwrap()
+            .build()
+            .await
+            .unwrap();
+        // What is quoted in every way there is, and what is not.
+        let subjects = [
+            "\"",
+            "\\",
+            "'",
+            "\u{1}\u{7}\u{8}\u{b}\u{7f}",
+            "\u{e9}",
+            "\u{200b}",
+            "\u{f0000}",
+        ];
+        for subject in subjects {
+            bus.publish(&format!("kvbm.{subject}"), Bytes::new())
+                .unwrap();
+            assert_lost(flushed(&bus).await, 1, subject);
+        }
+        assert_eq!(bus.lost(), subjects.len() as u64);
+    });
+}
