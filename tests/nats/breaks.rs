@@ -318,6 +318,48 @@ fn a_flush_ends_with_its_publisher() {
     });
 }
 
+/// What waits is lost then, and so is what is published later.
+#[test]
+fn a_runtime_that_is_shut_down_loses_what_waits() {
+    run(async |server| {
+        for is_stalled in [false, true] {
+            let proxy = Proxy::new(server.port()).await;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let address = proxy.address();
+            let building = runtime.spawn(async {
+                let options = ConnectOptions::new().retry_on_initial_connect();
+                let client = options.connect(address).await.unwrap();
+                NatsPublisher::builder(client).build().await.unwrap()
+            });
+            let bus = building.await.unwrap();
+            say(&bus, "confirmed");
+            flushed(&bus).await.unwrap();
+            if is_stalled {
+                proxy.stall();
+            } else {
+                proxy.refuse();
+            }
+            for text in ["first", "second", "third"] {
+                say(&bus, text);
+            }
+            runtime.shutdown_background();
+            while bus.lost() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+            let refused = refused.downcast::<NatsError>().unwrap();
+            assert!(matches!(refused, NatsError::Stopped), "{refused}");
+            let error = flushed(&bus).await.unwrap_err();
+            assert!(matches!(error, NatsError::Stopped), "{error}");
+            assert_eq!((bus.waiting(), bus.lost()), (0, 4));
+        }
+    });
+}
+
 /// The server replies that nobody has received what confirms a message.
 #[test]
 fn a_client_without_echoes_is_confirmed_as_well() {
