@@ -318,6 +318,48 @@ fn a_flush_ends_with_its_publisher() {
     });
 }
 
+/// Messages that wait when the runtime is shut down are lost, and so are later ones.
+#[test]
+fn a_runtime_that_is_shut_down_loses_what_waits() {
+    run(async |server| {
+        for is_stalled in [false, true] {
+            let proxy = Proxy::new(server.port()).await;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let address = proxy.address();
+            let building = runtime.spawn(async {
+                let options = ConnectOptions::new().retry_on_initial_connect();
+                let client = options.connect(address).await.unwrap();
+                NatsPublisher::builder(client).build().await.unwrap()
+            });
+            let bus = building.await.unwrap();
+            say(&bus, "confirmed");
+            flushed(&bus).await.unwrap();
+            if is_stalled {
+                proxy.stall();
+            } else {
+                proxy.refuse();
+            }
+            for text in ["first", "second", "third"] {
+                say(&bus, text);
+            }
+            runtime.shutdown_background();
+            while bus.lost() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+            let refused = refused.downcast::<NatsError>().unwrap();
+            assert!(matches!(refused, NatsError::Stopped), "{refused}");
+            let error = flushed(&bus).await.unwrap_err();
+            assert!(matches!(error, NatsError::Stopped), "{error}");
+            assert_eq!((bus.waiting(), bus.lost()), (0, 4));
+        }
+    });
+}
+
 /// With echo turned off, the server replies to a confirming message that it has no responders.
 #[test]
 fn a_client_without_echoes_is_confirmed_as_well() {
@@ -333,5 +375,63 @@ fn a_client_without_echoes_is_confirmed_as_well() {
         say(&bus, "heard");
         flushed(&bus).await.unwrap();
         assert_eq!(heard(&mut messages).await, "heard");
+    });
+}
+
+/// A caller that gives up on a flush has not been told what was lost.
+#[test]
+fn a_flush_that_is_dropped_reports_nothing() {
+    run(async |server| {
+        let bus = NatsPublisher::builder(connect(&server).await)
+            .build()
+            .await
+            .unwrap();
+        bus.publish("not a subject", Bytes::new()).unwrap_err();
+        let mut flush = bus.flush();
+        let waker = Waker::noop();
+        assert!(
+            flush
+                .poll_unpin(&mut Context::from_waker(waker))
+                .is_pending()
+        );
+        // Time for everything but the caller.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(flush);
+        let error = flushed(&bus).await.unwrap_err();
+        assert!(
+            matches!(error, NatsError::Lost { messages: 1, .. }),
+            "{error}"
+        );
+        flushed(&bus).await.unwrap();
+    });
+}
+
+/// The client's state still says that it is connected.
+#[test]
+fn a_client_that_is_drained_loses_what_waits() {
+    run(async |server| {
+        for is_stored in [false, true] {
+            let client = connect(&server).await;
+            let mut bus = NatsPublisher::builder(client.clone())
+                .acknowledgement_timeout(Duration::from_millis(500));
+            if is_stored {
+                bus = bus.stream(config());
+            }
+            let bus = bus.build().await.unwrap();
+            say(&bus, "first");
+            flushed(&bus).await.unwrap();
+            client.drain().await.unwrap();
+            while client.flush().await.is_ok() {}
+            say(&bus, "second");
+            let error = flushed(&bus).await.unwrap_err();
+            assert!(
+                matches!(error, NatsError::Lost { messages: 1, .. }),
+                "{error}"
+            );
+            let refused = bus.publish(SUBJECT, Bytes::new()).unwrap_err();
+            let refused = refused.downcast::<NatsError>().unwrap();
+            assert!(matches!(refused, NatsError::Closed), "{refused}");
+            assert_eq!((bus.waiting(), bus.lost()), (0, 2));
+        }
     });
 }

@@ -268,3 +268,61 @@ fn joining_reports_that_nothing_could_be_published() {
         assert_eq!((bus.waiting(), bus.lost()), (1, 2));
     });
 }
+
+/// The server answers, so there is nothing to wait for.
+#[test]
+fn a_stream_that_is_gone_and_may_not_be_made_holds_up_nothing() {
+    let denied = DENIED.replace("kvbm.>", "$JS.API.STREAM.CREATE.>");
+    run_with(&denied, async |server| {
+        let other = connect(&server).await;
+        drop(stored(other.clone()).await);
+        let bus = NatsPublisher::connect(denied_user(), server.address())
+            .await
+            .unwrap()
+            .stream(config())
+            .acknowledgement_timeout(Duration::from_millis(200))
+            .attempts(const { NonZeroU32::new(3).unwrap() })
+            .build()
+            .await
+            .unwrap();
+        say(&bus, "first");
+        flushed(&bus).await.unwrap();
+        let context = async_nats::jetstream::new(other.clone());
+        context.delete_stream(STREAM).await.unwrap();
+        say(&bus, "second");
+        assert_lost(flushed(&bus).await, 1, "3 times");
+        drop(stored(other).await);
+        say(&bus, "third");
+        flushed(&bus).await.unwrap();
+        assert_eq!(all_stored(&server).await, ["third"]);
+    });
+}
+
+/// The server quotes the subject.
+#[test]
+fn a_subject_with_unusual_characters_is_denied_as_well() {
+    run_with(DENIED, async |server| {
+        let bus = NatsPublisher::connect(denied_user(), server.address())
+            .await
+            .unwrap()
+            .build()
+            .await
+            .unwrap();
+        // What is quoted in every way there is, and what is not.
+        let subjects = [
+            "\"",
+            "\\",
+            "'",
+            "\u{1}\u{7}\u{8}\u{b}\u{7f}",
+            "\u{e9}",
+            "\u{200b}",
+            "\u{f0000}",
+        ];
+        for subject in subjects {
+            bus.publish(&format!("kvbm.{subject}"), Bytes::new())
+                .unwrap();
+            assert_lost(flushed(&bus).await, 1, subject);
+        }
+        assert_eq!(bus.lost(), subjects.len() as u64);
+    });
+}

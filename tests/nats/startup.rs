@@ -114,3 +114,22 @@ fn a_stream_with_other_subjects_is_not_used() {
         drop(build(config()).await.unwrap());
     });
 }
+
+#[test]
+fn the_longest_timeouts_never_pass() {
+    run(async |server| {
+        for is_stored in [false, true] {
+            let mut bus = NatsPublisher::builder(connect(&server).await)
+                .startup_timeout(Duration::MAX)
+                .acknowledgement_timeout(Duration::MAX)
+                .flush_timeout(Duration::MAX);
+            if is_stored {
+                bus = bus.stream(config());
+            }
+            let bus = bus.build().await.unwrap();
+            say(&bus, "confirmed");
+            flushed(&bus).await.unwrap();
+            assert_eq!(bus.lost(), 0);
+        }
+    });
+}

@@ -33,6 +33,10 @@ const MAX_CAPACITY: usize = Semaphore::MAX_PERMITS;
 /// The pause between two attempts to look up the stream while a publisher is built.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The longest wait for the server: about 30 years. The clock cannot tell the end of
+/// every duration.
+const ENDLESS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Builds a [`NatsPublisher`].
 ///
 /// Get one from [`NatsPublisher::connect`] or [`NatsPublisher::builder`].
@@ -192,7 +196,7 @@ impl NatsPublisherBuilder {
             Some(refusals) => refusals.subscribe(),
             None => Denials::unobserved(),
         };
-        let patience = self.acknowledgement_timeout;
+        let patience = self.acknowledgement_timeout.min(ENDLESS);
         let link = Link::new(self.client.clone(), patience);
         let (route, limits) = match self.stream {
             Some(stream) => {

@@ -30,13 +30,18 @@ pub(super) enum Route {
 
 /// Delivers messages until the queue is closed and empty.
 pub(super) async fn run(
-    mut queue: mpsc::UnboundedReceiver<Message>,
+    queue: mpsc::UnboundedReceiver<Message>,
     mut route: Route,
     ledger: Arc<Ledger>,
 ) {
+    let mut waiting = Waiting {
+        queue,
+        ledger: &ledger,
+    };
+    let queue = &mut waiting.queue;
     loop {
         let first = match &mut route {
-            Route::Subscribers(delivery) => delivery.next(&mut queue, &ledger).await,
+            Route::Subscribers(delivery) => delivery.next(queue, &ledger).await,
             Route::Stream(_) => queue.recv().await,
         };
         let Some(first) = first else { return };
@@ -47,7 +52,7 @@ pub(super) async fn run(
         };
         match &mut route {
             Route::Subscribers(delivery) => {
-                let window = CoreDelivery::window(first, &mut queue);
+                let window = CoreDelivery::window(first, queue);
                 account.open = window.len();
                 account.taken = window.len();
                 let delivery = pin!(delivery.deliver(window, &mut account));
@@ -62,12 +67,26 @@ pub(super) async fn run(
     }
 }
 
+/// The messages in the queue, which are lost when the task is stopped.
+struct Waiting<'a> {
+    queue: mpsc::UnboundedReceiver<Message>,
+    ledger: &'a Ledger,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.close();
+        let messages = std::iter::from_fn(|| self.queue.try_recv().ok()).count();
+        self.ledger.abandon(messages, messages);
+    }
+}
+
 /// The messages being delivered, each of which must end up confirmed or lost.
 pub(super) struct Account<'a> {
     ledger: &'a Ledger,
     /// How many of them are neither confirmed nor lost yet.
     open: usize,
-    /// How many there are.
+    /// How many are still to be settled.
     taken: usize,
 }
 
@@ -99,6 +118,13 @@ impl Account<'_> {
     /// Settles all of the messages, even after a panic.
     fn close(mut self) {
         self.lose_rest(&NatsError::Panicked);
-        self.ledger.settle(self.taken);
+        self.ledger.settle(std::mem::take(&mut self.taken));
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        // More than none if the task was stopped.
+        self.ledger.abandon(self.taken, self.open);
     }
 }

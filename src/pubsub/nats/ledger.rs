@@ -23,6 +23,8 @@ pub(super) struct Ledger {
 struct Counts {
     accepted: u64,
     settled: u64,
+    /// How many will never be settled.
+    abandoned: u64,
     lost: u64,
     /// How many of the lost messages a flush has reported.
     reported: u64,
@@ -94,6 +96,13 @@ impl Ledger {
             .send_modify(|latest| *latest = settled.max(*latest));
     }
 
+    /// Counts messages that will never be settled, because the delivering task was stopped.
+    /// `lost` of them have not been confirmed.
+    pub(super) fn abandon(&self, messages: usize, lost: usize) {
+        self.counts().abandoned += messages as u64;
+        self.lose(lost, &NatsError::Stopped);
+    }
+
     /// Closes the ledger: no further message is accepted.
     pub(super) fn close(&self) {
         self.counts().is_closed = true;
@@ -146,7 +155,7 @@ impl Ledger {
 impl Counts {
     fn waiting(&self) -> usize {
         // At most the capacity, so it fits.
-        (self.accepted - self.settled) as usize
+        (self.accepted - self.settled - self.abandoned) as usize
     }
 }
 

@@ -77,6 +77,17 @@ impl Link {
         }
     }
 
+    /// Waits for a connection that takes what is sent, for as long as it takes. Notices that
+    /// a client was drained: its last state was that it is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`NatsError::Closed`] if there will never be one.
+    pub(super) async fn open(&self) -> Result<(), NatsError> {
+        self.connected().await?;
+        self.client.flush().await.map_err(|_| NatsError::Closed)
+    }
+
     /// Waits for a connection on which the server answers, for as long as it takes.
     ///
     /// # Errors

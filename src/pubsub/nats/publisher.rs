@@ -241,13 +241,15 @@ impl Publisher for NatsPublisher {
             is_observed: self.is_observed,
         };
         let runtime = self.runtime.clone();
+        let (ledger, since) = (Arc::clone(&flush.ledger), flush.since);
         async move {
             // Wait in a task on the publisher's runtime, which has a timer. Dropping this
             // future aborts the task.
             let mut task = JoinSet::new();
             task.spawn_on(flush.run(), &runtime);
             let flushed = task.join_next().await.and_then(Result::ok);
-            Ok(flushed.unwrap_or(Err(NatsError::Stopped))?)
+            flushed.unwrap_or(Err(NatsError::Stopped))?;
+            Ok(ledger.report(since)?)
         }
         .boxed()
     }

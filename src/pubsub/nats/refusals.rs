@@ -91,7 +91,8 @@ impl NatsRefusals {
         };
         let subject = error
             .strip_prefix(PREFIX)
-            .and_then(|rest| rest.strip_suffix('"'));
+            .and_then(|rest| rest.strip_suffix('"'))
+            .and_then(unquote);
         if let Some(subject) = subject {
             // An error means that there is no publisher.
             let _ = self.denied.send(Subject::from(subject));
@@ -104,6 +105,38 @@ impl NatsRefusals {
             receiver: Some(self.denied.subscribe()),
         }
     }
+}
+
+/// Undoes how the server, which is written in Go, quotes a string.
+fn unquote(quoted: &str) -> Option<String> {
+    let mut text = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(char) = chars.next() {
+        if char != '\\' {
+            text.push(char);
+            continue;
+        }
+        let kind = chars.next()?;
+        let mut code = |digits| {
+            let (code, rest) = chars.as_str().split_at_checked(digits)?;
+            chars = rest.chars();
+            char::from_u32(u32::from_str_radix(code, 16).ok()?)
+        };
+        text.push(match kind {
+            'a' => '\x07',
+            'b' => '\x08',
+            'f' => '\x0c',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'v' => '\x0b',
+            'x' => code(2)?,
+            'u' => code(4)?,
+            'U' => code(8)?,
+            literal => literal,
+        });
+    }
+    Some(text)
 }
 
 /// Receives the subjects of forbidden messages.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::context::{
-    ContextBuilder, CreateStreamError, CreateStreamErrorKind, PublishError,
+    ContextBuilder, CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind, PublishError,
 };
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Config;
@@ -61,6 +61,19 @@ impl Store {
         let config = &stream.cached_info().config;
         self.limits.learn(config);
         Ok(config.subjects.clone())
+    }
+
+    /// Returns whether the server says that there is no stream of this name.
+    pub(super) async fn is_gone(&self) -> bool {
+        let found = self.context.get_stream(&self.config.name);
+        match timeout(self.patience * 2, found).await {
+            Ok(Err(error)) => matches!(
+                error.kind(),
+                GetStreamErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND
+            ),
+            Ok(Ok(_)) | Err(_) => false,
+        }
     }
 
     /// Returns the subjects of the configuration that `covers` does not cover.

@@ -131,7 +131,7 @@ impl StreamDelivery {
     async fn examine(&self, message: &Message) -> Result<(), NatsError> {
         let stream = self.store.stream();
         loop {
-            self.link.connected().await?;
+            self.link.open().await?;
             match self.store.open().await {
                 Ok(covers) if cover(&covers, &message.subject) => return Ok(()),
                 Ok(covers) => {
@@ -143,7 +143,9 @@ impl StreamDelivery {
                 }
                 Err(error) => {
                     log(|| tracing::warn!(stream, %error, "the stream cannot be looked up"));
-                    if !is_absence(&error) {
+                    // A server that answers may fail to create the stream without a word, for
+                    // want of a permission.
+                    if !is_absence(&error) || self.store.is_gone().await {
                         return Ok(());
                     }
                     sleep(PAUSES.0).await;
