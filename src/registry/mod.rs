@@ -295,6 +295,7 @@ impl BlockRegistry {
     ///
     /// Counts an access if the hash was not registered. Lock-free. The first handle to a
     /// hash allocates its entry.
+    #[must_use = "dropping the handle may end the registration"]
     pub fn register_sequence_hash(&self, seq_hash: SequenceHash) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
         let handle = self.register(seq_hash, &mut leftovers);
