@@ -1,7 +1,7 @@
-//! The structure of the graph, verified from the nodes down.
+//! Verifies the structure of the graph, from the nodes down.
 //!
-//! Everything that is maintained step by step elsewhere is counted anew here:
-//! residents, children and leaves. O(nodes + slots), and it allocates.
+//! Everything that is maintained step by step elsewhere is counted afresh here: residents,
+//! children and leaves. O(nodes + slots), and it allocates.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -48,8 +48,8 @@ impl<L: Leaves> Lineage<L> {
         })
     }
 
-    /// Verifies the ring of twins at node `number` and that they are leaves or
-    /// not together; returns the parent link of each.
+    /// Verifies the ring of twins at node `number`, and that either all of them or none are
+    /// leaves. Returns the parent link of each.
     fn check_residents(&self, number: u32) -> Result<Vec<u32>, String> {
         let node = &self.nodes[number];
         let mut links = Vec::new();
