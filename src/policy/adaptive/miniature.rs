@@ -92,9 +92,9 @@ impl Miniature {
             format!("{filled:?} slots, {} in order", self.order.len())
         })?;
         for (slot, tag) in (0..).zip(&self.contents) {
-            let noted = self.slots.get(tag);
-            ensure(noted == Some(&slot), || {
-                format!("{tag:?} is in slot {slot}, not {noted:?}")
+            let recorded = self.slots.get(tag);
+            ensure(recorded == Some(&slot), || {
+                format!("{tag:?} is in slot {slot}, not {recorded:?}")
             })?;
         }
         Ok(())

@@ -109,7 +109,7 @@ impl Bands {
                 band.is_some_and(|band| {
                     band.waits && (band.priority, band.place) == (priority, place)
                 }),
-                || format!("slot {slot} waits with priority {priority}, out of its band"),
+                || format!("slot {slot} waits with priority {priority}, but not in that band"),
             )?;
         }
         let waiting = self.of.values().filter(|band| band.waits).count();

@@ -113,18 +113,18 @@ impl SlotHeap {
 
     pub(crate) fn check(&self) -> Result<(), String> {
         for (place, &slot) in self.heap.iter().enumerate() {
-            let noted = self.places[slot as usize];
-            ensure(noted == place as u32, || {
-                format!("slot {slot} is at {place} of the heap, its note says {noted}")
+            let recorded = self.places[slot as usize];
+            ensure(recorded == place as u32, || {
+                format!("slot {slot} is at {place} of the heap, but recorded at {recorded}")
             })?;
             let above = self.heap[place.saturating_sub(1) / 2];
             ensure(!self.is_before(slot, above), || {
-                format!("slot {slot} is below {above}, which comes later")
+                format!("slot {slot} is below {above}, but has a smaller key")
             })?;
         }
-        let noted = self.places.iter().filter(|&&place| place != NIL).count();
-        ensure(noted == self.heap.len(), || {
-            format!("{} slots in the heap, {noted} noted", self.heap.len())
+        let recorded = self.places.iter().filter(|&&place| place != NIL).count();
+        ensure(recorded == self.heap.len(), || {
+            format!("{} slots in the heap, {recorded} recorded", self.heap.len())
         })
     }
 }

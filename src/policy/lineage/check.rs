@@ -35,7 +35,7 @@ impl<L: Leaves> Lineage<L> {
         for (number, node) in self.nodes.in_use() {
             let (counted, linked) = (node.children, children[number as usize]);
             ensure(counted == linked, || {
-                format!("node {number} counts {counted} children, {linked} are linked to it")
+                format!("node {number} counts {counted} children, but {linked} are linked to it")
             })?;
         }
         let marked = self.len();
@@ -64,14 +64,14 @@ impl<L: Leaves> Lineage<L> {
             let leaf = self.leaves.contains(slot);
             ensure(leaf == (node.children == 0), || {
                 let children = node.children;
-                format!("slot {slot} has {children} children, as a leaf it is {leaf}")
+                format!("slot {slot} has {children} children, but is listed as a leaf: {leaf}")
             })?;
             links.push(resident.parent);
             slot = resident.next;
             if slot == node.resident {
                 let (twins, counted) = (links.len() - 1, node.twins);
                 ensure(counted as usize == twins, || {
-                    format!("node {number} counts {counted} twins, there are {twins}")
+                    format!("node {number} counts {counted} twins, but has {twins}")
                 })?;
                 return Ok(links);
             }

@@ -26,7 +26,7 @@ impl PolicySpec for ByFifo {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, in the order they became leaves."
+        "Leaf-first: leaves go in the order in which they became leaves."
     }
 
     fn is_leaf_first(&self) -> bool {

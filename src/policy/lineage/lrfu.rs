@@ -64,7 +64,7 @@ impl PolicySpec for Lrfu {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, the least used and longest unused first."
+        "Leaf-first: the leaf used least often and least recently goes first."
     }
 
     fn is_leaf_first(&self) -> bool {

@@ -140,7 +140,7 @@ impl Nodes {
             used += 1;
             let found = self.find_in(self.bucket(node.key), node.key);
             ensure(found == Some(number), || {
-                format!("node {number} is in use, its key leads to {found:?}")
+                format!("node {number} is in use, but its key leads to {found:?}")
             })?;
         }
         let mut vacant = 0;

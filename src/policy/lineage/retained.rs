@@ -81,7 +81,7 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         self.bands.check()?;
         for (priority, slot) in self.bands.waiting() {
             ensure(!self.leaves.contains(slot), || {
-                format!("leaf {slot} of priority {priority} is among the others too")
+                format!("leaf {slot} of priority {priority} is also among the other leaves")
             })?;
         }
         Ok(leaves + self.bands.waiting().count())

@@ -39,7 +39,7 @@ impl PolicySpec for ByTick {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, oldest insertion first."
+        "Leaf-first: the leaf released longest ago goes first."
     }
 
     fn is_leaf_first(&self) -> bool {

@@ -61,7 +61,7 @@ impl Custom {
         contain("a subscriber panicked", || {
             tracing::error!(
                 why,
-                "an eviction policy failed: blocks go by last release now"
+                "an eviction policy failed: from now on, the least recently released block is evicted"
             );
         });
         let mut lru = Retained::new(Lru::new(self.listed.len()));
@@ -82,13 +82,13 @@ impl Custom {
     }
 
     /// Records that an unlisted slot is now listed.
-    fn note_listed(&mut self, slot: u32) {
+    fn record_listed(&mut self, slot: u32) {
         self.listed[slot as usize] = Some(Priority::DEFAULT);
         self.len += 1;
     }
 
     /// Records that a listed slot has been taken out.
-    fn note_taken_out(&mut self, slot: u32) {
+    fn record_taken_out(&mut self, slot: u32) {
         self.listed[slot as usize] = None;
         self.len -= 1;
     }
@@ -97,10 +97,13 @@ impl Custom {
     fn judge(&self, answer: Option<usize>) -> Result<Option<u32>, String> {
         match answer {
             None if self.len == 0 => Ok(None),
-            None => Err(format!("it had no victim, with {} blocks", self.len)),
+            None => Err(format!(
+                "it returned no victim, although {} blocks are listed",
+                self.len
+            )),
             Some(block) => match self.listed.get(block) {
                 Some(Some(_)) => Ok(Some(block as u32)),
-                _ => Err(format!("its victim, block {block}, was not in the order")),
+                _ => Err(format!("its victim, block {block}, is not listed")),
             },
         }
     }
@@ -120,7 +123,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = inserted {
             self.give_up(&why).insert(slot, hash, level);
         }
-        self.note_listed(slot);
+        self.record_listed(slot);
     }
 
     fn remove(&mut self, slot: u32) {
@@ -134,7 +137,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = removed {
             self.give_up(&why).remove(slot);
         }
-        self.note_taken_out(slot);
+        self.record_taken_out(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
@@ -147,7 +150,7 @@ impl SlotPolicy for Custom {
             Err(why) => self.give_up(&why).pop(),
         };
         if let Some(slot) = victim {
-            self.note_taken_out(slot);
+            self.record_taken_out(slot);
         }
         victim
     }
@@ -185,10 +188,10 @@ impl PlainPolicy for Custom {
 
 impl PrioritizedPolicy for Custom {
     fn set_priority(&mut self, slot: u32, priority: Priority) {
-        let Some(noted) = &mut self.listed[slot as usize] else {
+        let Some(recorded) = &mut self.listed[slot as usize] else {
             return;
         };
-        *noted = priority;
+        *recorded = priority;
         let set = self.ask(
             |policy| policy.set_priority(slot as usize, priority),
             |lru| lru.set_priority(slot, priority),

@@ -31,13 +31,13 @@ impl OldestFirst {
     pub(crate) const LRU: Self = Self {
         name: "lru",
         title: "LRU",
-        summary: "Least recently used.",
+        summary: "Least recently used first.",
     };
 
     pub(crate) const HASH_MAP: Self = Self {
         name: "hashmap",
         title: "HashMap",
-        summary: "First in, first out, over a hash map.",
+        summary: "First in, first out, over a hash map: least recently released first.",
     };
 }
 

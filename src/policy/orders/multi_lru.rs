@@ -54,7 +54,7 @@ impl PolicySpec for ByLevel {
     }
 
     fn summary(&self) -> &'static str {
-        "LRU in four levels, chosen by the estimated frequency of a block."
+        "Least recently used first, in four levels of estimated frequency."
     }
 
     fn frequency_thresholds(&self) -> Option<[u8; 3]> {

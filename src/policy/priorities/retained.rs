@@ -180,7 +180,7 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
             let is_aside = self.aside.contains(slot);
             let is_low = priority < Priority::DEFAULT && self.order.contains(slot);
             ensure(is_aside || is_low, || {
-                format!("slot {slot} waits with priority {priority}, and is not aside")
+                format!("slot {slot} waits with priority {priority}, but is not aside")
             })?;
         }
         for (&slot, &place) in &self.aside.of {
@@ -189,13 +189,16 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
             })?;
             let has_ended = self.aside.ended.contains(&(place, slot));
             ensure(has_ended != self.bands.waits(slot), || {
-                format!("slot {slot} is aside, its priority has ended: {has_ended}")
+                format!(
+                    "slot {slot} is aside, but the end of its priority is recorded wrongly: {has_ended}"
+                )
             })?;
         }
         let ended = self.aside.ended.iter();
         let stray = ended.filter(|(_, slot)| !self.aside.contains(*slot));
         ensure(stray.count() == 0, || {
-            "the priority of a block that is not aside has ended there".into()
+            "a block that is not aside is recorded among those aside whose priority has ended"
+                .into()
         })
     }
 }

@@ -79,7 +79,7 @@ impl PolicySpec for TinyLfu {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, the least used first behind a window for new ones."
+        "Leaf-first: the leaf used least often goes first, behind a window for new contents."
     }
 
     fn is_leaf_first(&self) -> bool {
@@ -357,14 +357,16 @@ impl Leaves for TinyLfuLeaves {
                 Region::Main => &self.window,
             };
             ensure(!elsewhere.contains(slot), || {
-                format!("slot {slot} is a leaf of the region in which it is not")
+                format!("slot {slot} is a leaf of a region that it is not in")
             })?;
             ensure(!(block.waits && self.contains(slot)), || {
-                format!("leaf {slot} is here, and waits elsewhere")
+                format!("leaf {slot} is here, but waits elsewhere")
             })?;
             let in_window = block.is_listed && block.region == Region::Window;
             ensure(self.oldest.contains(slot) == in_window, || {
-                format!("slot {slot} is in the window: {in_window}, by release it is not")
+                format!(
+                    "slot {slot} is in the window: {in_window}, but the order of release disagrees"
+                )
             })?;
         }
         Ok(self.window.len() + self.main.len())
