@@ -25,7 +25,7 @@ use super::extras::Extras;
 ///
 /// It is one word, and allocates nothing while there is nothing to defer.
 #[derive(Default)]
-#[must_use = "user code is to be run when the operation is complete"]
+#[must_use = "deferred user code must run when the operation is complete"]
 pub(crate) struct Leftovers(Option<Box<Owed>>);
 
 #[derive(Default)]

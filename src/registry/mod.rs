@@ -375,8 +375,7 @@ impl BlockRegistry {
     }
 
     /// Returns the number of entries that have ended and whose memory (64 bytes each) is not
-    /// freed yet, because a reader may still be looking at it. This is a gauge: one relaxed
-    /// load.
+    /// freed yet. This is a gauge: one relaxed load.
     ///
     /// # What leaves garbage?
     ///
@@ -387,9 +386,11 @@ impl BlockRegistry {
     ///
     /// # How much can there be?
     ///
+    /// Ended entries are not freed at once, because a reader may still be looking at them.
     /// Every eighth operation that ends an entry frees up to 32 that no reader can see any
-    /// more, so garbage does not accumulate while handles are created and dropped, with one
-    /// exception. A thread that is suspended *inside* a registry operation holds back
+    /// more. What the last operations leave stays until there are further ones, or until
+    /// [`flush_garbage`](Self::flush_garbage). So garbage does not accumulate while handles
+    /// are created and dropped, with one exception. A thread that is suspended *inside* a registry operation holds back
     /// everything that becomes garbage from then on, until it runs again. On a machine with
     /// fewer cores than threads, that is what the others produce in a time slice. A thread
     /// that is suspended elsewhere holds back nothing, whatever handles it owns. (The epochs

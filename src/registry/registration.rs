@@ -153,7 +153,7 @@ impl Drop for EntryHandle {
 
 /// A registration in progress, from before its block is linked until afterwards: see [the
 /// protocol](self).
-#[must_use = "a registration is committed or abandoned"]
+#[must_use = "a registration must be committed or abandoned"]
 pub(crate) struct Ticket<'c> {
     core: &'c Arc<Core>,
     /// A handle to the entry, if there are several tiers and the hash had one.

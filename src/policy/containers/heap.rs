@@ -119,7 +119,7 @@ impl SlotHeap {
             })?;
             let above = self.heap[place.saturating_sub(1) / 2];
             ensure(!self.is_before(slot, above), || {
-                format!("slot {slot} is below {above}, but has a smaller key")
+                format!("slot {slot} is below {above}, but comes before it")
             })?;
         }
         let recorded = self.places.iter().filter(|&&place| place != NIL).count();

@@ -64,7 +64,7 @@ impl<L: Leaves> Lineage<L> {
             let leaf = self.leaves.contains(slot);
             ensure(leaf == (node.children == 0), || {
                 let children = node.children;
-                format!("slot {slot} has {children} children, but is listed as a leaf: {leaf}")
+                format!("slot {slot} has {children} children, and is a leaf: {leaf}")
             })?;
             links.push(resident.parent);
             slot = resident.next;

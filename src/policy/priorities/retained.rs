@@ -190,7 +190,7 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
             let has_ended = self.aside.ended.contains(&(place, slot));
             ensure(has_ended != self.bands.waits(slot), || {
                 format!(
-                    "slot {slot} is aside, but the end of its priority is recorded wrongly: {has_ended}"
+                    "slot {slot} is aside, and its priority has ended: {has_ended}; its band disagrees"
                 )
             })?;
         }
