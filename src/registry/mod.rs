@@ -390,12 +390,12 @@ impl BlockRegistry {
     /// Every eighth operation that ends an entry frees up to 32 that no reader can see any
     /// more. What the last operations leave stays until there are further ones, or until
     /// [`flush_garbage`](Self::flush_garbage). So garbage does not accumulate while handles
-    /// are created and dropped, with one exception. A thread that is suspended *inside* a registry operation holds back
-    /// everything that becomes garbage from then on, until it runs again. On a machine with
-    /// fewer cores than threads, that is what the others produce in a time slice. A thread
-    /// that is suspended elsewhere holds back nothing, whatever handles it owns. (The epochs
-    /// are those of `crossbeam_epoch`'s default collector, so other code that pins a thread
-    /// there holds back garbage as well.)
+    /// are created and dropped, with one exception. A thread that is suspended *inside* a
+    /// registry operation holds back everything that becomes garbage from then on, until it
+    /// runs again. On a machine with fewer cores than threads, that is what the others
+    /// produce in a time slice. A thread that is suspended elsewhere holds back nothing,
+    /// whatever handles it owns. (The epochs are those of `crossbeam_epoch`'s default
+    /// collector, so other code that pins a thread there holds back garbage as well.)
     pub fn pending_garbage(&self) -> u64 {
         self.core.garbage()
     }
