@@ -1,4 +1,4 @@
-//! The built-in eviction orders by name.
+//! The built-in eviction orders, by name.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,12 +17,12 @@ use super::spec::PolicySpec;
 
 /// A built-in eviction order, chosen by name.
 ///
-/// Use this where the order is a setting or where code goes through
-/// [all orders](Self::ALL); where it is fixed, the builder has a method for each, such as
+/// Use this where the order is a setting, or where code goes through [all
+/// orders](Self::ALL). Where the order is fixed, the builder has a method for each, such as
 /// [`with_lru_backend`](crate::manager::BlockManagerConfigBuilder::with_lru_backend). Orders
 /// with parameters have their defaults.
 ///
-/// In text, and when (de)serialized, an order is its [name](Self::name).
+/// As text, and when serialized, an order is its [name](Self::name).
 ///
 /// ```
 /// use kvbm_lockfree::eviction::BuiltInPolicy;
@@ -61,7 +61,7 @@ use super::spec::PolicySpec;
 pub struct BuiltInPolicy(pub(crate) &'static dyn PolicySpec);
 
 impl BuiltInPolicy {
-    /// Every built-in order once, with its default parameters.
+    /// All built-in orders, with their default parameters.
     pub const ALL: &'static [Self] = &[
         Self(&OldestFirst::LRU),
         Self(&OldestFirst::HASH_MAP),
@@ -72,22 +72,22 @@ impl BuiltInPolicy {
         Self(&TinyLfu::TUNED),
     ];
 
-    /// The order's name, such as `lru` or `lineage-tick`.
+    /// Returns the order's name, such as `lru` or `lineage-tick`.
     pub fn name(self) -> &'static str {
         self.0.name()
     }
 
-    /// A sentence that says which block goes first.
+    /// Returns a sentence that says which block is evicted first.
     pub fn summary(self) -> &'static str {
         self.0.summary()
     }
 
-    /// Whether the manager's registry must have a frequency tracker.
+    /// Returns whether the manager's registry must have a frequency tracker.
     pub fn needs_tracker(self) -> bool {
         self.0.frequency_thresholds().is_some()
     }
 
-    /// Whether no block goes before its inactive children.
+    /// Returns whether no block is evicted before its inactive children.
     pub fn is_leaf_first(self) -> bool {
         self.0.is_leaf_first()
     }
@@ -119,7 +119,7 @@ impl Hash for BuiltInPolicy {
     }
 }
 
-/// There is no built-in order of this name.
+/// The error of parsing a name that no built-in order has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no eviction policy is called {0:?}")]
 pub struct UnknownPolicy(pub String);

@@ -1,34 +1,40 @@
-//! Eviction order, kept by plain sequential code.
+//! Eviction orders, in plain sequential code.
 //!
-//! A policy is a data structure over slot numbers: it is told which blocks
-//! became inactive, and asked which of them goes next. It owns no atomics and
-//! is never called from a hot path; the engine's policy plane feeds it the
-//! notes the hot path left, in the order they were left, and takes victims
-//! from it while it holds the plane.
+//! A policy is a data structure over slot numbers. The engine tells it which blocks became
+//! inactive, and asks it which of them to evict next. A policy has no atomics and is never
+//! called on the hot path: a thread that holds the policy plane passes it the queued
+//! releases, in the order in which they were queued, and takes victims from it.
 //!
-//! All memory is reserved when the policy is built: a policy that lists every
-//! block of its store allocates nothing afterwards. (The orders of the
-//! [lineage](lineage::graph) alone can be driven past their reservation, by resetting blocks
-//! whose descendants stay inactive; their module says how far. And blocks with
-//! [priorities](containers::bands) are kept in sets that grow.)
+//! # When does it allocate?
 //!
-//! # A new order
+//! When it is built. A policy that lists every block of its store allocates nothing
+//! afterwards, with two exceptions: an order of the [lineage](lineage::graph) can be driven
+//! past its reservation by resetting blocks whose descendants stay inactive (its module says
+//! how far), and blocks with [priorities](containers::bands) are kept in sets that grow.
 //!
-//! takes one file, in [`orders`] or in [`lineage`], with a [`SlotPolicy`] (or, in the
-//! lineage, the order among leaves) and a [`PolicySpec`], the line that declares the file,
-//! and one row in [`BuiltInPolicy::ALL`].
+//! # How do I add an order?
 //!
-//! | folder or file | |
+//! 1. Write one file, in [`orders`] or in [`lineage`], with a [`SlotPolicy`] (in the
+//!    lineage, [`Leaves`](lineage::leaves::Leaves)) and a [`PolicySpec`], and declare the
+//!    module.
+//! 2. Add a row to [`BuiltInPolicy::ALL`].
+//!
+//! The builder, the replay program, the tests and the benchmarks read that table.
+//!
+//! # Where is what?
+//!
+//! | folder or file | idea |
 //! |---|---|
 //! | [`slot_policy`] | what the engine asks of an order |
-//! | [`spec`] | what a built-in order says of itself |
+//! | [`spec`] | how a built-in order describes itself |
 //! | [`built_in`] | the table of built-in orders, by name |
 //! | [`eviction_policy`] | what a user's own order is told |
-//! | [`orders`] | orders by release or level, and the user's own |
+//! | [`orders`] | orders by last release or by level, and the user's own |
 //! | [`lineage`] | leaf-first orders |
 //! | [`priorities`] | priorities in front of an order |
 //! | [`adaptive`] | what orders learn from uses |
 //! | [`containers`] | lists, heaps and sets of slots |
+//! | `testing` | what the tests of several orders share |
 
 mod adaptive;
 mod built_in;

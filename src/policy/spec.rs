@@ -1,7 +1,7 @@
-//! What a built-in eviction order says of itself.
+//! How a built-in eviction order describes itself.
 //!
-//! Each order implements [`PolicySpec`] in its own file. A row in the
-//! [table of built-in orders](super::built_in) then makes it known by name to the
+//! Each order implements [`PolicySpec`] in its own file. A row in the [table of built-in
+//! orders](super::built_in) then makes it known by name to the
 //! [builder](crate::manager::BlockManagerConfigBuilder::with_policy), to the replay program,
 //! and to the tests that go through all orders.
 
@@ -9,29 +9,30 @@ use std::panic::RefUnwindSafe;
 
 use super::slot_policy::PlainPolicy;
 
-/// A built-in eviction order with its parameters, not yet built.
+/// A built-in eviction order with its parameters, before it is built.
 pub(crate) trait PolicySpec: Send + Sync + RefUnwindSafe {
-    /// The name by which the order is chosen: lower case, words joined by hyphens.
+    /// Returns the name by which the order is chosen: lower case, with hyphens between
+    /// words.
     fn name(&self) -> &'static str;
 
-    /// The name as it is written in prose and in errors.
+    /// Returns the name as it is written in prose and in error messages.
     fn title(&self) -> &'static str;
 
-    /// Which block goes first, in one sentence.
+    /// Returns a sentence that says which block is evicted first.
     fn summary(&self) -> &'static str;
 
-    /// Whether no block goes before its inactive children.
+    /// Returns whether no block is evicted before its inactive children.
     fn is_leaf_first(&self) -> bool {
         false
     }
 
-    /// The frequencies from which a block belongs to the second, third and fourth level.
-    /// `None` for an order without levels, which needs no frequency tracker.
+    /// Returns the frequencies at which the second, third and fourth level begin, or `None`
+    /// for an order without levels, which needs no frequency tracker.
     fn frequency_thresholds(&self) -> Option<[u8; 3]> {
         None
     }
 
-    /// Returns what is wrong with the parameters, if anything is.
+    /// Checks the parameters, and describes what is wrong with them.
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use dynamo_tokens::PositionalLineageHash;
 
-/// Xorshift: the tests want many cheap numbers and the same ones every time.
+/// A xorshift generator: many cheap numbers, the same in every run.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -10,7 +10,7 @@ impl Random {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number in `0..bound`.
+    /// Returns a number in `0..bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -19,12 +19,12 @@ impl Random {
     }
 }
 
-/// A hash for tests in which the content does not matter.
+/// Returns a hash for tests in which the content does not matter.
 pub(super) fn any_hash() -> PositionalLineageHash {
     PositionalLineageHash::root(0)
 }
 
-/// A hash made from raw bits, as deserialising untrusted bytes would make it.
+/// Returns a hash made from raw bits, as deserializing untrusted bytes would make it.
 pub(super) fn raw_hash(bits: u128) -> PositionalLineageHash {
     serde_json::from_value(serde_json::json!(bits.to_be_bytes())).expect("sixteen bytes are a hash")
 }

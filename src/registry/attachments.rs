@@ -1,18 +1,17 @@
-//! The store of the typed values that users attach to a registered hash.
+//! The typed values that users attach to a registered hash.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 
-/// An attachment was refused; nothing has changed.
+/// The error of a refused attachment. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachmentError {
-    /// `attach_unique` of a type that [`attach`](super::BlockRegistrationHandle::attach)
-    /// has been used for on this handle.
+    /// [`attach_unique`](super::BlockRegistrationHandle::attach_unique) was called for a
+    /// type that has been attached with [`attach`](super::BlockRegistrationHandle::attach).
     TypeAlreadyRegisteredAsMultiple(TypeId),
-    /// `attach` of a type that
-    /// [`attach_unique`](super::BlockRegistrationHandle::attach_unique) has been used for
-    /// on this handle.
+    /// [`attach`](super::BlockRegistrationHandle::attach) was called for a type that has
+    /// been attached with [`attach_unique`](super::BlockRegistrationHandle::attach_unique).
     TypeAlreadyRegisteredAsUnique(TypeId),
 }
 
@@ -33,22 +32,22 @@ impl std::error::Error for AttachmentError {}
 
 type Value = Box<dyn Any + Send + Sync>;
 
-/// How a type is attached to a handle: the first attachment decides for good.
+/// How a type is attached to a hash. The first attachment decides for the whole
+/// registration.
 enum Attached {
     Unique(Value),
     Multiple(Vec<Value>),
 }
 
-/// The attachments of one handle, by type.
+/// The attachments of one hash, by type.
 #[derive(Default)]
 pub(super) struct AttachmentStore {
     by_type: HashMap<TypeId, Attached>,
 }
 
 impl AttachmentStore {
-    /// Sets the unique value of a type; returns the one it replaces. A value that
-    /// is refused is returned too: values are the user's, and are dropped with no
-    /// lock held.
+    /// Sets the unique value of a type and returns the one it replaces. A refused value is
+    /// returned, too: values are user code, and are dropped with no lock held.
     pub(super) fn set_unique<T: Any + Send + Sync>(
         &mut self,
         value: T,
@@ -68,7 +67,7 @@ impl AttachmentStore {
         }
     }
 
-    /// Adds a value of a type; returns one that is refused.
+    /// Adds a value of a type. Returns the value if it is refused.
     pub(super) fn add<T: Any + Send + Sync>(
         &mut self,
         value: T,
@@ -90,7 +89,7 @@ impl AttachmentStore {
         }
     }
 
-    /// The unique value of a type.
+    /// Returns the unique value of a type.
     pub(super) fn unique<T: Any>(&mut self) -> Option<&mut T> {
         match self.by_type.get_mut(&TypeId::of::<T>())? {
             Attached::Unique(value) => value.downcast_mut(),
@@ -98,7 +97,7 @@ impl AttachmentStore {
         }
     }
 
-    /// The multiple values of a type, in the order in which they were attached.
+    /// Returns the multiple values of a type, in the order in which they were attached.
     pub(super) fn multiple<T: Any>(&mut self) -> Vec<&mut T> {
         match self.by_type.get_mut(&TypeId::of::<T>()) {
             Some(Attached::Multiple(values)) => values
@@ -109,7 +108,7 @@ impl AttachmentStore {
         }
     }
 
-    /// All values, those of one type in the order in which they were attached.
+    /// Returns all values. Those of one type are in the order in which they were attached.
     pub(super) fn into_values(self) -> impl Iterator<Item = Value> {
         self.by_type
             .into_values()
@@ -119,7 +118,7 @@ impl AttachmentStore {
             })
     }
 
-    /// The number of types with attachments.
+    /// Returns the number of types that have attachments.
     pub(super) fn len(&self) -> usize {
         self.by_type.len()
     }

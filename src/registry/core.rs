@@ -1,7 +1,7 @@
-//! What all handles of a registry share, and what can be asked about its hashes.
+//! The state that all handles of a registry share, and the questions it answers about
+//! hashes.
 //!
-//! How hashes are registered and how registrations end is the business of
-//! [`registration`](super::registration).
+//! How registrations begin and end is told in [`registration`](super::registration).
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
@@ -21,7 +21,7 @@ use super::observer::Observer;
 use super::tier::Tier;
 use super::tiers::Tiers;
 
-/// Accesses counted together.
+/// How many accesses are passed to the tracker in one call.
 const TOUCHES: usize = 32;
 
 /// The state of a registry.
@@ -50,19 +50,19 @@ impl Core {
         }
     }
 
-    /// The hash with its keyed hash.
+    /// Returns a hash together with its keyed hash.
     #[inline]
     pub(crate) fn key(&self, hash: SequenceHash) -> Key {
         Key::new(&self.hasher, hash)
     }
 
-    /// The frequency tracker, if there is one.
+    /// Returns the frequency tracker, if there is one.
     #[inline]
     pub(crate) fn tracker(&self) -> Option<&Arc<dyn FrequencyTracker<u128>>> {
         self.tracker.as_ref()
     }
 
-    /// Counts an access of each hash. A panic of the tracker is left to the caller.
+    /// Counts an access to each hash. Defers a panic of the tracker.
     #[inline]
     pub(crate) fn touch_all(&self, hashes: &[SequenceHash], leftovers: &mut Leftovers) {
         if let Some(tracker) = &self.tracker {
@@ -70,7 +70,7 @@ impl Core {
         }
     }
 
-    /// Counts an access of a hash. A panic of the tracker is left to the caller.
+    /// Counts an access to a hash. Defers a panic of the tracker.
     #[inline]
     pub(crate) fn touch(&self, hash: SequenceHash, leftovers: &mut Leftovers) {
         if let Some(tracker) = &self.tracker {
@@ -83,25 +83,25 @@ impl Core {
         self.tiers.attach(type_id, tier);
     }
 
-    /// Removes a tier that ends.
+    /// Removes a tier that is going away.
     pub(crate) fn detach(&self, tier: &dyn Tier) {
         self.tiers.detach(tier);
     }
 
-    /// Whether a hash has a handle or a block.
+    /// Returns whether a hash has a handle or a block.
     #[inline]
     pub(crate) fn is_registered(&self, key: Key) -> bool {
         self.is_held(key) || self.tiers.have(key, None)
     }
 
-    /// Whether a hash has a handle.
+    /// Returns whether a hash has a handle.
     #[inline]
     pub(super) fn is_held(&self, key: Key) -> bool {
         let guard = &epoch::pin();
         self.entries.find(key, guard).is_some_and(Entry::is_held)
     }
 
-    /// The number of hashes that are registered.
+    /// Returns the number of registered hashes.
     pub(super) fn len(&self) -> usize {
         let tiers = self.tiers.alive();
         if let [] | [_] = &tiers[..] {
@@ -118,7 +118,7 @@ impl Core {
         len + self.held_without_block(&tiers)
     }
 
-    /// The number of hashes that have a handle and no block.
+    /// Returns the number of hashes that have a handle but no block.
     fn held_without_block(&self, tiers: &[Arc<dyn Tier>]) -> usize {
         if self.entries.count() == 0 {
             return 0;
@@ -132,7 +132,7 @@ impl Core {
         len
     }
 
-    /// Whether `other` is the observer.
+    /// Returns whether `other` is the observer.
     #[cfg(feature = "events")]
     pub(super) fn is_observed_by(&self, other: &dyn Observer) -> bool {
         self.observer
@@ -140,7 +140,7 @@ impl Core {
             .is_some_and(|observer| std::ptr::addr_eq(Arc::as_ptr(observer), other))
     }
 
-    /// Entries that have been removed and may still be read by someone.
+    /// Returns the number of ended entries that are not freed yet.
     pub(crate) fn garbage(&self) -> u64 {
         self.entries.garbage()
     }
@@ -150,7 +150,7 @@ impl Core {
         self.entries.flush_garbage()
     }
 
-    /// The hashes of the entries there are. See `Entries::audit`.
+    /// Returns the hashes of all entries. See `Entries::audit`.
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn audit(&self) -> Vec<SequenceHash> {
         self.entries.audit()
@@ -160,8 +160,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         let mut leftovers = Leftovers::new();
-        // Handles keep the core, so what is left has none: entries of hashes
-        // whose last tier went away unnoticed, with their attachments.
+        // Every handle keeps the core alive, so no entry has one now. What is left are
+        // entries, with their attachments, of hashes whose last tier went away unnoticed.
         let observer = self.observer.take();
         self.entries.end(|entry| {
             if entry.is_observed()
@@ -173,7 +173,8 @@ impl Drop for Core {
                 leftovers.leave(extras);
             }
         });
-        // Ends streams of events, so it comes before what may take its time.
+        // Before user code that may take its time: dropping the observer ends the event
+        // streams.
         leftovers.catch(|| drop(observer));
         let tracker = self.tracker.take();
         leftovers.catch(|| drop(tracker));
@@ -181,7 +182,7 @@ impl Drop for Core {
     }
 }
 
-/// Out of line, for the sake of those who have no tracker.
+/// Kept out of line so that registries without a tracker do not pay for it.
 #[inline(never)]
 fn touch_all(
     tracker: &dyn FrequencyTracker<u128>,
@@ -198,7 +199,8 @@ fn touch_all(
     }
 }
 
-/// A hash function of this registry's own, except where runs must be the same.
+/// Returns a hash function that is this registry's own, or a fixed one where runs must be
+/// repeatable.
 fn hasher() -> RandomState {
     if IS_REPEATABLE {
         RandomState::with_seeds(1, 2, 3, 4)

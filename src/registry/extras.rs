@@ -1,5 +1,4 @@
-//! What few registration entries have: attachments and touch callbacks.
-//! Allocated on first use.
+//! What few entries have: attachments and touch callbacks, allocated on first use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,19 +7,18 @@ use crate::user_code::Panics;
 
 use super::attachments::AttachmentStore;
 
-/// A function called when a handle is touched.
+/// A callback that runs when a handle is touched.
 pub(super) type TouchCallback = Arc<dyn Fn(SequenceHash) + Send + Sync>;
 
 /// The attachments and touch callbacks of one hash.
 ///
-/// The locks are each hash's own, and no operation on blocks takes them. A panic
-/// while one is held does not make what it guards unusable: these are lists of
-/// values with no invariant between them.
+/// The locks are per hash, and no operation on blocks takes them. A panic while one is held
+/// does not poison what it guards: these are lists of values with no invariant between them.
 #[derive(Default)]
 pub(super) struct Extras {
     attachments: Mutex<AttachmentStore>,
     callbacks: Mutex<Vec<TouchCallback>>,
-    /// Those left before these, once the registration has ended: see
+    /// After the registration has ended: the extras that were deferred before these. See
     /// [`leftovers`](super::leftovers).
     pub(super) before: Option<Box<Extras>>,
 }
@@ -41,7 +39,7 @@ impl Extras {
             .push(callback);
     }
 
-    /// The callbacks, in the order they were added.
+    /// Returns the callbacks, in the order in which they were added.
     pub(super) fn callbacks(&self) -> Vec<TouchCallback> {
         self.callbacks
             .lock()
@@ -49,19 +47,18 @@ impl Extras {
             .clone()
     }
 
-    /// Calls every callback, with no lock held, whether or not one before it panics.
+    /// Calls every callback with no lock held, even if one of them panics.
     pub(super) fn touch(&self, hash: SequenceHash) {
         let mut panics = Panics::new();
         for callback in self.callbacks() {
             panics.catch(|| callback(hash));
-            // The last reference, perhaps.
+            // This may be the last reference.
             panics.drop(callback);
         }
         panics.resume();
     }
 
-    /// Drops every attachment and every callback, whether or not the drop of one before it
-    /// panics.
+    /// Drops every attachment and every callback, even if one of these drops panics.
     pub(super) fn drop_each(self, panics: &mut Panics) {
         let attachments = self.attachments.into_inner();
         for value in attachments

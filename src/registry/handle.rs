@@ -1,4 +1,4 @@
-//! Registration handles, as users have them.
+//! The public handle to a registered hash.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -15,14 +15,36 @@ use super::observer::Observer;
 use super::registration::EntryHandle;
 use super::typed::TypedAttachments;
 
-/// A registered sequence hash.
+/// A handle to a registered sequence hash.
 ///
-/// A hash is registered in a [`BlockRegistry`](super::BlockRegistry) for as long as it has
-/// a handle (one of these, or a [`WeakBlock`](crate::WeakBlock)) or a block that holds its
-/// content, active or inactive, in some manager of the registry. The same handle
-/// serves every tier. When the last of them is gone the attachments are dropped.
+/// While a hash has a handle, it is registered, and its attachments and callbacks live: see
+/// [the registry](crate::registry#when-is-a-hash-registered). One handle serves every tier.
+/// The first handle to a hash allocates; cloning one costs two atomic increments.
 ///
-/// The first handle to a hash allocates; cloning one is two atomic increments.
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use kvbm_lockfree::{BlockRegistry, SequenceHash};
+///
+/// let registry = BlockRegistry::new();
+/// let handle = registry.register_sequence_hash(SequenceHash::new(7, None, 0));
+///
+/// // Attach where a copy of the content is stored …
+/// handle.attach_unique(String::from("bucket/7")).expect("no other strings are attached");
+/// let same = registry.register_sequence_hash(handle.seq_hash());
+/// let path = same.get::<String>().with_unique(String::clone);
+/// assert_eq!(path.as_deref(), Some("bucket/7"));
+///
+/// // … and count how often it is used.
+/// let uses = Arc::new(AtomicU32::new(0));
+/// let counter = Arc::clone(&uses);
+/// handle.on_touch(Arc::new(move |_| {
+///     counter.fetch_add(1, Ordering::Relaxed);
+/// }));
+/// same.touch();
+/// assert_eq!(uses.load(Ordering::Relaxed), 1);
+/// ```
 #[derive(Clone)]
 pub struct BlockRegistrationHandle {
     handle: EntryHandle,
@@ -41,7 +63,7 @@ impl BlockRegistrationHandle {
         self.handle.entry()
     }
 
-    /// The sequence hash.
+    /// Returns the sequence hash.
     pub fn seq_hash(&self) -> SequenceHash {
         self.entry().hash()
     }
@@ -51,48 +73,57 @@ impl BlockRegistrationHandle {
         self.core().is_observed_by(observer)
     }
 
-    /// Whether a block of metadata type `T`, in any manager of this registry,
-    /// is registered under the hash: one that could be matched at some instant of
+    /// Returns whether a block of metadata type `T` is registered under the hash in some
+    /// manager of this registry. If so, it could have been matched at some instant during
     /// the call. Lock-free.
     pub fn has_block<T: BlockMetadata>(&self) -> bool {
         self.has_any_block(&[TypeId::of::<T>()])
     }
 
-    /// Whether [`has_block`](Self::has_block) holds for any of the types.
+    /// Returns whether [`has_block`](Self::has_block) holds for any of the types. Lock-free.
     pub fn has_any_block(&self, type_ids: &[TypeId]) -> bool {
         self.core().tiers.have(self.entry().key(), Some(type_ids))
     }
 
-    /// Adds a function to be called by [`touch`](Self::touch). Takes a lock of
-    /// this handle's callbacks, and allocates.
+    /// Adds a callback for [`touch`](Self::touch) to call. Locks this hash's callbacks, and
+    /// allocates.
     pub fn on_touch(&self, callback: Arc<dyn Fn(SequenceHash) + Send + Sync>) {
         self.entry().extras().add_callback(callback);
     }
 
-    /// Calls the functions added by [`on_touch`](Self::on_touch), in the order
-    /// they were added, on this thread and with no lock held.
+    /// Calls the callbacks added with [`on_touch`](Self::on_touch), in the order in which
+    /// they were added. They run on this thread with no lock held, so they may use the
+    /// handle.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a callback does, after all others have been called.
     pub fn touch(&self) {
         if let Some(extras) = self.entry().existing_extras() {
             extras.touch(self.seq_hash());
         }
     }
 
-    /// The attachments of type `T`.
+    /// Returns access to the attachments of type `T`.
     pub fn get<T: Any + Send + Sync>(&self) -> TypedAttachments<'_, T> {
         TypedAttachments::new(self.entry())
     }
 
-    /// Attaches the only value of type `T`, in place of an earlier one.
+    /// Attaches `value` as the only value of type `T`. Replaces, and drops, an earlier one.
+    ///
+    /// Locks this hash's attachments, and allocates. Dropped values are dropped outside the
+    /// lock.
     ///
     /// # Errors
     ///
-    /// If values of the type have been attached with [`attach`](Self::attach).
+    /// Fails if values of this type have been attached with [`attach`](Self::attach). The
+    /// value is dropped then.
     pub fn attach_unique<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
         let set = self
             .entry()
             .extras()
             .with_attachments(|attachments| attachments.set_unique(value));
-        // The user's drop runs with no lock held.
+        // User code: dropped with no lock held.
         let mut panics = Panics::new();
         let result = match set {
             Ok(replaced) => {
@@ -108,12 +139,14 @@ impl BlockRegistrationHandle {
         result
     }
 
-    /// Attaches a further value of type `T`.
+    /// Attaches another value of type `T`.
+    ///
+    /// Locks this hash's attachments, and allocates.
     ///
     /// # Errors
     ///
-    /// If a value of the type has been attached with
-    /// [`attach_unique`](Self::attach_unique).
+    /// Fails if a value of this type has been attached with
+    /// [`attach_unique`](Self::attach_unique). The value is dropped then.
     pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
         let added = self
             .entry()

@@ -1,4 +1,14 @@
-//! What an operation owes to user code, until it is complete.
+//! Deferred user code: drops and panics that an operation deals with after its own work is
+//! complete.
+//!
+//! An operation on blocks may end registrations, and so has to drop what users attached to
+//! them. Those drops are user code: they may be slow, use the manager, or panic. So the
+//! operation only collects them while it is under way, as [`Leftovers`], and
+//! [settles](Leftovers::settle) them last, when it holds nothing and nothing is half done.
+//!
+//! Some user code cannot be deferred, because the operation needs its answer or its effect
+//! at once: a frequency tracker's count, or whether an events manager wants a hash. That
+//! code runs under [`Leftovers::catch`], and only its panic is deferred.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,22 +16,21 @@ use crate::user_code::Panics;
 
 use super::extras::Extras;
 
-/// The drops of what hung on hashes whose registrations have ended, and the first panic of
-/// user code that has been called already.
+/// The user code that an operation has deferred: the attachments and callbacks of hashes
+/// whose registrations have ended, which are to be dropped, and the first panic of user code
+/// that has already run.
 ///
-/// An operation collects these while it is under way, and [settles](Self::settle) them when
-/// nothing is held and nothing is left to be done: then user code may take its time, use
-/// the manager and the registry, or panic. If it is dropped instead, since the operation
-/// unwinds, the same is done, but no panic goes on.
+/// If this is dropped because the operation unwinds, the drops still run, but no panic is
+/// resumed.
 ///
-/// One word, and nothing on the heap, for as long as there are none.
+/// It is one word, and allocates nothing while there is nothing to defer.
 #[derive(Default)]
-#[must_use = "user code is to be run when the operation is complete"]
+#[must_use = "deferred user code must run when the operation is complete"]
 pub(crate) struct Leftovers(Option<Box<Owed>>);
 
 #[derive(Default)]
 struct Owed {
-    /// The newest: each leads to the one before.
+    /// The extras deferred last. Each links to those deferred before.
     extras: Option<Box<Extras>>,
     panics: Panics,
 }
@@ -32,10 +41,11 @@ impl Leftovers {
         Self(None)
     }
 
-    /// Runs user code that has to be asked for an answer now. A panic is kept.
+    /// Runs user code that cannot be deferred. Returns `None` if it panics, and defers the
+    /// panic.
     #[inline]
     pub(crate) fn catch<R>(&mut self, code: impl FnOnce() -> R) -> Option<R> {
-        // Unwind safety: what the code has left half done is the user's own.
+        // Unwind safety: only state of the user's own can be left half changed.
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(result) => Some(result),
             Err(payload) => {
@@ -50,18 +60,19 @@ impl Leftovers {
         self.0.get_or_insert_default()
     }
 
-    /// Leaves the attachments and callbacks of an entry that has ended.
+    /// Defers dropping the attachments and callbacks of an entry that has ended.
     pub(super) fn leave(&mut self, mut extras: Box<Extras>) {
         let owed = self.owed();
         extras.before = owed.extras.take();
         owed.extras = Some(extras);
     }
 
-    /// Runs what is left, in the order in which it was left. For the end of an operation.
+    /// Runs the deferred drops in the order in which they were deferred. Call it last, when
+    /// the operation is complete.
     ///
     /// # Panics
     ///
-    /// With the first panic of user code, unless the thread unwinds already.
+    /// Resumes the first panic of user code, unless the thread is already unwinding.
     #[inline]
     pub(crate) fn settle(mut self) {
         if let Some(owed) = self.0.take() {

@@ -6,22 +6,22 @@ use crate::SequenceHash;
 
 use super::tier::Tier;
 
-/// Is told by the threads that begin and end registrations, in passing: an
-/// implementation must not wait for anything.
+/// Is told about registrations by the threads that begin and end them. An implementation
+/// must not wait for anything.
 ///
-/// With an observer every hash that is registered has an entry, also one that only
-/// blocks keep registered; the entry's making and its end are what is told.
+/// With an observer, every registered hash has an entry, even if only blocks keep it
+/// registered. The observer is told when an entry is created and when it ends.
 pub(crate) trait Observer: Send + Sync {
-    /// A registration begins. Returns whether its end is to be told.
+    /// A registration begins. Returns whether the observer is to be told of its end.
     ///
-    /// The caller has a handle, so the end comes later.
+    /// The caller has a handle, so the end is told later.
     fn registered(&self, hash: SequenceHash) -> bool;
 
-    /// A registration has ended. That of the next one of the same hash may have
-    /// been told already.
+    /// A registration has ended. The observer may already have been told of the hash's next
+    /// registration.
     fn removed(&self, hash: SequenceHash);
 
-    /// A tier has been cleared. Registrations that ended with that, but for their
-    /// entries, are to be ended from elsewhere, by `Tier::end_cleared`.
+    /// A tier has been cleared. Its registrations have ended, but their entries have not:
+    /// the observer must have them ended elsewhere, by `Tier::end_cleared`.
     fn cleared(&self, tier: Weak<dyn Tier>);
 }

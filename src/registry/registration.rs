@@ -1,65 +1,72 @@
 //! The registration protocol: when a hash is registered, and when its entry ends.
 //!
 //! **A hash is registered while it has a handle or a block.** Blocks are found in the
-//! indexes of the tiers that share the registry, so a block needs no entry: registering and
-//! evicting one leaves the registry alone as long as nobody has asked for a handle to its
-//! hash. That makes the common case cheap. The price is this protocol, since attachments
-//! live as long as their hash is registered.
+//! indexes of the tiers that share the registry, so a block needs no entry: as long as
+//! nobody has asked for a handle to a hash, registering and evicting its block does not
+//! change the registry. This makes the common case cheap. Its price is the protocol below,
+//! since attachments must live as long as their hash is registered.
 //!
-//! # States of a hash
+//! # Which states does a hash have?
 //!
 //! | state | handles | blocks | entry |
 //! |---|---|---|---|
 //! | unregistered | none | none | none |
 //! | cached | none | some | none |
-//! | held | some | any | live: counts the handles, has the attachments |
+//! | held | some | any | live: counts the handles, owns the attachments |
 //! | unheld | none | some | live: keeps the attachments for the blocks |
 //! | ended | none | none | dead: unlinked, reported to the observer, retired |
 //!
 //! With an [`Observer`](super::Observer) there is no cached state: the first block of a hash
-//! makes its entry, since making and ending an entry is what the observer is told.
+//! creates its entry, because the creation and the end of an entry are what the observer is
+//! told.
 //!
-//! # Who does what, and when
+//! # What happens when …?
 //!
-//! *A tier registers a block*, by a [`Ticket`]:
+//! *A tier registers a block*, with a [`Ticket`]:
 //!
-//! 1. [`Core::begin`] ends the entry that a cleared block of the hash has left, so that its
-//!    attachments do not pass to the new content; and where there are several tiers, takes a
-//!    handle to the entry. Otherwise a thread that ends the entry could look for a block
-//!    here too early, and in the tier that has the last other one too late.
+//! 1. [`Core::begin`] ends the entry that a cleared block of the hash has left behind, so
+//!    that its attachments do not pass to the new content. If there are several tiers, it
+//!    also takes a handle to the entry. Without that handle, a thread about to end the entry
+//!    could look into this tier before the block is here, and into the last other tier that
+//!    had one after it is gone.
 //! 2. The tier links the block, which can be matched from then on.
-//! 3. [`Ticket::commit`] gives the handle up; if there was no entry to begin with, one may
-//!    have come since, and is held and given up now, so that it ends only after another look
-//!    for a block. Then the observer is told, if this registers the hash, and the access is
-//!    counted. The caller pins the block meanwhile, so it cannot be gone. If no block was
-//!    linked, as a duplicate or a refused one is not, [`Ticket::abandon`] only gives the
-//!    handle up.
+//! 3. [`Ticket::commit`] releases the handle. If there was no entry to begin with, one may
+//!    have been created since; commit acquires and releases it, so that it ends only after
+//!    another look for a block. If the hash was not registered before, the observer is told
+//!    and the access is counted. The caller pins the block meanwhile, so the block cannot be
+//!    gone. If no block was linked, because it was a duplicate or refused,
+//!    [`Ticket::abandon`] only releases the handle.
 //!
-//! *Somebody asks for a handle*: [`Core::handle`] counts an entry *before* inserting it, then
-//! tells the observer. It holds the entry by then, so the end is told later.
+//! *Somebody asks for a handle*: [`Core::handle`] counts the entry *before* inserting it,
+//! and tells the observer afterwards. By then it holds the entry, so the end is reported
+//! later.
 //!
-//! *Somebody drops a handle*: [`EntryHandle::release`] takes it off, and if it was the last
-//! looks for a block. If no tier has one, it ends the entry.
+//! *Somebody drops a handle*: [`EntryHandle::release`] decrements the count and, if this was
+//! the last handle, looks for a block. If no tier has one, it ends the entry.
 //!
-//! *A tier loses its block of a hash*: once the block cannot be found any more, it asks
-//! whether there are [entries](Core::has_entries), once for all blocks it has lost together,
-//! and if so calls [`Core::end`] for each hash: if the entry is unheld and no tier has a
-//! block, that ends it.
+//! *A tier loses its block of a hash*: once the block can no longer be found, the tier asks
+//! whether there are [entries](Core::has_entries), once for all blocks it has lost together.
+//! If there are, it calls [`Core::end`] for each hash, which ends the entry if it is unheld
+//! and no tier has a block.
 //!
-//! *A tier is cleared*, by [`Core::clear`]: from then on step 1 looks for entries of cleared
-//! blocks. The observer is told afterwards, and has [`Tier::end_cleared`] called elsewhere.
+//! *A tier is cleared*, by [`Core::clear`]: from then on, step 1 looks for entries of
+//! cleared blocks. The observer is told afterwards, and has [`Tier::end_cleared`] called
+//! elsewhere.
 //!
-//! # Why exactly one ends an entry
+//! # Why does exactly one thread end an entry?
 //!
-//! Whoever drops the last handle and whoever takes the last block away first make their own
-//! change and then look for the other's, with a sequentially consistent fence in between, so
-//! at least one of the two sees both. Both may. The exchange in `Entry::die` then lets one of
-//! them act; and none if somebody has had a handle since the entry was seen unheld, since
-//! that handle may have been left to a block that the look for blocks came too early for.
+//! A thread that drops the last handle and a thread that removes the last block each make
+//! their own change first and then look for the other's, with a sequentially consistent
+//! fence in between. So at least one of the two sees both changes. Both may: then the
+//! exchange in `Entry::die` lets only one of them act. It lets neither act if there has been
+//! a handle since the entry was seen unheld, because that handle may have been left to a
+//! block that arrived after the look for blocks.
 //!
-//! User code (the drops of attachments, the observer's policy, the frequency tracker) is
-//! called with nothing held and nothing half done: every step leaves it to its caller, as
-//! [`Leftovers`].
+//! # When does user code run?
+//!
+//! With nothing held and nothing half done. Each step defers drops of attachments to its
+//! caller, as [`Leftovers`]. The observer's policy and the frequency tracker must answer at
+//! once; a panic of theirs is deferred in the same way.
 
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -76,24 +83,25 @@ use super::entries::{Entry, Unheld};
 use super::leftovers::Leftovers;
 use super::tier::Tier;
 
-/// A handle to a hash, which keeps it registered. Dropping it is a step of the protocol.
+/// A handle to a hash, which keeps the hash registered. Dropping it is a step of the
+/// protocol.
 pub(crate) struct EntryHandle {
     entry: NonNull<Entry>,
     core: Arc<Core>,
 }
 
-// SAFETY: an entry is made of atomics and locks, apart from its key, which does
-// not change; attachments are required to be `Send + Sync`, and callbacks are.
+// SAFETY: apart from its key, which does not change, an entry consists of atomics and locks.
+// Attachments are required to be `Send + Sync`, and so are callbacks.
 unsafe impl Send for EntryHandle {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for EntryHandle {}
 
 impl EntryHandle {
-    /// Takes over a handle.
+    /// Takes ownership of one handle that is already counted in the entry.
     ///
     /// # Safety
     ///
-    /// The entry is one of `core`, and a handle to it is the caller's to hand over.
+    /// The entry belongs to `core`, and the caller owns the handle it passes on.
     #[inline]
     unsafe fn of(entry: &Entry, core: &Arc<Core>) -> Self {
         Self {
@@ -103,7 +111,7 @@ impl EntryHandle {
     }
 
     pub(super) fn entry(&self) -> &Entry {
-        // SAFETY: an entry with a handle is not freed.
+        // SAFETY: an entry that has a handle is not freed.
         unsafe { self.entry.as_ref() }
     }
 
@@ -111,14 +119,14 @@ impl EntryHandle {
         &self.core
     }
 
-    /// Drops the handle, and leaves user code to the caller.
+    /// Drops the handle and defers user code to the caller.
     fn release(self, leftovers: &mut Leftovers) {
         let this = ManuallyDrop::new(self);
-        // SAFETY: what is read is not dropped by anybody else.
+        // SAFETY: `this` is never dropped, so the value that is read has one owner.
         let core = unsafe { ptr::read(&this.core) };
-        // SAFETY: this is the handle that is given up, to an entry of this core.
+        // SAFETY: the handle being released is `this`, and its entry belongs to this core.
         unsafe { core.release(this.entry.as_ptr(), leftovers) };
-        // The last reference, perhaps.
+        // This may be the last reference.
         leftovers.catch(|| drop(core));
     }
 }
@@ -137,26 +145,26 @@ impl Drop for EntryHandle {
     #[inline]
     fn drop(&mut self) {
         let mut leftovers = Leftovers::new();
-        // SAFETY: this is the handle that is given up, to an entry of this core.
+        // SAFETY: the handle being released is `self`, and its entry belongs to this core.
         unsafe { self.core.release(self.entry.as_ptr(), &mut leftovers) };
         leftovers.settle();
     }
 }
 
-/// A registration under way, from before its block is linked until after: see
-/// [the protocol](self).
-#[must_use = "a registration is committed or abandoned"]
+/// A registration in progress, from before its block is linked until afterwards: see [the
+/// protocol](self).
+#[must_use = "a registration must be committed or abandoned"]
 pub(crate) struct Ticket<'c> {
     core: &'c Arc<Core>,
-    /// Where there are several tiers, and the hash had an entry.
+    /// A handle to the entry, if there are several tiers and the hash had one.
     handle: Option<EntryHandle>,
 }
 
 impl Ticket<'_> {
-    /// Ends a registration that has made a block the first of its hash in `tier`. If the hash
-    /// was not registered before, that is an access, and the observer is told.
+    /// Finishes a registration whose block became the primary of its hash in `tier`. If the
+    /// hash was not registered before, this counts as an access, and the observer is told.
     ///
-    /// The key is the one that the registration was begun with. The caller pins the block.
+    /// `key` is the one that the registration was begun with. The caller pins the block.
     #[inline]
     pub(crate) fn commit(self, key: Key, tier: &dyn Tier, leftovers: &mut Leftovers) {
         let Self { core, handle } = self;
@@ -174,7 +182,7 @@ impl Ticket<'_> {
         }
     }
 
-    /// Ends a registration that has made no block the first of its hash.
+    /// Finishes a registration that linked no block.
     #[inline]
     pub(crate) fn abandon(self, leftovers: &mut Leftovers) {
         if let Some(handle) = self.handle {
@@ -199,7 +207,8 @@ impl Core {
         Ticket { core: self, handle }
     }
 
-    /// A handle to the entry of a hash, if there is one: it is not ended meanwhile.
+    /// Returns a handle to the entry of a hash, if there is one, which keeps the entry from
+    /// ending.
     #[cold]
     fn hold(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) -> Option<EntryHandle> {
         if self.has_cleared() {
@@ -208,12 +217,13 @@ impl Core {
         let guard = &epoch::pin();
         let entry = self.entries.find(key, guard);
         let entry = entry.filter(|entry| entry.try_acquire())?;
-        // SAFETY: the handle that was just made, to an entry of this core.
+        // SAFETY: the handle was acquired just now, and the entry belongs to this core.
         Some(unsafe { EntryHandle::of(entry, self) })
     }
 
-    /// Holds the entry of a hash that had none when its registration began, if it has one
-    /// now: giving the handle up looks for a block, after whoever has looked too early.
+    /// Acquires and releases the entry of a hash that had none when its registration began,
+    /// if it has one now. Releasing looks for a block again, later than any thread that has
+    /// looked too early.
     #[cold]
     fn hold_for_a_moment(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) {
         if let Some(handle) = self.hold(key, leftovers) {
@@ -221,10 +231,10 @@ impl Core {
         }
     }
 
-    /// Makes an entry for a hash that a tier has a block of, if there is none.
+    /// Creates an entry for a hash that has a block, if there is none.
     #[cold]
     fn ensure_entry(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) {
-        // The handle made for it is given up; the block keeps the entry.
+        // The handle was needed to create the entry; from here on, the block keeps it.
         let (handle, _) = self.handle(key, leftovers);
         handle.release(leftovers);
     }
@@ -235,10 +245,10 @@ impl Core {
     }
 }
 
-/// Handles: made, found, and given up.
+/// Creating, finding and releasing handles.
 impl Core {
-    /// A handle to a hash, and whether the hash was registered before. If that begins a
-    /// registration, the observer is asked, whose panic is left to the caller.
+    /// Returns a handle to a hash, and whether the hash was registered before. If this
+    /// begins a registration, the observer is asked; a panic of its policy is deferred.
     pub(crate) fn handle(
         self: &Arc<Self>,
         key: Key,
@@ -251,22 +261,23 @@ impl Core {
         let was_registered = !is_made || self.tiers.have(key, None);
         step!(HandleMade);
         if is_made && self.observer.is_some() {
-            // Out of the epoch guard: the observer may be slow, and the handle keeps the entry.
+            // Outside the epoch guard: the observer may be slow, and the handle keeps the
+            // entry.
             self.tell_registered(&handle, leftovers);
         }
         (handle, was_registered)
     }
 
-    /// A handle to a hash, and whether its entry was made for it.
+    /// Returns a handle to a hash, and whether its entry was created for it.
     #[inline]
     fn find_or_make(self: &Arc<Self>, key: Key) -> (EntryHandle, bool) {
         let guard = &epoch::pin();
         let (entry, is_made) = self.entries.acquire(key, guard);
-        // SAFETY: the handle that was just made, to an entry of this core.
+        // SAFETY: the handle was acquired just now, and the entry belongs to this core.
         (unsafe { EntryHandle::of(entry, self) }, is_made)
     }
 
-    /// A handle to a hash, if it is registered.
+    /// Returns a handle to a hash, if the hash is registered.
     pub(super) fn registered_handle(
         self: &Arc<Self>,
         hash: SequenceHash,
@@ -282,26 +293,26 @@ impl Core {
             .then(|| self.handle(key, leftovers).0)
     }
 
-    /// A further handle to a hash that has one.
+    /// Returns another handle to a hash, if it has one already.
     #[inline(always)]
     fn existing_handle(self: &Arc<Self>, key: Key) -> Option<EntryHandle> {
         let guard = &epoch::pin();
         let entry = self.entries.find(key, guard);
         let entry = entry.filter(|entry| entry.try_share())?;
-        // SAFETY: the handle that was just made, to an entry of this core.
+        // SAFETY: the handle was acquired just now, and the entry belongs to this core.
         Some(unsafe { EntryHandle::of(entry, self) })
     }
 
-    /// Takes a handle off an entry, which ends if that was the last and no tier has a block.
+    /// Releases a handle. If it was the last and no tier has a block, the entry ends.
     ///
     /// # Safety
     ///
-    /// The handle is the caller's, and the entry is one of this registry.
+    /// The caller owns the handle, and the entry belongs to this registry.
     #[inline(never)]
     unsafe fn release(self: &Arc<Self>, entry: *const Entry, leftovers: &mut Leftovers) {
-        // Pinned first: without its handle the entry may be ended and freed.
+        // Pinned first: without its handle, the entry may be ended and freed.
         let guard = epoch::pin();
-        // SAFETY: the caller's handle, and after it the guard, keep the entry.
+        // SAFETY: the entry is kept by the caller's handle, and then by the guard.
         let entry = unsafe { &*entry };
         if let Some(unheld) = entry.release() {
             step!(HandleReleased);
@@ -314,17 +325,17 @@ impl Core {
     }
 }
 
-/// The ends of tenancies and of entries.
+/// The end of tenancies and of entries.
 impl Core {
-    /// Whether there are entries that may have to be ended with a tenancy. To be
-    /// asked after the tenancies have ended, once for a batch.
+    /// Returns whether a tenancy's end may have to end an entry, too. Ask after the
+    /// tenancies have ended, once per batch.
     #[inline]
     pub(crate) fn has_entries(&self) -> bool {
         self.entries.may_be_left()
     }
 
-    /// Ends the entry of a hash that a tier has just lost, if it has no handles
-    /// and no other tier has a block of the hash.
+    /// Ends the entry of a hash that a tier has just lost, if the entry is unheld and no
+    /// other tier has a block.
     #[cold]
     pub(crate) fn end(&self, key: Key, leftovers: &mut Leftovers) {
         let guard = epoch::pin();
@@ -337,8 +348,8 @@ impl Core {
         self.entries.leave(guard);
     }
 
-    /// Ends the entry of a hash if it is left to a block that has been cleared: it
-    /// would end with that block's tenancy.
+    /// Ends the entry of a hash if only a cleared block keeps it. The end of that block's
+    /// tenancy would end the entry otherwise.
     #[cold]
     fn end_if_cleared(&self, key: Key, leftovers: &mut Leftovers) {
         if self.entries.count() != 0 {
@@ -346,8 +357,8 @@ impl Core {
         }
     }
 
-    /// Ends an entry that was seen without handles, unless another thread does or it
-    /// has had a handle since.
+    /// Ends an entry that was seen unheld, unless another thread does so or there has been a
+    /// handle since.
     #[inline(never)]
     fn end_entry(&self, entry: &Entry, unheld: Unheld, guard: &Guard, leftovers: &mut Leftovers) {
         if !entry.die(unheld) {
@@ -365,9 +376,9 @@ impl Core {
         self.entries.retire(entry, guard);
     }
 
-    /// Has `tier` cleared by a call of `clear`.
+    /// Clears `tier` by calling `clear`.
     pub(crate) fn clear<R>(&self, tier: Weak<dyn Tier>, clear: impl FnOnce() -> R) -> R {
-        // Before entries may be left to cleared blocks alone.
+        // Set before any entry can be left to cleared blocks alone.
         self.has_cleared.store(true, Ordering::Relaxed);
         let cleared = clear();
         if let Some(observer) = &self.observer {
@@ -382,9 +393,9 @@ impl Core {
     }
 }
 
-/// What the observer is told.
+/// Telling the observer.
 impl Core {
-    /// For whoever made the entry.
+    /// Called by the thread that created the entry.
     #[cold]
     fn tell_registered(&self, handle: &EntryHandle, leftovers: &mut Leftovers) {
         let entry = handle.entry();

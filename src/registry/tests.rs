@@ -1,4 +1,4 @@
-//! Tests of what the registry's files do together.
+//! Tests of several of the registry's files together.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::sync::epoch;
 use super::core::Core;
 use super::leftovers::Leftovers;
 
-/// See `key::testing` for what the hashes have in common.
+/// `key::testing` says what these hashes have in common.
 #[test]
 fn hashes_chosen_to_meet_do_not() {
     const HASHES: usize = 100_000;

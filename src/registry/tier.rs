@@ -8,21 +8,22 @@ use super::leftovers::Leftovers;
 
 /// A manager's blocks, as the registry sees them.
 pub(crate) trait Tier: Send + Sync {
-    /// Whether a block of the hash, active or inactive, is registered here.
+    /// Returns whether a block of the hash, active or inactive, is registered in this tier.
     fn holds(&self, key: Key) -> bool;
 
-    /// Sets the flag of each hash of which a block is registered here, and leaves
-    /// the others.
+    /// Sets the flag of each hash that has a block in this tier, and leaves the other flags
+    /// unchanged.
     fn mark_held(&self, presence: &mut [(SequenceHash, bool)]);
 
-    /// Calls `visit` with every hash that is registered here.
+    /// Calls `visit` with every hash registered in this tier.
     fn for_each(&self, visit: &mut dyn FnMut(SequenceHash));
 
-    /// How many hashes are registered here: what [`for_each`](Self::for_each) visits, from a
-    /// few words.
+    /// Returns the number of hashes that [`for_each`](Self::for_each) would visit, computed
+    /// from a few words where possible.
     fn registered(&self) -> usize;
 
-    /// Ends what is left of the registrations of blocks that were cleared together.
+    /// Ends the registrations of blocks that were cleared together, as far as they have not
+    /// ended.
     #[cfg(feature = "events")]
     fn end_cleared(&self) -> Leftovers;
 }

@@ -1,7 +1,7 @@
-//! The tiers of a registry, and where among them a hash has a block.
+//! The tiers of a registry, and which of them have a block of a hash.
 //!
-//! The list is read on every look for a block and changes only when a manager is built or
-//! ends, so it is replaced as a whole. It keeps no tier alive.
+//! The list is read by every search for a block, and changes only when a manager is built or
+//! goes away. It is therefore replaced as a whole. It keeps no tier alive.
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
@@ -24,7 +24,7 @@ struct AttachedTier {
 /// The tiers that share a registry.
 pub(super) struct Tiers {
     list: ArcSwap<Vec<AttachedTier>>,
-    /// Whether there is, or was, more than one tier.
+    /// Whether there is, or has been, more than one tier.
     are_several: AtomicBool,
 }
 
@@ -47,12 +47,12 @@ impl Tiers {
             tiers
         });
         if !before.is_empty() {
-            // Before the new tier has blocks.
+            // Set before the new tier has blocks.
             self.are_several.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Removes a tier that ends.
+    /// Removes a tier that is going away.
     pub(super) fn detach(&self, tier: &dyn Tier) {
         self.list.rcu(|tiers| {
             let is_other =
@@ -61,13 +61,13 @@ impl Tiers {
         });
     }
 
-    /// Whether there is, or was, more than one tier.
+    /// Returns whether there is, or has been, more than one tier.
     #[inline]
     pub(super) fn are_several(&self) -> bool {
         self.are_several.load(Ordering::Relaxed)
     }
 
-    /// The tiers that are alive.
+    /// Returns the tiers that are alive.
     pub(super) fn alive(&self) -> Vec<Arc<dyn Tier>> {
         self.list
             .load()
@@ -76,8 +76,8 @@ impl Tiers {
             .collect()
     }
 
-    /// Whether a tier of these metadata types, or with `None` any tier, has a block of the
-    /// hash.
+    /// Returns whether a tier of these metadata types, or any tier with `None`, has a block
+    /// of the hash.
     #[inline]
     pub(super) fn have(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
         self.list
@@ -87,7 +87,7 @@ impl Tiers {
             .any(|attached| attached.tier.upgrade().is_some_and(|tier| tier.holds(key)))
     }
 
-    /// Whether a tier other than `besides` has a block of the hash.
+    /// Returns whether a tier other than `besides` has a block of the hash.
     #[inline]
     pub(super) fn have_besides(&self, key: Key, besides: &dyn Tier) -> bool {
         self.list.load().iter().any(|attached| {
@@ -96,7 +96,7 @@ impl Tiers {
         })
     }
 
-    /// For every hash, whether a tier of these metadata types has a block of it.
+    /// Returns, for each hash, whether a tier of these metadata types has a block of it.
     #[inline]
     pub(super) fn presence(
         &self,

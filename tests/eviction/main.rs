@@ -1,4 +1,4 @@
-//! A user's own eviction policy: its order is kept, and its faults lose no block.
+//! A user's own eviction policy: its order is followed, and its faults lose no block.
 
 mod scan;
 
@@ -17,13 +17,13 @@ const BLOCKS: usize = 12;
 #[derive(Clone)]
 struct Tier;
 
-/// Contents, some of which are children of others.
+/// Returns one of a family of contents, in which some are children of others.
 fn hash(n: u64) -> SequenceHash {
     let position = n % 4;
     SequenceHash::new(1 + n, (position > 0).then_some(n), position)
 }
 
-/// The order of `with_lru_backend`, written as a user would.
+/// The order of `with_lru_backend`, written as a user would write it.
 #[derive(Default)]
 struct Lru {
     order: BTreeMap<u64, BlockId>,
@@ -101,11 +101,11 @@ fn manager(policy: Option<Box<dyn EvictionPolicy>>) -> BlockManager<Tier> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// Matches a content, or fills blocks with it.
+    /// Matches a content, or registers a block with it.
     Request(u64),
-    /// Lets go of one of the guards.
+    /// Drops one of the guards.
     Drop(usize),
-    /// Allocates so many blocks, and lets go of them.
+    /// Allocates so many blocks, and drops them.
     Flood(usize),
     Reset,
 }
@@ -133,7 +133,7 @@ fn request(
     Some(manager.register_block(block))
 }
 
-/// What is evicted, in its order.
+/// Runs the operations and returns what was evicted, in order.
 fn run(manager: &BlockManager<Tier>, ops: &[Op]) -> Vec<SequenceHash> {
     let mut held = Vec::new();
     let mut evicted = Vec::new();
@@ -194,7 +194,7 @@ fn threads_share_a_policy() {
                 let manager = &manager;
                 scope.spawn(move || {
                     for round in 0..20_000 {
-                        // Each holds one block, so that nobody is refused.
+                        // Each thread holds one block, so none is refused.
                         let n = (round * (thread + 1)) % 40;
                         drop(
                             request(manager, n, &mut Vec::new()).expect("12 blocks for 4 threads"),

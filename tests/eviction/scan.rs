@@ -1,4 +1,4 @@
-//! A scan of contents that come once must not push out what is used again and again.
+//! A scan of contents that are used once must not evict contents that are used repeatedly.
 
 use kvbm_lockfree::manager::BlockManagerConfigBuilder;
 use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
@@ -6,12 +6,12 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
 use super::Tier;
 
 const BLOCKS: usize = 2_000;
-/// What is used again: three tenths of the pool, or a twentieth.
+/// The number of prompts that are used repeatedly: three tenths of the pool, or a twentieth.
 const MANY: u64 = 60;
 const FEW: u64 = 10;
 const PROMPT_BLOCKS: u64 = 10;
 const ROUNDS: usize = 20;
-/// What comes once.
+/// The size of a document that is used once.
 const DOCUMENT_BLOCKS: u64 = 100;
 const FIRST_DOCUMENT: u64 = 1 << 40;
 
@@ -25,7 +25,8 @@ fn prompt(n: u64) -> Vec<SequenceHash> {
     sequence((n + 1) * 1_000, PROMPT_BLOCKS)
 }
 
-/// Takes the blocks of a sequence, and lets go of them. Returns how many were cached.
+/// Matches or registers the blocks of a sequence, then releases them. Returns the number
+/// that were cached.
 fn serve(
     manager: &BlockManager<Tier>,
     hashes: &[SequenceHash],
@@ -40,7 +41,8 @@ fn serve(
     cached
 }
 
-/// How many of a hundred blocks of so many prompts are still there after so many that come once.
+/// Returns the percentage of the prompts' blocks that are still cached after a scan of
+/// `scanned` blocks.
 fn kept(
     policy: impl FnOnce(BlockManagerConfigBuilder<Tier>) -> BlockManagerConfigBuilder<Tier>,
     prompts: u64,
@@ -76,14 +78,14 @@ fn a_million_blocks_that_come_once_push_out_nothing() {
         1_000_000,
     );
     assert!(kept_by_lrfu >= 95, "{kept_by_lrfu}");
-    // What fits its main region.
+    // The prompts fit its main region.
     let kept_by_tinylfu = kept(
         BlockManagerConfigBuilder::with_tinylfu_backend,
         FEW,
         1_000_000,
     );
     assert!(kept_by_tinylfu >= 95, "{kept_by_tinylfu}");
-    // Two poolfuls are enough for the others.
+    // For the others, a scan of twice the pool's size is enough to evict everything.
     for policy in [
         BlockManagerConfigBuilder::with_lru_backend,
         BlockManagerConfigBuilder::with_lineage_backend,

@@ -1,40 +1,45 @@
-//! Replaying an hour of conversations, this crate hits and evicts exactly what
-//! the published `kvbm-logical` does, under every policy, with pools of 1,000,
-//! 10,000 and 50,000 blocks. For multi-level LRU, the frequency tracker places its
-//! counters as the published crate does, which is not the default here.
+//! Replaying an hour of conversations, this crate hits and evicts exactly what the published
+//! `kvbm-logical` does, under every policy, with pools of 1,000, 10,000 and 50,000 blocks.
+//! For multi-level LRU, the frequency tracker places its counters as the published crate
+//! does, which is not the default here.
 //!
-//! The trace (12,031 requests, one id per 512-token block) is no part of the
-//! project. It is read from the folder that `KVBM_TRACES` names, or else from a
-//! `traces` folder of any directory beside the checkout; where there is none, the
-//! tests say so and skip. Without optimizations only the first 5,000 requests are
-//! replayed; `cargo test --release` replays all of them, and
-//! `KVBM_TRACE_REQUESTS` sets any other number.
+//! # Where does the trace come from?
 //!
-//! One request at a time, in file order: if 16 requests are in flight, the oldest
-//! is dropped; the longest cached prefix is matched; what is missing is allocated
-//! (while that is refused, the oldest request in flight is dropped; the request is
-//! refused only if none is left), staged and registered; the request is held. Hits
-//! are the blocks matched so.
+//! The trace (12,031 requests, one id per 512-token block) is not part of the project. It is
+//! read from the folder that `KVBM_TRACES` names, or otherwise from a `traces` folder in any
+//! directory beside the checkout. If there is none, the tests say so and skip. Without
+//! optimizations, only the first 5,000 requests are replayed; `cargo test --release` replays
+//! all of them, and `KVBM_TRACE_REQUESTS` sets any other number.
+//!
+//! # How is a request replayed?
+//!
+//! One request at a time, in file order:
+//!
+//! 1. If 16 requests are in flight, the oldest is dropped.
+//! 2. The longest cached prefix is matched. The blocks matched here are the hits.
+//! 3. What is missing is allocated. While that is refused, the oldest request in flight is
+//!    dropped; if none is left, the request is refused.
+//! 4. The allocated blocks are staged and registered, and the request is held.
 
 mod ours;
 #[path = "../policy/mod.rs"]
 mod policy;
-// Both sides compile one replay, each against its own crate.
+// Tokens per block of the trace.
 #[allow(clippy::duplicate_mod)]
 mod reference;
 mod trace;
 
 use policy::Policy;
 
-/// Tokens per block of the trace.
+/// The two sides compile the same replay, each against its own crate.
 const BLOCK_SIZE: usize = 512;
 
-/// Requests held at a time.
+/// The number of requests that are held at a time.
 const IN_FLIGHT: usize = 16;
 
 const POOL_SIZES: [usize; 3] = [1_000, 10_000, 50_000];
 
-/// What one request met.
+/// What happened to one request.
 #[derive(Debug, PartialEq)]
 struct Step {
     hits: usize,
@@ -44,7 +49,7 @@ struct Step {
     evicted_digest: u64,
 }
 
-/// What a whole replay left behind.
+/// The results of a whole replay.
 #[derive(Debug, PartialEq)]
 struct Replayed {
     steps: Vec<Step>,

@@ -1,4 +1,4 @@
-//! The replay on top of the crate under test.
+//! The replay against the crate under test.
 
 use kvbm_lockfree as kvbm;
 
@@ -7,7 +7,7 @@ mod replay;
 
 pub use replay::replay;
 
-/// Counters placed as the published crate's, so that the counts are.
+/// Places counters as the published crate does, so that the counts agree.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

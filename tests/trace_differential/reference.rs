@@ -1,4 +1,4 @@
-//! The replay on top of the published crate.
+//! The replay against the published crate.
 
 use kvbm_logical as kvbm;
 
@@ -7,7 +7,7 @@ mod replay;
 
 pub use replay::replay;
 
-/// As they are.
+/// Leaves the settings as they are.
 fn layout(
     settings: kvbm::tinylfu::TinyLFUSettingsBuilder,
 ) -> kvbm::tinylfu::TinyLFUSettingsBuilder {

@@ -1,5 +1,5 @@
-//! Replays requests through one manager. Compiled twice: the parent module says
-//! which crate `kvbm` is.
+//! Replays requests through one manager. Compiled twice: the parent module decides which
+//! crate `kvbm` is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::{BLOCK_SIZE, IN_FLIGHT, Replayed, Step};
 use kvbm::tinylfu::TinyLFUSettings;
 use kvbm::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock};
 
-/// Serves every request in order and reports what each met.
+/// Serves every request in order, and returns what happened to each.
 pub fn replay(requests: &[Request], policy: Policy, block_count: usize) -> Replayed {
     let manager = manager(policy, block_count);
     let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
@@ -84,7 +84,7 @@ fn serve(
 
 type Allocated = (Vec<MutableBlock<()>>, Vec<PositionalLineageHash>);
 
-/// Allocates, giving up the oldest request in flight whenever that is refused.
+/// Allocates blocks, and drops the oldest request in flight as long as that is refused.
 fn allocate(
     manager: &BlockManager<()>,
     in_flight: &mut VecDeque<Vec<ImmutableBlock<()>>>,
@@ -98,7 +98,7 @@ fn allocate(
     }
 }
 
-/// FNV-1a over the hashes in order.
+/// Returns the FNV-1a digest of the hashes in order.
 fn digest(hashes: &[PositionalLineageHash]) -> u64 {
     hashes
         .iter()

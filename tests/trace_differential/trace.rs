@@ -1,5 +1,4 @@
-//! The conversation trace: where it is looked for, and its requests as chains of
-//! sequence hashes.
+//! The conversation trace: where it is found, and its requests as chains of sequence hashes.
 
 use std::fs;
 use std::io::Write;
@@ -11,20 +10,20 @@ use serde::Deserialize;
 
 const FILE: &str = "mooncake_conversation.jsonl";
 
-/// Names a folder that holds the trace.
+/// Names the folder that holds the trace.
 const FOLDER_VARIABLE: &str = "KVBM_TRACES";
 
-/// Limits how many requests are replayed.
+/// Sets how many requests are replayed.
 const REQUESTS_VARIABLE: &str = "KVBM_TRACE_REQUESTS";
 
-/// Replayed where nothing else is asked for. Unoptimized code gets a prefix.
+/// The number of requests that are replayed by default. Unoptimized code replays a prefix.
 const DEFAULT_REQUESTS: usize = if cfg!(debug_assertions) {
     5_000
 } else {
     usize::MAX
 };
 
-/// One line of the trace; its other fields do not matter here.
+/// One line of the trace. Its other fields do not matter here.
 #[derive(Deserialize)]
 struct Line {
     hash_ids: Vec<u64>,
@@ -33,7 +32,7 @@ struct Line {
 /// The sequence hashes of one request, root first.
 pub type Request = Vec<PositionalLineageHash>;
 
-/// The requests in file order, or `None` where there is no trace.
+/// Returns the requests in file order, or `None` if there is no trace.
 pub fn requests() -> Option<&'static [Request]> {
     static REQUESTS: OnceLock<Option<Vec<Request>>> = OnceLock::new();
     REQUESTS.get_or_init(load).as_deref()
@@ -41,7 +40,7 @@ pub fn requests() -> Option<&'static [Request]> {
 
 fn load() -> Option<Vec<Request>> {
     let Some(path) = find() else {
-        // Written past the harness, which hides what a passing test prints.
+        // Written around the test harness, which hides what a passing test prints.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED: no {FILE}; set {FOLDER_VARIABLE} to the folder that holds it"
@@ -53,8 +52,8 @@ fn load() -> Option<Vec<Request>> {
     Some(requests)
 }
 
-/// The file in the folder the environment names, or else in a `traces` folder of
-/// any directory beside the checkout.
+/// Returns the file in the folder that the environment names, or otherwise in a `traces`
+/// folder of any directory beside the checkout.
 fn find() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
         let path = Path::new(&folder).join(FILE);
@@ -76,7 +75,7 @@ fn limit() -> usize {
     }
 }
 
-/// A line's block ids, chained by lineage: an id stands for a block together with
+/// Turns a line's block ids into a chain of hashes. An id stands for a block together with
 /// everything before it, so equal prefixes of ids become equal hashes.
 fn request(line: &str) -> Request {
     let line: Line = serde_json::from_str(line).expect("every line is a request");

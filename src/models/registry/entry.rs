@@ -1,4 +1,4 @@
-//! An entry's life: handles, tenancies, and its one end.
+//! An entry's life: its handles, its tenancies, and its single end.
 
 use loom::thread;
 
@@ -20,7 +20,7 @@ fn last_drop_meets_lookup() {
     });
 }
 
-/// A look-up may meet an entry that is dead and not unlinked yet.
+/// A lookup may meet an entry that is dead and not unlinked yet.
 #[test]
 fn last_drop_meets_registration() {
     explore(|registry| {
@@ -43,7 +43,7 @@ fn last_drop_meets_registration() {
     });
 }
 
-/// Two that register while the last handle goes meet the same dead entry, and
+/// Two threads that register while the last handle is dropped meet the same dead entry, and
 /// then each other.
 #[test]
 fn last_drop_meets_two_registrations() {
@@ -71,7 +71,7 @@ fn two_registrations_make_one_entry() {
         let (other, also) = (registry.clone(), dropped.clone());
         let second = thread::spawn(move || {
             let handle = other.register_sequence_hash(hash);
-            // Also if the other has made the entry and not got any further.
+            // True even if the other thread has created the entry and got no further.
             assert!(other.is_registered(hash));
             also.attach_to(&handle);
             handle
@@ -95,7 +95,7 @@ fn two_registrations_make_one_entry() {
     });
 }
 
-/// Each makes its change and then looks for the other's.
+/// Each thread makes its change and then looks for the other's.
 #[test]
 fn last_drop_meets_end_of_tenancy() {
     explore(|registry| {
@@ -113,7 +113,7 @@ fn last_drop_meets_end_of_tenancy() {
     });
 }
 
-/// The tenancy may end before there is an entry, and then looks for none.
+/// The tenancy may end before there is an entry, and then does not look for one.
 #[test]
 fn first_handle_meets_end_of_tenancy() {
     explore(|registry| {
@@ -133,7 +133,7 @@ fn first_handle_meets_end_of_tenancy() {
     });
 }
 
-/// Neither tier's tenancy is the last, as far as it knows.
+/// Neither thread can tell that its tier's tenancy is the last.
 #[test]
 fn tenancies_of_two_tiers_end() {
     explore(|registry| {
@@ -149,15 +149,15 @@ fn tenancies_of_two_tiers_end() {
             second
         });
         first.end(&registry);
-        // Kept: a tier that is gone has no blocks, whatever it said before.
+        // Kept alive: a tier that is gone has no blocks, whatever it said before.
         let _second = ender.join().unwrap();
         assert!(registry.core().audit().is_empty());
         assert_eq!(dropped.count(), 1);
     });
 }
 
-/// A block that came while there were handles keeps the attachments, also from
-/// a thread that drops another handle at the same time.
+/// A block that arrived while there were handles keeps the attachments, even from a thread
+/// that drops another handle at the same time.
 #[test]
 fn a_block_takes_over_from_the_handles() {
     explore(|registry| {
@@ -179,7 +179,7 @@ fn a_block_takes_over_from_the_handles() {
     });
 }
 
-/// A tenancy of one tier ends while another's begins and a handle goes.
+/// A tenancy of one tier ends while another's begins and a handle is dropped.
 #[test]
 fn a_block_moves_to_another_tier() {
     explore(|registry| {
@@ -201,8 +201,9 @@ fn a_block_moves_to_another_tier() {
     });
 }
 
-/// Who has dropped the last handle looks for a block, finds none, and is slow to end
-/// the entry. Meanwhile there is a block, and somebody leaves an attachment to it.
+/// A thread drops the last handle, looks for a block, finds none, and is slow to end the
+/// entry. Meanwhile a block arrives, and somebody attaches a value and leaves it to the
+/// block.
 #[test]
 fn a_late_end_meets_a_new_handle() {
     explore(|registry| {
@@ -224,8 +225,7 @@ fn a_late_end_meets_a_new_handle() {
     });
 }
 
-/// A block moves from one tier to another that somebody who is about to end the entry
-/// has looked at already.
+/// A block moves to a tier that a thread about to end the entry has already looked into.
 #[test]
 fn a_block_moves_behind_a_look() {
     explore(|registry| {

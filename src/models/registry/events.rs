@@ -1,4 +1,5 @@
-//! Events: pairs are exact per hash, and no entry is left with a parked thread.
+//! Events: pairs are exact per hash, and no entry stays queued while the dispatch thread is
+//! parked.
 
 use std::sync::{Arc, Weak};
 
@@ -11,7 +12,7 @@ use crate::registry::{BlockRegistry, Observer, Tier};
 
 use super::{FakeTier, hash};
 
-/// Queues everything it is told.
+/// An observer that queues everything it is told.
 struct Observed(EventQueue<KvCacheEvent>);
 
 impl Observer for Observed {
@@ -27,7 +28,7 @@ impl Observer for Observed {
     }
 }
 
-/// What is registered, according to the events.
+/// The hashes that are registered according to the events.
 #[derive(Default)]
 struct Follower {
     live_counts: LiveCounts,
@@ -55,7 +56,7 @@ impl Follower {
     }
 }
 
-/// Explores a model of a registry that is observed.
+/// Explores a model of a registry that has an observer.
 fn explore(model: impl Fn(BlockRegistry, Arc<Observed>) + Send + Sync + 'static) {
     super::super::explore(move || {
         let observed = Arc::new(Observed(EventQueue::new()));
@@ -97,7 +98,7 @@ fn two_registrations_come_and_go() {
     });
 }
 
-/// The block or the handle, whichever comes first, creates the entry; whichever goes last
+/// The block or the handle creates the entry, whichever comes first; whichever goes last
 /// ends it.
 #[test]
 fn a_block_meets_a_handle() {
@@ -108,7 +109,7 @@ fn a_block_meets_a_handle() {
         let other = registry.clone();
         let user = thread::spawn(move || drop(other.register_sequence_hash(hash)));
         tier.register(&registry);
-        // The event may or may not have been queued by now.
+        // The event may or may not be queued by now.
         follower.follow(&observed);
         tier.end(&registry);
         user.join().unwrap();

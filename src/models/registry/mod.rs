@@ -1,21 +1,18 @@
-//! The registry: entries, and the table they stand in.
+//! The registry: entries, and the table that holds them.
 //!
-//! * `entry`: a hash has one live entry at most; the entry is there while the
-//!   hash has a handle, and while it has a block if a handle was there with it;
-//!   once neither is left it is ended, once, whoever of the last two comes last.
-//! * `table`: entries stay findable while the table grows, shrinks and loses
-//!   their neighbours, and while a marker's linking or an entry's unlinking has
-//!   been left half done.
+//! * `entry`: a hash has at most one live entry. The entry exists while the hash has a
+//!   handle, and while the hash has a block if there was a handle together with it. Once
+//!   neither is left, the entry is ended exactly once, by whichever of the two went last.
+//! * `table`: entries stay findable while the table grows, shrinks and loses their
+//!   neighbours, and while linking a marker or unlinking an entry has been left half done.
+//! * `events`: what an observer is told forms exact pairs.
 //!
-//! * `events`: what an observer is told makes exact pairs.
+//! In all of them, reading a node after it was freed fails the run: see `sync::canary`. A
+//! model's table has room for two to eight buckets, and grows beyond two entries.
 //!
-//! In all of them a node that is read after it was freed fails the run: see
-//! `sync::canary`. A model's table has room for two to eight buckets, and grows
-//! beyond two entries.
+//! # What do the models catch?
 //!
-//! # What the models catch
-//!
-//! Each step was taken out of, or weakened in, a scratch copy of the registry.
+//! Each step was removed or weakened in a scratch copy of the registry.
 //!
 //! | step | without it fails |
 //! |---|---|
@@ -25,13 +22,13 @@
 //! | `Core::end` looks for another tier's block | `entry::a_block_moves_to_another_tier` |
 //! | a `Ticket` holds the entry while a block is registered | `entry::a_block_moves_behind_a_look` |
 //! | `Entries::acquire` counts an entry before it is inserted | `entry::two_registrations_make_one_entry` |
-//! | `Core::release` is pinned before it gives up the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
+//! | `Core::release` pins the epoch before it releases the handle | `entry::last_drop_meets_end_of_tenancy`, `first_handle_meets_end_of_tenancy` |
 //! | `Entry::die` exchanges only what was seen before the look for blocks | `entry::a_late_end_meets_a_new_handle`, `events::a_block_outlives_a_handle` |
 //! | `Entry::die` exchanges instead of storing | `entry::last_drop_meets_registration` and six others |
 //! | `Core::end_entry` defers instead of freeing | ten, `entry::last_drop_meets_lookup` first |
 //! | `EntryTable::remove` kills before it unlinks | all that end an entry |
 //! | `EntryTable::remove` unlinks before it returns | all that end an entry |
-//! | `find_or_insert` unlinks an entry whose killer sleeps | `entry::last_drop_meets_registration` and three others |
+//! | `find_or_insert` unlinks an entry whose killer is suspended | `entry::last_drop_meets_registration` and three others |
 //! | a marker is announced only once it is linked | `table::two_link_the_same_markers`, `entry::two_registrations_make_one_entry` |
 //! | `Shrinking` waits before it unlinks markers | `table::shrinking_meets_lookup_and_insertion`, `shrinking_meets_growth_and_lookup` |
 //! | `Shrinking` unlinks markers before it frees them | all that shrink |
@@ -39,10 +36,10 @@
 //! | `SHRINKING` keeps the size while the table shrinks | `table::shrinking_meets_growth_and_lookup`, but only with `LOOM_MAX_PREEMPTIONS=4` |
 //! | acquire and release in `Node::exchange_next` | eleven, `table::neighbours_leave_and_come` among them |
 //!
-//! Not caught: the release in `Entry::release` made relaxed. It orders what was
-//! done through a handle before the end of the entry, and that is done under the
-//! locks of `Extras`, which loom does not see; and the guard of every release has a
-//! fence of its own.
+//! One weakening is not caught: making the release in `Entry::release` relaxed. It orders
+//! what was done through a handle before the end of the entry. That is done under the locks
+//! of `Extras`, which loom does not see, and the epoch guard of every release has a fence of
+//! its own.
 
 mod entry;
 #[cfg(feature = "events")]
@@ -64,7 +61,7 @@ fn explore(model: impl Fn(BlockRegistry) + Send + Sync + 'static) {
     super::explore(move || model(BlockRegistry::new()));
 }
 
-/// The `nth` hash whose keyed hash is `keyed`, one of four.
+/// Returns the `nth` hash whose keyed hash is `keyed`, one of four.
 fn hash(registry: &BlockRegistry, keyed: u64, nth: usize) -> SequenceHash {
     (0..)
         .map(|content| SequenceHash::new(content, None, 0))
@@ -80,7 +77,7 @@ struct FakeTier {
 }
 
 impl FakeTier {
-    /// A tier of `registry`.
+    /// Creates a tier of `registry`.
     fn new(registry: &BlockRegistry, hash: SequenceHash, is_present: bool) -> Arc<Self> {
         let tier = Arc::new(Self {
             hash,
@@ -91,7 +88,7 @@ impl FakeTier {
         tier
     }
 
-    /// Begins a tenancy. Somebody must see to it that the hash is registered.
+    /// Begins a tenancy. The caller must make sure that the hash is registered.
     fn begin(&self) {
         self.is_present.store(true, Ordering::Release);
     }
@@ -155,7 +152,7 @@ impl Dropped {
         self.0.load(Relaxed)
     }
 
-    /// Attaches something to be counted.
+    /// Attaches a value whose drop is counted.
     fn attach_to(&self, handle: &BlockRegistrationHandle) {
         handle.attach(Attachment(Arc::clone(&self.0))).unwrap();
     }

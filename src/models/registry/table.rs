@@ -1,10 +1,10 @@
-//! The table: growing, shrinking, and what is left half done.
+//! The table: growing, shrinking, and work left half done.
 
 use loom::thread;
 
 use super::{FakeTier, explore, hash};
 
-/// One makes the table double, the other walks it.
+/// One thread makes the table double while another walks it.
 #[test]
 fn growth_meets_lookup_and_insertion() {
     explore(|registry| {
@@ -23,7 +23,7 @@ fn growth_meets_lookup_and_insertion() {
     });
 }
 
-/// Both need a bucket whose marker, and whose parent's, nobody has linked.
+/// Both threads need a bucket whose marker is not linked yet, nor is its parent's.
 #[test]
 fn two_link_the_same_markers() {
     explore(|registry| {
@@ -40,8 +40,8 @@ fn two_link_the_same_markers() {
     });
 }
 
-/// Of two neighbours in a chain one is unlinked while the other is, or while
-/// something is put between them.
+/// One of two neighbours in a chain is unlinked while the other is, or while an entry is
+/// inserted between them.
 #[test]
 fn neighbours_leave_and_come() {
     explore(|registry| {
@@ -59,8 +59,8 @@ fn neighbours_leave_and_come() {
     });
 }
 
-/// The last but one entry of a table of four buckets goes, and the upper two
-/// are unlinked and freed, while the other is looked for by their markers.
+/// The last but one entry of a table of four buckets is removed, and the upper two buckets
+/// are unlinked and freed while the other entry is looked up through their markers.
 #[test]
 fn shrinking_meets_lookup_and_insertion() {
     explore(|registry| {
@@ -99,11 +99,11 @@ fn shrinking_meets_growth() {
     });
 }
 
-/// As above, with a third that links the markers anew: what it links must not
-/// be freed with the segments of the table that shrinks. For that to happen one
-/// thread would add two entries between the steps of another's shrinking, and the
-/// third link a marker between two steps of the second: four preemptions, which
-/// `LOOM_MAX_PREEMPTIONS=4` asks for, and which take long.
+/// As in `shrinking_meets_growth`, with a third thread that links the markers again: what it
+/// links must not be freed with the segments of the shrinking table. For that to happen, one
+/// thread must add two entries between the steps of another's shrinking, and the third must
+/// link a marker between two steps of the second. That takes four preemptions, which
+/// `LOOM_MAX_PREEMPTIONS=4` allows, and a long time.
 #[test]
 fn shrinking_meets_growth_and_lookup() {
     explore(|registry| {
@@ -125,8 +125,8 @@ fn shrinking_meets_growth_and_lookup() {
     });
 }
 
-/// A walker may stand on a marker that is being unlinked, having come there from
-/// a lower one.
+/// A walker may stand on a marker that is being unlinked, having reached it from a lower
+/// one.
 #[test]
 fn shrinking_meets_two_lookups() {
     explore(|registry| {

@@ -1,21 +1,22 @@
-//! How much of a pool is best left to recency: found by climbing the hit rate.
+//! How much of a pool is best left to recency, found by climbing the hit rate.
 //!
-//! The share of the window moves by a step after every sample of uses, on in the same
-//! direction while the hit rate rises, and back when it falls; steps become smaller while
-//! they change little. Where there are no hits at all there is nothing to be found out. That
-//! is the adaptation of *Adaptive Software Cache Management* (Einziger, Eytan, Friedman, Manes; Middleware 2018).
+//! After every sample of uses, the window's share moves by a step: on in the same direction
+//! if the hit rate has risen, and back if it has fallen. The steps become smaller while they
+//! change little. While there are no hits at all, there is nothing to learn and the share
+//! stays. This is the adaptation of *Adaptive Software Cache Management* (Einziger, Eytan,
+//! Friedman, Manes; Middleware 2018).
 
-/// Uses in a sample, for each block of the pool, and the fewest.
+/// The number of uses in a sample, per block of the pool, and the fewest in any sample.
 const SAMPLE: u64 = 1;
 const FEWEST_USES: u64 = 256;
 
-/// The first share, near to recency alone, and the limits.
+/// The first share, which is close to pure recency, and the limits.
 const FIRST: f64 = 0.8;
 const SMALLEST: f64 = 0.01;
 const LARGEST: f64 = 0.99;
 
-/// The first step, the change of hit rate after which it is taken again, and what is left
-/// of a step otherwise.
+/// The size of the first step; the change of the hit rate from which a step has that size
+/// again; and the factor by which a step shrinks otherwise.
 const STEP: f64 = 0.0625;
 const RESTART: f64 = 0.05;
 const DECAY: f64 = 0.98;
@@ -27,7 +28,7 @@ pub(crate) struct Climber {
     sample: u64,
     uses: u64,
     hits: u64,
-    /// That of the sample before, if there was one.
+    /// The hit rate of the sample before, if there was one.
     hit_rate: Option<f64>,
 }
 
@@ -43,7 +44,7 @@ impl Climber {
         }
     }
 
-    /// The share of the window, from 0 to 1.
+    /// Returns the share of the window, from 0 to 1.
     pub(crate) fn share(&self) -> f64 {
         self.share
     }
@@ -84,7 +85,7 @@ impl Climber {
 mod tests {
     use super::*;
 
-    /// The hit rate is highest where the share is `best`.
+    /// Returns the share after some samples, if the hit rate is highest at `best`.
     fn climbed(climber: &mut Climber, best: f64, samples: u64) -> f64 {
         for _ in 0..samples {
             let rate = 0.8 - (climber.share() - best).abs();

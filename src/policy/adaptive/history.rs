@@ -1,26 +1,26 @@
-//! How often and how lately hashes were used, also of blocks long gone.
+//! How often and how recently hashes were used, including hashes of blocks long gone.
 //!
-//! A table of fixed size. A use has the value 1, which halves with every half-life; what
-//! is kept of a hash is the sum of its uses' values as the time at which it would be
-//! one ([`Place`]). That is one number, it does not change while time passes, and
-//! it can be compared with others'. A hash has a few places where it can stand; the
-//! one with the smallest value there gives way to a new hash.
+//! This is a table of fixed size. A use has the value 1, which halves with every half-life.
+//! What is kept of a hash is the time at which the sum of its uses' values would be one
+//! ([`Place`]). This is a single number, which does not change while time passes, and which
+//! can be compared with that of another hash. There are a few places where a hash can be
+//! stored; the hash with the smallest value there is replaced by a new one.
 //!
-//! # Time
+//! # How is time counted?
 //!
-//! Time is counted in half-lives. So a half-life can become longer or shorter at any
-//! moment: it decides how fast time goes from then on, and no place has to be changed.
+//! In half-lives. So a half-life can become longer or shorter at any moment: it decides how
+//! fast time goes from then on, and nothing in the table has to change.
 //!
-//! Only a use of a hash that the table knows makes time pass. Hashes that come once,
-//! however many, do not age what is used again and again. A first use advances the
-//! clock as little as a clock can be advanced, so that no two have the same place.
+//! Only a use of a hash that the table knows makes time pass. Hashes that are used once,
+//! however many there are, do not age what is used again and again. A first use advances the
+//! clock by the smallest amount possible, so that no two hashes have the same place.
 
 use super::tag::Tag;
 
-/// Places where a hash can stand: a cache line of them.
+/// The number of places where a hash can be stored: one cache line of them.
 const WAYS: usize = 4;
 
-/// The time at which the value of a hash's uses is one, in half-lives.
+/// The time, in half-lives, at which the value of a hash's uses is one.
 pub(crate) type Place = f64;
 
 #[derive(Clone, Copy)]
@@ -37,14 +37,15 @@ const NOTHING: Entry = Entry {
 /// See the module documentation.
 pub(crate) struct History {
     sets: Box<[[Entry; WAYS]]>,
-    /// How many half-lives a use is.
+    /// The number of half-lives per use.
     pace: f64,
-    /// In half-lives. Not from 0, next to which numbers are too small to add up.
+    /// The current time in half-lives. It does not start at 0, near which the smallest steps
+    /// are too small to add up.
     now: f64,
 }
 
 impl History {
-    /// With room for at least so many hashes, at most 2^32.
+    /// Creates a history with room for at least `hashes` hashes, at most 2^32.
     pub(crate) fn new(hashes: usize, half_life: f64) -> Self {
         Self {
             sets: vec![[NOTHING; WAYS]; hashes.div_ceil(WAYS)].into_boxed_slice(),
@@ -53,12 +54,13 @@ impl History {
         }
     }
 
-    /// Sets the half-life from now on: in uses of known hashes, of all together.
+    /// Sets the half-life from now on. Its unit is uses of known hashes, over all hashes
+    /// together.
     pub(crate) fn set_half_life(&mut self, half_life: f64) {
         self.pace = 1.0 / half_life;
     }
 
-    /// Counts a use. Returns the place of the hash after it.
+    /// Counts a use. Returns the hash's place after it.
     pub(crate) fn count(&mut self, tag: Tag) -> Place {
         let at = tag.set(self.sets.len());
         let set = &mut self.sets[at];
@@ -128,13 +130,13 @@ mod tests {
         assert!((place - expected).abs() < 1e-9, "{place}, not {expected}");
     }
 
-    /// The sums of the values, worked out anew.
+    /// The sums of the values, computed afresh.
     #[test]
     fn a_place_is_the_sum_of_values() {
         let mut random = Random::new(3);
         let mut history = History::new(1_000, 20.0);
         let mut pace = 1.0 / 20.0;
-        // The hash of each use, and the time it took.
+        // The hash of each use, and its time.
         let mut uses: Vec<(u64, f64)> = Vec::new();
         for step in 0..3_000 {
             if step % 500 == 499 {
@@ -173,10 +175,10 @@ mod tests {
             history.count(tag(FREQUENT + n));
         }
         let kept = (0..FREQUENT)
-            // A hash that is not known has no worth but that of this use.
+            // A hash that is not known has only the value of this use.
             .filter(|&n| history.count(tag(n)) > history.now)
             .count();
-        // Where four of them share a set, which is expected of one set in twenty, the scan
+        // If four of them share a set, which is expected of one set in twenty, the scan
         // takes the place of one.
         assert!(kept > 940, "{kept}");
         assert!(history.now - now < 3.0, "{}", history.now - now);

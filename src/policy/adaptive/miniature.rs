@@ -1,16 +1,17 @@
-//! A pool in small: what a half-life would be worth, tried out.
+//! A small model of a pool, to try out what a half-life would be worth.
 //!
-//! The contents of a cache are a sample of hashes, so a small cache that sees every
+//! The contents of a cache are a sample of hashes. So a small cache that sees every
 //! hundredth hash, with a hundredth of the blocks, has about the hit rate of the large one
-//! (Waldspurger, Saemundsson, Ahmad, Park: *Cache modeling and optimization using
-//! miniature simulations*, USENIX ATC 2017).
+//! (Waldspurger, Saemundsson, Ahmad, Park: *Cache modeling and optimization using miniature
+//! simulations*, USENIX ATC 2017).
 //!
-//! The miniature evicts by the places of a [history](super::history) of its own. It knows
-//! nothing of the lineage: a sample of a chain is no chain. That makes little difference,
-//! since a parent is used whenever its child is. But blocks in use make one. A request
-//! that holds its blocks pushes out others; one that gave each back before it took the
-//! next would push out its own, and much the more so, the more a first use has to stand
-//! behind. So uses come in batches, the blocks of which are held together.
+//! The miniature evicts by the places of a [history](super::history) of its own. It ignores
+//! the lineage, because a sample of a chain is not a chain. That makes little difference,
+//! since a parent is used whenever its child is. Blocks in use, however, do make a
+//! difference. A request that holds its blocks evicts those of others. A request that
+//! released each block before it took the next would evict its own, all the more so the
+//! further back a first use is placed. So uses come in batches, and a batch holds all its
+//! blocks together.
 
 use std::collections::HashMap;
 
@@ -25,27 +26,27 @@ use crate::policy::containers::heap::SlotHeap;
 pub(crate) struct Miniature {
     history: History,
     order: SlotHeap,
-    /// What is in each slot. There are no more slots than have been used.
+    /// The content of each slot, up to the last slot that has been used.
     contents: Vec<Tag>,
     slots: HashMap<Tag, u32, RandomState>,
     blocks: usize,
 }
 
 impl Miniature {
-    /// An empty pool, and a history of so many hashes.
+    /// Creates an empty pool, with a history of `hashes` hashes.
     pub(crate) fn new(blocks: usize, hashes: usize) -> Self {
         Self {
             history: History::new(hashes, 1.0),
             order: SlotHeap::new(blocks),
             contents: Vec::with_capacity(blocks),
-            // Twice the room, so that the table is tidied up in its place.
+            // Twice the room, so that the table is cleaned up in place.
             slots: HashMap::with_capacity_and_hasher(2 * blocks, RandomState::new()),
             blocks,
         }
     }
 
-    /// Uses the hashes of a batch, of which there are no more than blocks, with this
-    /// half-life. Returns how many were there.
+    /// Uses the hashes of a batch, which are no more than there are blocks, with this
+    /// half-life. Returns the number of hits.
     pub(crate) fn serve(&mut self, batch: &[Tag], half_life: f64) -> u32 {
         for tag in batch {
             if let Some(&slot) = self.slots.get(tag) {
@@ -63,7 +64,7 @@ impl Miniature {
         self.history.set_half_life(half_life);
         for &tag in batch {
             let slot = self.slots[&tag];
-            // A hash that came twice is there already.
+            // A hash that occurs twice is there already.
             self.order.remove(slot);
             self.order.set_key(slot, self.history.count(tag));
             self.order.push(slot);
@@ -91,9 +92,9 @@ impl Miniature {
             format!("{filled:?} slots, {} in order", self.order.len())
         })?;
         for (slot, tag) in (0..).zip(&self.contents) {
-            let noted = self.slots.get(tag);
-            ensure(noted == Some(&slot), || {
-                format!("{tag:?} is in slot {slot}, not {noted:?}")
+            let recorded = self.slots.get(tag);
+            ensure(recorded == Some(&slot), || {
+                format!("{tag:?} is in slot {slot}, not {recorded:?}")
             })?;
         }
         Ok(())

@@ -1,20 +1,20 @@
-//! How often hashes were used, in a few bits for each.
+//! How often hashes were used, in a few bits each.
 //!
-//! A count-min sketch of four-bit counters, four for each hash, of which the smallest
-//! counts. After ten times as many uses as the pool has blocks all counters are halved, so
-//! that what was popular once does not stay so. That is the sketch of *TinyLFU: A Highly
-//! Efficient Cache Admission Policy* (Einziger, Friedman, Manes; ACM Transactions on Storage
-//! 13, 2017).
+//! This is a count-min sketch of four-bit counters, with four counters per hash, of which
+//! the smallest is the estimate. After ten times as many uses as the pool has blocks, all
+//! counters are halved, so that what was popular once does not stay so. It is the sketch of
+//! *TinyLFU: A Highly Efficient Cache Admission Policy* (Einziger, Friedman, Manes; ACM
+//! Transactions on Storage 13, 2017).
 //!
-//! Not the [tracker](crate::tinylfu) of the registry, which many threads write and which
-//! counts as another crate's does: this one is the policy's own, and plain.
+//! It is not the registry's [tracker](crate::tinylfu), which many threads write. This one
+//! belongs to the policy alone, and is plain sequential code.
 
 use super::tag::Tag;
 
 /// The highest frequency.
 pub(crate) const MOST_FREQUENT: u8 = 15;
 
-/// Uses between two halvings, for each block of the pool.
+/// The number of uses between two halvings, per block of the pool.
 const SAMPLE: u64 = 10;
 
 /// Odd numbers without a pattern, one for each counter of a hash.
@@ -27,14 +27,14 @@ const SEEDS: [u64; 4] = [
 
 /// See the module documentation.
 pub(crate) struct Sketch {
-    /// Sixteen counters each.
+    /// Words of sixteen counters each.
     words: Box<[u64]>,
     uses: u64,
     sample: u64,
 }
 
 impl Sketch {
-    /// For a pool of so many blocks: 8 to 16 bytes for each.
+    /// Creates a sketch for a pool of `blocks` blocks, with 8 to 16 bytes per block.
     pub(crate) fn new(blocks: usize) -> Self {
         Self {
             words: vec![0; blocks.next_power_of_two().max(8)].into_boxed_slice(),
@@ -58,7 +58,7 @@ impl Sketch {
         }
     }
 
-    /// How often a hash was used, or more.
+    /// Returns how often a hash was used; possibly too high an estimate.
     pub(crate) fn frequency(&self, tag: Tag) -> u8 {
         SEEDS
             .iter()
@@ -77,7 +77,7 @@ impl Sketch {
         }
     }
 
-    /// The word, and where in it, of one of the counters of a hash.
+    /// Returns the word of one of a hash's counters, and the counter's place in it.
     fn place(&self, tag: Tag, seed: u64) -> (usize, u32) {
         let mixed = (tag.bits() ^ tag.bits() >> 32).wrapping_mul(seed);
         let word = (mixed >> 32) as usize & (self.words.len() - 1);

@@ -2,7 +2,7 @@
 
 use crate::SequenceHash;
 
-/// A number that tells hashes apart, other than 0.
+/// A nonzero number that tells hashes apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tag(u64);
 
@@ -15,20 +15,20 @@ impl Tag {
         Self((product >> 64) as u64 ^ product as u64 | 1)
     }
 
-    /// That of no hash.
+    /// The tag that belongs to no hash.
     pub(crate) const NONE: Self = Self(0);
 
-    /// All of its bits.
+    /// Returns all bits of the tag.
     pub(crate) fn bits(self) -> u64 {
         self.0
     }
 
-    /// Evenly distributed bits, which are not those that choose a set.
+    /// Returns evenly distributed bits, other than those that choose a set.
     pub(crate) fn low_half(self) -> u32 {
         self.0 as u32
     }
 
-    /// Chooses one of `sets`.
+    /// Chooses one of `sets` sets.
     pub(crate) fn set(self, sets: usize) -> usize {
         (((self.0 >> 32) * sets as u64) >> 32) as usize
     }

@@ -1,40 +1,44 @@
 //! The half-life that suits the workload.
 //!
-//! Which half-life is best depends on what is asked for: among popular documents it is
-//! a hundred times as long as in conversations that the pool has just room for. So two
-//! [miniatures](super::miniature) of the pool see a sample of the hashes, one with half
-//! the half-life and one with twice as long, and every so often the half-life
-//! moves toward the one with more hits.
+//! The best half-life depends on the requests: with popular documents, it is a hundred times
+//! as long as with conversations that barely fit the pool. So two
+//! [miniatures](super::miniature) of the pool see a sample of the hashes, one with half the
+//! half-life and one with twice as long. From time to time, the half-life moves toward the
+//! one with more hits.
 //!
-//! That climbs the same hill as comparing a pool's hit rate with that of the time before,
-//! as other caches do; but both sides have seen the same requests, so that it is not led
-//! astray where the requests change. It begins with five sixteenths of the pool's blocks, which is
-//! almost least recently used first, and slowly goes back there while it makes no
-//! difference: where a half-life is far too long both miniatures are full of what was
-//! popular once, and neither can tell that there is something better.
+//! This climbs the same hill as other caches, which compare a pool's hit rate with that of
+//! the time before. But here both sides have seen the same requests, so a change of workload
+//! does not mislead it.
+//!
+//! The first half-life is five sixteenths of the pool's blocks, which is almost least
+//! recently used first. The half-life slowly returns there while it makes no difference: if
+//! it is far too long, both miniatures are full of what was popular once, and neither can
+//! show that there is something better.
 
 use super::miniature::Miniature;
 use super::tag::Tag;
 
-/// Blocks of the pool for each of a miniature, unless that had too few or too many.
+/// The pool's blocks per block of a miniature, and the fewest and the most blocks of a
+/// miniature.
 const SHARE: usize = 8;
 const FEWEST: usize = 16;
 const MOST: usize = 256;
 
-/// Batches in which a miniature is filled. A batch stands for the blocks in use.
+/// The number of batches that fill a miniature. A batch stands for the blocks in use.
 const BATCHES: usize = 4;
 
-/// Batches after which the half-life may move.
+/// The number of batches after which the half-life may move.
 const PERIOD: u32 = 2 * BATCHES as u32;
 
-/// Hits that one miniature must have more than the other, of all: less is chance.
+/// The share of all hits by which one miniature must lead. Anything less is chance.
 const MARGIN: f64 = 0.002;
 
-/// How far the half-life moves at once, and in how many times as many turns it goes back.
+/// The factor by which the half-life moves, and how many times as many moves it takes to
+/// return.
 const STEP: f64 = std::f64::consts::SQRT_2;
 const SLOWER: f64 = 4.0;
 
-/// The shortest and the longest half-life, and the first, for each block of the pool.
+/// The shortest, the longest and the first half-life, per block of the pool.
 const SHORTEST: f64 = 1.0 / 16.0;
 const LONGEST: f64 = 128.0;
 const FIRST: f64 = 0.3125;
@@ -42,21 +46,22 @@ const FIRST: f64 = 0.3125;
 /// See the module documentation.
 pub(crate) struct Tuner {
     half_life: f64,
-    /// That of the pool.
+    /// The number of blocks of the pool.
     blocks: f64,
-    /// Blocks of a miniature for each of the pool, and the part of the hashes it sees.
+    /// A miniature's blocks per block of the pool, which is also the share of hashes it
+    /// sees.
     scale: f64,
     shorter: Miniature,
     longer: Miniature,
     /// The sampled uses that are still to be served.
     batch: Vec<Tag>,
-    /// Batches served, and the hits there were, since the half-life could move.
+    /// Batches served, and hits in each miniature, since the half-life last could move.
     batches: u32,
     hits: [u32; 2],
 }
 
 impl Tuner {
-    /// For a pool with so many blocks and a history of so many hashes.
+    /// Creates a tuner for a pool of `blocks` blocks with a history of `hashes` hashes.
     pub(crate) fn new(blocks: usize, hashes: usize) -> Self {
         let small = (blocks / SHARE).clamp(FEWEST, MOST).min(blocks);
         let scale = small as f64 / blocks as f64;
@@ -129,7 +134,8 @@ mod tests {
 
     const BLOCKS: usize = 400;
 
-    /// Half of the uses are of one of `popular` hashes, and half of one that comes once.
+    /// Half of the uses are of one of `popular` hashes, and half of a hash that is used
+    /// once.
     fn use_popular(tuner: &mut Tuner, random: &mut Random, popular: u64, uses: u64) {
         for n in 0..uses {
             let content = match n % 2 {
@@ -140,8 +146,8 @@ mod tests {
         }
     }
 
-    /// Every hash comes four times, with as many others in between as the pool has
-    /// room for, and then never again.
+    /// Every hash is used four times, with as many others in between as the pool has room
+    /// for, and then never again.
     fn use_recent(tuner: &mut Tuner, uses: u64) {
         for n in 0..uses {
             let content = 1 << 50 | (n / 4).saturating_sub(n % 4 * 80);

@@ -1,9 +1,9 @@
-//! Blocks with a priority of their own.
+//! Blocks whose priority is not the default.
 //!
-//! A block whose priority is not the default has a *band*, and *waits* in it while it
-//! could be evicted. The order of the bands, and within one that of the blocks, is kept
-//! here: the last place is that of the block whose priority was set last. What has the
-//! default is the policy's.
+//! Such a block has a *band*, and *waits* in it while it could be evicted. This is where the
+//! order of the bands is kept, and the order of the blocks within a band: the block whose
+//! priority was set last has the last place. Blocks with the default priority are the
+//! policy's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,27 +15,28 @@ use crate::retention::Priority;
 pub(crate) struct Bands {
     of: BTreeMap<u32, Band>,
     waiting: BTreeSet<(Priority, u64, u32)>,
-    /// Counts the places given.
+    /// The number of places given so far.
     places: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Band {
     priority: Priority,
-    /// The place among those of the same priority.
+    /// The place among blocks of the same priority.
     place: u64,
     waits: bool,
 }
 
 impl Bands {
-    /// The priority of a slot: the default if it has no band.
+    /// Returns the priority of a slot: the default if it has no band.
     pub(crate) fn priority(&self, slot: u32) -> Priority {
         self.of
             .get(&slot)
             .map_or(Priority::DEFAULT, |band| band.priority)
     }
 
-    /// Gives a slot a band, or another one, and the last place in it. It waits if it did.
+    /// Gives a slot a band, or another one, and the last place in it. It waits if it waited
+    /// before.
     pub(crate) fn set(&mut self, slot: u32, priority: Priority) {
         debug_assert_ne!(priority, Priority::DEFAULT);
         let waits = self.unwait(slot);
@@ -57,7 +58,7 @@ impl Bands {
         self.of.remove(&slot);
     }
 
-    /// Lets a slot wait, at its place. Returns whether it has a band.
+    /// Makes a slot wait, at its place. Returns whether it has a band.
     pub(crate) fn wait(&mut self, slot: u32) -> bool {
         let Some(band) = self.of.get_mut(&slot) else {
             return false;
@@ -67,7 +68,7 @@ impl Bands {
         true
     }
 
-    /// Lets a slot wait no longer. Returns whether it did.
+    /// Stops a slot from waiting. Returns whether it waited.
     pub(crate) fn unwait(&mut self, slot: u32) -> bool {
         match self.of.get_mut(&slot) {
             Some(band) if band.waits => {
@@ -78,23 +79,23 @@ impl Bands {
         }
     }
 
-    /// Whether a slot waits.
+    /// Returns whether a slot waits.
     pub(crate) fn waits(&self, slot: u32) -> bool {
         self.of.get(&slot).is_some_and(|band| band.waits)
     }
 
-    /// The first that waits.
+    /// Returns the first slot that waits.
     pub(crate) fn first(&self) -> Option<u32> {
         self.waiting.first().map(|&(_, _, slot)| slot)
     }
 
-    /// The first that waits, if its priority is lower than the default.
+    /// Returns the first slot that waits, if its priority is lower than the default.
     pub(crate) fn first_of_low(&self) -> Option<u32> {
         let &(priority, _, slot) = self.waiting.first()?;
         (priority < Priority::DEFAULT).then_some(slot)
     }
 
-    /// Those that wait.
+    /// Returns the slots that wait.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (Priority, u32)> {
         self.waiting
             .iter()
@@ -108,7 +109,7 @@ impl Bands {
                 band.is_some_and(|band| {
                     band.waits && (band.priority, band.place) == (priority, place)
                 }),
-                || format!("slot {slot} waits with priority {priority}, out of its band"),
+                || format!("slot {slot} waits with priority {priority}, but not in that band"),
             )?;
         }
         let waiting = self.of.values().filter(|band| band.waits).count();

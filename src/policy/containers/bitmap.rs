@@ -1,26 +1,25 @@
-//! A set of small numbers that finds the next member from a number on quickly.
+//! A set of small numbers that quickly finds its next member at or after a given number.
 //!
-//! A bit per number, and above it levels of summary: a bit of level `n + 1`
-//! says whether a word of level `n` has any bit set. Each level is a 64th of
-//! the one below, so three levels reach a quarter of a million numbers and
-//! four reach sixteen million.
+//! There is one bit per number, and above it levels of summary: a bit of level `n + 1` says
+//! whether a word of level `n` has any bit set. Each level is a 64th of the one below, so
+//! three levels reach a quarter of a million numbers, and four reach sixteen million.
 //!
-//! Finding a member reads one word if it is near, and else at most two per level.
-//! Inserting and removing stop at the first level that does not change, which is
-//! the lowest one except when a word becomes empty or ceases to be.
+//! Finding a member reads one word if it is nearby, and otherwise at most two per level.
+//! Inserting and removing stop at the first level that does not change. That is the lowest
+//! one, unless a word becomes empty or stops being empty.
 
 use super::ensure;
 
 /// A set of numbers below a fixed bound.
 pub(crate) struct Bitmap {
-    /// The levels one behind another, the lowest first.
+    /// The words of all levels, the lowest level first.
     words: Box<[u64]>,
-    /// Where each level starts, the lowest first. The last has one word.
+    /// Where each level starts, the lowest first. The last level has one word.
     levels: Box<[usize]>,
 }
 
 impl Bitmap {
-    /// The empty set over `0..bound`.
+    /// Creates the empty set over `0..bound`.
     pub(crate) fn new(bound: usize) -> Self {
         let mut levels = Vec::new();
         let mut start = 0;
@@ -39,7 +38,7 @@ impl Bitmap {
         }
     }
 
-    /// Adds `number`; does nothing if it is a member.
+    /// Adds `number`. Does nothing if it is a member.
     #[inline]
     pub(crate) fn insert(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
@@ -50,7 +49,7 @@ impl Bitmap {
         }
     }
 
-    /// Takes `number` out; does nothing if it is no member.
+    /// Removes `number`. Does nothing if it is not a member.
     #[inline]
     pub(crate) fn remove(&mut self, number: u32) {
         let word = &mut self.words[number as usize / 64];
@@ -76,7 +75,7 @@ impl Bitmap {
         }
     }
 
-    /// Clears the summary bits of the lowest level's `word`, now empty.
+    /// Clears the summary bits of the lowest level's `word`, which is now empty.
     #[inline(never)]
     fn mark_emptied(&mut self, word: usize) {
         let mut bit = word;
@@ -95,7 +94,7 @@ impl Bitmap {
         self.words[number as usize / 64] >> (number % 64) & 1 != 0
     }
 
-    /// The smallest member from `number` on.
+    /// Returns the smallest member that is at least `number`.
     #[inline]
     pub(crate) fn first_from(&self, number: u32) -> Option<u32> {
         let number = number as usize;
@@ -106,8 +105,8 @@ impl Bitmap {
         self.first_behind_word(number / 64)
     }
 
-    /// The smallest member behind the lowest level's `word`: up to the first level
-    /// that knows of one, and down again to the member.
+    /// Returns the smallest member after the lowest level's `word`: goes up to the first
+    /// level that knows of one, and down again to the member.
     fn first_behind_word(&self, word: usize) -> Option<u32> {
         let mut bit = word;
         for (level, &start) in self.levels.iter().enumerate().skip(1) {
@@ -131,7 +130,7 @@ impl Bitmap {
         self.words[..lowest].iter().map(ones).sum()
     }
 
-    /// Verifies every summary bit against the word it stands for.
+    /// Verifies every summary bit against the word it summarizes.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (level, bounds) in self.levels.windows(2).enumerate() {
             let (below, above) = (bounds[0], bounds[1]);
@@ -197,8 +196,8 @@ mod tests {
         let bound = 10_000;
         let mut set = Bitmap::new(bound as usize);
         let mut tree = BTreeSet::new();
-        // First mostly inserting, then mostly removing, so that words and
-        // their summaries become full and empty again.
+        // First mostly inserting, then mostly removing, so that words and their summaries
+        // become full and empty again.
         for step in 0..40_000 {
             let number = random.below(bound) as u32;
             if random.below(8) < if step < 20_000 { 6 } else { 1 } {

@@ -1,14 +1,14 @@
-//! A binary heap over slots, which knows where each slot is in it.
+//! A binary heap of slots that knows where in it each slot is.
 //!
-//! All memory is reserved when it is built. Every operation but
-//! [`check`](SlotHeap::check) is O(log n) at most.
+//! It allocates only when it is built. Every operation but [`check`](SlotHeap::check) is at
+//! most O(log n).
 
 use super::{NIL, ensure};
 
-/// Slots by their keys, the smallest first; of equal keys, the smallest slot.
+/// Slots by their keys, the smallest key first; among equal keys, the smallest slot first.
 pub(crate) struct SlotHeap {
     heap: Vec<u32>,
-    /// Where in the heap each slot is; `NIL` if it is not there.
+    /// Where in the heap each slot is; `NIL` if it is not in the heap.
     places: Box<[u32]>,
     keys: Box<[f64]>,
 }
@@ -40,14 +40,14 @@ impl SlotHeap {
         self.keys[slot as usize] = key;
     }
 
-    /// Adds a slot that is not in the heap, with the key set last.
+    /// Adds a slot that is not in the heap, with the key that was set last.
     pub(crate) fn push(&mut self, slot: u32) {
         debug_assert!(!self.contains(slot), "slot {slot}");
         self.heap.push(slot);
         self.rise(self.heap.len() - 1);
     }
 
-    /// Takes a slot out; does nothing if it is not there.
+    /// Takes a slot out. Does nothing if it is not in the heap.
     pub(crate) fn remove(&mut self, slot: u32) {
         let place = std::mem::replace(&mut self.places[slot as usize], NIL);
         if place == NIL {
@@ -55,8 +55,8 @@ impl SlotHeap {
         }
         self.heap.swap_remove(place as usize);
         if (place as usize) < self.heap.len() {
-            // What has come in its place may be smaller than what is above, or larger
-            // than what is below.
+            // The slot that has taken its place may be smaller than what is above it, or
+            // larger than what is below.
             let place = self.rise(place as usize);
             self.sink(place);
         }
@@ -70,7 +70,7 @@ impl SlotHeap {
         }
     }
 
-    /// Moves the slot at `place` up to where it belongs. Returns where that is.
+    /// Moves the slot at `place` up to where it belongs. Returns its new place.
     fn rise(&mut self, mut place: usize) -> usize {
         let slot = self.heap[place];
         while place > 0 {
@@ -113,18 +113,18 @@ impl SlotHeap {
 
     pub(crate) fn check(&self) -> Result<(), String> {
         for (place, &slot) in self.heap.iter().enumerate() {
-            let noted = self.places[slot as usize];
-            ensure(noted == place as u32, || {
-                format!("slot {slot} is at {place} of the heap, its note says {noted}")
+            let recorded = self.places[slot as usize];
+            ensure(recorded == place as u32, || {
+                format!("slot {slot} is at {place} of the heap, but recorded at {recorded}")
             })?;
             let above = self.heap[place.saturating_sub(1) / 2];
             ensure(!self.is_before(slot, above), || {
-                format!("slot {slot} is below {above}, which comes later")
+                format!("slot {slot} is below {above}, but comes before it")
             })?;
         }
-        let noted = self.places.iter().filter(|&&place| place != NIL).count();
-        ensure(noted == self.heap.len(), || {
-            format!("{} slots in the heap, {noted} noted", self.heap.len())
+        let recorded = self.places.iter().filter(|&&place| place != NIL).count();
+        ensure(recorded == self.heap.len(), || {
+            format!("{} slots in the heap, {recorded} recorded", self.heap.len())
         })
     }
 }

@@ -1,21 +1,19 @@
-//! Doubly linked lists threaded through one array of slots.
+//! Doubly linked lists in one array of slots.
 //!
-//! A slot is in at most one list, so one pair of links per slot serves any
-//! number of lists. The ends of each list are closed by a sentinel, which is
-//! an entry of the same array behind the slots. That makes every list a ring:
-//! linking and unlinking store to both neighbours without asking whether they
-//! are ends, and a slot can leave its list without anyone knowing which list
-//! that is.
+//! A slot is in at most one list, so one pair of links per slot serves any number of lists.
+//! The ends of each list are closed by a sentinel, an entry of the same array behind the
+//! slots. This makes every list a ring: linking and unlinking store to both neighbours
+//! without asking whether these are ends, and a slot can leave its list even if nobody knows
+//! which list that is.
 //!
-//! `prev` and `next` of a slot lie side by side, so that a step along a list
-//! or an unlinking touches one cache line per entry. All operations but
-//! [`check`](Lists::check) are O(1).
+//! A slot's `prev` and `next` are adjacent, so a step along a list, or an unlinking, touches
+//! one cache line per entry. All operations but [`check`](Lists::check) are O(1).
 
 use super::{NIL, ensure};
 
 #[derive(Clone, Copy)]
 struct Link {
-    /// `NIL` while the slot is in no list; so is `next`.
+    /// `NIL` while the slot is in no list, as is `next`.
     prev: u32,
     next: u32,
 }
@@ -27,7 +25,7 @@ const UNLINKED: Link = Link {
 
 /// A fixed number of lists over slots `0..slots`.
 pub(crate) struct Lists {
-    /// Slot `s` at `s`, the sentinel of list `l` at `slots + l`.
+    /// Slot `s` is at index `s`, and the sentinel of list `l` at `slots + l`.
     links: Box<[Link]>,
     slots: u32,
     len: usize,
@@ -65,7 +63,7 @@ impl Lists {
         self.len += 1;
     }
 
-    /// Takes `slot` out of its list; does nothing if it is in none.
+    /// Takes `slot` out of its list. Does nothing if it is in none.
     #[inline]
     pub(crate) fn unlink(&mut self, slot: u32) {
         debug_assert!(slot < self.slots, "slot {slot}");
@@ -78,25 +76,25 @@ impl Lists {
         self.len -= 1;
     }
 
-    /// The front of `list`.
+    /// Returns the front of `list`.
     #[inline]
     pub(crate) fn first(&self, list: u32) -> Option<u32> {
         let first = self.links[(self.slots + list) as usize].next;
         (first < self.slots).then_some(first)
     }
 
-    /// Whether `slot` is in a list.
+    /// Returns whether `slot` is in a list.
     pub(crate) fn contains(&self, slot: u32) -> bool {
         self.links[slot as usize].next != NIL
     }
 
-    /// How many slots are in a list.
+    /// Returns the number of slots that are in a list.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Walks every list and verifies that both directions agree and that the
-    /// lists together hold exactly the linked slots.
+    /// Walks every list, and verifies that both directions agree and that the lists together
+    /// hold exactly the linked slots.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut walked = 0;
         for sentinel in self.slots..self.links.len() as u32 {

@@ -1,40 +1,42 @@
 //! Slots in order of release, in a ring.
 //!
-//! A release appends the slot and notes its position; an entry counts only while
-//! the slot's noted position is its own, so taking a slot out, or releasing it
-//! again, is one store, and the front skips what does not count any more.
+//! A release appends the slot and records its position. An entry counts only while its
+//! slot's recorded position is its own. So taking a slot out, or releasing it again, is one
+//! store, and the front skips entries that no longer count.
 //!
-//! Why not a linked list: taking the next ten victims off a list is ten cache
-//! misses, each known only when the one before has arrived. Here the victims
-//! stand side by side and their positions are looked up independently of each
-//! other. That is what shortens the time for which the policy is held when
-//! several cores take turns at it.
+//! # Why not a linked list?
 //!
-//! Entries that do not count are squeezed out when the ring is half full, a few
-//! with every release, so that no release pays for all of them: the pass moves
-//! the entries that count towards the front and leaves a gap behind them, which
-//! ends where the pass has got to. The ring has four places a slot. A pass begins
-//! at two a slot, looks at four entries a release and is done when it has caught
-//! up with the end, at less than three. One that meets nothing that counts until
-//! less than two a slot are left is done as well: where the oldest go first, no
-//! entry is ever moved.
+//! Taking the next ten victims off a list costs ten cache misses, each of which can start
+//! only when the one before has arrived. In the ring, the victims are adjacent, and their
+//! positions are looked up independently of each other. That shortens the time for which the
+//! policy is held when several cores take turns at it.
+//!
+//! # How is the ring compacted?
+//!
+//! Entries that no longer count are squeezed out once the ring is half full, a few with
+//! every release, so no release pays for all of them. The pass moves the entries that count
+//! towards the front and leaves a gap behind them, which ends where the pass has got to. The
+//! ring has four places per slot. A pass begins at two entries per slot, visits four entries
+//! per release, and is done when it has caught up with the end, at fewer than three per
+//! slot. A pass is also done if it meets no entry that counts until fewer than two per slot
+//! are left: where the oldest blocks go first, no entry is ever moved.
 
 use super::{NIL, ensure};
 
-/// Entries looked at with every release while a pass is under way.
+/// Entries visited per release while a pass is in progress.
 const STEPS: u32 = 4;
-/// Entries looked at by a trim.
+/// Entries visited by a trim.
 const TRIMMED: u32 = 64;
 
-/// See the module documentation. Positions are counted from the beginning of
-/// time and wrap; the ring is addressed by their low bits.
+/// See the module documentation. Positions count up from the first release and wrap; their
+/// low bits address the ring.
 pub(crate) struct ReleaseRing {
     ring: Box<[u32]>,
-    /// The position of each slot's entry; `NIL` for one that is not listed.
+    /// The position of each slot's entry; `NIL` for a slot that is not listed.
     positions: Box<[u32]>,
     front: u32,
     end: u32,
-    /// The gap of the pass under way: entries from `.0` to `.1` do not count.
+    /// The gap of the pass in progress: entries from `.0` up to `.1` do not count.
     gap: Option<(u32, u32)>,
 }
 
@@ -55,8 +57,8 @@ impl ReleaseRing {
         position != NIL && self.positions[self.at(position) as usize] == position
     }
 
-    /// Puts the entry of `slot` at `position`, or behind it where that is the one
-    /// that means "not listed". Returns the position after it.
+    /// Puts the entry of `slot` at `position`, or just after it if that is the value that
+    /// means "not listed". Returns the position after the entry.
     fn place(&mut self, slot: u32, position: u32) -> u32 {
         let position = if position == NIL { 0 } else { position };
         let places = self.ring.len();
@@ -65,15 +67,15 @@ impl ReleaseRing {
         position + 1
     }
 
-    /// Appends `slot`; an entry it had does not count any more.
+    /// Appends `slot`. An earlier entry of the slot no longer counts.
     #[inline]
     pub(crate) fn push(&mut self, slot: u32) {
         self.push_and_move(slot, |_, _| {});
     }
 
-    /// As [`push`](Self::push), and calls `moved` with the old and the new position
-    /// of each entry that the pass under way moves. Returns whether a part of a pass
-    /// was done.
+    /// Appends `slot` as [`push`](Self::push) does, and calls `moved` with the old and the
+    /// new position of each entry that the pass in progress moves. Returns whether part of a
+    /// pass was done.
     #[inline]
     pub(crate) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
         self.end = self.place(slot, self.end);
@@ -88,9 +90,9 @@ impl ReleaseRing {
         self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2
     }
 
-    /// Does a part of a pass, and begins one if none is under way. The pass is done
-    /// when its gap reaches the end, or when it has found so little to keep that the
-    /// ring is no longer half full.
+    /// Does part of a pass, and begins one if none is in progress. The pass is done when its
+    /// gap reaches the end, or when it has found so little to keep that the ring is no
+    /// longer half full.
     #[inline(never)]
     fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) {
         let (mut begin, mut until) = self.gap.unwrap_or((self.front, self.front));
@@ -126,7 +128,7 @@ impl ReleaseRing {
         self.positions[slot as usize] = NIL;
     }
 
-    /// Takes out the slot that was released first.
+    /// Takes out the slot that was released first, and returns it.
     pub(crate) fn pop(&mut self) -> Option<u32> {
         loop {
             if let Some((begin, until)) = self.gap
@@ -148,10 +150,10 @@ impl ReleaseRing {
         }
     }
 
-    /// Moves the front over entries that do not count, a bounded number of them.
+    /// Moves the front over entries that do not count, up to a bounded number of them.
     ///
-    /// For where slots are taken out rather than popped: whatever is left to the
-    /// passes costs more.
+    /// Call this where slots are taken out rather than popped: what is left to the passes
+    /// costs more.
     pub(crate) fn trim(&mut self) {
         if self.gap.is_some() {
             return;
@@ -164,31 +166,31 @@ impl ReleaseRing {
         }
     }
 
-    /// The position of `slot`, if it is listed; until its entry is moved.
+    /// Returns the position of `slot`, if it is listed. Valid until its entry is moved.
     #[inline]
     pub(crate) fn position(&self, slot: u32) -> u32 {
         self.positions[slot as usize]
     }
 
-    /// The slot whose entry is at `position`.
+    /// Returns the slot whose entry is at `position`.
     #[inline]
     pub(crate) fn at(&self, position: u32) -> u32 {
         self.ring[self.index(position) as usize]
     }
 
-    /// Where the ring has the entry at `position`.
+    /// Returns the index in the ring of the entry at `position`.
     #[inline]
     pub(crate) fn index(&self, position: u32) -> u32 {
         position & (self.ring.len() - 1) as u32
     }
 
-    /// The position before which nothing is listed.
+    /// Returns the position before which nothing is listed.
     #[inline]
     pub(crate) fn front(&self) -> u32 {
         self.front
     }
 
-    /// How many entries there is room for.
+    /// Returns the number of entries that there is room for.
     pub(crate) fn capacity(&self) -> usize {
         self.ring.len()
     }
@@ -197,18 +199,18 @@ impl ReleaseRing {
         self.positions[slot as usize] != NIL
     }
 
-    /// How many slots are listed. O(slots).
+    /// Returns the number of listed slots. O(slots).
     pub(crate) fn len(&self) -> usize {
         self.listed().count()
     }
 
-    /// The listed slots, in no particular order.
+    /// Returns the listed slots, in no particular order.
     pub(crate) fn listed(&self) -> impl Iterator<Item = u32> {
         (0..self.positions.len() as u32).filter(|&slot| self.contains(slot))
     }
 
-    /// Verifies that every listed slot has its entry between front and end, and
-    /// outside the gap.
+    /// Verifies that every listed slot has its entry between front and end, and outside the
+    /// gap.
     pub(crate) fn check(&self) -> Result<(), String> {
         let span = self.end.wrapping_sub(self.front);
         ensure(span as usize <= self.ring.len(), || {
@@ -227,7 +229,7 @@ impl ReleaseRing {
         })
     }
 
-    /// Starts at another position, for tests of the wrap.
+    /// Starts at another position, to test wrapping.
     #[cfg(test)]
     pub(crate) fn starting_at(mut self, position: u32) -> Self {
         (self.front, self.end) = (position, position);
@@ -240,7 +242,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::Random;
 
-    /// Pushes, takes out and pops at random, against a plain queue.
+    /// Pushes, takes out and pops at random, and compares with a plain queue.
     fn agrees(mut ring: ReleaseRing, slots: u64, pushes: u64, seed: u64) {
         let mut random = Random::new(seed);
         let mut queue: Vec<u32> = Vec::new();

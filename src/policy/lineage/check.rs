@@ -1,7 +1,7 @@
-//! The structure of the graph, verified from the nodes down.
+//! Verifies the structure of the graph, from the nodes down.
 //!
-//! Everything that is maintained step by step elsewhere is counted anew here:
-//! residents, children and leaves. O(nodes + slots), and it allocates.
+//! Everything that is maintained step by step elsewhere is counted afresh here: residents,
+//! children and leaves. O(nodes + slots), and it allocates.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -35,7 +35,7 @@ impl<L: Leaves> Lineage<L> {
         for (number, node) in self.nodes.in_use() {
             let (counted, linked) = (node.children, children[number as usize]);
             ensure(counted == linked, || {
-                format!("node {number} counts {counted} children, {linked} are linked to it")
+                format!("node {number} counts {counted} children, but {linked} are linked to it")
             })?;
         }
         let marked = self.len();
@@ -48,8 +48,8 @@ impl<L: Leaves> Lineage<L> {
         })
     }
 
-    /// Verifies the ring of twins at node `number` and that they are leaves or
-    /// not together; returns the parent link of each.
+    /// Verifies the ring of twins at node `number`, and that either all of them or none are
+    /// leaves. Returns the parent link of each.
     fn check_residents(&self, number: u32) -> Result<Vec<u32>, String> {
         let node = &self.nodes[number];
         let mut links = Vec::new();
@@ -64,14 +64,14 @@ impl<L: Leaves> Lineage<L> {
             let leaf = self.leaves.contains(slot);
             ensure(leaf == (node.children == 0), || {
                 let children = node.children;
-                format!("slot {slot} has {children} children, as a leaf it is {leaf}")
+                format!("slot {slot} has {children} children, and is a leaf: {leaf}")
             })?;
             links.push(resident.parent);
             slot = resident.next;
             if slot == node.resident {
                 let (twins, counted) = (links.len() - 1, node.twins);
                 ensure(counted as usize == twins, || {
-                    format!("node {number} counts {counted} twins, there are {twins}")
+                    format!("node {number} counts {counted} twins, but has {twins}")
                 })?;
                 return Ok(links);
             }

@@ -1,10 +1,10 @@
-//! Leaves in order of becoming one.
+//! Leaves in the order in which they became leaves.
 //!
-//! A list: a block that becomes a leaf, for the first time or again, is
-//! appended. Every operation is O(1). Against [ticks](super::tick) this evicts
-//! several chains in turns, one block of each, rather than one whole chain
-//! after another. A leaf with a [priority](super::retained) is none of these, and is appended
-//! when that ends.
+//! This is a list: a block that becomes a leaf, for the first time or again, is appended.
+//! Every operation is O(1). Compared with [ticks](super::tick), this evicts several chains
+//! in turns, one block of each, rather than one whole chain after another. A leaf with a
+//! [priority](super::retained) does not count as one here, and is appended when its priority
+//! ends.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -13,7 +13,7 @@ use crate::policy::containers::list::Lists;
 use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 
-/// Leaf-first in order of becoming a leaf.
+/// Leaf-first, in the order of becoming a leaf.
 pub(crate) struct ByFifo;
 
 impl PolicySpec for ByFifo {
@@ -26,7 +26,7 @@ impl PolicySpec for ByFifo {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, in the order they became leaves."
+        "Leaf-first: leaves go in the order in which they became leaves."
     }
 
     fn is_leaf_first(&self) -> bool {

@@ -1,44 +1,41 @@
-//! The graph of listed blocks, which tells the leaves from the others.
+//! The graph of listed blocks, which tells leaves from other blocks.
 //!
-//! Parent and child meet at a [key](super::key), and each key in use has a [node](super::nodes):
+//! Parent and child meet at a [key](super::key), and each key in use has a
+//! [node](super::nodes):
 //!
-//! - A node has *residents*, the blocks listed under its key. Normally one.
-//!   Two hashes can share a key, as can two blocks with the same hash; such
-//!   blocks are *twins*. Nobody can say which of them a child belongs to, so
-//!   none of them is a leaf while the key has children. Each has its own
-//!   position in the order and its own link to its parent.
-//! - A node without residents is a *ghost*. It stands in for a parent that is
-//!   not listed while its children are. It keeps the link to its parent that
-//!   the last resident had, so the ancestors further up are still no leaves. A
-//!   ghost made because a child arrived first knows no parent; it is linked
-//!   when a resident arrives. A ghost without children is freed, and so on up
-//!   the chain.
+//! - A node has *residents*, the blocks listed under its key. Normally there is one. Two
+//!   hashes can share a key, and so can two blocks with the same hash; such blocks are
+//!   *twins*. It is unknown which of them a child belongs to, so none of them is a leaf
+//!   while the key has children. Each twin has its own position in the order and its own
+//!   link to its parent.
+//! - A node without residents is a *ghost*. It stands in for a parent that is not listed
+//!   while its children are. It keeps the last resident's link to its parent, so that the
+//!   ancestors further up are not leaves. A ghost that was made because a child arrived
+//!   first does not know its parent; it is linked when a resident arrives. A ghost without
+//!   children is freed, and so on up the chain.
 //!
-//! Nothing ever needs the children of a node one by one, so a node *counts*
-//! them. A list of children would make a departure linear in the number of
-//! siblings, and under a shared system prompt there are many.
+//! Nothing ever needs the children of a node one by one, so a node *counts* them. With a
+//! list of children, taking a block out would be linear in the number of its siblings, and
+//! there are many of them under a shared system prompt.
 //!
-//! # Cost
+//! # What does it cost?
 //!
-//! Listing a block is O(1) expected, taking it out O(1) plus one step for each
-//! ghost that goes with it, and each ghost goes once. (Twins add a step each
-//! when a parent of several ceases to be a leaf or becomes one.) The slot leads
-//! to its node without a lookup. Listing needs the nodes of two keys: of blocks
-//! that come in chain order one is known, of a block that left a ghost when it
-//! was taken out both.
+//! Listing a block is O(1) expected. Taking it out is O(1) plus one step for each ghost that
+//! is freed with it, and each ghost is freed once. (Twins add a step each when a parent that
+//! several share stops being a leaf or becomes one.) The slot leads to its node without a
+//! lookup. Listing needs the nodes of two keys: if blocks arrive in chain order, one of them
+//! is known; if the block left a ghost when it was taken out, both are.
 //!
-//! # Memory
+//! # How much memory does it need?
 //!
-//! There is room for two nodes per block of the store. A ghost either waits
-//! for its block, which is in use and still occupies its slot, or was made by
-//! a child that arrived first; a block makes at most one of those. So residents
-//! and ghosts of the first kind are at most one per slot, and ghosts of the
-//! second kind at most one for each of them.
+//! There is room for two nodes per block of the store. A ghost either waits for its block,
+//! which is in use and still occupies its slot, or was made by a child that arrived first; a
+//! block makes at most one of the latter. So residents and ghosts of the first kind are at
+//! most one per slot, and ghosts of the second kind at most one for each of them.
 //!
-//! Only blocks that are *reset* while their children are listed break the
-//! argument, as they leave a ghost and free the slot. Dropping such ghosts
-//! would forget that the ancestors above have descendants, so the nodes grow
-//! instead.
+//! Only blocks that are *reset* while their children are listed break this argument, because
+//! they leave a ghost and free the slot. Dropping such ghosts would lose the fact that the
+//! ancestors above have descendants, so the nodes grow instead.
 
 use super::key::Keys;
 use super::leaves::Leaves;
@@ -49,27 +46,27 @@ use crate::policy::containers::NIL;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
-/// What a slot has to do with the graph.
+/// A slot's place in the graph.
 #[derive(Clone, Copy)]
 pub(super) struct Resident {
-    /// The node the block is, or last was, a resident of. Once the block is
-    /// taken out this is only a guess, good if the node stayed as a ghost.
+    /// The node the block is, or last was, a resident of. Once the block is taken out, this
+    /// is only a guess, which is right if the node stayed as a ghost.
     pub(super) node: u32,
-    /// The node of the block's parent; `NIL` for a block that has none.
+    /// The node of the block's parent; `NIL` if it has none.
     pub(super) parent: u32,
-    /// The ring of twins in order of listing, which a block without twins
-    /// closes with itself. `NIL` while the slot is not listed.
+    /// The ring of twins in order of listing. A block without twins links to itself. `NIL`
+    /// while the slot is not listed.
     pub(super) next: u32,
     pub(super) prev: u32,
 }
 
-/// Evicts only blocks of which no child is listed, in the order `L`.
+/// Evicts only blocks none of whose children are listed, in the order `L`.
 pub(crate) struct Lineage<L> {
     pub(super) residents: Box<[Resident]>,
     pub(super) nodes: Nodes,
     pub(super) leaves: L,
-    /// The node of the block listed last, and of its parent: in a chain that
-    /// is released from either end, one of them is wanted next.
+    /// The nodes of the block listed last and of its parent: when a chain is released from
+    /// either end, one of them is needed next.
     recent: u32,
     recent_parent: u32,
 }
@@ -95,11 +92,11 @@ impl<L: Leaves> Lineage<L> {
         }
     }
 
-    /// The node of `parent`, with one child more.
+    /// Returns the node of `parent`, with one more child.
     ///
-    /// `inherited` is the link of the ghost whose key the child takes over.
-    /// Almost always it leads to the same parent, and that child is counted
-    /// there already. It leads elsewhere if the ghost was left by a twin.
+    /// `inherited` is the link of the ghost whose key the child takes over. It almost always
+    /// leads to the same parent, where the child is then already counted. It leads elsewhere
+    /// if the ghost was left by a twin.
     #[inline(always)]
     fn link_parent(&mut self, parent: Option<u64>, inherited: u32) -> u32 {
         let Some(key) = parent else {
@@ -116,7 +113,7 @@ impl<L: Leaves> Lineage<L> {
         node
     }
 
-    /// Counts one child more at `node`, whose residents are then no leaves.
+    /// Counts one more child at `node`, whose residents are then not leaves.
     #[inline(always)]
     fn attach(&mut self, node: u32) {
         let at = &mut self.nodes[node];
@@ -127,9 +124,9 @@ impl<L: Leaves> Lineage<L> {
         }
     }
 
-    /// Counts one child less at `node`, which may be `NIL`. If it was the
-    /// last, the residents are leaves again; a ghost goes, and is one child
-    /// less at its own parent.
+    /// Counts one child fewer at `node`, which may be `NIL`. If it was the last child, the
+    /// residents become leaves again; a ghost is freed, and counts as one child fewer at its
+    /// own parent.
     #[inline(always)]
     fn detach(&mut self, node: u32) {
         if node == NIL {
@@ -142,8 +139,7 @@ impl<L: Leaves> Lineage<L> {
         }
     }
 
-    /// Frees the childless ghost `node`, and the ghosts above that are then
-    /// childless.
+    /// Frees the childless ghost `node`, and each ghost above it that becomes childless.
     #[inline(never)]
     fn free_ghosts(&mut self, mut node: u32) {
         loop {
@@ -161,8 +157,8 @@ impl<L: Leaves> Lineage<L> {
         }
     }
 
-    /// Tells the leaves of the residents of `node`, in order of listing. Returns
-    /// whether there are any.
+    /// Tells the order about each resident of `node`, in order of listing. Returns whether
+    /// there are any.
     #[inline(always)]
     fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
         let Node {
@@ -190,8 +186,8 @@ impl<L: Leaves> Lineage<L> {
     /// Takes the listed `slot` out of the graph and out of the order.
     #[inline(always)]
     fn take_out(&mut self, slot: u32) {
-        // The order hears of a leaf that goes before it hears of its parent, the
-        // newest leaf then.
+        // The order must hear that a leaf is gone before it hears about its parent, which is
+        // then the newest leaf.
         self.leaves.unlist(slot);
         let at = &mut self.residents[slot as usize];
         let resident = *at;
@@ -203,7 +199,7 @@ impl<L: Leaves> Lineage<L> {
         let node = &mut self.nodes[resident.node];
         node.resident = NIL;
         if node.children > 0 {
-            // The ghost takes over as the parent's child.
+            // The ghost takes the block's place as a child of its parent.
             node.parent = resident.parent;
         } else {
             self.nodes.free(resident.node);
@@ -251,9 +247,9 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
             at.resident = slot;
         }
         let leaf = at.children == 0;
-        // The order hears of a parent that is no leaf any more before it hears of
-        // the new leaf: the newest leaf until then, in a chain that is released from
-        // its root.
+        // The order must hear that the parent is no longer a leaf before it hears about the
+        // new leaf: in a chain that is released from its root, the parent was the newest
+        // leaf until now.
         let parent = self.link_parent(keys.parent(), inherited);
         self.leaves.list(slot, hash, leaf);
 
@@ -291,22 +287,22 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         self.residents.iter().filter(|at| at.next != NIL).count()
     }
 
-    /// Yes: a block taken out for use may turn its parent into a leaf, and
-    /// when that happens decides the parent's position among the leaves.
+    /// True: taking a block out for use may turn its parent into a leaf, and the time at
+    /// which that happens decides the parent's position among the leaves.
     fn observes_resurrection(&self) -> bool {
         true
     }
 
-    /// If it does not matter when a block became a leaf: which ghosts there are when
-    /// some blocks have been taken out, and their links, is the same in any order.
-    /// (For twins it may not be, and nobody minds.)
+    /// True if it does not matter when a block became a leaf. The ghosts that exist after
+    /// some blocks have been taken out, and their links, are the same for any order of
+    /// taking out. (Twins may be an exception, which does no harm.)
     fn resurrections_commute(&self) -> bool {
         L::COMMUTES
     }
 
-    /// A block without a ghost comes and goes with all it makes. One whose ghost
-    /// is linked takes over the link and hands it back. But one whose ghost was made
-    /// by a child would leave it with a link.
+    /// A block without a ghost takes everything with it that it made. A block whose ghost is
+    /// linked takes over the link and gives it back. But a block whose ghost was made by a
+    /// child would leave the ghost with a link it did not have before.
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
         let resident = &self.residents[slot as usize];
         if !L::IS_TRACELESS || resident.next != NIL {

@@ -1,58 +1,57 @@
 //! The key under which a hash is found, and the key of its parent.
 //!
-//! A block's hash carries its own 64-bit sequence hash, its position, and the
-//! low bits of its parent's sequence hash. Parent and child therefore meet at
-//! `(position, fragment)`, where the fragment is cut to the width the *child*
-//! stores: 54, 46 or 38 bits, depending on the child's position.
+//! A block's hash carries its own 64-bit sequence hash, its position, and the low bits of
+//! its parent's sequence hash. Parent and child therefore meet at `(position, fragment)`,
+//! where the fragment is cut to the width that the *child* stores: 54, 46 or 38 bits,
+//! depending on the child's position.
 //!
-//! Position and fragment pack into one `u64` without loss. The layouts give a
-//! position 8, 16 or 24 bits and the fragment what is missing to 62, so two
-//! bits remain to say which of the three layouts it is:
+//! Position and fragment fit into one `u64` without loss. The layouts give the position 8,
+//! 16 or 24 bits, and the fragment the rest of 62 bits. The two bits that remain say which
+//! of the three layouts it is:
 //!
 //! ```text
 //! layout (2) | position (8, 16, 24) | fragment (54, 46, 38)
 //! ```
 //!
-//! The layout follows from the position, never from the mode bits of the hash
-//! at hand: a hash read from raw bytes may name its position in a wider mode
-//! than needed, and still has to meet its parent. Its fragment is then narrower
-//! than the layout provides, and fits.
+//! The layout follows from the position, never from the mode bits of the hash: a hash read
+//! from raw bytes may state its position in a wider mode than needed, and must still meet
+//! its parent. Its fragment is then narrower than the layout provides, and fits.
 //!
-//! The fields are cut out of the 128 bits here rather than through the
-//! accessors of the hash, which select the layout anew for each field and so
-//! cost several times as much; a test holds the two to agree.
+//! The fields are cut out of the 128 bits here, rather than with the accessors of the hash,
+//! which select the layout again for each field and so cost several times as much. A test
+//! checks that the two agree.
 
 use crate::SequenceHash;
 
-/// The first position that needs the layout with 16 bits for it.
+/// The first position that needs the layout with 16 position bits.
 const MEDIUM: u64 = 1 << 8;
-/// The first position that needs the layout with 24 bits for it.
+/// The first position that needs the layout with 24 position bits.
 const LONG: u64 = 1 << 16;
 
 /// The two keys of a listed block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) own: u64,
-    /// `NO_PARENT` at position 0. In two words the keys are returned in registers.
+    /// `NO_PARENT` at position 0. As two words, the keys are returned in registers.
     parent: u64,
 }
 
-/// The key of no parent: it has the two top bits set, and only a block without
+/// The key that stands for "no parent". It has both top bits set, and only a block without
 /// children has such a key.
 const NO_PARENT: u64 = u64::MAX;
 
 impl Keys {
-    /// The keys of the block in `slot` that holds `hash`.
+    /// Returns the keys of the block in `slot`, which holds `hash`.
     ///
-    /// The mode 3 is not defined; a hash can have it only if it was read from
-    /// bytes that are no hash. It gets no parent and a key made from the slot,
-    /// which no other block can have.
+    /// Mode 3 is undefined; only a hash read from bytes that are not a hash can have it.
+    /// Such a hash gets no parent, and a key made from the slot, which no other block can
+    /// have.
     #[inline]
     pub(crate) fn of(hash: SequenceHash, slot: u32) -> Self {
         let bits = hash.as_u128();
         let (high, low) = ((bits >> 64) as u64, bits as u64);
-        // Most blocks stand at positions whose children need no wider layout: a few
-        // shifts, and inlined.
+        // Most blocks have positions whose children need no wider layout. These take a few
+        // shifts, inlined.
         let width = fragment_width(0);
         let position = high >> width;
         if position < MEDIUM - 1 {
@@ -68,7 +67,7 @@ impl Keys {
         Self::of_other(high, low, slot)
     }
 
-    /// None at position 0.
+    /// Returns the parent's key; `None` at position 0.
     #[inline]
     pub(crate) fn parent(self) -> Option<u64> {
         (self.parent != NO_PARENT).then_some(self.parent)
@@ -88,13 +87,13 @@ impl Keys {
         }
     }
 
-    /// The keys of a hash whose halves are `high` and `low`:
+    /// Returns the keys of a hash whose halves are `high` and `low`:
     ///
     /// ```text
     /// mode (2) | position | sequence hash (64) | parent fragment
     /// ```
     ///
-    /// One copy per mode, so that the widths and most of [`pack`] are constant.
+    /// Compiled once per mode, so that the widths and most of [`pack`] are constant.
     #[inline(always)]
     fn of_mode<const MODE: u64>(high: u64, low: u64) -> Self {
         let width = fragment_width(MODE);
@@ -111,7 +110,8 @@ impl Keys {
     }
 }
 
-/// The key of `position` and as much of `hash` as a child there stores of it.
+/// Returns the key of `position` and of as many bits of `hash` as a child of a block at that
+/// position stores.
 #[inline(always)]
 fn pack(position: u64, hash: u64) -> u64 {
     let child = position + 1;
@@ -120,7 +120,7 @@ fn pack(position: u64, hash: u64) -> u64 {
     layout << 62 | position << width | hash & low_mask(width)
 }
 
-/// 54, 46 or 38.
+/// Returns the width of a layout's fragment: 54, 46 or 38 bits.
 const fn fragment_width(layout: u64) -> u32 {
     54 - 8 * layout as u32
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::{Random, raw_hash};
 
-    /// The pairs that [`Keys`] packs, through the accessors of the hash.
+    /// Returns the pairs that [`Keys`] packs, read through the accessors of the hash.
     fn pairs(hash: SequenceHash) -> ((u64, u64), Option<(u64, u64)>) {
         let position = hash.position();
         let own = (
@@ -184,7 +184,7 @@ mod tests {
             let bits = (0..4).fold(0, |bits: u128, _| {
                 bits << 32 | u128::from(random.below(1 << 32))
             });
-            // Few enough position bits that every mode meets every layout.
+            // So few position bits that every mode meets every layout.
             let position = u128::from(random.below(300));
             for (mode, width) in [(1, 46), (2, 38)] {
                 let hash = raw_hash(mode << 126 | position << (64 + width) | bits >> (64 - width));

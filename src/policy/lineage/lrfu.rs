@@ -1,20 +1,23 @@
-//! Leaves by how often and how lately their content was used.
+//! Leaves by how often and how recently their content was used.
 //!
-//! The order of *LRFU: a spectrum of policies that subsumes the least recently used and
-//! least frequently used policies* (Lee, Choi, Kim, Noh, Min, Cho, Kim; IEEE
-//! Transactions on Computers 50, 2001): every use of a content has a value that
-//! halves with each half-life, and the block whose content has the smallest sum goes
-//! first. With a short half-life that is LRU, with an endless one LFU.
+//! This is the order of *LRFU: a spectrum of policies that subsumes the least recently used
+//! and least frequently used policies* (Lee, Choi, Kim, Noh, Min, Cho, Kim; IEEE
+//! Transactions on Computers 50, 2001). Every use of a content has a value that halves with
+//! each half-life, and the block whose content has the smallest sum is evicted first. With a
+//! short half-life, that is LRU; with an endless one, LFU.
 //!
-//! Four things are this crate's. Only leaves of the lineage are candidates. The
-//! uses of contents that are not cached count too, as far back as a bounded
-//! [history](crate::policy::adaptive::history) has them: what was evicted between two uses has not
-//! been used once. Only uses of contents that the history knows make time pass, so that
-//! contents that come once do not age the others. And unless it is given, the half-life
-//! is [tuned](crate::policy::adaptive::tuner).
+//! # What is different here?
 //!
-//! A release is a use. The sum of values is kept as a time that does not change until
-//! the next use, so that the leaves stand in a heap, and nothing has to be aged.
+//! * Only leaves of the lineage are candidates.
+//! * Uses of contents that are not cached count too, as far back as a bounded
+//!   [history](crate::policy::adaptive::history) reaches: a content that was evicted between
+//!   two uses has been used twice, not once.
+//! * Only uses of contents that the history knows make time pass, so that contents that are
+//!   used once do not age the others.
+//! * The half-life is [tuned](crate::policy::adaptive::tuner), unless it is given.
+//!
+//! A release counts as a use. The sum of values is kept as a time, which does not change
+//! until the next use. So the leaves can stand in a heap, and nothing has to be aged.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -29,15 +32,15 @@ use crate::policy::spec::PolicySpec;
 /// The longest half-life that can be given.
 const MAX_HALF_LIFE: u32 = 1 << 24;
 
-/// Hashes in the history, for each block.
+/// Hashes in the history, per block.
 const HASHES: usize = 3;
 
-/// The fewest in any history: an eighth of a megabyte.
+/// The fewest hashes in any history: an eighth of a megabyte.
 const FEWEST_HASHES: usize = 1 << 13;
 
 /// Leaf-first by LRFU.
 pub(crate) struct Lrfu {
-    /// In releases of contents that are known. `None` to have it tuned.
+    /// In releases of known contents. `None` to have it tuned.
     half_life: Option<u32>,
 }
 
@@ -61,7 +64,7 @@ impl PolicySpec for Lrfu {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, the least used and longest unused first."
+        "Leaf-first: the leaf used least often and least recently goes first."
     }
 
     fn is_leaf_first(&self) -> bool {
@@ -90,7 +93,7 @@ impl PolicySpec for Lrfu {
 pub(crate) struct LrfuLeaves {
     leaves: SlotHeap,
     history: History,
-    /// None if the half-life is given.
+    /// `None` if the half-life is given.
     tuner: Option<Tuner>,
 }
 
@@ -103,7 +106,7 @@ impl LrfuLeaves {
         }
     }
 
-    /// With a half-life that is tuned, and a history of so many hashes.
+    /// Creates an order whose half-life is tuned, with a history of `hashes` hashes.
     fn tuned(block_count: usize, hashes: usize) -> Self {
         let tuner = Tuner::new(block_count, hashes);
         Self {
@@ -229,8 +232,8 @@ mod tests {
         }
     }
 
-    /// Some contents are popular, among many that come once; then contents come a few
-    /// times, as far apart as the pool has room for, and never again.
+    /// For a while, some contents are popular among many that are used once. Then contents
+    /// are used a few times, as far apart as the pool has room for, and never again.
     fn content(random: &mut Random, step: u64, slots: u64) -> u64 {
         if (step / 4_000).is_multiple_of(2) {
             match random.below(2) {
@@ -249,7 +252,7 @@ mod tests {
             let slot = random.below(slots) as u32;
             match random.below(8) {
                 0..=4 => {
-                    // As a pool does, with a victim's slot.
+                    // As in a pool, which takes a victim's slot.
                     let slot = match model.first() {
                         Some(victim) if model.is_listed(slot) => {
                             leaves.unlist(victim);

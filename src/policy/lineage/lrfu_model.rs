@@ -1,11 +1,11 @@
-//! LRFU, stated rather than maintained: lists that are searched, maps that forget
-//! nothing, and the rules by which the half-life is tuned once more.
+//! LRFU, stated rather than maintained: lists that are searched, maps that forget nothing,
+//! and a second statement of the rules by which the half-life is tuned.
 
 use std::collections::HashMap;
 
 use crate::policy::adaptive::tag::Tag;
 
-/// What the model is told by its test: the rules in numbers.
+/// The rules in numbers.
 const BATCHES: usize = 4;
 const PERIOD: usize = 8;
 
@@ -84,7 +84,7 @@ struct Tuning {
     shorter: Pool,
     longer: Pool,
     batch: Vec<Tag>,
-    /// The hits of either pool in each batch of the period.
+    /// The hits of both pools in each batch of the period.
     hits: Vec<[usize; 2]>,
 }
 
@@ -142,7 +142,7 @@ impl Model {
         }
     }
 
-    /// Tuned by miniatures of `small` blocks.
+    /// Creates a model that is tuned by miniatures of `small` blocks.
     pub(super) fn tuned(blocks: usize, small: usize) -> Self {
         Self {
             places: Places::new(),
@@ -186,7 +186,7 @@ impl Model {
         self.listed.get_mut(&slot).expect("it is listed").1 = leaf;
     }
 
-    /// Where places are too close for numbers to tell them apart, the smallest slot.
+    /// If places are too close for numbers to tell them apart, the smallest slot.
     pub(super) fn first(&self) -> Option<u32> {
         (self.listed.iter())
             .filter(|(_, (_, leaf))| *leaf)

@@ -1,21 +1,24 @@
-//! Blocks without inactive descendants first.
+//! Leaf-first orders: blocks without inactive descendants are evicted first.
 //!
-//! A cached block is of use only to a request that also finds its ancestors,
-//! so evicting from the middle of a chain would strand what hangs below it.
-//! These orders evict *leaves* only: blocks of which no child is listed. When
-//! the last child goes, the parent becomes a leaf in turn. Which leaf goes
-//! first is an order of its own, the [`Leaves`](leaves::Leaves).
+//! A cached block is only of use to a request that also finds its ancestors, so evicting
+//! from the middle of a chain would strand everything below. These orders evict only
+//! *leaves*: blocks none of whose children are listed. When a block's last child is evicted,
+//! the block becomes a leaf. Which leaf goes first is an order of its own,
+//! [`Leaves`](leaves::Leaves).
 //!
-//! | file | |
+//! | file | idea |
 //! |---|---|
 //! | [`graph`] | which blocks are leaves, and the policy that evicts them |
 //! | [`nodes`], [`key`] | where parents and children meet |
 //! | [`leaves`] | what the graph asks of an order among leaves |
 //! | [`tick`] | by time of release |
 //! | [`fifo`] | by time of becoming a leaf |
-//! | [`lrfu`] | by how often and how lately contents were used |
+//! | [`lrfu`] | by how often and how recently a content was used |
 //! | [`tinylfu`] | by frequency, behind a window |
 //! | [`retained`] | leaves with priorities, in front of any of these |
+//! | `check` | the audit of the graph |
+//! | `model`, `lrfu_model` | slow models for tests |
+//! | `tests/` | the graph by example and against the model |
 
 mod check;
 pub(crate) mod fifo;

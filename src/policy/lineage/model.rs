@@ -1,8 +1,8 @@
 //! The lineage order, stated rather than maintained.
 //!
-//! Only the facts are kept: which block is listed under which pair of position
-//! and fragment, since when and with which parent; and which pairs are ghosts.
-//! Child counts, leaves and the victim are worked out anew after each step.
+//! The model keeps only facts: which block is listed under which pair of position and
+//! fragment, since when and with which parent; and which pairs are ghosts. Child counts,
+//! leaves and the victim are computed afresh after each step.
 
 use crate::SequenceHash;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Which of the two orders among leaves is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeafOrder {
-    /// A block that becomes a leaf again has the position its release gave it.
+    /// A block that becomes a leaf again has the position that its release gave it.
     Tick,
     /// A block that becomes a leaf again goes to the end.
     Fifo,
@@ -28,9 +28,9 @@ pub(super) struct Model {
     order: LeafOrder,
     clock: u64,
     blocks: BTreeMap<u32, Block>,
-    /// Each ghost with its link to its parent.
+    /// Each ghost, with its link to its parent.
     ghosts: BTreeMap<Key, Option<Key>>,
-    /// The leaves in order of becoming one.
+    /// The leaves, in the order in which they became leaves.
     leaves: Vec<u32>,
 }
 
@@ -89,7 +89,7 @@ impl Model {
         Some(victim)
     }
 
-    /// The blocks that can be evicted.
+    /// Returns the blocks that can be evicted.
     pub(super) fn leaves(&self) -> &[u32] {
         &self.leaves
     }
@@ -102,7 +102,7 @@ impl Model {
         self.blocks.len()
     }
 
-    /// Whether a listed block has the block that `hash` names as parent.
+    /// Returns whether a listed block has the block that `hash` names as its parent.
     pub(super) fn has_listed_child(&self, slot: u32, hash: SequenceHash) -> bool {
         let (key, _) = keys(slot, hash);
         self.blocks.values().any(|block| block.parent == Some(key))
@@ -114,7 +114,7 @@ impl Model {
         !of_blocks.chain(of_ghosts).any(|parent| parent == Some(key))
     }
 
-    /// Drops the ghosts nothing depends on and updates the leaves.
+    /// Drops the ghosts that nothing depends on, and updates the leaves.
     fn settle(&mut self) {
         while let Some(key) = self
             .ghosts

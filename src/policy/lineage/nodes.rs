@@ -1,29 +1,28 @@
-//! The nodes of the lineage graph and the index that finds them by key.
+//! The nodes of the lineage graph, and the index that finds them by key.
 //!
-//! A node stands for one key: the place where the blocks listed under that key
-//! and their children meet. Nodes live in one array; the index is a chained
-//! hash table whose chains run through the nodes themselves, so that taking a
-//! node into use or giving it back moves a few numbers and allocates nothing.
-//! Finding, making and freeing a node are O(1) expected.
+//! A node stands for one key: it is where the blocks listed under that key and their
+//! children meet. Nodes are stored in one array. The index is a hash table whose chains run
+//! through the nodes themselves, so that taking a node into use or giving it back changes a
+//! few numbers and allocates nothing. Finding, making and freeing a node are O(1) expected.
 //!
-//! The keys come from what users send, so the buckets are chosen by a hash with
-//! random seeds. It is one multiplication, folded: what a general hasher does besides
-//! is not needed for one word. (The upper half of the product alone would do for
-//! random keys, but keys that count up can then share few buckets.)
+//! The keys derive from user input, so the buckets are chosen by a hash with random seeds.
+//! The hash is one folded multiplication; a general hasher does more than one word needs.
+//! (The upper half of the product alone would do for random keys, but keys that count up
+//! could then share few buckets.)
 //!
-//! Blocks are released and matched in chains, so the node wanted next is mostly
-//! one seen just before: lookups take guesses, and one that holds the key saves
-//! the walk through the table.
+//! Blocks are released and matched in chains, so the node needed next is often one that was
+//! used just before. Lookups therefore take guesses, and a guess that has the key saves the
+//! walk through the table.
 
 use crate::policy::containers::{NIL, ensure};
 use ahash::RandomState;
 use std::ops::{Index, IndexMut};
 
-/// The key of a node that is not in use. No block has it: a key with the two
-/// top bits set ends in a slot number.
+/// The key of a node that is not in use. No block has it: a key with both top bits set ends
+/// in a slot number.
 const VACANT: u64 = u64::MAX;
 
-/// A place in the graph. Without residents it is a ghost.
+/// A place in the graph. Without residents, it is a ghost.
 ///
 /// Aligned to its size, so that no node straddles two cache lines.
 #[repr(align(32))]
@@ -31,23 +30,23 @@ pub(super) struct Node {
     key: u64,
     /// The next node in the same bucket, or the next vacant node.
     chain: u32,
-    /// The resident that was listed first; `NIL` for a ghost. The others
-    /// follow in the ring of twins.
+    /// The resident that was listed first; `NIL` for a ghost. The others follow in the ring
+    /// of twins.
     pub(super) resident: u32,
-    /// How many listed blocks and ghosts have this node as parent.
+    /// The number of listed blocks and ghosts whose parent is this node.
     pub(super) children: u32,
-    /// The parent of a ghost. Residents have a link each, and while there are
-    /// any this is `NIL`.
+    /// The parent of a ghost. Residents have a link each, and while there are any, this is
+    /// `NIL`.
     pub(super) parent: u32,
-    /// How many residents there are besides the first.
+    /// The number of residents besides the first.
     pub(super) twins: u32,
 }
 
 pub(super) struct Nodes {
     nodes: Vec<Node>,
-    /// The first node of each bucket; a power of two of them, at least two.
+    /// The first node of each bucket. The number of buckets is a power of two, at least two.
     buckets: Box<[u32]>,
-    /// What is left of a hash's 64 bits to number the buckets.
+    /// The right shift that turns a 64-bit hash into a bucket number.
     shift: u32,
     /// Random; the second is odd.
     seeds: [u64; 2],
@@ -56,7 +55,7 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// No nodes, and room for `capacity` of them.
+    /// Creates an index without nodes, and with room for `capacity` of them.
     pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity < NIL as usize, "too many nodes: {capacity}");
         let buckets = capacity.next_power_of_two().max(2);
@@ -70,8 +69,8 @@ impl Nodes {
         }
     }
 
-    /// The node of `key`, made as a childless ghost if there is none. Looks at
-    /// `guesses` first, each the number of some node, vacant or not, or `NIL`.
+    /// Returns the node of `key`, which is made as a childless ghost if there is none. Looks
+    /// at `guesses` first; each is the number of some node, vacant or not, or `NIL`.
     #[inline(always)]
     pub(super) fn obtain<const N: usize>(&mut self, key: u64, guesses: [u32; N]) -> u32 {
         for guess in guesses {
@@ -86,7 +85,7 @@ impl Nodes {
         }
     }
 
-    /// The node of `key`, if there is one. Looks at `guess` first.
+    /// Returns the node of `key`, if there is one. Looks at `guess` first.
     pub(super) fn find(&self, key: u64, guess: u32) -> Option<u32> {
         if self.is(guess, key) {
             return Some(guess);
@@ -94,15 +93,15 @@ impl Nodes {
         self.find_in(self.bucket(key), key)
     }
 
-    /// Whether `node`, the number of some node or `NIL`, has this key.
+    /// Returns whether `node`, the number of some node or `NIL`, has this key.
     #[inline(always)]
     pub(super) fn is(&self, node: u32, key: u64) -> bool {
         let node = self.nodes.get(node as usize);
         node.is_some_and(|node| node.key == key)
     }
 
-    /// Takes `node`, a childless ghost without a parent, out of the index and makes
-    /// it vacant.
+    /// Takes `node`, a childless ghost without a parent, out of the index and makes it
+    /// vacant.
     #[inline(always)]
     pub(super) fn free(&mut self, node: u32) {
         let freed = &mut self.nodes[node as usize];
@@ -122,27 +121,26 @@ impl Nodes {
         self[before].chain = chain;
     }
 
-    /// The nodes in use, with their numbers.
+    /// Returns the nodes in use, with their numbers.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (u32, &Node)> {
         (0..)
             .zip(&self.nodes)
             .filter(|(_, node)| node.key != VACANT)
     }
 
-    /// One more than the largest number a node has had.
+    /// Returns one more than the largest number that a node has had.
     pub(super) fn bound(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Verifies that the index finds every node in use, and that the others
-    /// are the vacant ones.
+    /// Verifies that the index finds every node in use, and that all others are vacant.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut used = 0;
         for (number, node) in self.in_use() {
             used += 1;
             let found = self.find_in(self.bucket(node.key), node.key);
             ensure(found == Some(number), || {
-                format!("node {number} is in use, its key leads to {found:?}")
+                format!("node {number} is in use, but its key leads to {found:?}")
             })?;
         }
         let mut vacant = 0;
@@ -187,7 +185,7 @@ impl Nodes {
         None
     }
 
-    /// A vacant node is blank but for its chain: all there is to do is to link it.
+    /// A vacant node is blank except for its chain, so it only has to be linked.
     #[inline(always)]
     fn make(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.vacant;
@@ -200,8 +198,8 @@ impl Nodes {
         number
     }
 
-    /// Puts a node behind the others, which grows the array and the table if
-    /// the room asked for at the start is used up.
+    /// Adds a node behind the others. Grows the array and the table if the room reserved at
+    /// the start is used up.
     #[cold]
     fn push(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.nodes.len();
@@ -220,7 +218,7 @@ impl Nodes {
         number as u32
     }
 
-    /// Doubles the table. Every node is in use: one is made only when none is
+    /// Doubles the table. Every node is in use, since a node is added only if none is
     /// vacant.
     fn grow_table(&mut self) {
         self.buckets = vec![NIL; 2 * self.buckets.len()].into_boxed_slice();

@@ -1,9 +1,10 @@
 //! Leaves with a priority of their own.
 //!
-//! A leaf that has a [band](crate::policy::containers::bands) waits there, and not among the other
-//! leaves: to their order it is listed, but no leaf. So the graph need not know of
-//! priorities, and no block goes before its inactive children, whatever theirs are. When
-//! its priority ends it is a leaf again: in an order of [becoming one](super::fifo), the last.
+//! A leaf that has a [band](crate::policy::containers::bands) waits there, and not among the
+//! other leaves: in their order it is listed, but not a leaf. So the graph does not need to
+//! know about priorities, and no block is evicted before its inactive children, whatever
+//! their priorities are. When its priority ends, the block is a leaf again; in an order of
+//! [becoming one](super::fifo), it is the last.
 
 use super::leaves::Leaves;
 use crate::SequenceHash;
@@ -11,8 +12,8 @@ use crate::policy::containers::bands::Bands;
 use crate::policy::containers::ensure;
 use crate::retention::Priority;
 
-/// Leaves in order, those of low priority before and those of high priority after the
-/// others.
+/// Leaves in order, with those of low priority before the others and those of high priority
+/// after them.
 pub(crate) struct RetainedLeaves<L> {
     leaves: L,
     bands: Bands,
@@ -39,7 +40,7 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         self.leaves.list(slot, hash, leaf);
     }
 
-    /// Ends the block's priority too.
+    /// Also ends the block's priority.
     fn unlist(&mut self, slot: u32) {
         self.bands.forget(slot);
         self.leaves.unlist(slot);
@@ -80,7 +81,7 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         self.bands.check()?;
         for (priority, slot) in self.bands.waiting() {
             ensure(!self.leaves.contains(slot), || {
-                format!("leaf {slot} of priority {priority} is among the others too")
+                format!("leaf {slot} of priority {priority} is also among the other leaves")
             })?;
         }
         Ok(leaves + self.bands.waiting().count())

@@ -1,21 +1,21 @@
 //! Leaves in order of release.
 //!
-//! A block keeps the position its release gave it until it is taken out, however
-//! often it ceases to be a leaf and becomes one again. A search tree over the
-//! positions would do; it would also allocate and cost a logarithm at every step.
+//! A block keeps the position that its release gave it until it is taken out, however often
+//! it stops being a leaf and becomes one again. A search tree over the positions would do,
+//! but would allocate and cost a logarithm at every step.
 //!
-//! Here all listed blocks stand in a [ring](crate::policy::containers::ring) in order of
-//! release, and a [`Bitmap`] says which entries of the ring are leaves': a leaf is
-//! added or demoted by setting or clearing a bit, and the victim is the first bit
-//! set. Where the ring squeezes out what is gone, the bits move with the blocks.
+//! Here, all listed blocks stand in a [ring](crate::policy::containers::ring) in order of
+//! release, and a [`Bitmap`] says which entries of the ring belong to leaves. Adding or
+//! demoting a leaf sets or clears a bit, and the victim is the first bit set. Where the ring
+//! squeezes out entries that are gone, the bits move with the blocks.
 //!
 //! # The newest leaf
 //!
-//! A chain that is released from its root adds a leaf and demotes it with the next
-//! block, and one that is evicted adds a leaf that is the next victim. So the bit of
-//! the leaf added last is not set before another is added. Mostly it never is: the
-//! block is demoted by then, or it is known to be before all others, because its
-//! child was.
+//! In a chain that is released from its root, each block adds a leaf that the next block
+//! demotes. In a chain that is evicted, each victim adds a leaf that is the next victim. So
+//! the bit of the leaf added last is not set until another leaf is added. Usually it is
+//! never set: by then the block has been demoted, or it is known to be before all others
+//! because its child was.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -26,7 +26,7 @@ use crate::policy::containers::{NIL, ensure};
 use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 
-/// Leaf-first in order of release.
+/// Leaf-first, in order of release.
 pub(crate) struct ByTick;
 
 impl PolicySpec for ByTick {
@@ -39,7 +39,7 @@ impl PolicySpec for ByTick {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, oldest insertion first."
+        "Leaf-first: the leaf released longest ago goes first."
     }
 
     fn is_leaf_first(&self) -> bool {
@@ -55,7 +55,7 @@ impl PolicySpec for ByTick {
 pub(crate) struct TickLeaves {
     /// The listed blocks, leaves or not.
     order: ReleaseRing,
-    /// Where in the ring leaves have their entries.
+    /// The ring indices of leaves' entries.
     marked: Bitmap,
     /// A leaf that is not marked, or `NIL`.
     newest: u32,
@@ -63,7 +63,7 @@ pub(crate) struct TickLeaves {
     low: u32,
 }
 
-/// Whether position `a` is before position `b`. They are less than a ring apart.
+/// Returns whether position `a` is before position `b`. They are less than a ring apart.
 fn is_before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
 }
@@ -78,21 +78,22 @@ impl TickLeaves {
         }
     }
 
-    /// Where the front has moved, lest `low` fall behind by more than a ring.
+    /// Follows the front where it has moved, so that `low` does not fall behind by more than
+    /// a ring.
     fn keep_up(&mut self) {
         if is_before(self.low, self.order.front()) {
             self.low = self.order.front();
         }
     }
 
-    /// The first leaf that is marked.
+    /// Returns the first marked leaf.
     #[inline(never)]
     fn first_marked(&mut self) -> Option<u32> {
         self.order.trim();
         self.keep_up();
         let from = self.order.index(self.low);
         let index = self.marked.first_from(from);
-        // Around the end of the ring, if there is none before it.
+        // Wraps around the end of the ring if there is none before it.
         let index = index.or_else(|| self.marked.first_from(0))?;
         let slot = self.order.at(index);
         self.low = self.order.position(slot);
@@ -236,7 +237,8 @@ mod tests {
         }
     }
 
-    /// Long enough for many passes, with listed blocks ranging from none to all.
+    /// Long enough for many passes, with the number of listed blocks ranging from none to
+    /// all.
     #[test]
     fn order_survives_the_moves() {
         for block_count in [1, 2, 7, 8, 9, 50] {

@@ -1,8 +1,9 @@
 //! A user's own order, and what becomes of the blocks if it fails.
 //!
-//! The user's code is called with the plane held, in the middle of a drain: a panic
-//! that went on from there would lose the notes still to come. So panics are caught
-//! here, and answers are checked against a record of which blocks are listed.
+//! The user's code is called with the plane held, in the middle of a drain. A panic that
+//! unwound from there would lose the queued releases that are still to be applied. So panics
+//! are caught here, and the policy's answers are checked against a record of which blocks
+//! are listed. A policy that fails is replaced by least recently released first.
 
 use crate::SequenceHash;
 use crate::policy::eviction_policy::{EvictionPolicy, InactiveBlock};
@@ -17,14 +18,14 @@ use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 /// See the module documentation.
 pub(crate) struct Custom {
     order: Order,
-    /// Of the listed blocks, their priorities.
+    /// The priorities of the listed blocks; `None` for blocks that are not listed.
     listed: Box<[Option<Priority>]>,
     len: usize,
 }
 
 enum Order {
     Users(Box<dyn EvictionPolicy>),
-    /// The user's has failed.
+    /// Replaces the user's policy once that has failed.
     Fallback(Retained<Lru>),
 }
 
@@ -37,7 +38,7 @@ impl Custom {
         }
     }
 
-    /// Asks the user's policy, or else the other one.
+    /// Asks the user's policy or, once that has failed, the fallback.
     fn ask<R>(
         &mut self,
         users: impl FnOnce(&mut dyn EvictionPolicy) -> R,
@@ -52,15 +53,15 @@ impl Custom {
         }
     }
 
-    /// Goes on without the user's policy. What is listed is put in the order of the slots,
-    /// with its priorities.
+    /// Continues without the user's policy. The listed blocks, with their priorities, are
+    /// put in the order of their slots.
     #[cold]
     fn give_up(&mut self, why: &str) -> &mut Retained<Lru> {
-        // With the plane held: a subscriber's panic must not go on either.
+        // The plane is held, so a panic of a tracing subscriber must not unwind either.
         contain("a subscriber panicked", || {
             tracing::error!(
                 why,
-                "an eviction policy failed: blocks go by last release now"
+                "an eviction policy failed: from now on, the least recently released block is evicted"
             );
         });
         let mut lru = Retained::new(Lru::new(self.listed.len()));
@@ -80,26 +81,29 @@ impl Custom {
         }
     }
 
-    /// Notes that a slot that was not listed is.
-    fn note_listed(&mut self, slot: u32) {
+    /// Records that an unlisted slot is now listed.
+    fn record_listed(&mut self, slot: u32) {
         self.listed[slot as usize] = Some(Priority::DEFAULT);
         self.len += 1;
     }
 
-    /// Notes that a slot that was listed is not.
-    fn note_taken_out(&mut self, slot: u32) {
+    /// Records that a listed slot has been taken out.
+    fn record_taken_out(&mut self, slot: u32) {
         self.listed[slot as usize] = None;
         self.len -= 1;
     }
 
-    /// The victim, if that is what the policy's answer means.
+    /// Returns the victim that the policy's answer names, or what is wrong with the answer.
     fn judge(&self, answer: Option<usize>) -> Result<Option<u32>, String> {
         match answer {
             None if self.len == 0 => Ok(None),
-            None => Err(format!("it had no victim, with {} blocks", self.len)),
+            None => Err(format!(
+                "it returned no victim, although {} blocks are listed",
+                self.len
+            )),
             Some(block) => match self.listed.get(block) {
                 Some(Some(_)) => Ok(Some(block as u32)),
-                _ => Err(format!("its victim, block {block}, was not in the order")),
+                _ => Err(format!("its victim, block {block}, is not listed")),
             },
         }
     }
@@ -119,7 +123,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = inserted {
             self.give_up(&why).insert(slot, hash, level);
         }
-        self.note_listed(slot);
+        self.record_listed(slot);
     }
 
     fn remove(&mut self, slot: u32) {
@@ -133,7 +137,7 @@ impl SlotPolicy for Custom {
         if let Err(why) = removed {
             self.give_up(&why).remove(slot);
         }
-        self.note_taken_out(slot);
+        self.record_taken_out(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
@@ -146,7 +150,7 @@ impl SlotPolicy for Custom {
             Err(why) => self.give_up(&why).pop(),
         };
         if let Some(slot) = victim {
-            self.note_taken_out(slot);
+            self.record_taken_out(slot);
         }
         victim
     }
@@ -159,7 +163,7 @@ impl SlotPolicy for Custom {
         self.len
     }
 
-    /// Yes: it is for the policy to say whether that matters.
+    /// True, because only the user's policy knows whether that matters.
     fn observes_resurrection(&self) -> bool {
         true
     }
@@ -184,10 +188,10 @@ impl PlainPolicy for Custom {
 
 impl PrioritizedPolicy for Custom {
     fn set_priority(&mut self, slot: u32, priority: Priority) {
-        let Some(noted) = &mut self.listed[slot as usize] else {
+        let Some(recorded) = &mut self.listed[slot as usize] else {
             return;
         };
-        *noted = priority;
+        *recorded = priority;
         let set = self.ask(
             |policy| policy.set_priority(slot as usize, priority),
             |lru| lru.set_priority(slot, priority),
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::any_hash;
 
-    /// Last in, first out, with a fault at the call that is set.
+    /// Last in, first out, with a fault from a given call on.
     struct Faulty {
         order: Vec<usize>,
         calls: u32,
@@ -289,7 +293,7 @@ mod tests {
     #[test]
     fn a_fault_loses_no_priority() {
         for fault in [Fault::Panic, Fault::Nothing] {
-            // The first call that is no insertion and no priority.
+            // The first call that is neither an insertion nor a priority.
             let mut custom = custom(9, fault);
             custom.set_priority(0, Priority::HIGHEST);
             custom.set_priority(3, Priority::LOWEST);

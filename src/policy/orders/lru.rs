@@ -1,18 +1,16 @@
 //! Least recently released first.
 //!
-//! One [ring](crate::policy::containers::ring) in order of release. Releasing a block appends it,
-//! taking it out leaves its entry behind, and the victim is the front; each is
+//! One [ring](crate::policy::containers::ring) in order of release. Releasing a block
+//! appends it, taking it out leaves its place behind, and the victim is the front. Each is
 //! O(1) amortized.
 //!
-//! The same type serves the two orders a store can be configured with:
+//! The same type serves two orders that a store can be configured with:
 //!
-//! - *LRU* moves a block to the end whenever it is used. A block in use is
-//!   not listed at all, so its last use is over when it is released, and the
-//!   move is the append of that release.
-//! - *A hash map with first-in-first-out reuse* numbers the blocks as they
-//!   are released and evicts the smallest number. A matched block leaves the
-//!   map and is numbered anew by its next release, so the numbers ascend in
-//!   order of last release.
+//! - *LRU* moves a block to the end whenever it is used. A block in use is not listed at
+//!   all, so its last use is over when it is released, and appending it then is the move.
+//! - *A hash map with first-in-first-out reuse* numbers the blocks as they are released, and
+//!   evicts the smallest number. A matched block leaves the map and is numbered again by its
+//!   next release, so the numbers ascend in order of last release.
 //!
 //! Both evict in order of last release.
 
@@ -22,7 +20,7 @@ use crate::policy::priorities::retained::Retained;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::policy::spec::PolicySpec;
 
-/// The order of last release, by either of its names.
+/// The order of last release, under either of its names.
 pub(crate) struct OldestFirst {
     name: &'static str,
     title: &'static str,
@@ -33,13 +31,13 @@ impl OldestFirst {
     pub(crate) const LRU: Self = Self {
         name: "lru",
         title: "LRU",
-        summary: "Least recently used.",
+        summary: "Least recently used first.",
     };
 
     pub(crate) const HASH_MAP: Self = Self {
         name: "hashmap",
         title: "HashMap",
-        summary: "First in, first out, over a hash map.",
+        summary: "First in, first out, over a hash map: least recently released first.",
     };
 }
 
@@ -61,7 +59,7 @@ impl PolicySpec for OldestFirst {
     }
 }
 
-/// Evicts the block whose last release is the longest ago.
+/// Evicts the block whose last release is longest ago.
 pub(crate) struct Lru {
     order: ReleaseRing,
 }
@@ -95,13 +93,13 @@ impl SlotPolicy for Lru {
         self.order.len()
     }
 
-    /// No: taking a block out leaves the order of the others as it was, and
-    /// the block's own next position comes from its next release.
+    /// False: taking a block out leaves the order of the others unchanged, and its own next
+    /// position comes from its next release.
     fn observes_resurrection(&self) -> bool {
         false
     }
 
-    /// Yes: what is released later comes later.
+    /// True: what is released later is evicted later.
     fn hands_out_ahead(&self) -> bool {
         true
     }

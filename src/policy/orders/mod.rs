@@ -1,4 +1,4 @@
-//! Orders that need only a block's last release or its frequency, and the user's own.
+//! Orders that need only a block's last release or its frequency, and the user's own order.
 
 pub(crate) mod custom;
 pub(crate) mod lru;

@@ -1,13 +1,12 @@
-//! Four levels of use frequency, least recently released first within each.
+//! Four levels of frequency, with least recently released first within each.
 //!
-//! One list per level over a shared array of links. Releasing a block appends
-//! it to the list of its level, matching takes it out of whichever list it is
-//! in, and the victim is the front of the lowest level that is not empty; each
-//! is O(1), the last with at most four looks.
+//! There is one list per level, over a shared array of links. Releasing a block appends it
+//! to the list of its level, matching it takes it out of its list, and the victim is the
+//! front of the lowest level that is not empty. Each is O(1); finding the victim looks at
+//! four lists at most.
 //!
-//! A block's level is that of its release and is not revised while it is
-//! listed: a block that was matched often and then never again keeps its rank
-//! until it is evicted.
+//! A block has the level of its release, which is not revised while the block is listed: a
+//! block that was matched often and then never again keeps its rank until it is evicted.
 
 use crate::SequenceHash;
 use crate::policy::containers::ensure;
@@ -18,8 +17,8 @@ use crate::policy::spec::PolicySpec;
 
 const LEVELS: u32 = 4;
 
-/// The level of a block that was used `count` times: how many of the ascending
-/// `thresholds` the count has reached.
+/// Returns the level of a block that was used `count` times: the number of the ascending
+/// `thresholds` that the count has reached.
 pub(crate) fn level(count: u32, thresholds: [u8; 3]) -> u8 {
     thresholds
         .into_iter()
@@ -27,10 +26,10 @@ pub(crate) fn level(count: u32, thresholds: [u8; 3]) -> u8 {
         .sum()
 }
 
-/// The highest frequency that a tracker can tell.
+/// The highest frequency that a tracker can report.
 const MAX_FREQUENCY: u8 = 15;
 
-/// The order of frequency levels, with the frequencies at which the upper three begin.
+/// The order by frequency level, with the frequencies at which the upper three levels begin.
 pub(crate) struct ByLevel {
     thresholds: [u8; 3],
 }
@@ -55,7 +54,7 @@ impl PolicySpec for ByLevel {
     }
 
     fn summary(&self) -> &'static str {
-        "LRU in four levels, chosen by the estimated frequency of a block."
+        "Least recently used first, in four levels of estimated frequency."
     }
 
     fn frequency_thresholds(&self) -> Option<[u8; 3]> {
@@ -80,8 +79,7 @@ impl PolicySpec for ByLevel {
     }
 }
 
-/// Evicts from the lowest level, and there the block whose release is the
-/// longest ago.
+/// Evicts from the lowest level, and there the block whose release is longest ago.
 pub(crate) struct MultiLru {
     levels: Lists,
 }
@@ -124,7 +122,7 @@ impl SlotPolicy for MultiLru {
         self.levels.len()
     }
 
-    /// No, for the reason given at [`Lru`](super::lru::Lru): a removal does not
+    /// False, for the reason given at [`Lru`](super::lru::Lru): taking a block out does not
     /// reorder the others.
     fn observes_resurrection(&self) -> bool {
         false
@@ -171,7 +169,7 @@ mod tests {
         const SLOTS: u64 = 12;
         let mut random = Random::new(2);
         let mut policy = MultiLru::new(SLOTS as usize);
-        // In order of release; the victim is the first with the lowest level.
+        // In order of release; the victim is the first one with the lowest level.
         let mut queue: Vec<(u8, u32)> = Vec::new();
         for _ in 0..20_000 {
             let slot = random.below(SLOTS) as u32;

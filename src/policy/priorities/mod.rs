@@ -1,3 +1,3 @@
-//! Priorities for orders that know nothing of them.
+//! Priorities for orders that do not support them.
 
 pub(crate) mod retained;

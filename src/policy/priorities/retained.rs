@@ -1,13 +1,13 @@
-//! Priorities in front of an order without a graph.
+//! Priorities in front of an order that has no graph.
 //!
-//! A block of low priority stays in the order and waits in its [band](crate::policy::containers::bands)
-//! as well. One of high priority stays in the order until it comes up as a victim, and
-//! is then *set aside*: there it waits.
+//! A block of low priority stays in the order, and also waits in its
+//! [band](crate::policy::containers::bands). A block of high priority stays in the order
+//! until it comes up as a victim, and is then *set aside*, where it waits.
 //!
-//! If its priority ends while it is aside, it goes where its release would have it by
-//! now. That is before all blocks of its level that are still in the order, since it
-//! came up before them, and after those of lower levels. Among blocks that are aside
-//! it is known by when they were set aside.
+//! If the priority of a block that is aside ends, the block goes where its release would
+//! have it by now: before all blocks of its level that are still in the order, since it came
+//! up before them, and after those of lower levels. Among blocks that are aside, the times
+//! at which they were set aside decide.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(crate) struct Retained<P> {
     aside: Aside,
 }
 
-/// Blocks that have been taken out of the order, and are listed still.
+/// Blocks that have been taken out of the order but are still listed.
 #[derive(Default)]
 struct Aside {
     of: BTreeMap<u32, Place>,
@@ -34,17 +34,18 @@ struct Aside {
     were_put_back: u64,
 }
 
-/// Where a block stood that is aside.
+/// Where a block that is aside stood in the order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     level: u8,
-    /// What was handed out ahead of need was before all that has been set aside.
+    /// False for a victim that was handed out ahead of need, which comes before all that
+    /// have been set aside.
     was_set_aside: bool,
     number: u64,
 }
 
 impl Aside {
-    /// Adds a block that has a band, and came up as a victim of this level.
+    /// Adds a block that has a band and came up as a victim of this level.
     fn set_aside(&mut self, slot: u32, level: u8) {
         self.were_set_aside += 1;
         let place = Place {
@@ -55,7 +56,7 @@ impl Aside {
         self.of.insert(slot, place);
     }
 
-    /// Adds a block that has no band, and was handed out ahead of need.
+    /// Adds a block that has no band and was handed out ahead of need.
     fn put_back(&mut self, slot: u32) {
         self.were_put_back += 1;
         let place = Place {
@@ -67,14 +68,15 @@ impl Aside {
         self.end(slot);
     }
 
-    /// Notes that a block has the default priority. Does nothing if it is not here.
+    /// Records that a block has the default priority. Does nothing if the block is not
+    /// aside.
     fn end(&mut self, slot: u32) {
         if let Some(&place) = self.of.get(&slot) {
             self.ended.insert((place, slot));
         }
     }
 
-    /// Notes that a block has another priority. Returns whether it is here.
+    /// Records that a block has another priority. Returns whether the block is aside.
     fn begin(&mut self, slot: u32) -> bool {
         let place = self.of.get(&slot);
         if let Some(&place) = place {
@@ -89,7 +91,7 @@ impl Aside {
         }
     }
 
-    /// The first that has the default priority, and its level.
+    /// Returns the first block that has the default priority, with its level.
     fn first(&self) -> Option<(u8, u32)> {
         let &(place, slot) = self.ended.first()?;
         Some((place.level, slot))
@@ -109,7 +111,7 @@ impl<P: SlotPolicy> Retained<P> {
         }
     }
 
-    /// The first victim of default priority. Sets aside what comes up before it.
+    /// Returns the first victim of default priority. Sets aside what comes up before it.
     fn pop_default(&mut self) -> Option<u32> {
         loop {
             let ended = self.aside.first();
@@ -178,7 +180,7 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
             let is_aside = self.aside.contains(slot);
             let is_low = priority < Priority::DEFAULT && self.order.contains(slot);
             ensure(is_aside || is_low, || {
-                format!("slot {slot} waits with priority {priority}, and is not aside")
+                format!("slot {slot} waits with priority {priority}, but is not aside")
             })?;
         }
         for (&slot, &place) in &self.aside.of {
@@ -187,13 +189,16 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
             })?;
             let has_ended = self.aside.ended.contains(&(place, slot));
             ensure(has_ended != self.bands.waits(slot), || {
-                format!("slot {slot} is aside, its priority has ended: {has_ended}")
+                format!(
+                    "slot {slot} is aside, and its priority has ended: {has_ended}; its band disagrees"
+                )
             })?;
         }
         let ended = self.aside.ended.iter();
         let stray = ended.filter(|(_, slot)| !self.aside.contains(*slot));
         ensure(stray.count() == 0, || {
-            "the priority of a block that is not aside has ended there".into()
+            "a block that is not aside is recorded among those aside whose priority has ended"
+                .into()
         })
     }
 }
@@ -264,7 +269,7 @@ mod tests {
         policy.set_priority(0, Priority::HIGHEST);
         policy.set_priority(1, Priority::LOWEST);
         policy.set_priority(2, Priority::HIGHEST);
-        // Before anybody has looked for victims.
+        // Before any victims have been looked for.
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(policy.pop(), Some(1));
         // After the block was set aside.
@@ -310,7 +315,7 @@ mod tests {
         policy.set_priority(3, priority(80));
         policy.set_priority(0, priority(10));
         policy.set_priority(2, priority(80));
-        // It has that priority.
+        // It has that priority already.
         policy.set_priority(1, priority(10));
         policy.set_priority(3, priority(80));
         assert_eq!(drain(&mut policy), [1, 0, 3, 2]);
@@ -338,7 +343,7 @@ mod tests {
         for slot in [2, 0, 1] {
             policy.set_priority(slot, Priority::DEFAULT);
         }
-        // It waits once more, and no longer.
+        // It waits once more, and then no longer.
         policy.set_priority(1, Priority::LOWEST);
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 1, 2]);
@@ -365,13 +370,14 @@ mod tests {
         slot: u32,
         level: u8,
         priority: Priority,
-        /// The steps of the last release, and of the last change of the priority.
+        /// The steps of the last release and of the last change of priority.
         released: u64,
         changed: u64,
     }
 
-    /// The rule, stated: by priority; those with the default by level and release, and
-    /// others of the same by release or change of priority, whichever was later.
+    /// States the rule: blocks go by priority. Those with the default priority go by level
+    /// and release; others of the same priority go by release or change of priority,
+    /// whichever was later.
     fn agrees<P: SlotPolicy + 'static>(order: P, levels: u64, slots: u64, seed: u64) -> [u32; 4] {
         let mut random = Random::new(seed);
         let mut policy = Retained::new(order);
@@ -380,7 +386,7 @@ mod tests {
         for step in 0..20_000 {
             let slot = random.below(slots) as u32;
             let listed = model.iter_mut().find(|listed| listed.slot == slot);
-            // The pool fills, and is emptied.
+            // The pool fills, and is then emptied.
             let choices = if step / 100 % 4 < 3 { 16 } else { 48 };
             match (random.below(choices), listed) {
                 (0..=5, _) => {

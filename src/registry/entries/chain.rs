@@ -1,8 +1,9 @@
-//! Walking the entry table's list: how an entry is found, and how dead nodes leave it.
+//! Walking the entry table's list: how an entry is found, and how dead nodes are unlinked.
 //!
-//! The list is Harris's and Michael's: a node is marked dead in its own link, then unlinked
-//! by whoever comes by. Nodes are reached only under an epoch guard and freed only after
-//! it, which is also what makes the exchanges free of ABA.
+//! This is the list of Harris (2001) and Michael (2002): a node is marked dead in its own
+//! link, and then unlinked by the next thread that walks past. Nodes are reached only under
+//! an epoch guard and freed only after it is dropped, which also keeps the exchanges free of
+//! ABA.
 
 use std::ptr;
 
@@ -12,8 +13,8 @@ use crate::sync::epoch::Guard;
 use super::entry::Entry;
 use super::node::{Node, NodeLink};
 
-/// Where a search ended: `before` links to `at`, and every node up to `before`
-/// is ordered before the key.
+/// Where a search ended. `before` links to `at`, and every node up to `before` is ordered
+/// before the key.
 pub(super) struct Position<'g> {
     pub(super) before: &'g Node,
     pub(super) at: NodeLink,
@@ -21,8 +22,8 @@ pub(super) struct Position<'g> {
     pub(super) found: Option<&'g Entry>,
 }
 
-/// Walks from `start` to the entry of `hash` with this order or, if there is
-/// none, past the last node of this order. Unlinks the dead nodes it meets.
+/// Walks from `start` to the entry of `hash` that has this order. If there is none, walks
+/// past the last node of this order. Unlinks the dead nodes on its way.
 pub(super) fn seek<'g>(
     start: &'g Node,
     order: u64,
@@ -58,9 +59,8 @@ pub(super) fn seek<'g>(
                 };
             }
             if reached == order && hash.is_some() {
-                // SAFETY: only entries have an entry's order, and only
-                // entries are searched for by hash; `node` is the first
-                // field of a `repr(C)` entry.
+                // SAFETY: only entries have an entry's order, and searches by hash use only
+                // such orders. `node` is the first field of a `repr(C)` entry.
                 let entry = unsafe { &*ptr::from_ref(node).cast::<Entry>() };
                 if Some(entry.hash()) == hash {
                     return Position {

@@ -1,11 +1,11 @@
 //! The entry of one sequence hash: its handles, and what users have attached to it.
 //!
-//! An entry is made when someone first asks for a handle to a hash, and stays
-//! until the hash has neither handles nor blocks. Entries are nodes of the
-//! registry's [`table`](super::table) and are freed through its epochs.
+//! An entry is created for the first handle to a hash, and stays until the hash has neither
+//! handles nor blocks. Entries are nodes of the registry's [`table`](super::table), and are
+//! freed after a grace period of its epochs.
 //!
-//! The handles are counted in one word, whose changes are the steps of the
-//! [registration protocol](super::super::registration).
+//! One word counts the handles. Its changes are the steps of the [registration
+//! protocol](super::super::registration).
 
 use std::ptr;
 
@@ -20,40 +20,43 @@ use super::node::Node;
 /// The word of an entry that has ended: no handles. It never changes again.
 const DEAD: u64 = 1 << 63;
 
-/// Added with the first handle after none. The bits from here to that of [`DEAD`] wrap.
-/// See [`Unheld`].
+/// Added with the first handle after a time without any. The bits from here up to that of
+/// [`DEAD`] wrap. See [`Unheld`].
 const REVIVAL: u64 = 1 << 32;
 
-/// More handles than this are a leak, as `Arc` sees it.
+/// More handles than this must be a leak; `Arc` uses the same argument.
 const MAX_HANDLES: u32 = u32::MAX / 2;
 
-/// Evidence that an entry was seen without handles, and how often it had been so before.
-/// Whoever looks for a block of the hash afterwards and finds none may end the entry in
-/// *this* unheld state, but not in a later one: somebody had a handle in between, and may
-/// have left it to a block.
+/// Evidence that an entry was seen without handles, and of how often that had happened
+/// before.
+///
+/// A thread that then looks for a block of the hash and finds none may end the entry in
+/// *this* unheld state, but not in a later one: there has been a handle in between, which
+/// may have been left to a block.
 #[derive(Clone, Copy)]
 pub(in crate::registry) struct Unheld(u64);
 
 /// The entry of one sequence hash.
 #[repr(C)]
 pub(in crate::registry) struct Entry {
-    /// The link and the order, for the table: must come first.
+    /// The link and the order, for the table. Must be the first field.
     pub(super) node: Node,
-    /// The two parts of a [`Key`], apart because together they would leave a gap.
+    /// The two parts of a [`Key`]. They are separate fields because together they would
+    /// leave a gap.
     hash: SequenceHash,
     keyed: u64,
-    /// Handles to the hash, none while only blocks keep it registered, and the
-    /// number of times that one came after none; or [`DEAD`].
+    /// The number of handles (zero while only blocks keep the hash registered) and, above
+    /// it, how often a first handle came after none; or [`DEAD`].
     handles: AtomicU64,
-    /// Attachments and callbacks, allocated on first use; of an entry that has been
-    /// retired, the next one (an `Entry`).
+    /// Attachments and callbacks, allocated on first use. In a retired entry, the next
+    /// retired one (an `Entry`).
     extras: AtomicPtr<Extras>,
-    /// Whether the registry's observer wants to know of the end.
+    /// Whether the registry's observer is to be told of the end.
     is_observed: AtomicBool,
 }
 
 impl Entry {
-    /// An entry with one handle.
+    /// Creates an entry with one handle.
     pub(super) fn new(key: Key) -> Self {
         Self {
             node: Node::entry(key.keyed),
@@ -87,7 +90,7 @@ impl Entry {
         })
     }
 
-    /// Adds a handle to others, if there are any.
+    /// Adds a handle if there are others.
     pub(in crate::registry) fn try_share(&self) -> bool {
         self.acquire_while(|word| (handles(word) != 0).then_some(word + 1))
     }
@@ -96,8 +99,8 @@ impl Entry {
         self.node.canary().check();
         let mut seen = self.handles.load(Ordering::Relaxed);
         while let Some(next) = next(seen) {
-            // Acquire: pairs with the releases of `release`, so that a handle
-            // sees what was done through earlier ones.
+            // Acquire: pairs with the releases of `release`, so that a handle sees what was
+            // done through earlier ones.
             match self.handles.compare_exchange_weak(
                 seen,
                 next,
@@ -114,35 +117,35 @@ impl Entry {
         false
     }
 
-    /// Adds a handle. The caller has one.
+    /// Adds a handle. The caller has one already.
     pub(in crate::registry) fn acquire(&self) {
         self.node.canary().check();
         check_room(self.handles.fetch_add(1, Ordering::Relaxed));
     }
 
-    /// Takes a handle off. Returns the unheld state if it was the last.
+    /// Removes a handle. If it was the last, returns the unheld state.
     pub(in crate::registry) fn release(&self) -> Option<Unheld> {
         self.node.canary().check();
         let left = self.handles.fetch_sub(1, Ordering::Release) - 1;
         (handles(left) == 0).then_some(Unheld(left))
     }
 
-    /// Whether the entry has handles.
+    /// Returns whether the entry has handles.
     pub(in crate::registry) fn is_held(&self) -> bool {
         self.node.canary().check();
         handles(self.handles.load(Ordering::Relaxed)) != 0
     }
 
-    /// The unheld state, if the entry has no handles and has not ended.
+    /// Returns the unheld state if the entry has no handles and has not ended.
     pub(in crate::registry) fn unheld(&self) -> Option<Unheld> {
         self.node.canary().check();
-        // Acquire: whoever sees that a handle was given up sees the block it was left to.
+        // Acquire: a thread that sees a handle released also sees the block it was left to.
         let word = self.handles.load(Ordering::Acquire);
         (handles(word) == 0 && word != DEAD).then_some(Unheld(word))
     }
 
-    /// Ends the entry's life if it has had no handle since it was seen without.
-    /// Returns whether this call did.
+    /// Ends the entry's life, unless there has been a handle since it was seen unheld.
+    /// Returns whether this call ended it.
     pub(in crate::registry) fn die(&self, Unheld(seen): Unheld) -> bool {
         self.node.canary().check();
         // Acquire: pairs with the releases of `release`, for the extras.
@@ -151,31 +154,34 @@ impl Entry {
             .is_ok()
     }
 
-    /// Asks that the end of this entry be told. For whoever made it, with a handle.
+    /// Requests that the observer be told of this entry's end. For the thread that created
+    /// the entry, while it has a handle.
     pub(in crate::registry) fn observe(&self) {
-        // Seen by whoever ends the entry: the maker's handle is given up after
-        // this, and all handles before the end.
+        // Visible to the thread that ends the entry: the creator releases its handle after
+        // this, and all handles are released before the end.
         self.is_observed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the end of this entry is to be told. For whoever ended it.
+    /// Returns whether the observer is to be told of this entry's end. For the thread that
+    /// ended it.
     pub(in crate::registry) fn is_observed(&self) -> bool {
         self.is_observed.load(Ordering::Relaxed)
     }
 
-    /// Attachments and callbacks, if there have been any. For a handle.
+    /// Returns the attachments and callbacks, if there have ever been any. For a caller with
+    /// a handle.
     pub(in crate::registry) fn existing_extras(&self) -> Option<&Extras> {
         self.node.canary().check();
         // Acquire: pairs with the release in `extras`.
         let extras = self.extras.load(Ordering::Acquire);
-        // SAFETY: the pointer is null or came from `Box::into_raw` in `extras`.
-        // Only `take_extras` frees it, when the entry is dead, while the caller
-        // of this has a handle.
+        // SAFETY: the pointer is null or came from `Box::into_raw` in `extras`. Only
+        // `take_extras` frees it, when the entry is dead, and the caller of this function
+        // has a handle.
         unsafe { extras.as_ref() }
     }
 
-    /// Runs `f` with the attachments locked, or with `None` if there have never
-    /// been any. For a handle.
+    /// Runs `f` with the attachments locked, or with `None` if there have never been any.
+    /// For a caller with a handle.
     pub(in crate::registry) fn with_attachments<R>(
         &self,
         f: impl FnOnce(Option<&mut AttachmentStore>) -> R,
@@ -186,8 +192,8 @@ impl Entry {
         }
     }
 
-    /// Attachments and callbacks. Allocates them if there are none yet. For a
-    /// handle.
+    /// Returns the attachments and callbacks, and allocates them if there are none yet. For
+    /// a caller with a handle.
     pub(in crate::registry) fn extras(&self) -> &Extras {
         if let Some(extras) = self.existing_extras() {
             return extras;
@@ -202,8 +208,7 @@ impl Entry {
         ) {
             Ok(_) => new,
             Err(existing) => {
-                // SAFETY: `new` came from `Box::into_raw` above and was not
-                // published.
+                // SAFETY: `new` came from `Box::into_raw` above and was not published.
                 drop(unsafe { Box::from_raw(new) });
                 existing
             }
@@ -212,33 +217,33 @@ impl Entry {
         unsafe { &*extras }
     }
 
-    /// Links an entry that has been retired to another. For whoever has the entry alone: it
-    /// is dead, and its extras have been taken, so nobody asks for them any more.
+    /// Links a retired entry to another. For a caller that owns the entry alone: it is dead
+    /// and its extras have been taken, so nobody asks for them any more.
     pub(super) fn set_next_retired(&self, next: *mut Self) {
         self.extras.store(next.cast(), Ordering::Relaxed);
     }
 
-    /// The entry that was retired before this one. For whoever has both.
+    /// Returns the entry that was retired before this one. For a caller that owns both.
     pub(super) fn next_retired(&self) -> *mut Self {
         self.extras.load(Ordering::Relaxed).cast()
     }
 
-    /// Takes the attachments and callbacks out of a dead entry. For whoever
-    /// killed it.
+    /// Takes the attachments and callbacks out of a dead entry. For the thread that ended
+    /// it.
     pub(in crate::registry) fn take_extras(&self) -> Option<Box<Extras>> {
         let extras = self.extras.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: the pointer is null or came from `Box::into_raw`; the entry is
-        // dead, so nobody else uses it, and it was swapped out.
+        // SAFETY: the pointer is null or came from `Box::into_raw`. The entry is dead, so
+        // nobody else uses it, and the swap has taken it out.
         (!extras.is_null()).then(|| unsafe { Box::from_raw(extras) })
     }
 }
 
-/// The handles of a word.
+/// Returns the number of handles in a word.
 fn handles(word: u64) -> u32 {
     word as u32
 }
 
-/// Aborts, as `Arc` does, where there were too many handles for one more.
+/// Aborts, as `Arc` does, if there were already too many handles for one more.
 fn check_room(before: u64) {
     if handles(before) > MAX_HANDLES {
         std::process::abort();

@@ -1,27 +1,27 @@
-//! Grace periods: asked for, and looked at later, but never waited for.
+//! Grace periods that are requested now and checked later, but never waited for.
 //!
-//! A grace period has passed when every thread that was under an epoch guard as it began
-//! has dropped that guard. What is deferred to the epochs is a number in an allocation of
-//! its own and nothing else: whatever waits for a grace period stays with its owner, who
-//! frees it at once where the owner itself ends.
+//! A grace period has passed when every thread that was under an epoch guard at its
+//! beginning has dropped that guard. The only thing deferred to the epochs is an update of a
+//! number, which has an allocation of its own. Whatever waits for a grace period stays with
+//! its owner, who can free it at once when the owner itself goes away.
 
 use std::sync::Arc;
 
 use crate::sync::epoch::{self, Guard};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Flushes after which all grace periods have passed, if no thread is under a guard: the
-/// epochs advance once with each, and a deferral runs after two of them.
+/// The number of flushes after which all grace periods have passed if no thread is under a
+/// guard: each flush advances the epochs once, and a deferral runs after two advances.
 const FLUSHES: usize = 4;
 
 /// The grace periods of one owner.
 pub(super) struct Graces {
     begun: u64,
-    /// The last that has passed, and with it all before.
+    /// The latest grace period that has passed; all earlier ones have passed, too.
     passed: Arc<AtomicU64>,
 }
 
-/// A grace period.
+/// One grace period.
 #[derive(Clone, Copy)]
 pub(super) struct Grace(u64);
 
@@ -33,7 +33,8 @@ impl Graces {
         }
     }
 
-    /// Begins a grace period: for what nobody can reach who comes under a guard from now on.
+    /// Begins a grace period, for something that threads that come under a guard from now on
+    /// can no longer reach.
     pub(super) fn begin(&mut self, guard: &Guard) -> Grace {
         self.begun += 1;
         let (begun, passed) = (self.begun, Arc::clone(&self.passed));
@@ -42,7 +43,7 @@ impl Graces {
             // guards.
             passed.fetch_max(begun, Ordering::Release);
         });
-        // Out of this thread's bag, which nobody else can empty.
+        // Moves the deferral out of this thread's bag, which no other thread can empty.
         guard.flush();
         Grace(begun)
     }
@@ -54,7 +55,7 @@ impl Graces {
 
 impl Drop for Graces {
     fn drop(&mut self) {
-        // Frees what is deferred, unless another thread is under a guard just now.
+        // Frees what is deferred, unless another thread happens to be under a guard.
         for _ in 0..FLUSHES {
             if self.has_passed(Grace(self.begun)) {
                 return;

@@ -1,10 +1,9 @@
 //! The buckets of the entry table: how many there are, and the markers they begin at.
 //!
-//! Markers are stored in segments, the first of 64 and each further one as
-//! large as all before it. A segment is allocated when the table grows into it;
-//! a marker is linked when its bucket is first used, and until it is, the bucket
-//! it was split from serves instead. No thread waits for one that is linking
-//! a marker.
+//! Markers are stored in segments: the first has 64, and each further one as many as all
+//! before it. A segment is allocated when the table grows into it. A marker is linked when
+//! its bucket is first used; until then, the bucket it was split from serves in its place.
+//! No thread waits for another that is linking a marker.
 //!
 //! The number of buckets is one word, with a flag that keeps it from changing while the
 //! table [shrinks](super::shrinking).
@@ -20,16 +19,16 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use super::chain;
 use super::node::{LINKED, Node, NodeLink, marker_order};
 
-/// Set in a table's size while it is shrinking, during which it keeps its size.
+/// Set in a table's size while the table shrinks, during which it keeps its size.
 const SHRINKING: u64 = 1;
 
-/// By how much the table shrinks at once, at most.
+/// The largest factor by which the table shrinks at once.
 const SHRINK_BY: u64 = 4;
 
-/// The markers of all buckets, and how many buckets are in use.
+/// The markers of all buckets, and the number of buckets in use.
 pub(super) struct Markers {
     segments: [AtomicPtr<Node>; BUCKET_SEGMENTS],
-    /// Buckets in use, a power of two, and [`SHRINKING`].
+    /// The number of buckets in use, a power of two, and [`SHRINKING`].
     size: AtomicU64,
 }
 
@@ -46,13 +45,13 @@ impl Markers {
         markers
     }
 
-    /// How many buckets are in use.
+    /// Returns the number of buckets in use.
     #[cfg(all(test, not(kvbm_loom)))]
     pub(super) fn buckets(&self) -> usize {
         (self.size.load(Ordering::Relaxed) & !SHRINKING) as usize
     }
 
-    /// Doubles the number of buckets if `len` entries are too many for it.
+    /// Doubles the number of buckets if there are more than that many entries.
     pub(super) fn grow_for(&self, len: u64) {
         let size = self.size.load(Ordering::Relaxed);
         if len <= size || size & SHRINKING != 0 {
@@ -61,25 +60,25 @@ impl Markers {
         let last = (size * 2).ilog2() as usize - FIRST_BUCKETS.ilog2() as usize;
         if last < BUCKET_SEGMENTS {
             self.segment(last);
-            // Release: pairs with the acquire in `start`. An exchange, since
-            // another thread may have been first.
+            // Release: pairs with the acquire in `start`. An exchange, since another thread
+            // may have been first.
             let _ =
                 self.size
                     .compare_exchange(size, size * 2, Ordering::Release, Ordering::Relaxed);
         }
     }
 
-    /// Whether `len` entries are so few that the table should shrink.
+    /// Returns whether `len` entries are so few that the table should shrink.
     pub(super) fn is_too_large_for(&self, len: u64) -> bool {
         let size = self.size.load(Ordering::Relaxed);
         size & SHRINKING == 0 && size > FIRST_BUCKETS as u64 && len < size / SPARSE_BUCKETS
     }
 
-    /// Publishes the size for `len` entries. Returns it, if it is smaller than before.
+    /// Publishes the size for `len` entries and returns it, if it is smaller than before.
     pub(super) fn publish_smaller(&self, len: u64) -> Option<usize> {
         let before = self.size.load(Ordering::Acquire);
-        // Not by much at once: until the upper markers are unlinked, whoever starts at a lower
-        // one walks past them.
+        // Bounded, because until the upper markers are unlinked, a walk that starts at a
+        // lower one passes over them.
         let after = (len.max(1) * 2)
             .next_power_of_two()
             .max(before / SHRINK_BY)
@@ -87,8 +86,8 @@ impl Markers {
         if before & SHRINKING != 0 || after >= before {
             return None;
         }
-        // The flag is part of the word: a thread that was about to double the
-        // size, however long ago it looked, fails until the markers are gone.
+        // The flag is part of the word, so a thread that was about to double the size,
+        // however long ago it looked, fails until the markers are gone.
         self.size
             .compare_exchange(
                 before,
@@ -100,7 +99,7 @@ impl Markers {
             .then_some(after as usize)
     }
 
-    /// Unlinks a marker. After a grace period in which nobody started at it.
+    /// Unlinks a marker, after a grace period in which no thread started at it.
     pub(super) fn unlink_marker(&self, marker: &Node, parent: usize, guard: &Guard) {
         let order = marker.order();
         if order & LINKED != 0 {
@@ -109,7 +108,7 @@ impl Markers {
         }
     }
 
-    /// The marker of a bucket, or the nearest linked one before it.
+    /// Returns the marker of a bucket, or the nearest linked one before it.
     fn nearest_linked(&self, mut bucket: usize) -> &Node {
         loop {
             let marker = self.marker(bucket);
@@ -120,7 +119,7 @@ impl Markers {
         }
     }
 
-    /// How many buckets a segment has.
+    /// Returns the number of buckets in a segment.
     #[inline]
     pub(super) fn segment_len(at: usize) -> usize {
         if at == 0 {
@@ -130,23 +129,23 @@ impl Markers {
         }
     }
 
-    /// Lets the table change its size again.
+    /// Allows the table to change its size again.
     pub(super) fn end_shrinking(&self) {
         self.size.fetch_and(!SHRINKING, Ordering::Release);
     }
 
-    /// A segment, or null if it is not allocated.
+    /// Returns a segment, or null if it is not allocated.
     #[inline]
     pub(super) fn existing_segment(&self, at: usize) -> *mut Node {
         self.segments[at].load(Ordering::Acquire)
     }
 
-    /// Takes a segment out of the directory. Its memory is the caller's.
+    /// Takes a segment out of the directory. The caller then owns its memory.
     pub(super) fn withdraw_segment(&self, at: usize) {
         self.segments[at].store(ptr::null_mut(), Ordering::Release);
     }
 
-    /// A segment, allocated if need be.
+    /// Returns a segment, and allocates it if need be.
     fn segment(&self, at: usize) -> *mut Node {
         let segment = self.existing_segment(at);
         if !segment.is_null() {
@@ -162,15 +161,14 @@ impl Markers {
         ) {
             Ok(_) => new.cast(),
             Err(existing) => {
-                // SAFETY: `new` came from `Box::into_raw` above and was not
-                // published.
+                // SAFETY: `new` came from `Box::into_raw` above and was not published.
                 drop(unsafe { Box::from_raw(new) });
                 existing
             }
         }
     }
 
-    /// The marker of a bucket below the size.
+    /// Returns the marker of a bucket below the size.
     #[inline]
     pub(super) fn marker(&self, bucket: usize) -> &Node {
         let (at, offset) = if bucket < FIRST_BUCKETS {
@@ -183,23 +181,23 @@ impl Markers {
             )
         };
         debug_assert!(offset < Self::segment_len(at));
-        // SAFETY: the segment has more than `offset` nodes. It is freed only
-        // after the size has been below `bucket` for two grace periods, and the
-        // caller read a size above `bucket` under its guard.
+        // SAFETY: the segment has more than `offset` nodes. It is freed only after the size
+        // has been below `bucket` for two grace periods, and the caller read a size above
+        // `bucket` under its guard.
         unsafe { &*self.segment(at).add(offset) }
     }
 
-    /// The linked marker to start from for a key.
+    /// Returns the linked marker at which a walk to `key` starts.
     #[inline]
     pub(super) fn start<'g>(&'g self, key: u64, guard: &'g Guard) -> &'g Node {
-        // Acquire: pairs with the releases of the size, made when the segment
-        // was there.
+        // Acquire: pairs with the releases of the size, which follow the segment's
+        // allocation.
         let size = self.size.load(Ordering::Acquire) & !SHRINKING;
         self.linked_marker((key & (size - 1)) as usize, guard)
     }
 
-    /// The marker of a bucket, linked now if it was not, or the nearest linked
-    /// one before it while another thread is at it.
+    /// Returns the marker of a bucket, and links it if need be. While another thread is
+    /// linking it, returns the nearest linked marker before it.
     fn linked_marker<'g>(&'g self, bucket: usize, guard: &'g Guard) -> &'g Node {
         let marker = self.marker(bucket);
         let claimed = marker.order();
@@ -226,7 +224,7 @@ impl Markers {
                 .exchange_next(position.at, NodeLink::to(marker))
             {
                 step!(MarkerLinked);
-                // Release: whoever starts here finds it linked.
+                // Release: a thread that starts here finds the marker linked.
                 marker.order.store(order | LINKED, Ordering::Release);
                 return marker;
             }
@@ -238,7 +236,7 @@ impl Markers {
 pub(super) fn free_segment(at: usize, segment: *mut Node) {
     let nodes = ptr::slice_from_raw_parts_mut(segment, Markers::segment_len(at));
     // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
-    // `Markers::segment`, and was taken out of the directory by the only caller.
+    // `Markers::segment`, and only the caller took it out of the directory.
     let nodes = unsafe { Box::from_raw(nodes) };
     nodes.iter().for_each(|node| node.canary().kill());
     canary::free(nodes);

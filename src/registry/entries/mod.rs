@@ -1,19 +1,19 @@
-//! The entries of a registry: found, made, ended, and freed.
+//! The entries of a registry: how they are found, created, ended and freed.
 //!
-//! An entry is what a hash has once somebody has asked for a handle to it. When entries
-//! are made and ended is decided by the [registration protocol](super::registration);
-//! here they are kept.
+//! A hash has an entry once somebody has asked for a handle to it. The [registration
+//! protocol](super::registration) decides when entries are created and ended; this module
+//! stores them.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `node` | the list's nodes, and the order they stand in |
+//! | `node` | the nodes of the list, and the order in which they stand |
 //! | `entry` | the handles and extras of one hash |
-//! | `chain` | walking the list, and unlinking what is dead |
-//! | `markers` | buckets: where walks start, and how the table grows |
-//! | `grace` | grace periods that keep nothing alive |
+//! | `chain` | walking the list, and unlinking dead nodes |
+//! | `markers` | buckets: where a walk starts, and how the table grows |
+//! | `grace` | grace periods that nobody waits for |
 //! | `shrinking` | giving the upper markers back |
 //! | `table` | the hash table: find, insert, remove |
-//! | `upkeep` | freeing ended entries, and shrinking, in small steps |
+//! | `upkeep` | freeing ended entries and shrinking, in small steps |
 
 mod chain;
 mod entry;
@@ -35,14 +35,14 @@ use upkeep::{Effort, Upkeep};
 
 pub(super) use entry::{Entry, Unheld};
 
-/// Rounds without success after which a flush gives up. An entry is freed after
-/// three, the markers of a table that shrinks after six.
+/// Fruitless rounds after which a flush gives up. An entry is freed after three rounds, the
+/// markers of a shrinking table after six.
 const FRUITLESS: u64 = 16;
 
 /// The entries of a registry.
 pub(super) struct Entries {
     table: EntryTable,
-    /// Entries made and not ended.
+    /// Entries created and not ended.
     count: AtomicU64,
     upkeep: Upkeep,
 }
@@ -56,21 +56,21 @@ impl Entries {
         }
     }
 
-    /// How many entries there are: a gauge.
+    /// Returns the number of entries. A gauge.
     #[inline]
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be an entry of a hash that has just lost its block, for whoever
-    /// took the block away. See [`acquire`](Self::acquire).
+    /// Returns whether a hash that has just lost its block may have an entry. For the thread
+    /// that took the block away; see [`acquire`](Self::acquire).
     #[inline]
     pub(super) fn may_be_left(&self) -> bool {
         fence(Ordering::SeqCst);
         self.count.load(Ordering::SeqCst) != 0
     }
 
-    /// The entry of a hash.
+    /// Returns the entry of a hash.
     #[inline]
     pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
         if self.count() == 0 {
@@ -79,10 +79,11 @@ impl Entries {
         self.table.find(key, guard)
     }
 
-    /// The entry of a hash with a new handle, made if there is none. Returns whether it was
-    /// made.
+    /// Returns the entry of a hash with one more handle, and whether the entry was created
+    /// for it.
     ///
-    /// It is counted before it is inserted: a thread that finds none counted misses none.
+    /// The entry is counted before it is inserted, so a thread that reads a count of zero
+    /// has missed no entry.
     #[inline]
     pub(super) fn acquire<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -100,14 +101,14 @@ impl Entries {
         (entry, is_made)
     }
 
-    /// Unlinks a dead entry. When this returns, nobody who is not already under a guard can
-    /// reach it.
+    /// Unlinks a dead entry. After this returns, only threads that are already under a guard
+    /// can reach it.
     #[inline]
     pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
         self.table.remove(entry, guard);
     }
 
-    /// Has a removed entry freed, once nobody can be looking at it. Its extras have been
+    /// Schedules a removed entry to be freed once no reader can see it. Its extras have been
     /// taken.
     #[inline]
     pub(super) fn retire(&self, entry: &Entry, guard: &Guard) {
@@ -117,15 +118,16 @@ impl Entries {
         }
     }
 
-    /// Takes a step of the upkeep, in passing.
+    /// Takes a step of the upkeep in passing.
     #[inline(never)]
     fn keep_up(&self, entries: u64, guard: &Guard) {
         self.upkeep
             .step(self.table.markers(), entries, Effort::PASSING, guard);
     }
 
-    /// Drops the guard of an operation that may have ended an entry. A model frees what may
-    /// be freed then, since that is when a reader that breaks the rules gets hurt.
+    /// Drops the guard of an operation that may have ended an entry. Under a model checker,
+    /// frees what may be freed now, since that is when a reader that breaks the rules is
+    /// caught.
     #[inline]
     pub(super) fn leave(&self, guard: Guard) {
         drop(guard);
@@ -141,10 +143,10 @@ impl Entries {
         self.table.for_each(guard, visit);
     }
 
-    /// Entries that have been removed and may still be read by someone.
+    /// Returns the number of ended entries that are not freed yet.
     pub(super) fn garbage(&self) -> u64 {
         if IS_CHECKED {
-            // A model asks when it is done, and then all of it can be freed.
+            // A model asks this at its end, when all garbage can be freed.
             for _ in 0..FRUITLESS {
                 self.leave(epoch::pin());
             }
@@ -156,7 +158,7 @@ impl Entries {
     pub(super) fn flush_garbage(&self) -> u64 {
         let mut left = self.garbage();
         let mut fruitless = 0;
-        // What others make meanwhile is not counted, so this comes to an end.
+        // Garbage that others produce meanwhile is not counted, so the loop ends.
         let mut rounds = left + FRUITLESS;
         while rounds > 0 && fruitless < FRUITLESS {
             let guard = epoch::pin();
@@ -172,22 +174,22 @@ impl Entries {
         left
     }
 
-    /// Frees all entries, each after a call of `visit` with it.
+    /// Frees all entries, each after calling `visit` with it.
     pub(super) fn end(&mut self, mut visit: impl FnMut(&Entry)) {
         let mut entries = Vec::new();
         self.table.for_each(&epoch::pin(), |entry| {
             visit(entry);
             entries.push(upkeep::address_of(entry));
         });
-        // The table still has them linked, and nobody walks it any more.
+        // They are still linked in the table, but nobody walks it any more.
         for entry in entries {
-            // SAFETY: the registry is the caller's alone.
+            // SAFETY: the caller has exclusive access to the registry.
             unsafe { upkeep::free(entry) };
         }
     }
 
-    /// The hashes of the entries there are, dead ones left out; checks that each
-    /// can be found and was counted. While nobody else uses the registry.
+    /// Returns the hashes of all live entries, and checks that each can be found and was
+    /// counted. Requires that nobody else uses the registry.
     #[cfg(all(test, kvbm_loom))]
     pub(super) fn audit(&self) -> Vec<crate::SequenceHash> {
         let guard = &epoch::pin();
@@ -201,7 +203,7 @@ impl Entries {
         hashes
     }
 
-    /// How many buckets are in use.
+    /// Returns the number of buckets in use.
     #[cfg(all(test, not(kvbm_loom)))]
     pub(super) fn buckets(&self) -> usize {
         self.table.markers().buckets()

@@ -1,8 +1,8 @@
 //! The nodes of the entry table's list: entries and bucket markers.
 //!
-//! A node is marked dead in its own link, and nothing is linked behind it from then on.
-//! Its split-order key says where it stands in the list, and what it is: only entries have
-//! an entry's key, which is what makes the cast from a node to its entry sound.
+//! A node is marked dead in its own link, and from then on nothing is linked behind it. A
+//! node's split-order key says where it stands in the list, and what it is: only entries
+//! have an entry's key, which makes the cast from a node to its entry sound.
 
 use std::ptr;
 
@@ -15,20 +15,20 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 pub(super) struct Node {
     /// The next node; see [`NodeLink`].
     pub(super) next: AtomicPtr<Node>,
-    /// The split-order key. Zero: a marker that nobody has claimed yet.
+    /// The split-order key, or zero for a marker that nobody has claimed yet.
     pub(super) order: AtomicU64,
     canary: Canary,
 }
 
-// Low bits of a split-order key. An entry's are above those of its bucket's
-// marker, claimed or linked.
+// The low bits of a split-order key. An entry's are greater than those of its bucket's
+// marker, whether that is only claimed or linked.
 pub(super) const ENTRY: u64 = 0b111;
 const MARKER: u64 = 0b100;
 /// Set in a marker's key once it is linked.
 pub(super) const LINKED: u64 = 0b001;
 
 impl Node {
-    /// An entry's node. It has to be linked before anybody can reach it.
+    /// Creates an entry's node. It must be linked before anybody can reach it.
     pub(super) fn entry(key: u64) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
@@ -37,7 +37,7 @@ impl Node {
         }
     }
 
-    /// A marker's node, unclaimed.
+    /// Creates an unclaimed marker's node.
     pub(super) fn marker() -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),
@@ -46,13 +46,13 @@ impl Node {
         }
     }
 
-    /// The node's canary; see [`canary`](crate::sync::canary).
+    /// Returns the node's canary; see [`canary`](crate::sync::canary).
     #[inline(always)]
     pub(super) fn canary(&self) -> &Canary {
         &self.canary
     }
 
-    /// The split-order key.
+    /// Returns the split-order key.
     #[inline]
     pub(super) fn order(&self) -> u64 {
         self.canary.check();
@@ -60,7 +60,7 @@ impl Node {
         self.order.load(Ordering::Acquire)
     }
 
-    /// The link to the next node.
+    /// Returns the link to the next node.
     #[inline]
     pub(super) fn next(&self) -> NodeLink {
         self.canary.check();
@@ -72,14 +72,14 @@ impl Node {
     #[inline]
     pub(super) fn exchange_next(&self, seen: NodeLink, new: NodeLink) -> bool {
         self.canary.check();
-        // Release: a link publishes the node it leads to. Acquire: a link moved
-        // past a dead node passes on what that node's link had acquired.
+        // Release: a link publishes the node it leads to. Acquire: a link that is moved past
+        // a dead node passes on what that node's link had acquired.
         self.next
             .compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// Marks the node dead; does nothing if it is.
+    /// Marks the node dead. Does nothing if it already is.
     pub(super) fn kill(&self) {
         loop {
             let next = self.next();
@@ -90,24 +90,24 @@ impl Node {
     }
 }
 
-/// The order of the entries of a keyed hash.
+/// Returns the order of entries with this keyed hash.
 #[inline]
 pub(super) fn entry_order(key: u64) -> u64 {
     key.reverse_bits() | ENTRY
 }
 
-/// The order of a bucket's marker, before it is linked.
+/// Returns the order of a bucket's marker before it is linked.
 pub(super) fn marker_order(bucket: usize) -> u64 {
     (bucket as u64).reverse_bits() | MARKER
 }
 
-/// A link: the next node, and in the lowest bit whether the node that holds the
-/// link is dead.
+/// A link: the next node and, in the lowest bit, whether the node that owns the link is
+/// dead.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeLink(pub(super) *mut Node);
 
 impl NodeLink {
-    /// A link of a live node to another.
+    /// Creates the link of a live node to another.
     #[inline]
     pub(super) fn to(node: &Node) -> Self {
         Self(ptr::from_ref(node).cast_mut())
@@ -128,16 +128,16 @@ impl NodeLink {
         Self(self.0.map_addr(|addr| addr & !1))
     }
 
-    /// The node the link leads to.
+    /// Returns the node the link leads to.
     ///
     /// # Safety
     ///
     /// The link was read under `_guard` from a node of the table.
     #[inline]
     pub(super) unsafe fn node(self, _guard: &Guard) -> Option<&Node> {
-        // SAFETY: a node reached under a guard is not freed before the guard is
-        // dropped: it was linked when the guard was already there, and is freed
-        // through a deferral made after it was unlinked.
+        // SAFETY: a node reached under a guard is not freed before the guard is dropped: it
+        // was linked when the guard already existed, and is freed by a deferral made after
+        // it was unlinked.
         unsafe { self.alive().0.as_ref() }
     }
 }

@@ -1,9 +1,10 @@
 //! Shrinking the entry table, step by step.
 //!
-//! The table shrinks when it holds fewer than an eighth as many entries as it has buckets.
-//! The smaller size is published first; a grace period later nobody starts at the upper
-//! markers any more, and they are unlinked; another one later nobody stands on them, and
-//! their segments are freed. Until then the table keeps its size. It is correct at any size.
+//! The table shrinks when it has fewer than an eighth as many entries as buckets. It first
+//! publishes the smaller size. A grace period later, no thread starts at the upper markers
+//! any more, and they are unlinked. Another grace period later, no thread stands on them,
+//! and their segments are freed. Until then the table keeps its size. It is correct at any
+//! size.
 
 use std::ptr;
 
@@ -15,24 +16,26 @@ use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS};
 use super::markers::{Markers, free_segment};
 use super::node::Node;
 
-/// How far a table is with its shrinking. Advanced by whoever holds the registry's upkeep.
+/// How far the table has got with shrinking. Advanced by the thread that holds the
+/// registry's upkeep.
 pub(super) enum Shrinking {
     Not,
-    /// The smaller size is published; there may be threads that started at the upper markers.
+    /// The smaller size is published. Some threads may have started at the upper markers.
     Published {
         size: usize,
         grace: Grace,
     },
-    /// The markers of the segments are unlinked, the upper ones first: their parents, where
-    /// each search starts, are then still linked, and near. `offset` markers of the segment
-    /// are done.
+    /// The segments' markers are being unlinked, the upper ones first, so that their
+    /// parents, where each search starts, are still linked and nearby. `offset` markers of
+    /// the segment are done.
     Unlinking {
         size: usize,
         segment: usize,
         offset: usize,
         unlinked: Segments,
     },
-    /// The segments are out of the directory; there may be threads that stand on a marker.
+    /// The segments are out of the directory. Some threads may stand on one of their
+    /// markers.
     Unlinked {
         unlinked: Segments,
         grace: Grace,
@@ -44,8 +47,8 @@ impl Shrinking {
         !matches!(self, Self::Not)
     }
 
-    /// Takes the next step, which looks at up to `max` markers. Begins if `len` entries are
-    /// too few for the table.
+    /// Takes the next step, which visits up to `max` markers. Begins to shrink if `len`
+    /// entries are too few for the table.
     pub(super) fn step(
         &mut self,
         markers: &Markers,
@@ -76,7 +79,7 @@ impl Shrinking {
             }
             Self::Unlinking { .. } => self.unlink(markers, max, graces, guard),
             Self::Unlinked { unlinked, grace } => {
-                // One at a time: to give a large one back takes the system its time.
+                // One at a time, because the system takes long to release a large one.
                 if graces.has_passed(*grace) && !unlinked.free_one() {
                     markers.end_shrinking();
                     *self = Self::Not;
@@ -123,15 +126,15 @@ impl Shrinking {
     }
 }
 
-/// Segments out of the directory.
+/// Segments that are out of the directory.
 pub(super) struct Segments([*mut Node; BUCKET_SEGMENTS]);
 
-// SAFETY: whoever has the segments owns them alone.
+// SAFETY: the segments have one owner, which alone uses them.
 unsafe impl Send for Segments {}
 
 impl Segments {
-    /// Frees one of them, after a grace period or when nobody is left who could be looking.
-    /// Returns whether there was one.
+    /// Frees one of the segments, after a grace period or when no thread can be looking any
+    /// more. Returns whether there was one.
     fn free_one(&mut self) -> bool {
         let there_is = |(_, segment): &(usize, &mut *mut Node)| !segment.is_null();
         let Some((at, segment)) = self.0.iter_mut().enumerate().find(there_is) else {
@@ -143,7 +146,7 @@ impl Segments {
 }
 
 impl Drop for Segments {
-    /// For a registry that ends while its table shrinks.
+    /// Runs when a registry goes away while its table shrinks.
     fn drop(&mut self) {
         while self.free_one() {}
     }

@@ -1,12 +1,12 @@
 //! The entries' hash table: a split-ordered list under epochs.
 //!
-//! All entries stand in one linked list, sorted by their *split order*: the bits
-//! of the keyed hash reversed (Shalev and Shavit, "Split-Ordered Lists:
-//! Lock-Free Extensible Hash Tables", J. ACM 53(3), 2006). A bucket is a
-//! [marker](super::markers) node in that list, placed where its entries begin, and doubling
-//! the number of buckets only adds markers between entries that stay where they are. So the
-//! table grows without moving anything and without stopping a reader, and it
-//! [shrinks](super::shrinking) by taking markers out again.
+//! All entries stand in one linked list, sorted by their *split order*: the reversed bits of
+//! the keyed hash (Shalev and Shavit, "Split-Ordered Lists: Lock-Free Extensible Hash
+//! Tables", J. ACM 53(3), 2006). A bucket is a [marker](super::markers) node in that list,
+//! at the place where the bucket's entries begin. Doubling the number of buckets only adds
+//! markers between entries that stay where they are, so the table grows without moving
+//! anything and without stopping a reader. It [shrinks](super::shrinking) by removing
+//! markers.
 
 use std::ptr;
 
@@ -31,21 +31,21 @@ impl EntryTable {
         }
     }
 
-    /// The buckets.
+    /// Returns the buckets.
     #[inline]
     pub(super) fn markers(&self) -> &Markers {
         &self.markers
     }
 
-    /// The entry of a hash.
+    /// Returns the entry of a hash.
     #[inline]
     pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
         let start = self.markers.start(key.keyed, guard);
         chain::seek(start, entry_order(key.keyed), Some(key.hash), guard).found
     }
 
-    /// The entry of a hash with a new handle, made if there is none. Returns
-    /// whether it was made.
+    /// Returns the entry of a hash with one more handle, and whether the entry was created
+    /// for it.
     #[inline]
     pub(super) fn find_or_insert<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
         let start = self.markers.start(key.keyed, guard);
@@ -56,15 +56,17 @@ impl EntryTable {
                 if entry.try_acquire() {
                     return (entry, false);
                 }
-                // Dead, and whoever killed it may sleep: finish the removal.
+                // The entry is dead, and the thread that ended it may be suspended: finish
+                // the removal.
                 entry.node.kill();
                 continue;
             }
             let new = Box::into_raw(made.take().unwrap_or_else(|| Box::new(Entry::new(key))));
-            // Entries are freed by their address, which is all that is left of
-            // the pointer where it has been a reference.
+            // Entries are freed by their address, which is all that remains of the pointer
+            // after it has been a reference.
             new.expose_provenance();
-            // SAFETY: the box's, and the caller's alone until it is linked.
+            // SAFETY: `new` is a box's pointer, and only this thread has it until it is
+            // linked.
             let entry: &'g Entry = unsafe { &*new };
             entry.node.next.store(position.at.0, Ordering::Relaxed);
             if position
@@ -73,12 +75,12 @@ impl EntryTable {
             {
                 return (entry, true);
             }
-            // SAFETY: it was not linked, so the box is still the caller's alone.
+            // SAFETY: the entry was not linked, so only this thread has the box.
             made = Some(unsafe { Box::from_raw(new) });
         }
     }
 
-    /// Calls `visit` with every entry.
+    /// Calls `visit` with every live entry.
     pub(super) fn for_each<'g>(&'g self, guard: &'g Guard, mut visit: impl FnMut(&'g Entry)) {
         let mut at = self.markers.marker(0).next();
         // SAFETY: read under `guard` from a node of the table.
@@ -91,13 +93,14 @@ impl EntryTable {
         }
     }
 
-    /// Unlinks a dead entry. When this returns, nobody who is not already under a guard can reach it.
+    /// Unlinks a dead entry. After this returns, only threads that are already under a guard
+    /// can reach it.
     #[inline]
     pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
         entry.node.kill();
         let order = entry.node.order();
         let start = self.markers.start(order.reverse_bits(), guard);
-        // Passes every entry of this order, and unlinks the dead among them.
+        // Walks past every entry of this order and unlinks the dead ones.
         chain::seek(start, order, None, guard);
     }
 }

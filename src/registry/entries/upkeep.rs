@@ -1,18 +1,18 @@
 //! Upkeep: freeing entries that have ended, and shrinking the table.
 //!
 //! Both wait for [grace periods](super::grace), and both are done in small steps by the
-//! operations that make the work: every eighth operation that ends an entry takes a step of
-//! at most [`Effort::PASSING`], which frees entries that have passed their grace period, and
-//! advances the table's shrinking. A try-lock keeps that to one thread at a time; a thread
-//! that finds it held goes on without.
+//! operations that cause the work. Every eighth operation that ends an entry takes a step of
+//! at most [`Effort::PASSING`], which frees entries whose grace period has passed and
+//! advances the table's shrinking. A try-lock admits one thread at a time; a thread that
+//! finds it held goes on without taking a step.
 //!
 //! ```text
 //! ended ──► retired (a stack) ──► waiting (for one grace period) ──► passed ──► freed
 //! ```
 //!
-//! What is retired here is the registry's, and nobody else's: when the registry goes, all
-//! of it is freed at once. An operation under a guard has the registry, so nobody can be
-//! looking then.
+//! Retired entries belong to the registry alone: when the registry goes away, all of them
+//! are freed at once. An operation under a guard keeps the registry alive, so no reader can
+//! be looking at them then.
 
 use std::ptr;
 
@@ -27,23 +27,23 @@ use super::grace::{Grace, Graces};
 use super::markers::Markers;
 use super::shrinking::Shrinking;
 
-/// What one step may come to.
+/// The limits of one step.
 #[derive(Clone, Copy)]
 pub(super) struct Effort {
-    /// Entries freed.
+    /// Entries to free.
     entries: usize,
-    /// Markers of the table looked at.
+    /// Markers of the table to visit.
     markers: usize,
 }
 
 impl Effort {
-    /// Of an operation in passing.
+    /// The limits of a step that an operation takes in passing.
     pub(super) const PASSING: Self = Self {
         entries: UPKEEP_ENTRIES,
         markers: UPKEEP_MARKERS,
     };
 
-    /// Of a call that is made for the purpose.
+    /// The limits of a step of a call made for this purpose.
     pub(super) const FLUSH: Self = Self {
         entries: 512,
         markers: usize::MAX,
@@ -55,17 +55,17 @@ pub(super) struct Upkeep {
     retired: AtomicPtr<Entry>,
     /// Entries retired and not freed.
     garbage: AtomicU64,
-    /// Whether there is work under way. A hint.
+    /// Whether work is in progress. A hint.
     is_busy: AtomicBool,
     work: TryLock<Work>,
 }
 
-/// What whoever has the lock goes on with.
+/// The state of the work, for the thread that holds the lock.
 struct Work {
     graces: Graces,
     waiting: Option<(Grace, Retired)>,
     passed: Retired,
-    /// The garbage at which the epochs are made to advance again.
+    /// The amount of garbage at which the epochs are advanced again.
     flush_at: u64,
     shrinking: Shrinking,
 }
@@ -86,19 +86,19 @@ impl Upkeep {
         }
     }
 
-    /// Entries retired and not freed.
+    /// Returns the number of entries retired and not freed.
     pub(super) fn garbage(&self) -> u64 {
         self.garbage.load(Ordering::Relaxed)
     }
 
-    /// Whether an operation that retires nothing should take a step too.
+    /// Returns whether an operation that retires nothing should take a step, too.
     #[inline]
     pub(super) fn is_busy(&self) -> bool {
         self.is_busy.load(Ordering::Relaxed)
     }
 
-    /// Retires an entry that has ended, is out of the table, and has no extras any more. By
-    /// whoever has ended it.
+    /// Retires an entry that has ended, is out of the table, and has no extras any more. For
+    /// the thread that ended it.
     ///
     /// Returns whether it is time for a step.
     pub(super) fn retire(&self, entry: &Entry) -> bool {
@@ -120,17 +120,18 @@ impl Upkeep {
         }
     }
 
-    /// Whether nothing has been retired since a grace period began last.
+    /// Returns whether nothing has been retired since the last grace period began.
     fn is_empty(&self) -> bool {
         self.retired.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all that is retired.
+    /// Takes all retired entries.
     fn take(&self) -> Retired {
         Retired(self.retired.swap(ptr::null_mut(), Ordering::Acquire))
     }
 
-    /// Takes a step, unless another thread is at it. `entries` are in the table.
+    /// Takes a step, unless another thread is taking one. `entries` is the number of entries
+    /// in the table.
     pub(super) fn step(&self, markers: &Markers, entries: u64, effort: Effort, guard: &Guard) {
         if let Some(mut work) = self.work.try_hold() {
             let is_busy = work.step(self, markers, entries, effort, guard);
@@ -142,7 +143,7 @@ impl Upkeep {
 }
 
 impl Work {
-    /// Returns whether there is more to do.
+    /// Takes a step. Returns whether there is more to do.
     fn step(
         &mut self,
         upkeep: &Upkeep,
@@ -188,11 +189,11 @@ impl Drop for Upkeep {
     }
 }
 
-/// Entries that are out of the table, each leading to the next. Freed by whoever has them,
-/// when nobody can be looking at them any more.
+/// Entries that are out of the table, each linked to the next. Their owner frees them when
+/// no reader can be looking at them any more.
 struct Retired(*mut Entry);
 
-// SAFETY: the entries are those of whoever has the first.
+// SAFETY: the entries belong to the owner of the first.
 unsafe impl Send for Retired {}
 
 impl Retired {
@@ -206,9 +207,10 @@ impl Retired {
     fn free(&mut self, max: usize) -> u64 {
         let mut freed = 0;
         while freed < max as u64 && !self.is_none() {
-            // SAFETY: as above.
+            // SAFETY: as for `Send`.
             let next = unsafe { (*self.0).next_retired() };
-            // SAFETY: nobody can reach it any more, and its extras have been taken.
+            // SAFETY: no reader can reach the entry any more, and its extras have been
+            // taken.
             unsafe { free(self.0) };
             self.0 = next;
             freed += 1;
@@ -217,7 +219,7 @@ impl Retired {
     }
 }
 
-/// The address of the box that an entry is in.
+/// Returns the address of the box an entry is in.
 pub(super) fn address_of(entry: &Entry) -> *mut Entry {
     // `EntryTable::find_or_insert` has exposed the box's own pointer.
     ptr::with_exposed_provenance_mut(ptr::from_ref(entry).addr())
@@ -227,8 +229,8 @@ pub(super) fn address_of(entry: &Entry) -> *mut Entry {
 ///
 /// # Safety
 ///
-/// The address is that of an entry of a table, which nobody can reach any more, and whose
-/// extras have been taken.
+/// The address is that of an entry of a table. No reader can reach the entry any more, and
+/// its extras have been taken.
 pub(super) unsafe fn free(entry: *mut Entry) {
     // SAFETY: entries come from `Box::into_raw` in `EntryTable::find_or_insert`.
     let entry = unsafe { Box::from_raw(entry) };

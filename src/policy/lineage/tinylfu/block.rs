@@ -1,12 +1,12 @@
-//! What W-TinyLFU keeps of each block, and the key by which a leaf is ordered.
+//! What W-TinyLFU keeps per block, and the key by which a leaf is ordered.
 
 use crate::policy::adaptive::tag::Tag;
 
-/// Bits of a key in the main region that say when the block was released. With those of
-/// the rank there are fifty: exact.
+/// The bits of a key in the main region that say when the block was released. Together with
+/// the bits of the rank there are fifty, which a float represents exactly.
 pub(super) const RELEASE_BITS: u32 = 45;
 
-/// Where a block is.
+/// The region a block is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Region {
     Window,
@@ -16,21 +16,21 @@ pub(super) enum Region {
 /// What is kept of the block in a slot.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// The content, or the last one. None if that was evicted.
+    /// The block's content, or the last one; [`Tag::NONE`] if that was evicted.
     pub(super) tag: Tag,
     pub(super) region: Region,
     pub(super) is_listed: bool,
-    /// Whether it is a leaf that waits elsewhere.
+    /// Whether the block is a leaf that waits elsewhere.
     pub(super) waits: bool,
-    /// Whether it was used while in the main region.
+    /// Whether the block was used while it was in the main region.
     pub(super) is_established: bool,
-    /// The frequency that the main region has it under.
+    /// The frequency under which the main region has the block.
     pub(super) frequency: u8,
     pub(super) release: u64,
 }
 
 impl Block {
-    /// The key by which the block stands among the leaves of its region.
+    /// Returns the key by which the block stands among the leaves of its region.
     pub(super) fn key(&self, release_bits: u32) -> f64 {
         let rank = u64::from(self.frequency) << 1 | u64::from(self.is_established);
         match self.region {

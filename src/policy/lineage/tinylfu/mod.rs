@@ -1,26 +1,34 @@
-//! Leaves by how often their content was used, with a window for what is new.
+//! Leaves by how often their content was used, behind a window for new contents.
 //!
-//! W-TinyLFU (Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache Admission
-//! Policy*, ACM Transactions on Storage 13, 2017) over the leaves of the lineage. New
-//! contents come into a *window*, in which the order is that of release. What the window
-//! has no room for moves to the *main region*, where the order is that of frequency, and of
-//! release within it: there it has to be more frequent than what is there, or it goes.
-//! Frequencies are those of a [sketch](crate::policy::adaptive::sketch), which has also counted
-//! what was evicted since. How much room the window has is [found out](crate::policy::adaptive::climber),
-//! unless it is given.
+//! This is W-TinyLFU (Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache
+//! Admission Policy*, ACM Transactions on Storage 13, 2017) over the leaves of the lineage.
+//! New contents enter a *window*, which is ordered by release. What the window has no room
+//! for moves to the *main region*, which is ordered by frequency and, among equal
+//! frequencies, by release: a content stays there only if it is more frequent than what else
+//! is there. Frequencies come from a [sketch](crate::policy::adaptive::sketch), which goes
+//! on counting contents after they are evicted. The size of the window is
+//! [found](crate::policy::adaptive::climber), unless it is given.
 //!
-//! Four things are this crate's. Only leaves are candidates for eviction; to the main region
-//! a block moves whether it is a leaf or not, lest the window be drained of leaves, and
-//! those released after it with it, up to a leaf (also one that waits elsewhere, for its
-//! priority). A cache of the paper's decides
-//! at each miss who is admitted; here every content has its block already, and the
-//! decision falls when a victim is wanted, for all that was released since: moving a block
-//! to the main region compares it with all others there. And a block that was used in the
-//! main region goes after those of the same frequency that have only come there.
+//! # What is different here?
 //!
-//! What is in the main region ages with the uses of contents that are cached, and not with
-//! the sketch: contents that come once, however many, fill the sketch and make it forget,
-//! but they do not make what is kept less frequent than it is.
+//! * Only leaves are candidates for eviction. But a block moves to the main region whether
+//!   it is a leaf or not; otherwise the window would be drained of leaves. With it move the
+//!   blocks released after it, up to a leaf (which may be one that waits elsewhere for its
+//!   priority).
+//! * The paper's cache decides at each miss which content is admitted. Here every content
+//!   already has its block, and the decision is made when a victim is needed, for everything
+//!   released since: moving a block to the main region compares it with all others there.
+//! * A block that was used in the main region goes after blocks of the same frequency that
+//!   have only arrived there.
+//! * The main region ages with the uses of cached contents, and not with the sketch.
+//!   Contents that are used once, however many there are, fill the sketch and make it
+//!   forget, but they do not lower the frequency of what is kept.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `block` | what is kept per block, and the key by which a leaf is ordered |
+//! | `model` | a slow model for tests |
+//! | `tests` | the order by example, and against the model |
 
 mod block;
 #[cfg(test)]
@@ -41,12 +49,13 @@ use crate::policy::containers::heap::SlotHeap;
 use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 
-/// Uses of cached contents after which the main region ages, for each block of the pool.
+/// The number of uses of cached contents after which the main region ages, per block of the
+/// pool.
 const AGING: usize = 10;
 
 /// Leaf-first by W-TinyLFU.
 pub(crate) struct TinyLfu {
-    /// In per cent of the inactive blocks. `None` to have it found.
+    /// The window in per cent of the inactive blocks. `None` to have it found.
     window: Option<u8>,
 }
 
@@ -70,7 +79,7 @@ impl PolicySpec for TinyLfu {
     }
 
     fn summary(&self) -> &'static str {
-        "Leaves of the lineage tree first, the least used first behind a window for new ones."
+        "Leaf-first: the leaf used least often goes first, behind a window for new contents."
     }
 
     fn is_leaf_first(&self) -> bool {
@@ -103,13 +112,13 @@ pub(crate) struct TinyLfuLeaves {
     main: SlotHeap,
     /// All blocks in the window, by release.
     oldest: SlotHeap,
-    /// Listed blocks, leaves or not.
+    /// The number of listed blocks, leaves or not.
     listed: usize,
     /// The number of the last release.
     releases: u64,
-    /// [`RELEASE_BITS`], but for tests. The block count takes fewer.
+    /// [`RELEASE_BITS`], except in tests. The block count takes fewer bits.
     release_bits: u32,
-    /// Releases of contents that were cached, since frequencies were halved.
+    /// Releases of cached contents since frequencies were last halved.
     hits: usize,
     sketch: Sketch,
     share: Share,
@@ -122,7 +131,7 @@ enum Share {
 }
 
 impl TinyLfuLeaves {
-    /// With a window of so many per cent of the listed blocks.
+    /// Creates an order whose window is `percent` per cent of the listed blocks.
     pub(crate) fn with_window(block_count: usize, percent: u8) -> Self {
         let share = Share::Given(f64::from(percent) / 100.0);
         Self::with_share(block_count, share)
@@ -159,7 +168,7 @@ impl TinyLfuLeaves {
         }
     }
 
-    /// Gives a slot the key that its block has now, and makes it a leaf or not.
+    /// Sets a slot's key to that of its block now, and makes it a leaf or not.
     fn put(&mut self, slot: u32, leaf: bool) {
         let block = self.blocks[slot as usize];
         let key = block.key(self.release_bits);
@@ -170,7 +179,7 @@ impl TinyLfuLeaves {
         }
     }
 
-    /// Whether the window has more than its share.
+    /// Returns whether the window has more than its share.
     fn overflows(&self) -> bool {
         let share = match &self.share {
             Share::Given(share) => *share,
@@ -194,8 +203,8 @@ impl TinyLfuLeaves {
         is_end
     }
 
-    /// Numbers the releases of the listed blocks anew, in the same order, so that numbers
-    /// keep to their bits.
+    /// Renumbers the releases of the listed blocks, in the same order, so that the numbers
+    /// stay within their bits.
     #[cold]
     fn renumber(&mut self) {
         let slots = 0..self.blocks.len() as u32;
@@ -236,7 +245,8 @@ impl TinyLfuLeaves {
 }
 
 impl Leaves for TinyLfuLeaves {
-    /// Where a leaf again is among the others is decided by its release.
+    /// True, because the release of a block that becomes a leaf again decides its place
+    /// among the leaves.
     const COMMUTES: bool = true;
     const IS_TRACELESS: bool = false;
 
@@ -252,7 +262,7 @@ impl Leaves for TinyLfuLeaves {
         }
         self.releases += 1;
         let block = &mut self.blocks[slot as usize];
-        // It has been in use in between, and nothing else has had its place.
+        // The content has been in use meanwhile, and nothing else has had its slot.
         let is_hit = block.tag == tag;
         let is_main = is_hit && block.region == Region::Main;
         *block = Block {
@@ -308,8 +318,8 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        // To the end of a chain, which is mostly released in one go: the main region is not
-        // to have more of it than its leaf.
+        // Continue to the end of a chain, which is usually released in one go: the main
+        // region must not have a part of it without its leaf.
         let mut is_torn = false;
         while (self.overflows() || is_torn)
             && let Some(slot) = self.oldest.first()
@@ -319,8 +329,8 @@ impl Leaves for TinyLfuLeaves {
         self.main.first().or_else(|| self.window.first())
     }
 
-    /// What comes next in this place is new, even if it is the same. (So is a block that
-    /// came into use, on another thread, at the very moment at which it was to be evicted.)
+    /// The slot's next content counts as new, even if it is the same. (So does a block that
+    /// was used, on another thread, at the very moment at which it was to be evicted.)
     fn evicted(&mut self, slot: u32) {
         self.blocks[slot as usize].tag = Tag::NONE;
     }
@@ -347,14 +357,16 @@ impl Leaves for TinyLfuLeaves {
                 Region::Main => &self.window,
             };
             ensure(!elsewhere.contains(slot), || {
-                format!("slot {slot} is a leaf of the region in which it is not")
+                format!("slot {slot} is a leaf of a region that it is not in")
             })?;
             ensure(!(block.waits && self.contains(slot)), || {
-                format!("leaf {slot} is here, and waits elsewhere")
+                format!("leaf {slot} is here, but waits elsewhere")
             })?;
             let in_window = block.is_listed && block.region == Region::Window;
             ensure(self.oldest.contains(slot) == in_window, || {
-                format!("slot {slot} is in the window: {in_window}, by release it is not")
+                format!(
+                    "slot {slot} is in the window: {in_window}, but the order of release disagrees"
+                )
             })?;
         }
         Ok(self.window.len() + self.main.len())

@@ -1,5 +1,5 @@
-//! The rule of the order, stated rather than maintained: the first is found by looking at
-//! all.
+//! The rule of the order, stated rather than maintained: the first leaf is found by looking
+//! at all of them.
 
 use super::AGING;
 use crate::policy::adaptive::climber::Climber;
@@ -21,8 +21,8 @@ pub(super) struct Model {
     pub(super) leaves: Vec<bool>,
     /// Leaves that wait elsewhere.
     pub(super) waiting: Vec<bool>,
-    /// The content that each slot had last, unless that was evicted, and whether that was
-    /// in the main region.
+    /// The last content of each slot, unless that was evicted, and whether it was in the
+    /// main region.
     pub(super) before: Vec<(Tag, bool)>,
     sketch: Sketch,
     pub(super) climber: Climber,

@@ -1,4 +1,4 @@
-//! The order by examples, and against the model.
+//! The order by example, and against the model.
 
 use super::model::Model;
 use super::*;
@@ -76,7 +76,7 @@ fn frequencies_fade() {
         use_again(&mut leaves, 0, 0);
     }
     assert_eq!(leaves.first(), Some(0));
-    // Another one is used until what was used nine times counts as two.
+    // Another content is used until the one that was used nine times counts as two.
     for _ in 0..32 {
         leaves.list(1, hash(7), true);
         leaves.unlist(1);
@@ -108,7 +108,7 @@ fn what_was_evicted_and_comes_again_is_new() {
     lineage.insert(1, hash(1), 0);
     lineage.remove(1);
     lineage.insert(1, hash(1), 0);
-    // Either twice, and neither in the main region.
+    // Both were used twice, and neither in the main region.
     assert_eq!(lineage.pop(), Some(0));
     lineage.check().unwrap();
 }
@@ -154,7 +154,7 @@ fn agrees_with_the_model() {
         let slots = [6, 20, 64][seed as usize % 3];
         let mut random = Random::new(seed);
         let mut leaves = TinyLfuLeaves::new(slots as usize);
-        // Releases are numbered anew all the time.
+        // Releases are renumbered all the time.
         if seed >= 4 {
             leaves.release_bits = 7;
         }
@@ -165,7 +165,7 @@ fn agrees_with_the_model() {
             let is_listed = model.blocks[slot as usize].is_some();
             match random.below(8) {
                 0..=4 => {
-                    // As a pool does: with a victim's slot, or again in its own.
+                    // As in a pool: with a victim's slot, or again in its own.
                     let content = random.below(3 * slots).min(random.below(step / 50 + 8));
                     let tag = Tag::of(hash(content));
                     let own = (0..slots as u32).find(|&slot| model.before[slot as usize].0 == tag);
@@ -194,7 +194,7 @@ fn agrees_with_the_model() {
                     leaves.unlist(slot);
                     model.unlist(slot as usize);
                 }
-                // It waits elsewhere, or does so no longer.
+                // It waits elsewhere, or no longer does.
                 6 if is_listed && random.below(3) == 0 && !model.leaves[slot as usize] => {
                     let waits = &mut model.waiting[slot as usize];
                     *waits = !*waits;
