@@ -46,6 +46,7 @@ use super::typed::TypedAttachments;
 /// assert_eq!(uses.load(Ordering::Relaxed), 1);
 /// ```
 #[derive(Clone)]
+#[must_use = "dropping the handle may end the registration"]
 pub struct BlockRegistrationHandle {
     handle: EntryHandle,
 }

@@ -1,7 +1,7 @@
 //! TinyLFU: how often has a hash been requested recently?
 //!
-//! Frequency-based eviction policies, multi-level LRU and W-TinyLFU, ask a
-//! [`FrequencyTracker`] which of their blocks are worth keeping.
+//! Multi-level LRU asks a [`FrequencyTracker`] which blocks are worth keeping. (W-TinyLFU, as an
+//! eviction policy, counts the blocks of its pool itself.)
 //!
 //! # How are frequencies counted?
 //!
