@@ -163,7 +163,7 @@ impl Drop for Core {
         // Handles keep the core, so what is left has none: entries of hashes
         // whose last tier went away unnoticed, with their attachments.
         let observer = self.observer.take();
-        self.entries.end(|entry| {
+        let visit = |entry: &Entry| {
             if entry.is_observed()
                 && let Some(observer) = &observer
             {
@@ -172,7 +172,9 @@ impl Drop for Core {
             if let Some(extras) = entry.take_extras() {
                 leftovers.leave(extras);
             }
-        });
+        };
+        // SAFETY: what has a handle has the core, and the entries are dropped with it.
+        unsafe { self.entries.end(visit) };
         // Ends streams of events, so it comes before what may take its time.
         leftovers.catch(|| drop(observer));
         let tracker = self.tracker.take();

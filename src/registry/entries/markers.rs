@@ -235,10 +235,15 @@ impl Markers {
 }
 
 /// Frees a segment that is out of the directory.
-pub(super) fn free_segment(at: usize, segment: *mut Node) {
+///
+/// # Safety
+///
+/// The segment was at this place in a directory and has been taken out of it, by the caller
+/// alone, and nobody can reach its nodes any more.
+pub(super) unsafe fn free_segment(at: usize, segment: *mut Node) {
     let nodes = ptr::slice_from_raw_parts_mut(segment, Markers::segment_len(at));
-    // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
-    // `Markers::segment`, and was taken out of the directory by the only caller.
+    // SAFETY: the segment came from `Box::into_raw` of a slice of this length in
+    // `Markers::segment`, and is the caller's alone.
     let nodes = unsafe { Box::from_raw(nodes) };
     nodes.iter().for_each(|node| node.canary().kill());
     canary::free(nodes);
@@ -249,7 +254,8 @@ impl Drop for Markers {
         for (at, segment) in self.segments.iter().enumerate() {
             let segment = segment.load(Ordering::Relaxed);
             if !segment.is_null() {
-                free_segment(at, segment);
+                // SAFETY: the directory is about to be dropped, so nobody walks the table.
+                unsafe { free_segment(at, segment) };
             }
         }
     }

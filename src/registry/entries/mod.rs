@@ -173,15 +173,19 @@ impl Entries {
     }
 
     /// Frees all entries, each after a call of `visit` with it.
-    pub(super) fn end(&mut self, mut visit: impl FnMut(&Entry)) {
+    ///
+    /// # Safety
+    ///
+    /// No entry has a handle, and nothing else is done with the entries afterwards but to drop
+    /// them all: the table still leads to those that are freed.
+    pub(super) unsafe fn end(&mut self, mut visit: impl FnMut(&Entry)) {
         let mut entries = Vec::new();
         self.table.for_each(&epoch::pin(), |entry| {
             visit(entry);
             entries.push(upkeep::address_of(entry));
         });
-        // The table still has them linked, and nobody walks it any more.
         for entry in entries {
-            // SAFETY: the registry is the caller's alone.
+            // SAFETY: the registry is the caller's alone, and nobody walks the table any more.
             unsafe { upkeep::free(entry) };
         }
     }

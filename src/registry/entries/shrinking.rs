@@ -77,7 +77,8 @@ impl Shrinking {
             Self::Unlinking { .. } => self.unlink(markers, max, graces, guard),
             Self::Unlinked { unlinked, grace } => {
                 // One at a time: to give a large one back takes the system its time.
-                if graces.has_passed(*grace) && !unlinked.free_one() {
+                // SAFETY: the grace period has passed.
+                if graces.has_passed(*grace) && !unsafe { unlinked.free_one() } {
                     markers.end_shrinking();
                     *self = Self::Not;
                 }
@@ -130,14 +131,21 @@ pub(super) struct Segments([*mut Node; BUCKET_SEGMENTS]);
 unsafe impl Send for Segments {}
 
 impl Segments {
-    /// Frees one of them, after a grace period or when nobody is left who could be looking.
-    /// Returns whether there was one.
-    fn free_one(&mut self) -> bool {
+    /// Frees one of them. Returns whether there was one.
+    ///
+    /// # Safety
+    ///
+    /// A grace period has passed since they were unlinked, or nobody is left who could be
+    /// looking.
+    unsafe fn free_one(&mut self) -> bool {
         let there_is = |(_, segment): &(usize, &mut *mut Node)| !segment.is_null();
         let Some((at, segment)) = self.0.iter_mut().enumerate().find(there_is) else {
             return false;
         };
-        free_segment(at, std::mem::replace(segment, ptr::null_mut()));
+        let segment = std::mem::replace(segment, ptr::null_mut());
+        // SAFETY: it was taken out of the directory when it was unlinked, and out of these
+        // just now. For the rest see the caller.
+        unsafe { free_segment(at, segment) };
         true
     }
 }
@@ -145,6 +153,7 @@ impl Segments {
 impl Drop for Segments {
     /// For a registry that ends while its table shrinks.
     fn drop(&mut self) {
-        while self.free_one() {}
+        // SAFETY: nobody is left who could be looking.
+        while unsafe { self.free_one() } {}
     }
 }
