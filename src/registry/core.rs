@@ -163,7 +163,7 @@ impl Drop for Core {
         // Every handle keeps the core alive, so no entry has one now. What is left are
         // entries, with their attachments, of hashes whose last tier went away unnoticed.
         let observer = self.observer.take();
-        self.entries.end(|entry| {
+        let visit = |entry: &Entry| {
             if entry.is_observed()
                 && let Some(observer) = &observer
             {
@@ -172,7 +172,10 @@ impl Drop for Core {
             if let Some(extras) = entry.take_extras() {
                 leftovers.leave(extras);
             }
-        });
+        };
+        // SAFETY: every handle keeps the core alive, so no entry has one, and the entries are
+        // dropped with the core.
+        unsafe { self.entries.end(visit) };
         // Before user code that may take its time: dropping the observer ends the event
         // streams.
         leftovers.catch(|| drop(observer));

@@ -66,11 +66,11 @@ pub(crate) struct Slot {
     /// The keyed hash, so that eviction need not compute it again.
     keyed: AtomicU64,
     /// The next slot of the same bucket. Belongs to `index`.
-    pub(crate) chain: AtomicU64,
+    pub(in crate::engine) chain: AtomicU64,
     /// The address of the store that the slot belongs to, without its type.
     owner: AtomicPtr<()>,
     /// The next slot of a release log. Belongs to `release_log`.
-    pub(crate) next_queued: AtomicU32,
+    pub(in crate::engine) next_queued: AtomicU32,
     /// The primary that a duplicate keeps alive, or the next victim of one thread.
     primary_or_victim: AtomicU32,
     id: u32,
@@ -85,7 +85,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Creates an exclusive slot that has never been used. `reset` says whether its block is
     /// reset on its last unpin unless told otherwise.
-    pub(crate) fn new(id: u32, reset: bool) -> Self {
+    pub(in crate::engine) fn new(id: u32, reset: bool) -> Self {
         Self {
             word: AtomicU64::new(Word::new(reset).bits()),
             hash: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -103,7 +103,7 @@ impl Slot {
 
     /// Creates a slot whose first tenancy has this generation.
     #[cfg(all(test, kvbm_loom))]
-    pub(crate) fn of_generation(id: u32, generation: u32) -> Self {
+    pub(in crate::engine) fn of_generation(id: u32, generation: u32) -> Self {
         let slot = Self::new(id, false);
         let word = Word::from_bits(u64::from(generation) << 32);
         debug_assert_eq!(word.generation(), generation);
@@ -114,13 +114,13 @@ impl Slot {
     }
 
     /// Sets the owner of the slot. Call once, before the slot is shared.
-    pub(crate) fn set_owner(&self, owner: *const ()) {
+    pub(in crate::engine) fn set_owner(&self, owner: *const ()) {
         self.owner.store(owner.cast_mut(), Ordering::Relaxed);
     }
 
     /// Returns the owner of the slot; null until it has been set.
     #[inline]
-    pub(crate) fn owner(&self) -> *const () {
+    pub(in crate::engine) fn owner(&self) -> *const () {
         self.owner.load(Ordering::Relaxed)
     }
 
@@ -154,14 +154,14 @@ impl Slot {
     }
 
     #[inline]
-    pub(crate) fn hash_bits(&self) -> u128 {
+    pub(in crate::engine) fn hash_bits(&self) -> u128 {
         u128::from(self.hash[0].load(Ordering::Relaxed))
             | u128::from(self.hash[1].load(Ordering::Relaxed)) << 64
     }
 
     /// Sets the hash of the content. Only for the slot's exclusive owner.
     #[inline]
-    pub(crate) fn set_key(&self, key: Key) {
+    pub(in crate::engine) fn set_key(&self, key: Key) {
         let bits = key.hash.as_u128();
         self.keyed.store(key.keyed, Ordering::Relaxed);
         // Release: a reader that has read one of these also sees that the word has left the
@@ -180,13 +180,13 @@ impl Slot {
 
     /// Returns the slot number of the primary that this duplicate keeps alive.
     #[inline]
-    pub(crate) fn primary(&self) -> u32 {
+    pub(in crate::engine) fn primary(&self) -> u32 {
         self.primary_or_victim.load(Ordering::Relaxed)
     }
 
     /// Sets the primary of a registration that is about to become a duplicate.
     #[inline]
-    pub(crate) fn set_primary(&self, primary: u32) {
+    pub(in crate::engine) fn set_primary(&self, primary: u32) {
         self.primary_or_victim.store(primary, Ordering::Relaxed);
     }
 
@@ -195,32 +195,32 @@ impl Slot {
     /// Only for the thread that has vacated the block. The link shares its field with
     /// [`primary`](Self::primary).
     #[inline]
-    pub(crate) fn next_victim(&self) -> u32 {
+    pub(in crate::engine) fn next_victim(&self) -> u32 {
         self.primary_or_victim.load(Ordering::Relaxed)
     }
 
     /// Links this vacated block to the next one of the same thread. Relaxed: no other thread
     /// follows the link.
     #[inline]
-    pub(crate) fn set_next_victim(&self, next: u32) {
+    pub(in crate::engine) fn set_next_victim(&self, next: u32) {
         self.primary_or_victim.store(next, Ordering::Relaxed);
     }
 
     /// Returns the frequency level at the last release.
     #[inline]
-    pub(crate) fn level(&self) -> u8 {
+    pub(in crate::engine) fn level(&self) -> u8 {
         self.level.load(Ordering::Relaxed)
     }
 
     /// Sets the frequency level. Only for a holder that is about to release the block.
     #[inline]
-    pub(crate) fn set_level(&self, level: u8) {
+    pub(in crate::engine) fn set_level(&self, level: u8) {
         self.level.store(level, Ordering::Relaxed);
     }
 
     /// Returns the victim cache that the block has been put in since its last release.
     #[inline]
-    pub(crate) fn victim_cache(&self) -> Option<usize> {
+    pub(in crate::engine) fn victim_cache(&self) -> Option<usize> {
         self.victim_cache
             .load(Ordering::Relaxed)
             .checked_sub(1)
@@ -229,27 +229,27 @@ impl Slot {
 
     /// Sets the victim cache that the block is in. Only for the holder of that cache.
     #[inline]
-    pub(crate) fn set_victim_cache(&self, victim_cache: usize) {
+    pub(in crate::engine) fn set_victim_cache(&self, victim_cache: usize) {
         self.victim_cache
             .store(victim_cache as u8 + 1, Ordering::Relaxed);
     }
 
     /// Returns the era of the last release, or of the registration if there was none since.
     #[inline]
-    pub(crate) fn era(&self) -> u16 {
+    pub(in crate::engine) fn era(&self) -> u16 {
         self.era.load(Ordering::Relaxed)
     }
 
     /// Sets the era of a registration or a release.
     #[inline]
-    pub(crate) fn set_era(&self, era: u16) {
+    pub(in crate::engine) fn set_era(&self, era: u16) {
         self.era.store(era, Ordering::Relaxed);
     }
 
     /// Records that the block is about to be released in this era, and so is in no victim
     /// cache. Call before taking the last pin off.
     #[inline]
-    pub(crate) fn begin_release(&self, era: u16) {
+    pub(in crate::engine) fn begin_release(&self, era: u16) {
         self.victim_cache.store(0, Ordering::Relaxed);
         self.set_era(era);
     }
@@ -266,7 +266,7 @@ impl Slot {
     ///
     /// Aborts the process if the block has 2^27 pins.
     #[inline]
-    pub(crate) fn pin(&self, seen: Word, queue: bool) -> Result<(), Word> {
+    pub(in crate::engine) fn pin(&self, seen: Word, queue: bool) -> Result<(), Word> {
         if seen.is_saturated() {
             too_many_pins();
         }
@@ -305,7 +305,10 @@ impl Slot {
     /// The caller owns one of the pins. Once it is off, other holders may release theirs and
     /// the slot may be freed; therefore the slot is passed by address.
     #[inline]
-    pub(crate) unsafe fn unpin_shared(slot: NonNull<Self>, seen: Word) -> Result<(), Word> {
+    pub(in crate::engine) unsafe fn unpin_shared(
+        slot: NonNull<Self>,
+        seen: Word,
+    ) -> Result<(), Word> {
         debug_assert!(seen.count() > 1);
         // SAFETY: the caller's pin keeps the slot alive until the exchange.
         let word = unsafe { &(*slot.as_ptr()).word };
@@ -326,7 +329,7 @@ impl Slot {
     /// Release: as in [`unpin_shared`](Self::unpin_shared); it also publishes the fields that
     /// describe the release. Acquire: as in [`mark_queued`](Self::mark_queued).
     #[inline]
-    pub(crate) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
+    pub(in crate::engine) fn unpin_last(&self, seen: Word) -> Result<(), Word> {
         self.exchange(seen, seen.unpinned().queued(), Ordering::AcqRel)
     }
 
@@ -337,7 +340,7 @@ impl Slot {
     /// Release: the drainer that clears the mark sees what led to it. Acquire: a thread that
     /// sets the mark may write the slot's link, and must not before the drainer that last
     /// cleared the mark has read it.
-    pub(crate) fn mark_queued(&self) -> Word {
+    pub(in crate::engine) fn mark_queued(&self) -> Word {
         Word::from_bits(
             self.word
                 .fetch_or(Word::new(false).queued().bits(), Ordering::AcqRel),
@@ -353,7 +356,7 @@ impl Slot {
     /// [`mark_queued`](Self::mark_queued) and of the registration. Release: pairs with the
     /// acquire of the exchange that next sets the mark, whose thread overwrites the link that
     /// was read before.
-    pub(crate) fn unmark_queued(&self) -> Word {
+    pub(in crate::engine) fn unmark_queued(&self) -> Word {
         let mark = Word::new(false).queued().bits();
         Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unqueued()
     }
@@ -362,7 +365,7 @@ impl Slot {
 
     /// Makes an exclusive slot pending, with one pin, and returns its word. Only for the
     /// slot's exclusive owner.
-    pub(crate) fn begin(&self) -> Word {
+    pub(in crate::engine) fn begin(&self) -> Word {
         self.own(|word| word.with(State::Pending, 1))
     }
 
@@ -370,7 +373,7 @@ impl Slot {
     /// with one pin.
     ///
     /// Only for the owner of the registration, and only if the slot has not been linked.
-    pub(crate) fn settle(&self, state: State) {
+    pub(in crate::engine) fn settle(&self, state: State) {
         debug_assert!(matches!(state, State::Exclusive | State::Duplicate));
         let count = u64::from(state == State::Duplicate);
         self.own(|word| word.with(state, count));
@@ -395,7 +398,7 @@ impl Slot {
     ///
     /// Does nothing if the word has left the tenancy or the pending state in which `seen` was
     /// read. Release: a thread that pins the block sees its fields.
-    pub(crate) fn promote(&self, mut seen: Word) {
+    pub(in crate::engine) fn promote(&self, mut seen: Word) {
         let generation = seen.generation();
         while seen.state() == State::Pending && seen.generation() == generation {
             let new = seen.with(State::Primary, seen.count());
@@ -412,14 +415,14 @@ impl Slot {
     ///
     /// Acquire: pairs with the unpins, so that what the next owner writes does not overtake
     /// an earlier holder's reads of the content.
-    pub(crate) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
+    pub(in crate::engine) fn vacate(&self, seen: Word, reset: bool) -> Result<(), Word> {
         self.exchange(seen, seen.vacated(reset), Ordering::AcqRel)
     }
 
     /// Ends the tenancy if the block is inactive or discarded. Returns the word as it was
     /// before, or `None` if the block is in any other state.
     #[inline]
-    pub(crate) fn vacate_unheld(&self, reset: bool) -> Option<Word> {
+    pub(in crate::engine) fn vacate_unheld(&self, reset: bool) -> Option<Word> {
         let mut seen = self.word();
         while seen.is_unheld() {
             match self.vacate(seen, reset) {
@@ -436,7 +439,7 @@ impl Slot {
     /// Gives up the content of an inactive block if the word is still `seen`; otherwise
     /// returns the word as it is now. The block stays available to allocations: see
     /// "Discarded" in [`word`](crate::engine::parts::word).
-    pub(crate) fn discard(&self, seen: Word) -> Result<(), Word> {
+    pub(in crate::engine) fn discard(&self, seen: Word) -> Result<(), Word> {
         debug_assert!(seen.is_inactive());
         self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
@@ -453,7 +456,7 @@ impl Slot {
 
     /// Returns whether the slot is still in the tenancy in which `seen` was read. If so, the
     /// fields that the caller has read since belong to that tenancy.
-    pub(crate) fn is_tenancy(&self, seen: Word) -> bool {
+    pub(in crate::engine) fn is_tenancy(&self, seen: Word) -> bool {
         // Acquire: orders the reads of the fields before the read of the word. Pairs with the
         // releases in `set_key`: a thread that has read a later tenancy's hash sees that the
         // word has moved on.

@@ -233,9 +233,14 @@ impl Markers {
 }
 
 /// Frees a segment that is out of the directory.
-pub(super) fn free_segment(at: usize, segment: *mut Node) {
+///
+/// # Safety
+///
+/// The segment was at this place in a directory, only the caller has taken it out, and no thread
+/// can reach its nodes any more.
+pub(super) unsafe fn free_segment(at: usize, segment: *mut Node) {
     let nodes = ptr::slice_from_raw_parts_mut(segment, Markers::segment_len(at));
-    // SAFETY: `segment` came from `Box::into_raw` of a slice of this length in
+    // SAFETY: the segment came from `Box::into_raw` of a slice of this length in
     // `Markers::segment`, and only the caller took it out of the directory.
     let nodes = unsafe { Box::from_raw(nodes) };
     nodes.iter().for_each(|node| node.canary().kill());
@@ -247,7 +252,8 @@ impl Drop for Markers {
         for (at, segment) in self.segments.iter().enumerate() {
             let segment = segment.load(Ordering::Relaxed);
             if !segment.is_null() {
-                free_segment(at, segment);
+                // SAFETY: the directory is about to be dropped, so nobody walks the table.
+                unsafe { free_segment(at, segment) };
             }
         }
     }

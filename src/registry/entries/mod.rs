@@ -175,7 +175,12 @@ impl Entries {
     }
 
     /// Frees all entries, each after calling `visit` with it.
-    pub(super) fn end(&mut self, mut visit: impl FnMut(&Entry)) {
+    ///
+    /// # Safety
+    ///
+    /// No entry has a handle, and the entries are dropped next: the table still leads to those
+    /// that were freed.
+    pub(super) unsafe fn end(&mut self, mut visit: impl FnMut(&Entry)) {
         let mut entries = Vec::new();
         self.table.for_each(&epoch::pin(), |entry| {
             visit(entry);

@@ -80,7 +80,8 @@ impl Shrinking {
             Self::Unlinking { .. } => self.unlink(markers, max, graces, guard),
             Self::Unlinked { unlinked, grace } => {
                 // One at a time, because the system takes long to release a large one.
-                if graces.has_passed(*grace) && !unlinked.free_one() {
+                // SAFETY: the grace period has passed.
+                if graces.has_passed(*grace) && !unsafe { unlinked.free_one() } {
                     markers.end_shrinking();
                     *self = Self::Not;
                 }
@@ -133,14 +134,20 @@ pub(super) struct Segments([*mut Node; BUCKET_SEGMENTS]);
 unsafe impl Send for Segments {}
 
 impl Segments {
-    /// Frees one of the segments, after a grace period or when no thread can be looking any
-    /// more. Returns whether there was one.
-    fn free_one(&mut self) -> bool {
+    /// Frees one of the segments. Returns whether there was one.
+    ///
+    /// # Safety
+    ///
+    /// A grace period has passed since they were unlinked, or no thread can be looking any more.
+    unsafe fn free_one(&mut self) -> bool {
         let there_is = |(_, segment): &(usize, &mut *mut Node)| !segment.is_null();
         let Some((at, segment)) = self.0.iter_mut().enumerate().find(there_is) else {
             return false;
         };
-        free_segment(at, std::mem::replace(segment, ptr::null_mut()));
+        let segment = std::mem::replace(segment, ptr::null_mut());
+        // SAFETY: it was taken out of the directory when it was unlinked, and out of these
+        // just now. For the rest see the caller.
+        unsafe { free_segment(at, segment) };
         true
     }
 }
@@ -148,6 +155,7 @@ impl Segments {
 impl Drop for Segments {
     /// Runs when a registry goes away while its table shrinks.
     fn drop(&mut self) {
-        while self.free_one() {}
+        // SAFETY: no thread can be looking any more.
+        while unsafe { self.free_one() } {}
     }
 }
