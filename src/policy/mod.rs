@@ -15,7 +15,7 @@
 //! # How do I add an order?
 //!
 //! 1. Write one file, in [`orders`] or in [`lineage`], with a [`SlotPolicy`] (in the
-//!    lineage, [`Leaves`](lineage::leaves::Leaves)) and a [`PolicySpec`], and declare the
+//!    lineage, `Leaves`) and a [`PolicySpec`], and declare the
 //!    module.
 //! 2. Add a row to [`BuiltInPolicy::ALL`].
 //!
