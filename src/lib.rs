@@ -108,6 +108,8 @@
 //! * `testing`: managers, tokens and trackers for tests.
 //! * `replay`: the program `kvbm-replay`.
 
+#![warn(missing_debug_implementations)]
+
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}
 pub mod blocks;

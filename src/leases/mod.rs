@@ -102,4 +102,4 @@ pub use error::{ForeignBlock, LeaseError};
 pub use holder::Holder;
 pub use id::LeaseId;
 pub use lease::Lease;
-pub(crate) use table::{LeaseTable, Next};
+pub(crate) use table::{ExpiryStep, LeaseTable};

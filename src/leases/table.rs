@@ -53,7 +53,7 @@ struct Leases<T: BlockMetadata> {
 struct LeaseEntry<T: BlockMetadata> {
     owner: Arc<str>,
     /// Shared with threads that clone the guards without holding the mutex.
-    held: Arc<Held<T>>,
+    held: Arc<LeasedGuards<T>>,
     /// What is held, for listings, which must not keep blocks held.
     blocks: Arc<[(BlockId, SequenceHash)]>,
     since: SystemTime,
@@ -63,9 +63,9 @@ struct LeaseEntry<T: BlockMetadata> {
 
 /// The guards of a lease. All of them are dropped even if the user code in their drops
 /// panics.
-struct Held<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
+struct LeasedGuards<T: BlockMetadata>(Vec<ImmutableBlock<T>>);
 
-impl<T: BlockMetadata> Held<T> {
+impl<T: BlockMetadata> LeasedGuards<T> {
     /// Releases all blocks in one batch, and returns the user code that is left to run.
     fn release_all(&mut self) -> Leftovers {
         let Some(first) = self.0.first() else {
@@ -79,7 +79,7 @@ impl<T: BlockMetadata> Held<T> {
     }
 }
 
-impl<T: BlockMetadata> Drop for Held<T> {
+impl<T: BlockMetadata> Drop for LeasedGuards<T> {
     fn drop(&mut self) {
         settle(self.release_all());
     }
@@ -131,7 +131,7 @@ impl<T: BlockMetadata> Leases<T> {
 
 /// What an attempt to end one expired lease found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum ExpiryStep {
     /// A lease has been ended and its blocks released.
     Ended,
     /// No lease is due.
@@ -205,7 +205,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
         let entry = LeaseEntry {
             owner: Arc::clone(&owner),
             blocks: blocks.iter().map(named).collect(),
-            held: Arc::new(Held(blocks)),
+            held: Arc::new(LeasedGuards(blocks)),
             since: SystemTime::now(),
             made,
             expiry: NEVER,
@@ -289,35 +289,35 @@ impl<T: BlockMetadata> LeaseTable<T> {
     pub(crate) fn try_expire(&self, now: impl Fn() -> Instant) -> bool {
         loop {
             match self.try_expire_one(&now) {
-                Next::Ended => {}
-                Next::NoneDue => return self.is_quiet(),
-                Next::Busy => return false,
+                ExpiryStep::Ended => {}
+                ExpiryStep::NoneDue => return self.is_quiet(),
+                ExpiryStep::Busy => return false,
             }
         }
     }
 
     /// Ends one lease that has expired, if there is one. Never waits, and reads the clock only
     /// if some lease has an expiry.
-    pub(crate) fn try_expire_one(&self, now: impl FnOnce() -> Instant) -> Next {
+    pub(crate) fn try_expire_one(&self, now: impl FnOnce() -> Instant) -> ExpiryStep {
         // Acquire: a thread that sees that nothing is due any more also sees that the expiry
         // which took it has begun.
         let earliest = self.earliest.load(Ordering::Acquire);
         if earliest == NEVER {
-            return Next::NoneDue;
+            return ExpiryStep::NoneDue;
         }
         let now = self.nanos(now());
         if now < earliest {
-            return Next::NoneDue;
+            return ExpiryStep::NoneDue;
         }
         let leases = match self.leases.try_lock() {
             Ok(leases) => leases,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Next::Busy,
+            Err(TryLockError::WouldBlock) => return ExpiryStep::Busy,
         };
         if self.expire_one(leases, now) {
-            Next::Ended
+            ExpiryStep::Ended
         } else {
-            Next::NoneDue
+            ExpiryStep::NoneDue
         }
     }
 

@@ -143,7 +143,7 @@ impl From<InactiveBackendConfig> for Backend {
 const CUSTOM: &str = "custom";
 
 /// A [`Backend`] that has been built.
-struct Order {
+struct BuiltOrder {
     policy: Box<dyn PlainPolicy>,
     is_leaf_first: bool,
     thresholds: Option<[u8; 3]>,
@@ -160,11 +160,11 @@ impl Backend {
     }
 
     /// Builds the order, or returns why it cannot be built.
-    fn order(self, block_count: usize, has_tracker: bool) -> Result<Order, String> {
+    fn order(self, block_count: usize, has_tracker: bool) -> Result<BuiltOrder, String> {
         match self {
-            Self::BuiltIn(policy) => Order::of(policy.0, block_count, has_tracker),
-            Self::Configured(spec) => Order::of(&*spec, block_count, has_tracker),
-            Self::Custom(policy) => Ok(Order {
+            Self::BuiltIn(policy) => BuiltOrder::of(policy.0, block_count, has_tracker),
+            Self::Configured(spec) => BuiltOrder::of(&*spec, block_count, has_tracker),
+            Self::Custom(policy) => Ok(BuiltOrder {
                 is_leaf_first: policy.is_leaf_first(),
                 policy: Box::new(Custom::new(policy.into_inner(), block_count)),
                 thresholds: None,
@@ -174,7 +174,7 @@ impl Backend {
     }
 }
 
-impl Order {
+impl BuiltOrder {
     fn of(spec: &dyn PolicySpec, block_count: usize, has_tracker: bool) -> Result<Self, String> {
         let thresholds = spec.frequency_thresholds();
         if thresholds.is_some() && !has_tracker {
@@ -643,7 +643,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
                 "the low watermark must be at most the block count, {block_count}, got {level}"
             )));
         }
-        let Order {
+        let BuiltOrder {
             policy,
             is_leaf_first,
             thresholds,

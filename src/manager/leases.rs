@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
-use crate::leases::{ForeignBlock, Holder, Lease, LeaseError, LeaseId, Next};
+use crate::leases::{ExpiryStep, ForeignBlock, Holder, Lease, LeaseError, LeaseId};
 
 use super::BlockManager;
 
@@ -110,10 +110,10 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             if attempt() {
                 return true;
             }
-            if next == Next::Ended {
+            if next == ExpiryStep::Ended {
                 continue;
             }
-            let is_done = next == Next::NoneDue
+            let is_done = next == ExpiryStep::NoneDue
                 && self.leases.is_quiet()
                 && self.leases.expiries() == expiries;
             if is_done || yields == YIELDS {

@@ -8,7 +8,7 @@
 //! # Ordering
 //!
 //! A thread that is given a number sees everything that the number's previous owner wrote: the
-//! release in [`Lease::drop`] pairs with the acquire in [`claim`]. Rows can therefore be updated
+//! release in [`NumberLease::drop`] pairs with the acquire in [`claim`]. Rows can therefore be updated
 //! with plain loads and stores by one owner after another.
 
 use std::cell::Cell;
@@ -33,13 +33,13 @@ thread_local! {
     // Without a destructor, so that it can be read at any time in a thread's life, with a single
     // load.
     static INDEX: Cell<usize> = const { Cell::new(UNASSIGNED) };
-    static LEASE: Lease = Lease(claim());
+    static LEASE: NumberLease = NumberLease(claim());
 }
 
 /// Returns the thread's number to the pool when the thread exits.
-struct Lease(usize);
+struct NumberLease(usize);
 
-impl Drop for Lease {
+impl Drop for NumberLease {
     fn drop(&mut self) {
         INDEX.set(EXHAUSTED);
         if self.0 != EXHAUSTED {
@@ -87,7 +87,7 @@ fn claim() -> usize {
         let mut seen = word.load(Ordering::Relaxed);
         while seen != u64::MAX {
             let bit = seen.trailing_ones();
-            // Acquire: pairs with the release in `Lease::drop`.
+            // Acquire: pairs with the release in `NumberLease::drop`.
             match word.compare_exchange_weak(
                 seen,
                 seen | 1 << bit,

@@ -15,7 +15,7 @@ pub(crate) struct TryLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through `Held`, of which there is at most one at a time, which
+// SAFETY: the value is reached only through `TryLockGuard`, of which there is at most one at a time, which
 // one thread uses after another.
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
@@ -35,23 +35,23 @@ impl<T> TryLock<T> {
 
     /// Takes the lock unless it is held.
     #[inline]
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, T>> {
+    pub(crate) fn try_hold(&self) -> Option<TryLockGuard<'_, T>> {
         // An exchange rather than a swap, because a failed one writes nothing. Acquire: pairs with
-        // the previous holder's release. Only the winner may construct a `Held`, because dropping
+        // the previous holder's release. Only the winner may construct a `TryLockGuard`, because dropping
         // it releases the lock.
         self.taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then(|| Held { lock: self })
+            .then(|| TryLockGuard { lock: self })
     }
 }
 
 /// A guard that releases the lock when it is dropped.
-pub(crate) struct Held<'a, T> {
+pub(crate) struct TryLockGuard<'a, T> {
     lock: &'a TryLock<T>,
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for TryLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // Release: pairs with the next holder's acquire.
@@ -59,18 +59,18 @@ impl<T> Drop for Held<'_, T> {
     }
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for TryLockGuard<'_, T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `taken` was false when this `Held` was created and is true until it is dropped,
+        // SAFETY: `taken` was false when this `TryLockGuard` was created and is true until it is dropped,
         // so this is the only one, and it is borrowed.
         self.lock.value.with(|value| unsafe { &*value })
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for TryLockGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`; and it is mutably borrowed.

@@ -42,7 +42,7 @@ use std::ptr::NonNull;
 
 use crate::SequenceHash;
 use crate::engine::hold::{Exclusive, Mutable};
-use crate::engine::ops::victims::{Taken, Victims};
+use crate::engine::ops::victims::{HandedOut, Victims};
 use crate::engine::parts::slot::Slot;
 use crate::engine::store::Store;
 use crate::metrics::Counter;
@@ -203,7 +203,8 @@ impl Store {
             }
         }
         let mut leftovers = Leftovers::new();
-        let Taken { cleared, evicted } = victims.hand_out(&mut sink, &mut evicted, &mut leftovers);
+        let HandedOut { cleared, evicted } =
+            victims.hand_out(&mut sink, &mut evicted, &mut leftovers);
         self.count_each([
             (Counter::ClearedTaken, cleared as u64),
             (Counter::Allocations, count as u64),

@@ -28,7 +28,7 @@ pub(super) struct Victims<'a> {
 }
 
 /// The numbers of victims that were handed out.
-pub(super) struct Taken {
+pub(super) struct HandedOut {
     pub(super) cleared: usize,
     pub(super) evicted: usize,
 }
@@ -64,9 +64,9 @@ impl<'a> Victims<'a> {
         sink: &mut impl FnMut(&'a Slot),
         evicted: &mut impl FnMut(SequenceHash),
         leftovers: &mut Leftovers,
-    ) -> Taken {
+    ) -> HandedOut {
         let store = self.store;
-        let mut taken = Taken {
+        let mut taken = HandedOut {
             cleared: 0,
             evicted: 0,
         };

@@ -53,9 +53,9 @@ use crate::sync::{AtomicU64, Ordering, fence};
 
 /// A link; the module documentation has its layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Link(u64);
+struct ChainLink(u64);
 
-impl Link {
+impl ChainLink {
     const SLOT: u64 = (1 << 31) - 1;
     const DEAD: u64 = 1 << 31;
     const VERSION: u64 = 1 << LINK_VERSION_AT;
@@ -82,7 +82,10 @@ impl Link {
     }
 }
 
-const _: () = assert!(UNLINKED == Link::SLOT, "leads to no slot, and is not dead");
+const _: () = assert!(
+    UNLINKED == ChainLink::SLOT,
+    "leads to no slot, and is not dead"
+);
 
 /// The result of a walk.
 enum Found<'a> {
@@ -131,7 +134,7 @@ impl Index {
     /// Returns the slot that is most likely the primary of a hash. A hint: it may be another.
     #[inline]
     pub(crate) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
-        let head = Link(self.bucket(key.keyed).load(Ordering::Relaxed));
+        let head = ChainLink(self.bucket(key.keyed).load(Ordering::Relaxed));
         head.slot().map(|slot| &slots[slot as usize])
     }
 
@@ -143,7 +146,7 @@ impl Index {
     pub(crate) fn find<'a>(&self, slots: &'a [Slot], key: Key) -> Option<(&'a Slot, Word)> {
         let bucket = self.bucket(key.keyed);
         loop {
-            let head = Link(bucket.load(Ordering::Acquire));
+            let head = ChainLink(bucket.load(Ordering::Acquire));
             match self.walk(slots, key, bucket, head) {
                 Ok(Found::Primary(slot, word)) => return Some((slot, word)),
                 Ok(Found::Pending(..) | Found::Absent) => return None,
@@ -165,13 +168,13 @@ impl Index {
     ) -> Result<(), (&'a Slot, Word)> {
         let bucket = self.bucket(key.keyed);
         loop {
-            let head = Link(bucket.load(Ordering::Acquire));
+            let head = ChainLink(bucket.load(Ordering::Acquire));
             match self.walk(slots, key, bucket, head) {
                 Ok(Found::Primary(slot, word)) => return Err((slot, word)),
                 // It is linked, so its registration is decided. Its owner may be suspended.
                 Ok(Found::Pending(slot, word)) => slot.promote(word),
                 Ok(Found::Absent) => {
-                    let own = Link(slot.chain.load(Ordering::Relaxed));
+                    let own = ChainLink(slot.chain.load(Ordering::Relaxed));
                     // Release: a walker that still stands on the slot and reads this link also
                     // sees that the cell it came by has changed.
                     slot.chain.store(own.to(head.slot()).0, Ordering::Release);
@@ -190,11 +193,11 @@ impl Index {
     /// Unlinks a slot that the caller has vacated, and that is therefore no longer found by its
     /// hash. No walk that begins after this has returned reaches the slot.
     pub(crate) fn unlink(&self, slots: &[Slot], keyed: u64, slot: &Slot) {
-        let mut own = Link(slot.chain.load(Ordering::Relaxed));
+        let mut own = ChainLink(slot.chain.load(Ordering::Relaxed));
         // Other threads may still change where the link leads. It may be dead already, if the
         // block was discarded before.
         while !exchange(&slot.chain, own, own.dead()) {
-            own = Link(slot.chain.load(Ordering::Relaxed));
+            own = ChainLink(slot.chain.load(Ordering::Relaxed));
         }
         step!(LinkDead);
         let bucket = self.bucket(keyed);
@@ -216,7 +219,7 @@ impl Index {
             // is that of the chain it was discarded in. A thread that takes the slot marks the
             // link dead before it links the slot anew. Both change the version, so the exchange
             // below then fails.
-            let own = Link(slot.chain.load(Ordering::Acquire));
+            let own = ChainLink(slot.chain.load(Ordering::Acquire));
             if own.is_dead() || !is_discarded() {
                 return;
             }
@@ -237,7 +240,7 @@ impl Index {
         slots: &'a [Slot],
         key: Key,
         bucket: &AtomicU64,
-        head: Link,
+        head: ChainLink,
     ) -> Result<Found<'a>, Interrupted> {
         let wanted = key.hash.as_u128();
         let mut cell: &AtomicU64 = bucket;
@@ -248,13 +251,13 @@ impl Index {
             if word.is_primary() && slot.hash_bits() == wanted {
                 return Ok(Found::Primary(slot, word));
             }
-            let next = Link(slot.chain.load(Ordering::Acquire));
+            let next = ChainLink(slot.chain.load(Ordering::Acquire));
             // A pending slot counts only if the check below shows that it was linked.
             let pending = word.state() == State::Pending && slot.hash_bits() == wanted;
             // Acquire: orders the reads of the hash before the check that follows. Pairs with
             // the releases in `Slot::set_key`.
             fence(Ordering::Acquire);
-            if Link(cell.load(Ordering::Acquire)) != link {
+            if ChainLink(cell.load(Ordering::Acquire)) != link {
                 return Err(Interrupted);
             }
             if next.is_dead() {
@@ -273,11 +276,11 @@ impl Index {
     /// Walks a whole chain and unlinks all dead slots in it.
     fn sweep(&self, slots: &[Slot], bucket: &AtomicU64) -> Result<(), Interrupted> {
         let mut cell = bucket;
-        let mut link = Link(bucket.load(Ordering::Acquire));
+        let mut link = ChainLink(bucket.load(Ordering::Acquire));
         while let Some(at) = link.slot() {
             let slot = &slots[at as usize];
-            let next = Link(slot.chain.load(Ordering::Acquire));
-            if Link(cell.load(Ordering::Acquire)) != link {
+            let next = ChainLink(slot.chain.load(Ordering::Acquire));
+            if ChainLink(cell.load(Ordering::Acquire)) != link {
                 return Err(Interrupted);
             }
             if next.is_dead() {
@@ -294,11 +297,11 @@ impl Index {
     /// other thread changes the index.
     pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(u64, &Slot)) {
         for (at, bucket) in self.buckets.iter().enumerate() {
-            let mut link = Link(bucket.load(Ordering::Acquire));
+            let mut link = ChainLink(bucket.load(Ordering::Acquire));
             while let Some(next) = link.slot() {
                 let slot = &slots[next as usize];
                 visit(at as u64, slot);
-                link = Link(slot.chain.load(Ordering::Acquire));
+                link = ChainLink(slot.chain.load(Ordering::Acquire));
             }
         }
     }
@@ -313,7 +316,7 @@ impl Index {
 struct Interrupted;
 
 /// Moves `cell` past a dead slot, and returns the link that it then holds.
-fn pass(cell: &AtomicU64, link: Link, dead: Link) -> Result<Link, Interrupted> {
+fn pass(cell: &AtomicU64, link: ChainLink, dead: ChainLink) -> Result<ChainLink, Interrupted> {
     let past = link.to(dead.slot());
     if exchange(cell, link, past) {
         Ok(past)
@@ -326,12 +329,12 @@ fn pass(cell: &AtomicU64, link: Link, dead: Link) -> Result<Link, Interrupted> {
 ///
 /// Release: a link publishes what it leads to. Acquire: a link that is moved past a dead slot
 /// passes on what the dead slot's own link had acquired.
-fn exchange(cell: &AtomicU64, seen: Link, new: Link) -> bool {
+fn exchange(cell: &AtomicU64, seen: ChainLink, new: ChainLink) -> bool {
     cell.compare_exchange(seen.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
         .is_ok()
 }
 
-const _: () = assert!(NIL > Link::NONE);
+const _: () = assert!(NIL > ChainLink::NONE);
 
 #[cfg(all(test, not(kvbm_loom)))]
 mod tests {

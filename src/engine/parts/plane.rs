@@ -42,7 +42,7 @@ use std::sync::Arc;
 use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 use crate::sync::step;
-use crate::sync::try_lock::{Held, TryLock};
+use crate::sync::try_lock::{TryLock, TryLockGuard};
 
 use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::directives::Directives;
@@ -105,7 +105,7 @@ impl Plane {
 
     /// Locks the plane, unless another thread holds it.
     #[inline]
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, EvictionOrder>> {
+    pub(crate) fn try_hold(&self) -> Option<TryLockGuard<'_, EvictionOrder>> {
         self.order.try_hold()
     }
 }

@@ -26,7 +26,7 @@
 //! A cache is guarded by a try-lock, like the plane. Threads of other shards may hold it too,
 //! and a block in a cache that nobody can take is still found by a sweep.
 
-use crate::sync::try_lock::{Held, TryLock};
+use crate::sync::try_lock::{TryLock, TryLockGuard};
 
 use crate::engine::parts::slot::{NIL, Slot};
 
@@ -48,7 +48,7 @@ impl VictimCache {
     }
 
     /// Locks the cache, unless another thread holds it.
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, PrefetchedVictims>> {
+    pub(crate) fn try_hold(&self) -> Option<TryLockGuard<'_, PrefetchedVictims>> {
         self.0.try_hold()
     }
 }

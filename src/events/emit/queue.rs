@@ -10,17 +10,17 @@ use std::ptr;
 
 use crate::sync::{AtomicPtr, Ordering};
 
-struct Node<T> {
+struct QueueNode<T> {
     value: T,
     /// The node pushed before this one.
-    previous: *mut Node<T>,
+    previous: *mut QueueNode<T>,
 }
 
 /// A lock-free queue with many producers, drained as a whole in the order of the pushes.
 ///
 /// It holds events and whatever else has to be processed in their order.
 pub(crate) struct EventQueue<T> {
-    newest: AtomicPtr<Node<T>>,
+    newest: AtomicPtr<QueueNode<T>>,
 }
 
 // SAFETY: a node belongs to one thread until it is pushed, and to one thread again once it
@@ -40,7 +40,7 @@ impl<T> EventQueue<T> {
     /// Adds a value. Lock-free; allocates a node.
     pub(crate) fn push(&self, value: T) {
         let mut previous = self.newest.load(Ordering::Relaxed);
-        let node = Box::into_raw(Box::new(Node { value, previous }));
+        let node = Box::into_raw(Box::new(QueueNode { value, previous }));
         // For `drain`.
         node.expose_provenance();
         // Release: pairs with the acquire in `drain` and publishes the node. The nodes
@@ -88,7 +88,7 @@ impl<T> Drop for EventQueue<T> {
 /// An iterator over drained values, oldest first.
 #[must_use = "values that are not read are dropped"]
 pub(crate) struct Drain<T> {
-    next: *mut Node<T>,
+    next: *mut QueueNode<T>,
 }
 
 impl<T> Iterator for Drain<T> {

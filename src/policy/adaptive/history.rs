@@ -24,19 +24,19 @@ const WAYS: usize = 4;
 pub(crate) type Place = f64;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct HistoryEntry {
     tag: Tag,
     place: Place,
 }
 
-const NOTHING: Entry = Entry {
+const NOTHING: HistoryEntry = HistoryEntry {
     tag: Tag::NONE,
     place: f64::NEG_INFINITY,
 };
 
 /// See the module documentation.
 pub(crate) struct History {
-    sets: Box<[[Entry; WAYS]]>,
+    sets: Box<[[HistoryEntry; WAYS]]>,
     /// The number of half-lives per use.
     pace: f64,
     /// The current time in half-lives. It does not start at 0, near which the smallest steps
@@ -74,7 +74,7 @@ impl History {
         self.now = next;
         let least = (set.iter_mut()).min_by(|a, b| a.place.total_cmp(&b.place));
         if let Some(entry) = least {
-            *entry = Entry { tag, place: next };
+            *entry = HistoryEntry { tag, place: next };
         }
         next
     }

@@ -12,13 +12,13 @@
 use super::{NIL, ensure};
 
 #[derive(Clone, Copy)]
-struct Link {
+struct ListLink {
     /// `NIL` while the slot is in no list, as is `next`.
     prev: u32,
     next: u32,
 }
 
-const UNLINKED: Link = Link {
+const UNLINKED: ListLink = ListLink {
     prev: NIL,
     next: NIL,
 };
@@ -26,7 +26,7 @@ const UNLINKED: Link = Link {
 /// A fixed number of lists over slots `0..slots`.
 pub(crate) struct Lists {
     /// Slot `s` is at index `s`, and the sentinel of list `l` at `slots + l`.
-    links: Box<[Link]>,
+    links: Box<[ListLink]>,
     slots: u32,
     len: usize,
 }
@@ -36,7 +36,7 @@ impl Lists {
         assert!(slots + lists < NIL as usize, "too many slots: {slots}");
         let mut links = vec![UNLINKED; slots + lists].into_boxed_slice();
         for sentinel in slots..slots + lists {
-            links[sentinel] = Link {
+            links[sentinel] = ListLink {
                 prev: sentinel as u32,
                 next: sentinel as u32,
             };
@@ -54,7 +54,7 @@ impl Lists {
         debug_assert!(slot < self.slots && !self.contains(slot), "slot {slot}");
         let sentinel = self.slots + list;
         let last = self.links[sentinel as usize].prev;
-        self.links[slot as usize] = Link {
+        self.links[slot as usize] = ListLink {
             prev: last,
             next: sentinel,
         };
@@ -67,7 +67,7 @@ impl Lists {
     #[inline]
     pub(crate) fn unlink(&mut self, slot: u32) {
         debug_assert!(slot < self.slots, "slot {slot}");
-        let Link { prev, next } = std::mem::replace(&mut self.links[slot as usize], UNLINKED);
+        let ListLink { prev, next } = std::mem::replace(&mut self.links[slot as usize], UNLINKED);
         if next == NIL {
             return;
         }

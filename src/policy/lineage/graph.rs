@@ -39,7 +39,7 @@
 
 use super::key::Keys;
 use super::leaves::Leaves;
-use super::nodes::{Node, Nodes};
+use super::nodes::{LineageNode, Nodes};
 use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::containers::NIL;
@@ -161,7 +161,7 @@ impl<L: Leaves> Lineage<L> {
     /// there are any.
     #[inline(always)]
     fn tell_residents(&mut self, node: u32, tell: fn(&mut L, u32)) -> bool {
-        let Node {
+        let LineageNode {
             resident, twins, ..
         } = self.nodes[node];
         if resident == NIL {

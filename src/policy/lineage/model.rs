@@ -16,11 +16,11 @@ pub(super) enum LeafOrder {
     Fifo,
 }
 
-type Key = (u64, u64);
+type ModelKey = (u64, u64);
 
 struct Block {
-    key: Key,
-    parent: Option<Key>,
+    key: ModelKey,
+    parent: Option<ModelKey>,
     released: u64,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Model {
     clock: u64,
     blocks: BTreeMap<u32, Block>,
     /// Each ghost, with its link to its parent.
-    ghosts: BTreeMap<Key, Option<Key>>,
+    ghosts: BTreeMap<ModelKey, Option<ModelKey>>,
     /// The leaves, in the order in which they became leaves.
     leaves: Vec<u32>,
 }
@@ -108,7 +108,7 @@ impl Model {
         self.blocks.values().any(|block| block.parent == Some(key))
     }
 
-    fn is_childless(&self, key: Key) -> bool {
+    fn is_childless(&self, key: ModelKey) -> bool {
         let of_blocks = self.blocks.values().map(|block| block.parent);
         let of_ghosts = self.ghosts.values().copied();
         !of_blocks.chain(of_ghosts).any(|parent| parent == Some(key))
@@ -133,7 +133,7 @@ impl Model {
     }
 }
 
-fn keys(slot: u32, hash: SequenceHash) -> (Key, Option<Key>) {
+fn keys(slot: u32, hash: SequenceHash) -> (ModelKey, Option<ModelKey>) {
     if hash.mode() == 3 {
         return ((u64::MAX, u64::from(slot)), None);
     }

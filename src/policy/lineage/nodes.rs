@@ -26,7 +26,7 @@ const VACANT: u64 = u64::MAX;
 ///
 /// Aligned to its size, so that no node straddles two cache lines.
 #[repr(align(32))]
-pub(super) struct Node {
+pub(super) struct LineageNode {
     key: u64,
     /// The next node in the same bucket, or the next vacant node.
     chain: u32,
@@ -43,7 +43,7 @@ pub(super) struct Node {
 }
 
 pub(super) struct Nodes {
-    nodes: Vec<Node>,
+    nodes: Vec<LineageNode>,
     /// The first node of each bucket. The number of buckets is a power of two, at least two.
     buckets: Box<[u32]>,
     /// The right shift that turns a 64-bit hash into a bucket number.
@@ -122,7 +122,7 @@ impl Nodes {
     }
 
     /// Returns the nodes in use, with their numbers.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = (u32, &Node)> {
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (u32, &LineageNode)> {
         (0..)
             .zip(&self.nodes)
             .filter(|(_, node)| node.key != VACANT)
@@ -204,7 +204,7 @@ impl Nodes {
     fn push(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.nodes.len();
         assert!(number < NIL as usize, "too many nodes");
-        self.nodes.push(Node {
+        self.nodes.push(LineageNode {
             key,
             chain: std::mem::replace(&mut self.buckets[bucket], number as u32),
             resident: NIL,
@@ -231,15 +231,15 @@ impl Nodes {
 }
 
 impl Index<u32> for Nodes {
-    type Output = Node;
+    type Output = LineageNode;
 
-    fn index(&self, node: u32) -> &Node {
+    fn index(&self, node: u32) -> &LineageNode {
         &self.nodes[node as usize]
     }
 }
 
 impl IndexMut<u32> for Nodes {
-    fn index_mut(&mut self, node: u32) -> &mut Node {
+    fn index_mut(&mut self, node: u32) -> &mut LineageNode {
         &mut self.nodes[node as usize]
     }
 }

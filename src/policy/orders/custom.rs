@@ -17,13 +17,13 @@ use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 
 /// See the module documentation.
 pub(crate) struct Custom {
-    order: Order,
+    order: CustomOrder,
     /// The priorities of the listed blocks; `None` for blocks that are not listed.
     listed: Box<[Option<Priority>]>,
     len: usize,
 }
 
-enum Order {
+enum CustomOrder {
     Users(Box<dyn EvictionPolicy>),
     /// Replaces the user's policy once that has failed.
     Fallback(Retained<Lru>),
@@ -32,7 +32,7 @@ enum Order {
 impl Custom {
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, block_count: usize) -> Self {
         Self {
-            order: Order::Users(policy),
+            order: CustomOrder::Users(policy),
             listed: vec![None; block_count].into_boxed_slice(),
             len: 0,
         }
@@ -45,11 +45,11 @@ impl Custom {
         fallback: impl FnOnce(&mut Retained<Lru>) -> R,
     ) -> Result<R, String> {
         match &mut self.order {
-            Order::Users(policy) => {
+            CustomOrder::Users(policy) => {
                 let answer = contain("an eviction policy panicked", || users(&mut **policy));
                 answer.ok_or_else(|| "it panicked".to_owned())
             }
-            Order::Fallback(lru) => Ok(fallback(lru)),
+            CustomOrder::Fallback(lru) => Ok(fallback(lru)),
         }
     }
 
@@ -71,13 +71,13 @@ impl Custom {
                 lru.set_priority(slot, priority);
             }
         }
-        let failed = std::mem::replace(&mut self.order, Order::Fallback(lru));
+        let failed = std::mem::replace(&mut self.order, CustomOrder::Fallback(lru));
         contain("an eviction policy panicked when it was dropped", || {
             drop(failed);
         });
         match &mut self.order {
-            Order::Fallback(lru) => lru,
-            Order::Users(_) => unreachable!("just replaced"),
+            CustomOrder::Fallback(lru) => lru,
+            CustomOrder::Users(_) => unreachable!("just replaced"),
         }
     }
 
@@ -174,8 +174,8 @@ impl SlotPolicy for Custom {
             format!("{listed} listed, counted {}", self.len)
         })?;
         match &self.order {
-            Order::Users(_) => Ok(()),
-            Order::Fallback(lru) => lru.check(),
+            CustomOrder::Users(_) => Ok(()),
+            CustomOrder::Fallback(lru) => lru.check(),
         }
     }
 }

@@ -13,16 +13,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::connection::Connection;
 use super::core_delivery::CoreDelivery;
 use super::courier::{self, Route};
 use super::error::NatsError;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::link::Link;
 use super::publisher::NatsPublisher;
 use super::refusals::{Denials, NatsRefusals};
-use super::store::{Store, is_transient};
 use super::stream_delivery::StreamDelivery;
+use super::stream_store::{StreamStore, is_transient};
 
 /// The default capacity, in messages.
 const DEFAULT_CAPACITY: usize = 8192;
@@ -197,10 +197,10 @@ impl NatsPublisherBuilder {
             None => Denials::unobserved(),
         };
         let patience = self.acknowledgement_timeout.min(ENDLESS);
-        let link = Link::new(self.client.clone(), patience);
+        let link = Connection::new(self.client.clone(), patience);
         let (route, limits) = match self.stream {
             Some(stream) => {
-                let store = Store::new(self.client, stream, patience);
+                let store = StreamStore::new(self.client, stream, patience);
                 prepare(&link, &store, self.startup_timeout).await?;
                 let limits = Arc::clone(store.limits());
                 let delivery = StreamDelivery::new(link, store, denials, self.attempts);
@@ -230,7 +230,7 @@ impl NatsPublisherBuilder {
 }
 
 /// Waits until the server has the stream, then checks that it covers the configured subjects.
-async fn prepare(link: &Link, store: &Store, limit: Duration) -> Result<(), NatsError> {
+async fn prepare(link: &Connection, store: &StreamStore, limit: Duration) -> Result<(), NatsError> {
     let mut last = None;
     let opened = timeout(limit, async {
         loop {
@@ -277,7 +277,7 @@ impl fmt::Debug for NatsPublisherBuilder {
 }
 
 fn stream_error(
-    store: &Store,
+    store: &StreamStore,
     source: async_nats::jetstream::context::CreateStreamError,
 ) -> NatsError {
     NatsError::Stream {

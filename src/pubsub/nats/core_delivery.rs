@@ -15,11 +15,11 @@ use async_nats::subject::Subject;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::connection::Connection;
 use super::courier::{Account, Message};
 use super::error::NatsError;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::link::Link;
 use super::refusals::{Denials, GRACE};
 
 /// How many messages may be unconfirmed. The client queues up to 128 of the server's errors
@@ -31,7 +31,7 @@ const RECENT: usize = 1024;
 
 /// Delivers to current subscribers. See the module documentation.
 pub(super) struct CoreDelivery {
-    link: Link,
+    link: Connection,
     limits: Arc<Limits>,
     denials: Denials,
     /// The subjects of confirmed messages, latest last, since a refusal may be observed only
@@ -40,7 +40,7 @@ pub(super) struct CoreDelivery {
 }
 
 impl CoreDelivery {
-    pub(super) fn new(link: Link, limits: Arc<Limits>, denials: Denials) -> Self {
+    pub(super) fn new(link: Connection, limits: Arc<Limits>, denials: Denials) -> Self {
         Self {
             link,
             limits,
@@ -49,7 +49,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Waits for a message. Counts refusals that arrive meanwhile.
+    /// Waits for a message. Tally refusals that arrive meanwhile.
     pub(super) async fn next(
         &mut self,
         queue: &mut mpsc::UnboundedReceiver<Message>,
@@ -109,7 +109,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Counts the refusals observed so far. Returns whether there were any.
+    /// Tally the refusals observed so far. Returns whether there were any.
     fn count_denials(&mut self, sent: &mut Vec<Subject>, account: &mut Account<'_>) -> bool {
         let mut is_any = false;
         while let Some(denied) = self.denials.try_next() {
@@ -145,7 +145,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Counts a refusal that arrived after its message was confirmed.
+    /// Tally a refusal that arrived after its message was confirmed.
     fn count_late(&mut self, denied: &Subject, ledger: &Ledger) {
         if self.forget_recent(denied) {
             ledger.lose(1, &error_of(denied));

@@ -91,12 +91,12 @@ pub(super) struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// Counts messages as confirmed.
+    /// Tally messages as confirmed.
     pub(super) const fn confirm(&mut self, messages: usize) {
         self.open -= messages;
     }
 
-    /// Counts messages as lost. If the client is closed, closes the ledger as well.
+    /// Tally messages as lost. If the client is closed, closes the ledger as well.
     pub(super) fn lose(&mut self, messages: usize, error: &NatsError) {
         self.open -= messages;
         self.ledger.lose(messages, error);
@@ -105,12 +105,12 @@ impl Account<'_> {
         }
     }
 
-    /// Counts a message that had been confirmed as lost after all.
+    /// Tally a message that had been confirmed as lost after all.
     pub(super) fn lose_confirmed(&self, error: &NatsError) {
         self.ledger.lose(1, error);
     }
 
-    /// Counts all messages that are neither confirmed nor lost yet as lost.
+    /// Tally all messages that are neither confirmed nor lost yet as lost.
     pub(super) fn lose_rest(&mut self, error: &NatsError) {
         self.lose(self.open, error);
     }

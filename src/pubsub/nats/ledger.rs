@@ -12,15 +12,15 @@ use crate::user_code::contain;
 
 use super::error::NatsError;
 
-/// Counts messages that were accepted, settled and lost. See the module documentation.
+/// Tally messages that were accepted, settled and lost. See the module documentation.
 pub(super) struct Ledger {
     capacity: usize,
-    counts: Mutex<Counts>,
+    counts: Mutex<Tally>,
     settled: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct Tally {
     accepted: u64,
     settled: u64,
     /// How many will never be settled.
@@ -49,7 +49,7 @@ impl Ledger {
         }
     }
 
-    /// Counts a message as accepted, if there is room. It must be settled later.
+    /// Tally a message as accepted, if there is room. It must be settled later.
     pub(super) fn accept(&self) -> Result<(), NatsError> {
         let mut counts = self.counts();
         if counts.is_closed {
@@ -64,14 +64,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Counts a message that was not accepted as lost.
+    /// Tally a message that was not accepted as lost.
     pub(super) fn refuse(&self, error: &NatsError) {
         let mut counts = self.counts();
         counts.lost += 1;
         counts.reason = error.to_string();
     }
 
-    /// Counts and logs lost messages. This does not settle them.
+    /// Tally and logs lost messages. This does not settle them.
     pub(super) fn lose(&self, messages: usize, error: &NatsError) {
         if messages == 0 {
             return;
@@ -96,7 +96,7 @@ impl Ledger {
             .send_modify(|latest| *latest = settled.max(*latest));
     }
 
-    /// Counts messages that will never be settled, because the delivering task was stopped.
+    /// Tally messages that will never be settled, because the delivering task was stopped.
     /// `lost` of them have not been confirmed.
     pub(super) fn abandon(&self, messages: usize, lost: usize) {
         self.counts().abandoned += messages as u64;
@@ -147,12 +147,12 @@ impl Ledger {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Tally> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts {
+impl Tally {
     fn waiting(&self) -> usize {
         // At most the capacity, so it fits.
         (self.accepted - self.settled - self.abandoned) as usize

@@ -14,24 +14,24 @@
 //! | `courier` | the task that takes messages off the queue |
 //! | `core_delivery` | delivers to current subscribers, in windows that the server confirms |
 //! | `stream_delivery` | delivers into a JetStream stream, with retries |
-//! | `store` | that stream, and which of the server's errors are final |
+//! | `stream_store` | that stream, and which of the server's errors are final |
 //! | `subjects` | which subjects a stream covers |
-//! | `link` | the connection, and whether the server answers on it |
+//! | `connection` | the connection, and whether the server answers on it |
 //! | `refusals` | messages that the server's permissions forbid |
 //! | `error` | what can go wrong |
 
 mod builder;
+mod connection;
 mod core_delivery;
 mod courier;
 mod error;
 mod flush;
 mod ledger;
 mod limits;
-mod link;
 mod publisher;
 mod refusals;
-mod store;
 mod stream_delivery;
+mod stream_store;
 mod subjects;
 
 pub use async_nats;

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::connection::Connection;
 use super::courier::{Account, Message};
 use super::error::NatsError;
 use super::ledger::log;
-use super::link::Link;
 use super::refusals::Denials;
-use super::store::{Store, is_absence, is_refusal};
+use super::stream_store::{StreamStore, is_absence, is_refusal};
 use super::subjects::cover;
 
 /// The first and the longest pause before a message is sent again. Each pause is twice as long
@@ -30,8 +30,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 
 /// Delivers into a stream. See the module documentation.
 pub(super) struct StreamDelivery {
-    link: Link,
-    store: Store,
+    link: Connection,
+    store: StreamStore,
     denials: Denials,
     /// How many times a message is sent to a server that answers.
     attempts: NonZeroU32,
@@ -48,7 +48,12 @@ enum Failure {
 }
 
 impl StreamDelivery {
-    pub(super) fn new(link: Link, store: Store, denials: Denials, attempts: NonZeroU32) -> Self {
+    pub(super) fn new(
+        link: Connection,
+        store: StreamStore,
+        denials: Denials,
+        attempts: NonZeroU32,
+    ) -> Self {
         Self {
             link,
             store,

@@ -20,7 +20,7 @@
 //! wrong. Both write the summary word by an atomic read-modify-write, so the later one has seen
 //! what the earlier one did to the level below: once both have finished, no block is hidden.
 //!
-//! A thread that is suspended between the two steps can hide blocks from [`Bitmap::take`] for
+//! A thread that is suspended between the two steps can hide blocks from [`FreeBitmap::take`] for
 //! as long as it is suspended. Looking at every leaf finds them all the same.
 
 use crossbeam_utils::CachePadded;
@@ -34,7 +34,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 struct Line([AtomicU64; 8]);
 
 /// The bitmap of one shard.
-pub(super) struct Bitmap {
+pub(super) struct FreeBitmap {
     /// The leaf where a search begins. Single-threaded, no leaf before it has a bit set; with
     /// several threads this is a guess, which the summaries correct.
     first: CachePadded<AtomicU32>,
@@ -43,7 +43,7 @@ pub(super) struct Bitmap {
     levels: Box<[usize]>,
 }
 
-impl Bitmap {
+impl FreeBitmap {
     /// Creates a bitmap with all bits clear.
     pub(super) fn new(bits: usize) -> Self {
         let mut levels = Vec::new();
@@ -285,7 +285,7 @@ mod tests {
     /// others from finding out that there are none to be seen.
     #[test]
     fn a_summary_bit_that_was_set_too_early_is_cleared() {
-        let bitmap = Bitmap::new(64 * 64 * 64 * 64);
+        let bitmap = FreeBitmap::new(64 * 64 * 64 * 64);
         assert_eq!(bitmap.levels.len(), 4);
         // Set in the top level, clear in the level below, set in the one below that.
         bitmap.word(3, 0).store(1 << 5, Ordering::Relaxed);

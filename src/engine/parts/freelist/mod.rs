@@ -26,13 +26,13 @@ use crossbeam_utils::CachePadded;
 use crate::sync::limits::FREELIST_FAN_OUT as FAN_OUT;
 use crate::sync::{AtomicU32, Ordering};
 
-use crate::engine::parts::freelist::bitmap::Bitmap;
+use crate::engine::parts::freelist::bitmap::FreeBitmap;
 
 /// The free blocks of a store.
 ///
 /// A `home` argument is the shard of the calling thread.
 pub(crate) struct FreeList {
-    shards: Box<[Bitmap]>,
+    shards: Box<[FreeBitmap]>,
     /// The lowest slot number that has never been taken.
     unused: CachePadded<AtomicU32>,
     block_count: u32,
@@ -43,7 +43,7 @@ impl FreeList {
     pub(crate) fn new(block_count: u32, shards: usize) -> Self {
         Self {
             shards: (0..shards)
-                .map(|_| Bitmap::new(block_count as usize))
+                .map(|_| FreeBitmap::new(block_count as usize))
                 .collect(),
             unused: CachePadded::new(AtomicU32::new(0)),
             block_count,
@@ -70,7 +70,7 @@ impl FreeList {
     /// home shard, then blocks that have never been used, then from the other shards.
     /// Lock-free.
     #[inline]
-    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> Taken {
+    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> FreeTaken {
         let mut count = self.shards[home].take(max, &mut sink);
         if count < max {
             count += self.take_unused(max - count, &mut sink);
@@ -84,7 +84,7 @@ impl FreeList {
                 }
             }
         }
-        Taken {
+        FreeTaken {
             count: count + stolen,
             stolen,
         }
@@ -163,7 +163,7 @@ impl FreeList {
 /// A block that was added is free when another leaf is begun, or at the latest when this is
 /// dropped.
 pub(crate) struct Puts<'a> {
-    bitmap: &'a Bitmap,
+    bitmap: &'a FreeBitmap,
     leaf: usize,
     bits: u64,
 }
@@ -206,7 +206,7 @@ impl Drop for Puts<'_> {
 
 /// What [`FreeList::take`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct FreeTaken {
     /// The number of blocks taken.
     pub(crate) count: usize,
     /// How many of them came from another thread's home shard.

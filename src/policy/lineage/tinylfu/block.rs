@@ -15,7 +15,7 @@ pub(super) enum Region {
 
 /// What is kept of the block in a slot.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct TrackedBlock {
     /// The block's content, or the last one; [`Tag::NONE`] if that was evicted.
     pub(super) tag: Tag,
     pub(super) region: Region,
@@ -29,7 +29,7 @@ pub(super) struct Block {
     pub(super) release: u64,
 }
 
-impl Block {
+impl TrackedBlock {
     /// Returns the key by which the block stands among the leaves of its region.
     pub(super) fn key(&self, release_bits: u32) -> f64 {
         let rank = u64::from(self.frequency) << 1 | u64::from(self.is_established);

@@ -36,7 +36,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use block::{Block, RELEASE_BITS, Region};
+use block::{RELEASE_BITS, Region, TrackedBlock};
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -106,7 +106,7 @@ impl PolicySpec for TinyLfu {
 
 /// See the module documentation.
 pub(crate) struct TinyLfuLeaves {
-    blocks: Box<[Block]>,
+    blocks: Box<[TrackedBlock]>,
     /// The leaves of each region.
     window: SlotHeap,
     main: SlotHeap,
@@ -138,7 +138,7 @@ impl TinyLfuLeaves {
     }
 
     fn with_share(block_count: usize, share: Share) -> Self {
-        let block = Block {
+        let block = TrackedBlock {
             tag: Tag::NONE,
             region: Region::Window,
             is_listed: false,
@@ -265,7 +265,7 @@ impl Leaves for TinyLfuLeaves {
         // The content has been in use meanwhile, and nothing else has had its slot.
         let is_hit = block.tag == tag;
         let is_main = is_hit && block.region == Region::Main;
-        *block = Block {
+        *block = TrackedBlock {
             tag,
             region: if is_main {
                 Region::Main

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Epoch(u64);
 
 /// The connection to a server. See the module documentation.
-pub(super) struct Link {
+pub(super) struct Connection {
     client: Client,
     /// How long to wait for an answer.
     patience: Duration,
@@ -37,7 +37,7 @@ pub(super) struct Link {
     proven: Option<Epoch>,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(client: Client, patience: Duration) -> Self {
         Self {
             inbox: client.new_inbox(),

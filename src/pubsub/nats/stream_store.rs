@@ -18,7 +18,7 @@ use super::limits::Limits;
 use super::subjects::cover;
 
 /// The stream in which messages are stored.
-pub(super) struct Store {
+pub(super) struct StreamStore {
     context: Context,
     config: Config,
     limits: Arc<Limits>,
@@ -28,7 +28,7 @@ pub(super) struct Store {
     name: String,
 }
 
-impl Store {
+impl StreamStore {
     pub(super) fn new(client: Client, config: Config, patience: Duration) -> Self {
         let name = client.new_inbox();
         let headers = header_size(&name, &config.name);
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Returns the size in bytes of the headers that [`Store::put`] sends, with the longest
+/// Returns the size in bytes of the headers that [`StreamStore::put`] sends, with the longest
 /// number.
 fn header_size(name: &str, stream: &str) -> usize {
     const LONGEST_NUMBER: &str = ".18446744073709551615";
