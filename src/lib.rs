@@ -68,8 +68,8 @@
 //!
 //! A block's entire state fits in one atomic word: its pins, its state, and a generation that
 //! changes with its content. *Inactive is not a place* but a registered block without pins. So a
-//! match is one compare-and-swap whether the block is in use or not, a clone an addition, and a
-//! drop one exchange.
+//! match is one compare-and-swap of that word whether the block is in use or not, a clone an
+//! addition, and a drop one exchange, or three if it is the last.
 //!
 //! Reserving sharded credits alone decides whether an allocation succeeds; free blocks are then
 //! taken from sharded bitmaps. Eviction order is kept by plain sequential code that the hot path

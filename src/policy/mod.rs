@@ -14,12 +14,11 @@
 //!
 //! # How do I add an order?
 //!
-//! 1. Write one file, in [`orders`] or in [`lineage`], with a [`SlotPolicy`] (in the
-//!    lineage, `Leaves`) and a [`PolicySpec`], and declare the
-//!    module.
+//! 1. Write one file, in [`orders`] or in [`lineage`], with a [`SlotPolicy`] (in the lineage,
+//!    `Leaves`) and a [`PolicySpec`], and declare the module.
 //! 2. Add a row to [`BuiltInPolicy::ALL`].
 //!
-//! The builder, the replay program, the tests and the benchmarks read that table.
+//! The builder, the replay program, and the tests that cover all orders read that table.
 //!
 //! # Where is what?
 //!

@@ -156,7 +156,7 @@ fn inside_the_engine_too() {
     }
 }
 
-/// Guards are made of the engine's tokens, and need no unsafe code of their own.
+/// Guards are made of the engine's holds, and need no unsafe code of their own.
 #[test]
 fn guards_are_safe_code() {
     for (file, source) in sources() {

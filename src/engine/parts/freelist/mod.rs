@@ -70,7 +70,7 @@ impl FreeList {
     /// home shard, then blocks that have never been used, then from the other shards.
     /// Lock-free.
     #[inline]
-    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> FreeTaken {
+    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> TakenFree {
         let mut count = self.shards[home].take(max, &mut sink);
         if count < max {
             count += self.take_unused(max - count, &mut sink);
@@ -84,7 +84,7 @@ impl FreeList {
                 }
             }
         }
-        FreeTaken {
+        TakenFree {
             count: count + stolen,
             stolen,
         }
@@ -206,7 +206,7 @@ impl Drop for Puts<'_> {
 
 /// What [`FreeList::take`] took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FreeTaken {
+pub(crate) struct TakenFree {
     /// The number of blocks taken.
     pub(crate) count: usize,
     /// How many of them came from another thread's home shard.

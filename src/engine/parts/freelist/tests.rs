@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{FreeList, FreeTaken, Puts};
+use super::{FreeList, Puts, TakenFree};
 
 fn take(list: &FreeList, home: usize, max: usize) -> Vec<u32> {
     let mut ids = Vec::new();
@@ -30,7 +30,7 @@ fn the_home_shard_comes_first_and_the_others_are_stolen_from() {
     let taken = list.take(1, 2, |id| assert_eq!(id, 3));
     assert_eq!(
         taken,
-        FreeTaken {
+        TakenFree {
             count: 1,
             stolen: 1
         }
