@@ -1,6 +1,6 @@
 //! How are messages delivered to current subscribers, and when is one confirmed?
 //!
-//! Messages are sent in windows. The server handles messages of a connection in order, so the
+//! Messages are sent in windows, bounded in number and in size. The server handles messages of a connection in order, so the
 //! echo of a last, empty message confirms a window. If the connection breaks, or the echo
 //! does not arrive in time, it is unknown which messages of the window have arrived. They are
 //! not sent again, since some could then arrive twice, and count as lost.
@@ -25,6 +25,10 @@ use super::refusals::{Denials, GRACE};
 /// How many messages may be unconfirmed. The client queues up to 128 of the server's errors
 /// until they are observed, so none of a window's errors is dropped.
 const WINDOW: usize = 64;
+
+/// The size in bytes at which a window ends, so that a slow connection can deliver and confirm it
+/// in time. A window exceeds it by at most one message.
+const WINDOW_BYTES: usize = 256 << 10;
 
 /// How many confirmed messages are remembered, for refusals that arrive late.
 const RECENT: usize = 1024;
@@ -64,15 +68,22 @@ impl CoreDelivery {
         }
     }
 
-    /// Collects a window: the first message, and others that are already waiting.
+    /// Collects a window: the first message, and others that are already waiting, until there are
+    /// [`WINDOW`] of them, or of [`WINDOW_BYTES`] together.
     pub(super) fn window(
         first: Message,
         queue: &mut mpsc::UnboundedReceiver<Message>,
     ) -> Vec<Message> {
-        let others = std::iter::from_fn(|| queue.try_recv().ok());
-        std::iter::once(first)
-            .chain(others.take(WINDOW - 1))
-            .collect()
+        let mut bytes = first.payload.len();
+        let mut window = vec![first];
+        while window.len() < WINDOW
+            && bytes < WINDOW_BYTES
+            && let Ok(message) = queue.try_recv()
+        {
+            bytes += message.payload.len();
+            window.push(message);
+        }
+        window
     }
 
     /// Sends a window of messages and waits for its confirmation.
@@ -109,7 +120,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Tally the refusals observed so far. Returns whether there were any.
+    /// Counts the refusals observed so far. Returns whether there were any.
     fn count_denials(&mut self, sent: &mut Vec<Subject>, account: &mut Account<'_>) -> bool {
         let mut is_any = false;
         while let Some(denied) = self.denials.try_next() {
@@ -145,7 +156,7 @@ impl CoreDelivery {
         }
     }
 
-    /// Tally a refusal that arrived after its message was confirmed.
+    /// Counts a refusal that arrived after its message was confirmed.
     fn count_late(&mut self, denied: &Subject, ledger: &Ledger) {
         if self.forget_recent(denied) {
             ledger.lose(1, &error_of(denied));
@@ -162,5 +173,39 @@ impl CoreDelivery {
 fn error_of(denied: &Subject) -> NatsError {
     NatsError::Denied {
         subject: denied.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(size: usize) -> Message {
+        Message {
+            subject: Subject::from("events"),
+            payload: vec![0; size].into(),
+        }
+    }
+
+    /// The sizes of the windows in which messages of these sizes are sent.
+    fn windows(sizes: &[usize]) -> Vec<usize> {
+        let (sender, mut queue) = mpsc::unbounded_channel();
+        for &size in sizes {
+            sender.send(message(size)).expect("the queue is open");
+        }
+        let mut windows = Vec::new();
+        while let Ok(first) = queue.try_recv() {
+            windows.push(CoreDelivery::window(first, &mut queue).len());
+        }
+        windows
+    }
+
+    #[test]
+    fn windows_are_bounded_in_number_and_in_size() {
+        assert_eq!(windows(&[0; WINDOW]), [WINDOW]);
+        assert_eq!(windows(&[0; WINDOW + 1]), [WINDOW, 1]);
+        assert_eq!(windows(&[WINDOW_BYTES; 3]), [1, 1, 1]);
+        assert_eq!(windows(&[WINDOW_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(windows(&[WINDOW_BYTES - 1, WINDOW_BYTES, 1]), [2, 1]);
     }
 }

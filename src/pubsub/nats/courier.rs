@@ -91,12 +91,12 @@ pub(super) struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// Tally messages as confirmed.
+    /// Counts messages as confirmed.
     pub(super) const fn confirm(&mut self, messages: usize) {
         self.open -= messages;
     }
 
-    /// Tally messages as lost. If the client is closed, closes the ledger as well.
+    /// Counts messages as lost. If the client is closed, closes the ledger as well.
     pub(super) fn lose(&mut self, messages: usize, error: &NatsError) {
         self.open -= messages;
         self.ledger.lose(messages, error);
@@ -105,12 +105,12 @@ impl Account<'_> {
         }
     }
 
-    /// Tally a message that had been confirmed as lost after all.
+    /// Counts a message that had been confirmed as lost after all.
     pub(super) fn lose_confirmed(&self, error: &NatsError) {
         self.ledger.lose(1, error);
     }
 
-    /// Tally all messages that are neither confirmed nor lost yet as lost.
+    /// Counts all messages that are neither confirmed nor lost yet as lost.
     pub(super) fn lose_rest(&mut self, error: &NatsError) {
         self.lose(self.open, error);
     }

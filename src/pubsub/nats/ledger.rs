@@ -12,7 +12,7 @@ use crate::user_code::contain;
 
 use super::error::NatsError;
 
-/// Tally messages that were accepted, settled and lost. See the module documentation.
+/// Counts messages that were accepted, settled and lost. See the module documentation.
 pub(super) struct Ledger {
     capacity: usize,
     counts: Mutex<Tally>,
@@ -49,7 +49,7 @@ impl Ledger {
         }
     }
 
-    /// Tally a message as accepted, if there is room. It must be settled later.
+    /// Counts a message as accepted, if there is room. It must be settled later.
     pub(super) fn accept(&self) -> Result<(), NatsError> {
         let mut counts = self.counts();
         if counts.is_closed {
@@ -64,14 +64,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tally a message that was not accepted as lost.
+    /// Counts a message that was not accepted as lost.
     pub(super) fn refuse(&self, error: &NatsError) {
         let mut counts = self.counts();
         counts.lost += 1;
         counts.reason = error.to_string();
     }
 
-    /// Tally and logs lost messages. This does not settle them.
+    /// Counts and logs lost messages. This does not settle them.
     pub(super) fn lose(&self, messages: usize, error: &NatsError) {
         if messages == 0 {
             return;
@@ -96,7 +96,7 @@ impl Ledger {
             .send_modify(|latest| *latest = settled.max(*latest));
     }
 
-    /// Tally messages that will never be settled, because the delivering task was stopped.
+    /// Counts messages that will never be settled, because the delivering task was stopped.
     /// `lost` of them have not been confirmed.
     pub(super) fn abandon(&self, messages: usize, lost: usize) {
         self.counts().abandoned += messages as u64;

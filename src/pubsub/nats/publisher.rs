@@ -69,7 +69,7 @@ use super::refusals::NatsRefusals;
 ///
 /// * **Without a stream**, a message goes to those subscribed at that moment, and arrives at
 ///   most once. This is the fastest way, and enough for consumers that treat events as hints.
-///   Up to 64 messages are sent at once and confirmed together. If the connection breaks, or
+///   Up to 64 messages, or 256 KiB, are sent at once and confirmed together. If the connection breaks, or
 ///   the confirmation does not come [in time](NatsPublisherBuilder::acknowledgement_timeout),
 ///   unconfirmed messages are not sent again. They count as [`lost`](Self::lost), although
 ///   some may have arrived.
@@ -103,7 +103,7 @@ use super::refusals::NatsRefusals;
 ///
 /// # How do I learn of a loss?
 ///
-/// * [`lost`](Self::lost) counts lost messages, except those dropped with the publisher.
+/// * [`lost`](Self::lost) counts lost messages. What a dropped publisher loses is only logged.
 /// * The next [`flush`](Publisher::flush) reports them, and why the last one was lost.
 /// * Losses after `publish` has accepted a message are also logged, as errors.
 ///
