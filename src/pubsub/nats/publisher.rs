@@ -69,10 +69,10 @@ use super::refusals::NatsRefusals;
 ///
 /// * **Without a stream**, a message goes to those subscribed at that moment, and arrives at
 ///   most once. This is the fastest way, and enough for consumers that treat events as hints.
-///   Up to 64 messages, or 256 KiB, are sent at once and confirmed together. If the connection breaks, or
-///   the confirmation does not come [in time](NatsPublisherBuilder::acknowledgement_timeout),
-///   unconfirmed messages are not sent again. They count as [`lost`](Self::lost), although
-///   some may have arrived.
+///   Up to 64 messages, or 256 KiB, are sent at once and confirmed together. If the connection
+///   breaks, or the confirmation does not come
+///   [in time](NatsPublisherBuilder::acknowledgement_timeout), unconfirmed messages are not sent
+///   again. They count as [`lost`](Self::lost), although some may have arrived.
 /// * **With a stream**, a message leaves the queue when the server has confirmed that it is
 ///   stored. Consumers read the stream at their own pace and resume where they were, whatever
 ///   was restarted in between. This is for consumers that must be exact. An unconfirmed
