@@ -23,6 +23,31 @@
 //! a buffer of yours (`*_into`) or returns a single block (`*_one`). If you reuse the buffers,
 //! nothing is allocated on the heap in a steady state.
 //!
+//! ```
+//! use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
+//!
+//! let manager = BlockManager::<()>::builder()
+//!     .block_count(64)
+//!     .block_size(16)
+//!     .registry(BlockRegistry::new())
+//!     .build()?;
+//! let root = SequenceHash::root(1);
+//! let prompt = [root, root.extend(2), root.extend(2).extend(3)];
+//!
+//! // Reused from request to request.
+//! let (mut fresh, mut held) = (Vec::with_capacity(64), Vec::with_capacity(64));
+//! for cached in [0, 3] {
+//!     assert_eq!(manager.match_into(&prompt, &mut held), cached);
+//!     let missing = &prompt[cached..];
+//!     assert!(manager.allocate_into(missing.len(), &mut fresh));
+//!     let staged = fresh.drain(..).zip(missing);
+//!     let staged = staged.map(|(block, &hash)| block.stage(hash, 16).expect("its size"));
+//!     manager.register_into(staged, &mut held);
+//!     manager.release_from(&mut held);
+//! }
+//! # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
+//! ```
+//!
 //! # Can threads share a manager?
 //!
 //! Yes: all methods take `&self`. Matching, allocating, registering and dropping are
