@@ -23,11 +23,11 @@
 //! # What does it not bound?
 //!
 //! * *Several threads.* They serve the requests in a different order, which may allow more hits.
-//! * *Pools hardly larger than what is in flight.* A refused request may hit blocks but fills none,
-//!   so a bound would have to choose which chains of uses to give up. And a policy that evicts
-//!   blocks in front of cached ones caches some contents twice; it may have to drop held requests
-//!   earlier, and may then evict their blocks. In such pools the optimum is a good ceiling, but not
-//!   a proven one.
+//! * *Pools barely large enough for the requests in flight.* A refused request may hit blocks but
+//!   fills none, so a bound would have to choose which chains of uses to give up. And a policy that
+//!   evicts blocks in front of cached ones caches some content twice; it may have to drop held
+//!   requests earlier, and may then evict their blocks. In such pools the optimum is a good
+//!   ceiling, but not a proven one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

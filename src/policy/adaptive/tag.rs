@@ -1,4 +1,4 @@
-//! What stands for a content in the records of its uses.
+//! The numbers that stand for hashes in the records of their uses.
 
 use crate::SequenceHash;
 
