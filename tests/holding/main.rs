@@ -1,4 +1,4 @@
-//! Leases and the low watermark: who holds blocks, and when are few left?
+//! Leases and the low watermark: which owners hold blocks, and when are few blocks left?
 //!
 //! * `leases`: a lease ends exactly once, by release, drop, expiry or with its manager, and
 //!   its blocks are available afterwards. Calls that fail change nothing.
