@@ -66,7 +66,7 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Arms the fuse for these calls, counted from 0, with payloads whose drop panics so many times
+    /// Arms the fuse for these calls, counted from 0, with payloads whose drop panics this many times
     /// in a row.
     pub fn new(armed: &[u32], depth: u32) -> Arc<Self> {
         be_silent();

@@ -185,7 +185,7 @@ impl Nodes {
         None
     }
 
-    /// A vacant node is blank except for its chain, so it only has to be linked.
+    /// A vacant node is blank except for its chain, so linking it is enough.
     #[inline(always)]
     fn make(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.vacant;
