@@ -41,7 +41,7 @@
 //!             let token = forward(request.inner().page_indices());
 //!             request.apply_decode(token, manager)?;
 //!         }
-//!         // Known tokens have to be computed first.
+//!         // Known tokens must be computed first.
 //!         Err(
 //!             ScheduleError::PrefillNotComplete { .. } | ScheduleError::WrongDanglingCount { .. },
 //!         ) => {
@@ -201,7 +201,7 @@
 //! The first token is sampled from the logits of the last prompt token, so that token must
 //! be computed in any case. While tokens remain to be generated, [`match_and_add_prefix`]
 //! and [`reacquire`] therefore never match the block of the last known token. A fully cached
-//! prompt needs no special case: prefill computes what is left.
+//! prompt needs no special case: prefill computes the rest.
 //!
 //! ```
 //! # use kvbm_lockfree::{BlockManager, BlockRegistry, SchedulableSequence};

@@ -450,8 +450,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts leaves first, by W-TinyLFU (Einziger, Friedman and Manes, 2017).
     ///
-    /// New content enters a window, from which the least recently released block goes first,
-    /// and moves on to a main region, from which the least frequently used block goes first.
+    /// New content enters a window, from which the least recently released block is taken first,
+    /// and moves on to a main region, from which the least frequently used block is taken first.
     /// Uses before an eviction still count after it, and all uses fade with time.
     ///
     /// The window's share of the inactive blocks is tuned at run time, by hill climbing on the

@@ -104,7 +104,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
         let mut yields = 0;
         loop {
-            // Before the look at the leases: an expiry that ends after it is noticed.
+            // Read before checking the leases, so that an expiry that ends after this read is noticed.
             let expiries = self.leases.expiries();
             let next = self.leases.try_expire_one(Instant::now);
             if attempt() {

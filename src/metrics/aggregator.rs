@@ -130,7 +130,7 @@ impl MetricsAggregator {
             .iter()
             .filter(|other| other.metrics.type_label() == label);
         let taken: Vec<usize> = namesakes.map(|other| other.number).collect();
-        // Among this many numbers, at least one is not taken.
+        // Among this many numbers, at least one is unused.
         let number = (1..=taken.len())
             .find(|number| !taken.contains(number))
             .unwrap_or(taken.len() + 1);

@@ -7,7 +7,7 @@
 //!
 //! | type | holds | use it if |
 //! |---|---|---|
-//! | [`ExternalBlockAssignments`] | ids and hashes | a scheduler elsewhere tells you ids |
+//! | [`ExternalBlockAssignments`] | ids and hashes | a scheduler elsewhere gives you ids |
 //! | [`LogicalBlockAssignments`] | the guards themselves | you call a [`BlockManager`](crate::BlockManager) yourself |
 //!
 //! [`SchedulableSequence`](crate::SchedulableSequence) combines all of this into a request,

@@ -1,4 +1,4 @@
-//! Everything ends: once the last manager, registry, handle and guard are gone, streams end,
+//! Everything ends: once the last manager, registry, handle and guard are dropped, streams end,
 //! publishers finish and the crate's threads exit, promptly and without other activity in the
 //! process.
 //!

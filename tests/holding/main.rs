@@ -25,7 +25,7 @@ fn manager(block_count: usize) -> Manager {
         .expect("the configuration is valid")
 }
 
-/// Registers a block for each of these contents and returns their guards.
+/// Registers a block for each number, which stands for its content, and returns their guards.
 fn register(manager: &Manager, contents: impl IntoIterator<Item = u64>) -> Vec<ImmutableBlock<()>> {
     let register = |content| {
         let block = manager.allocate_one().expect("a block is available");

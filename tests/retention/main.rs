@@ -58,14 +58,14 @@ fn register(manager: &Manager, hash: SequenceHash) -> ImmutableBlock<()> {
     manager.register_block(block.stage(hash, BLOCK_SIZE).expect("of this size"))
 }
 
-/// Caches these contents in inactive blocks, released in this order.
+/// Caches these hashes in inactive blocks, released in this order.
 fn cache(manager: &Manager, hashes: &[SequenceHash]) {
     for &hash in hashes {
         drop(register(manager, hash));
     }
 }
 
-/// Allocates `count` blocks, and returns them with the contents evicted for them.
+/// Allocates `count` blocks, and returns them with the hashes evicted for them.
 fn evict(manager: &Manager, count: usize) -> (Vec<MutableBlock<()>>, Vec<SequenceHash>) {
     let evicted = manager.allocate_blocks_with_evictions(count);
     evicted.expect("as many are available")

@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn counts_as_the_replay_does() {
         // The second request extends the first; the third needs room; the fourth finds what the
-        // third left of the first two; the fifth does not fit, but its hits count.
+        // third left of the first two in the cache; the fifth does not fit, but its hits count.
         let mut builder = Builder::new(16);
         for (owner, blocks) in [(1, 3), (1, 4), (2, 5), (1, 4), (1, 9)] {
             builder.push((0..blocks).map(|index| block_hash(owner, index)));

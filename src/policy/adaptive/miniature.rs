@@ -1,7 +1,7 @@
 //! A small model of a pool, which estimates how many hits a half-life would have.
 //!
-//! The contents of a cache are a sample of hashes. So a small cache that sees every
-//! hundredth hash, with a hundredth of the blocks, has about the hit rate of the large one
+//! The content of a cache is a sample of hashes. A small cache that sees every hundredth hash,
+//! with a hundredth of the blocks, therefore has about the hit rate of the large one
 //! (Waldspurger, Saemundsson, Ahmad, Park: *Cache modeling and optimization using miniature
 //! simulations*, USENIX ATC 2017).
 //!

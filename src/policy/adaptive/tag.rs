@@ -2,7 +2,7 @@
 
 use crate::SequenceHash;
 
-/// A nonzero number that tells hashes apart.
+/// A nonzero number that distinguishes hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tag(u64);
 

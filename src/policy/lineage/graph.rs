@@ -1,4 +1,4 @@
-//! The graph of listed blocks, which tells leaves from other blocks.
+//! The graph of listed blocks, which distinguishes leaves from other blocks.
 //!
 //! Parent and child meet at a [key](super::key), and each key in use has a
 //! [node](super::nodes):

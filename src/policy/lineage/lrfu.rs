@@ -232,8 +232,8 @@ mod tests {
         }
     }
 
-    /// For a while, some contents are popular among many that are used once. Then contents
-    /// are used a few times, as far apart as the pool has room for, and never again.
+    /// For a while, some hashes are popular among many that are used once. Then hashes are used
+    /// a few times, as far apart as the pool has room for, and never again.
     fn content(random: &mut Random, step: u64, slots: u64) -> u64 {
         if (step / 4_000).is_multiple_of(2) {
             match random.below(2) {
@@ -297,7 +297,7 @@ mod tests {
         moved
     }
 
-    /// Room for so many hashes that none is forgotten.
+    /// Room for enough hashes that none is forgotten.
     const ROOM: usize = 1 << 17;
 
     #[test]

@@ -343,7 +343,7 @@ mod tests {
         for slot in [2, 0, 1] {
             policy.set_priority(slot, Priority::DEFAULT);
         }
-        // It waits once more, and then no longer.
+        // It waits one more time, and then no longer.
         policy.set_priority(1, Priority::LOWEST);
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 1, 2]);
