@@ -104,7 +104,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
         let mut yields = 0;
         loop {
-            // Read before checking the leases, so that an expiry that ends after this read is noticed.
+            // Read before checking the leases, so that an expiry that ends after this read is
+            // noticed.
             let expiries = self.leases.expiries();
             let next = self.leases.try_expire_one(Instant::now);
             if attempt() {
