@@ -1,5 +1,4 @@
-//! Allocating and freeing blocks, compared with a queue and a mutex that could do the same for
-//! block ids.
+//! Allocating and freeing blocks, compared with a queue and a mutex-protected vector of block ids.
 //!
 //! `cargo bench --bench freelist`. This crate is measured through its public methods, in a pool
 //! whose blocks are all free. That includes the reservation that makes allocations all or nothing,

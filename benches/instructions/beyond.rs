@@ -78,7 +78,7 @@ fn registered_count(manager: BlockManager<Tier>) -> BlockManager<Tier> {
     manager
 }
 
-// Every other request is to be evicted first.
+// Every other request should be evicted first.
 #[library_benchmark]
 #[bench::lru(args = ("lru"), setup = directed, config = limit("retained.lru"))]
 fn retained(mut at: Buffered) -> Buffered {

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! On a shared machine, times vary by half; instruction counts are reproducible. Each operation runs
-//! many times under callgrind, and nothing else is counted: a `setup` creates what it needs, and it
-//! returns what is to be dropped. `operations.rs` lists what each operation takes and may take per
-//! block, and says how to change that.
+//! many times under callgrind, and nothing else is counted: a `setup` creates its input, and it
+//! returns its results, to be dropped later. `operations.rs` lists what each operation takes and
+//! may take per block, and says how to change that.
 //!
 //! Requires valgrind, and `iai-callgrind-runner` in the version of `iai-callgrind` in `Cargo.lock`,
 //! either on the `PATH` or where `IAI_CALLGRIND_RUNNER` says.

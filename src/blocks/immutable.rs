@@ -39,9 +39,9 @@ use super::{BlockId, BlockMetadata, BlockRegistrationHandle, LifecyclePinRef, We
 ///
 /// # Which memory accesses are ordered?
 ///
-/// Whatever happened to the block's content before it was registered happens before any
-/// match of it returns. Whatever a holder did with the content happens before the block is
-/// handed out again.
+/// Everything done to the block's content before its registration happens before any match of
+/// it returns. Everything a holder did with the content happens before the block is handed out
+/// again.
 #[must_use = "dropping the guard unpins the block"]
 pub struct ImmutableBlock<T: BlockMetadata> {
     hold: Pinned,

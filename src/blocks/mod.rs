@@ -1,8 +1,8 @@
 //! Guards: handles that hold a block and encode its state in their type.
 //!
 //! A block is a numbered, fixed-size piece of KV-cache memory. The manager knows its id
-//! and a hash of its content; the bytes are yours. While you hold a guard of a block, no
-//! one else can be given that block for other content.
+//! and a hash of its content; the bytes are yours. While you hold a guard of a block, the
+//! manager never hands that block out for other content.
 //!
 //! # What does a block go through?
 //!
@@ -20,7 +20,7 @@
 //! * **Free.** The block has no content. [`BlockManager::allocate_blocks`] takes free
 //!   blocks first and evicts inactive ones when those run out.
 //! * **Exclusive.** A [`MutableBlock`] is yours to fill. [`MutableBlock::stage`] names its
-//!   content, which makes it a [`CompleteBlock`]; no one can match it yet. Dropping either
+//!   content, which makes it a [`CompleteBlock`]; it cannot be matched yet. Dropping either
 //!   guard frees the block.
 //! * **Active.** [`BlockManager::register_block`] publishes the block under its hash and
 //!   returns an [`ImmutableBlock`]. From then on, matches of that hash find the block, and

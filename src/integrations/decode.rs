@@ -11,13 +11,13 @@ use crate::blocks::BlockMetadata;
 impl<T: BlockMetadata> SchedulableSequence<T> {
     // ---- one token ----
 
-    /// Schedules a step that generates one token. Allocates what the sequence needs to hold
-    /// one block more than the known tokens fill.
+    /// Schedules a step that generates one token. Allocates blocks until the sequence holds one
+    /// more than the known tokens fill.
     ///
     /// The step computes the tail: all [`tail_tokens`](Self::tail_tokens) tokens from
     /// [`kv_position`](Self::kv_position) on. Usually that is the token sampled last. In a
-    /// resumed request, it is also the tokens before it in the same block, which was lost
-    /// because it was not complete when the request was released.
+    /// resumed request, the tail also includes the tokens before it in the same block, which was
+    /// lost because it was not complete when the request was released.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ///
     /// # Errors
     ///
-    /// The same as [`schedule_decode`](Self::schedule_decode).
+    /// Fails as [`schedule_decode`](Self::schedule_decode) does.
     ///
     /// # Panics
     ///

@@ -24,10 +24,10 @@ pub enum ScheduleError {
         /// generated before.
         num_input_tokens: usize,
     },
-    /// The prompt is computed, and at most one token is left, which is for a decode.
+    /// The prompt is computed, and at most one token is left, which a decode computes.
     #[error("prefill already complete")]
     PrefillComplete,
-    /// Prompt tokens have to be computed first.
+    /// Prompt tokens must be computed first.
     #[error("prefill not yet complete (position {position} < {num_input_tokens})")]
     PrefillNotComplete {
         /// The number of prompt tokens that are computed, in blocks that are held.
@@ -49,11 +49,11 @@ pub enum ScheduleError {
         /// The maximum number of tokens to generate.
         max_output: usize,
     },
-    /// A decode cannot go on from here: tokens after the prompt have to be computed first,
-    /// or there is no token to go on from.
+    /// A decode cannot continue from here: tokens after the prompt must be computed first, or
+    /// there is no token to continue from.
     #[error("expected {expected} dangling token(s), got {actual}")]
     WrongDanglingCount {
-        /// The number of tokens that a decode goes on from: always 1.
+        /// The number of tokens that a decode continues from: always 1.
         expected: usize,
         /// The number of known tokens that are not computed.
         actual: usize,
@@ -64,7 +64,8 @@ pub enum ScheduleError {
 /// blocks were not released or reacquired. The sequence is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// Another step is scheduled than the call is for, or none is, or one must not be.
+    /// The call does not fit the sequence's state: it is for another step than the one that is
+    /// scheduled, for a step although none is scheduled, or for an idle sequence.
     #[error("expected {expected}, got {actual:?}")]
     WrongState {
         /// The state that the call requires.

@@ -30,7 +30,7 @@ pub enum SequenceEvent {
     PrefillApplied {
         /// The number of tokens in the chunk.
         num_tokens: usize,
-        /// The number of blocks that it filled and that were registered.
+        /// The number of blocks that it filled, which were registered.
         blocks_registered: usize,
         /// Whether the chunk sampled a token, because it reached the last known one.
         token_emitted: bool,

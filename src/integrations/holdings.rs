@@ -12,7 +12,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     /// computed. Returns the number of blocks matched.
     ///
     /// While tokens remain to be generated, the block of the last known token is not
-    /// matched: the next token is sampled from that token's logits, so a step has to compute
+    /// matched: the next token is sampled from that token's logits, so a step must compute
     /// it. Of a fully cached prompt that fills its blocks, the last block is therefore left
     /// to prefill.
     ///
@@ -61,7 +61,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     /// sequence then holds none.
     ///
     /// Afterwards, [`kv_position`](Self::kv_position) is the end of the cached blocks. If
-    /// [`schedule_decode`](Self::schedule_decode) refuses to go on from there, compute the
+    /// [`schedule_decode`](Self::schedule_decode) refuses to continue from there, compute the
     /// tail with [`schedule_prefill`](Self::schedule_prefill).
     ///
     /// # Errors

@@ -41,7 +41,7 @@
 //!             let token = forward(request.inner().page_indices());
 //!             request.apply_decode(token, manager)?;
 //!         }
-//!         // Known tokens have to be computed first.
+//!         // Known tokens must be computed first.
 //!         Err(
 //!             ScheduleError::PrefillNotComplete { .. } | ScheduleError::WrongDanglingCount { .. },
 //!         ) => {
@@ -82,8 +82,8 @@
 //!
 //! # Which blocks are registered?
 //!
-//! A step computes the KV of tokens from [`kv_position`] on: a prefill as many as were
-//! scheduled, a decode the [tail], a speculative decode the tail and the draft. Applying
+//! A step computes the KV of tokens from [`kv_position`] on: a prefill computes as many as were
+//! scheduled, a decode the [tail], and a speculative decode the tail and the draft. Applying
 //! the step advances `kv_position` and registers exactly the blocks whose tokens are now all
 //! computed. From then on, other requests can match them.
 //!
@@ -152,7 +152,7 @@
 //!
 //! # Preemption and resumption
 //!
-//! When the manager runs out of blocks, [`release`] one request to let another go on, and
+//! When the manager runs out of blocks, [`release`] one request to let another continue, and
 //! [`reacquire`] its blocks later. Registered blocks usually survive in the cache. Those
 //! that do not, and the partial block, are computed again.
 //!
@@ -198,10 +198,10 @@
 //!
 //! # What if the whole prompt is cached?
 //!
-//! The first token is sampled from the logits of the last prompt token, so that one has to
+//! The first token is sampled from the logits of the last prompt token, so that token must
 //! be computed in any case. While tokens remain to be generated, [`match_and_add_prefix`]
 //! and [`reacquire`] therefore never match the block of the last known token. A fully cached
-//! prompt needs no special case: prefill computes what is left.
+//! prompt needs no special case: prefill computes the rest.
 //!
 //! ```
 //! # use kvbm_lockfree::{BlockManager, BlockRegistry, SchedulableSequence};
@@ -237,7 +237,7 @@
 //!
 //! [`reacquire`] reports a lack of blocks by returning `false`; the sequence then holds
 //! none. A manager whose blocks have another size is a configuration error, on which calls
-//! panic: [`check_block_size`] tells in advance.
+//! panic; [`check_block_size`] checks for it in advance.
 //!
 //! # What does it cost?
 //!

@@ -1,6 +1,6 @@
-//! How far has a sequence got?
+//! How far a sequence has progressed.
 //!
-//! Four numbers answer that. All of them count from the first token:
+//! Four numbers describe it. All of them count from the first token:
 //!
 //! | number | counts | public as |
 //! |---|---|---|

@@ -9,8 +9,8 @@ use crate::blocks::BlockMetadata;
 
 impl<T: BlockMetadata> SchedulableSequence<T> {
     /// Schedules a chunk of the `num_tokens` tokens from
-    /// [`kv_position`](Self::kv_position) on, and allocates the blocks that it needs and the
-    /// sequence does not hold.
+    /// [`kv_position`](Self::kv_position) on, and allocates the blocks it needs that the
+    /// sequence does not hold yet.
     ///
     /// A chunk may end anywhere up to the last known token, even within a block. The known
     /// tokens are the prompt and, in a resumed request, the tokens that were generated
@@ -20,7 +20,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     ///
     /// * [`NotIdle`](ScheduleError::NotIdle) if a step is scheduled.
     /// * [`PrefillComplete`](ScheduleError::PrefillComplete) if the prompt is computed and
-    ///   at most one token is left, which is for a decode to compute.
+    ///   at most one token is left, which a decode computes.
     /// * [`PrefillOverrun`](ScheduleError::PrefillOverrun) if fewer than `num_tokens` known
     ///   tokens are left.
     /// * [`AllocationFailed`](ScheduleError::AllocationFailed) if the manager has too few

@@ -44,7 +44,7 @@ use crate::{BlockManager, ImmutableBlock, KvbmSequenceHashProvider};
 /// assert_eq!(request.append_token(100), Some(2));
 /// assert_eq!(request.register_computed(11, &manager), 0);
 ///
-/// // Preempted and resumed: two blocks are cached, the third has to be computed again.
+/// // Preempted and resumed: two blocks are cached, the third must be computed again.
 /// request.release();
 /// assert!(request.reacquire(&manager));
 /// assert_eq!(request.prefix_matched_blocks(), 2);
@@ -104,7 +104,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
     /// Matches the longest cached prefix and takes its blocks. Returns how many there are.
     ///
     /// If they cover all tokens, no token is left whose logits the model could sample from.
-    /// At least the last block then has to be computed again.
+    /// At least the last block must then be computed again.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl<T: BlockMetadata> RequestSequence<T> {
     /// the others. Returns `false` if the manager has too few available blocks; the request
     /// then holds none, as before.
     ///
-    /// Registers nothing: the tokens of the allocated blocks have to be computed first.
+    /// Registers nothing: the tokens of the allocated blocks must be computed first.
     ///
     /// # Panics
     ///
@@ -328,8 +328,8 @@ impl<T: BlockMetadata> RequestSequence<T> {
         self.sequence.total_tokens()
     }
 
-    /// Returns how many of the known tokens were not in the blocks that were cached when
-    /// blocks were last matched or reacquired.
+    /// Returns how many of the known tokens were not in cached blocks when blocks were last
+    /// matched or reacquired.
     pub fn new_tokens_for_prefill(&self) -> usize {
         self.total_tokens()
             .saturating_sub(self.prefix_matched_blocks * self.block_size())

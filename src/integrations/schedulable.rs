@@ -104,7 +104,7 @@ impl<T: BlockMetadata> SchedulableSequence<T> {
     /// Appends tokens that are known without having been sampled by a step of this sequence,
     /// such as tokens that another instance generated. Their KV is not computed.
     ///
-    /// If exactly one token is then left to compute, a decode can go on from it; otherwise
+    /// If exactly one token is then left to compute, a decode can continue from it; otherwise
     /// compute the tail with [`schedule_prefill`](Self::schedule_prefill).
     ///
     /// # Errors

@@ -94,8 +94,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Allocates `count` blocks and appends them to `blocks`, or returns `false` and changes
     /// nothing.
     ///
-    /// This is [`allocate_blocks`](Self::allocate_blocks) with a vector of the caller's: as
-    /// long as that has capacity, nothing is allocated on the heap.
+    /// This is [`allocate_blocks`](Self::allocate_blocks) with a vector that you supply: as
+    /// long as it has capacity, nothing is allocated on the heap.
     ///
     /// ```
     /// use kvbm_lockfree::{BlockManager, BlockRegistry};

@@ -103,7 +103,7 @@ pub enum InactiveBackendConfig {
     },
 }
 
-/// The order among the leaves of the lineage policy.
+/// The order in which the lineage policy evicts leaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LineageEviction {
     /// The least recently released leaf first. A block that becomes a leaf by the eviction of
@@ -241,12 +241,12 @@ impl BuiltOrder {
 ///
 /// `PERF.md` compares their hit rates and costs. In short:
 ///
-/// * [LRFU](Self::with_lrfu_backend), if frequently used prefixes are to survive content that is
+/// * [LRFU](Self::with_lrfu_backend), if frequently used prefixes should survive content that is
 ///   used once, in pools that are small for the workload;
 /// * [lineage](Self::with_lineage_backend), the default, if the pool has room for most of what is
 ///   used again: its hit rate is then as high, and a block's lifecycle takes less than
 ///   half of LRFU's instructions;
-/// * [LRU](Self::with_lru_backend), if evicting is to be as cheap as possible.
+/// * [LRU](Self::with_lru_backend), if evicting must be as cheap as possible.
 ///
 /// An [order of your own](Self::with_eviction_policy) is plain sequential code.
 #[must_use = "a builder does nothing until `build` is called"]
@@ -328,8 +328,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
-    /// Sets what happens when a block is registered under a hash that another block of the
-    /// manager has. By default, it becomes a duplicate.
+    /// Sets what happens when a block is registered under the hash of another block of the
+    /// manager. By default, it becomes a duplicate.
     pub fn duplication_policy(mut self, policy: BlockDuplicationPolicy) -> Self {
         self.duplication_policy = policy;
         self
@@ -351,7 +351,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// registry with a frequency tracker.
     ///
     /// Blocks are evicted from the lowest level that has any, the least recently released
-    /// first. Any amount of content that is used once leaves the higher levels alone. But a
+    /// first. Content that is used once, in any amount, does not displace the higher levels. But a
     /// block that was used often in the past keeps its level until all levels below are empty.
     ///
     /// In the replays in `PERF.md`, the hit rate is up to 5.4 points above that of LRU in small
@@ -412,13 +412,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// A content's value is the sum of its uses, and each use loses half of its weight with
     /// every half-life. Uses before an eviction still count after it. Content that is used
     /// rarely but regularly is therefore kept, even in a pool far too small for everything that
-    /// is used in between, and any amount of content that is used once does not push out
+    /// is used in between, and content that is used once, in any amount, does not push out
     /// content that is used again.
     ///
     /// # How is the half-life chosen?
     ///
     /// It is tuned at run time: two miniature simulations of the pool, fed with a sample of the
-    /// contents, tell whether a longer or a shorter half-life would have more hits. Tuning
+    /// hashes, tell whether a longer or a shorter half-life would have more hits. Tuning
     /// starts close to LRU. If the content that is used again takes more than about a third of
     /// the pool, the first content that is used once may therefore push some of it out.
     /// [`with_lrfu_backend_half_life`](Self::with_lrfu_backend_half_life) sets a fixed
@@ -450,8 +450,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
 
     /// Evicts leaves first, by W-TinyLFU (Einziger, Friedman and Manes, 2017).
     ///
-    /// New content enters a window, from which the least recently released block goes first,
-    /// and moves on to a main region, from which the least frequently used block goes first.
+    /// New content enters a window, from which the least recently released block is taken first,
+    /// and moves on to a main region, from which the least frequently used block is taken first.
     /// Uses before an eviction still count after it, and all uses fade with time.
     ///
     /// The window's share of the inactive blocks is tuned at run time, by hill climbing on the
@@ -514,8 +514,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
         self
     }
 
-    /// Sets a callback for when available blocks drop below a threshold: early enough, say, to
-    /// preempt requests, to shorten prompts, or to move blocks to another tier.
+    /// Sets a callback that is called when available blocks drop below a threshold: early
+    /// enough, say, to preempt requests, to shorten prompts, or to move blocks to another tier.
     ///
     /// `level` is a number of blocks; 0 sets no watermark. Available blocks are those that are
     /// free or inactive and not reserved for an operation in progress.
@@ -561,13 +561,13 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// * *Single-threaded*, it is called exactly after the operations that start with at least
     ///   `level` blocks available and leave fewer.
     /// * *If threads race*, one of them calls it, perhaps for another's operation, and a fall
-    ///   may be reported twice. But none is missed: if the number was at least `level` at a
+    ///   may be reported twice. But no fall is missed: if the number was at least `level` at a
     ///   moment at which no operation was in progress, and is lower at a later such moment, the
     ///   callback has been called in between.
     /// * Blocks taken by [`WeakBlock::upgrade`](crate::WeakBlock::upgrade) are noticed by the
     ///   next operation.
     ///
-    /// [`BlockManager::is_low`] tells whether the number is below the level at present.
+    /// [`BlockManager::is_low`] returns whether the number is below the level at present.
     ///
     /// # What may it do?
     ///
@@ -608,8 +608,8 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// | W-TinyLFU | 250 | 280 |
     /// | your own, plus what it allocates itself | 83 | 98 |
     ///
-    /// Each manager takes about 12 kilobytes more, and one with LRFU and less than a few
-    /// thousand blocks up to another 140.
+    /// Each manager takes about 12 kilobytes more, and a manager with LRFU and fewer than a few
+    /// thousand blocks takes up to another 140.
     ///
     /// # Errors
     ///

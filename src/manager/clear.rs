@@ -21,7 +21,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// # Errors
     ///
     /// Returns an error if blocks of the manager are still held, so that not all are free
-    /// afterwards. The inactive ones have been evicted nevertheless.
+    /// afterwards. The inactive blocks have been evicted even so.
     pub fn reset_inactive_pool(&self) -> Result<(), BlockManagerResetError> {
         self.leases.expire(Instant::now());
         let leftovers = self.store.reset_inactive();

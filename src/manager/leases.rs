@@ -69,8 +69,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         self.leases.expire(Instant::now())
     }
 
-    /// Lists the leases in the order in which they were made: who holds which blocks, since
-    /// when, and until when.
+    /// Lists the leases in the order in which they were made: which owner holds which blocks,
+    /// since when, and until when.
     ///
     /// Leases that have expired are ended first. Listing pins no block. Blocks held by guards
     /// alone have no known owner; [`unleased_blocks`](Self::unleased_blocks) counts them. Takes
@@ -97,14 +97,15 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Ends expired leases one by one, calling `attempt` after each, until that succeeds or the
     /// blocks of all expired leases have been released. Returns whether it has succeeded.
     ///
-    /// Never blocks. While other threads are at the leases it yields to them, at most
-    /// [`YIELDS`] times: each of them has one lease in hand. O(leases that have expired).
+    /// Never blocks. While other threads are ending leases it yields to them, at most
+    /// [`YIELDS`] times: each of them is ending one lease. O(leases that have expired).
     #[cold]
     #[inline(never)]
     pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
         let mut yields = 0;
         loop {
-            // Before the look at the leases: an expiry that ends after it is noticed.
+            // Read before checking the leases, so that an expiry that ends after this read is
+            // noticed.
             let expiries = self.leases.expiries();
             let next = self.leases.try_expire_one(Instant::now);
             if attempt() {

@@ -34,8 +34,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Finds the longest prefix of `seq_hashes` whose blocks this manager has, appends their
     /// guards to `blocks`, and returns their number.
     ///
-    /// This is [`match_blocks`](Self::match_blocks) with a vector of the caller's: as long as
-    /// that has capacity, nothing is allocated on the heap.
+    /// This is [`match_blocks`](Self::match_blocks) with a vector that you supply: as long as
+    /// it has capacity, nothing is allocated on the heap.
     ///
     /// ```
     /// use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
@@ -189,8 +189,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         found
     }
 
-    /// Completes a match that found `matched`: counts it and its accesses, and notifies if
-    /// blocks are running out.
+    /// Completes a match that found `matched`: counts it and its accesses, and calls the
+    /// low-watermark callback if blocks are running out.
     #[inline]
     fn finish_match(&self, requested: usize, matched: &[SequenceHash]) {
         self.store.count_each([

@@ -51,8 +51,8 @@
 //! # Can threads share a manager?
 //!
 //! Yes: all methods take `&self`. Matching, allocating, registering and dropping are
-//! lock-free; where a method locks a mutex, its documentation says so. What one thread does is
-//! visible to all others at once: when the drop of a block returns, the block is counted by
+//! lock-free; if a method locks a mutex, its documentation says so. What one thread does is
+//! immediately visible to all others: when the drop of a guard returns, its block is counted by
 //! [`available_blocks`] and can be allocated.
 //!
 //! [`allocate_blocks`]: BlockManager::allocate_blocks
@@ -213,8 +213,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Checks the invariants of the engine, for tests and for the analysis of incidents.
     ///
     /// Call it while no other thread uses the manager. Guards may be held. [`AuditReport`] has
-    /// an example. Takes O(blocks) time, allocates, and holds the policy plane meanwhile, which
-    /// it takes only by a try-lock.
+    /// an example. Takes O(blocks) time, allocates, and holds the policy plane meanwhile; it
+    /// never waits for the plane, but fails if another thread holds it.
     ///
     /// # Errors
     ///

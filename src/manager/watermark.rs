@@ -24,8 +24,8 @@ pub(super) type OnLow = Box<dyn Fn(LowWatermark) + Send + Sync>;
 
 /// The low watermark.
 impl<T: BlockMetadata + Sync> BlockManager<T> {
-    /// Returns whether the number of available blocks is below the
-    /// [low watermark](super::BlockManagerConfigBuilder::with_low_watermark) now, or `false` if
+    /// Returns whether the number of available blocks is currently below the
+    /// [low watermark](super::BlockManagerConfigBuilder::with_low_watermark), or `false` if
     /// none is set.
     ///
     /// Costs as much as [`available_blocks`](Self::available_blocks) and, like that method,

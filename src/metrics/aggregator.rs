@@ -60,9 +60,9 @@ const POOL_NUMBER: &str = "pool_number";
 /// # What happens when a manager is dropped?
 ///
 /// Its source stays, with its last values, until it is [removed](Self::remove_source), or
-/// until another source with the same type label is registered and nobody else holds the
-/// metrics any more. The new source then takes its place, and its series start over as after
-/// a restart.
+/// until another source with the same type label is registered while only the aggregator still
+/// holds the metrics. The new source then takes its place, and its series start over as after a
+/// restart.
 ///
 /// # What does collecting cost?
 ///
@@ -80,7 +80,7 @@ struct Shared {
 }
 
 struct Source {
-    /// Never cloned, so that the reference count tells whether anybody else holds it.
+    /// Never cloned here, so that the reference count tells whether it is held elsewhere.
     metrics: Arc<BlockPoolMetrics>,
     /// Counts from 1; unique among the sources with the same type label.
     number: usize,
@@ -130,7 +130,7 @@ impl MetricsAggregator {
             .iter()
             .filter(|other| other.metrics.type_label() == label);
         let taken: Vec<usize> = namesakes.map(|other| other.number).collect();
-        // Among this many numbers, at least one is not taken.
+        // Among this many numbers, at least one is unused.
         let number = (1..=taken.len())
             .find(|number| !taken.contains(number))
             .unwrap_or(taken.len() + 1);

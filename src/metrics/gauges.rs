@@ -18,7 +18,7 @@ pub(crate) struct Gauges {
     pub(crate) inflight_immutable: i64,
     /// Free blocks, including cleared ones.
     pub(crate) reset_pool_size: i64,
-    /// Inactive blocks: registered, and held by nobody.
+    /// Inactive blocks: registered and not pinned.
     pub(crate) inactive_pool_size: i64,
 }
 

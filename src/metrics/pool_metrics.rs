@@ -34,10 +34,10 @@ use super::{Counter, Counts, GaugeSource, Gauges, MetricsSnapshot};
 /// # What does it cost?
 ///
 /// No method takes a lock. None allocates except [`new`](Self::new), which allocates 8 KiB of
-/// counters. A manager increments a counter with a load and a store in a row of the calling
-/// thread's own, or with an atomic addition if 30 other live threads have one already. The
-/// methods below always use an atomic addition. Reading a counter sums over the rows of the
-/// threads there have been, at most 32.
+/// counters. A manager increments a counter with a load and a store in the calling thread's
+/// own row, or with an atomic addition if 30 other live threads already have a row. The methods
+/// below always use an atomic addition. Reading a counter sums over the rows of all threads so
+/// far, at most 32.
 ///
 /// # Which ordering do counts have?
 ///

@@ -58,7 +58,7 @@ pub struct MetricsSnapshot {
     pub inflight_immutable: i64,
     /// Free blocks, including cleared ones.
     pub reset_pool_size: i64,
-    /// Inactive blocks: registered, and held by nobody. If other threads were working while
+    /// Inactive blocks: registered and not pinned. If other threads were working while
     /// the pool was cleared, a few inactive blocks may be counted as free or vice versa,
     /// until the cleared blocks have been reused; the sum with `reset_pool_size` is exact.
     pub inactive_pool_size: i64,

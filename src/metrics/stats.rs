@@ -63,7 +63,7 @@ pub struct StatsSnapshot {
     pub inflight_immutable: i64,
     /// Free blocks, including cleared ones.
     pub reset_pool_size: i64,
-    /// Inactive blocks: registered, and held by nobody.
+    /// Inactive blocks: registered and not pinned.
     pub inactive_pool_size: i64,
 }
 
@@ -96,7 +96,7 @@ impl Sample {
                     read(&raw).saturating_sub(read(&before.raw)) as f64
                 };
                 // A call in progress at the previous sample may have been counted in the
-                // whole then, and in the part only now.
+                // whole then, but in the part only now.
                 let ratio = |part: f64, whole: f64| {
                     if whole > 0.0 {
                         (part / whole).min(1.0)

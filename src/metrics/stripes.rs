@@ -88,7 +88,7 @@ const COUNTERS: usize = Counter::Steals as usize + 1;
 /// The number of rows. All but the last two belong to one thread each. A server drives a
 /// manager from a scheduler and about as many workers as there are cores, so 30 rows are
 /// enough for most servers, and 32 rows of two pairs of cache lines take 8 KiB. A thread
-/// beyond that pays for an atomic addition, and nothing worse.
+/// beyond that pays for an atomic addition, and nothing more.
 const ROWS: usize = 32;
 /// The row of the public counting methods.
 const MANUAL: usize = ROWS - 1;
@@ -180,12 +180,12 @@ impl Stripes {
         self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
     }
 
-    /// Returns the rows of the threads that there have been. In addition, threads without a row
-    /// write the shared one.
+    /// Returns the rows of all threads so far. In addition, threads without a row write the
+    /// shared one.
     #[inline]
     fn own_rows(&self) -> &[Row] {
         // A thread whose locals are being destroyed uses the shared row, however few threads
-        // there have been.
+        // have existed.
         &self.rows[..thread::used().min(SHARED)]
     }
 

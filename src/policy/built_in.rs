@@ -17,8 +17,8 @@ use super::spec::PolicySpec;
 
 /// A built-in eviction order, chosen by name.
 ///
-/// Use this where the order is a setting, or where code goes through [all
-/// orders](Self::ALL). Where the order is fixed, the builder has a method for each, such as
+/// Use this if the order is a setting, or if code iterates over [all orders](Self::ALL). If the
+/// order is fixed, the builder has a method for each, such as
 /// [`with_lru_backend`](crate::manager::BlockManagerConfigBuilder::with_lru_backend). Orders
 /// with parameters have their defaults.
 ///
@@ -119,7 +119,7 @@ impl Hash for BuiltInPolicy {
     }
 }
 
-/// The error of parsing a name that no built-in order has.
+/// The error returned when parsing a name that no built-in order has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no eviction policy is called {0:?}")]
 pub struct UnknownPolicy(pub String);

@@ -1,9 +1,9 @@
-//! An eviction order of the user's, and what it is told.
+//! A user's own eviction order, and what the manager tells it.
 
 use crate::ids::{BlockId, SequenceHash};
 use crate::retention::Priority;
 
-/// An inactive block: registered, held by no one, and a candidate for eviction.
+/// An inactive block: registered, not pinned, and a candidate for eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InactiveBlock {
     /// The block's id, which is less than the manager's block count.
@@ -22,7 +22,7 @@ pub struct InactiveBlock {
 ///
 /// It must not panic, [`pop`](Self::pop) a block that is not in the order, or return `None`
 /// while blocks are in the order. If it does, the manager logs an error, drops the policy
-/// and goes on with LRU: first it evicts the blocks that were in the order, in an arbitrary
+/// and continues with LRU: first it evicts the blocks that were in the order, in an arbitrary
 /// order, then those released later, least recently released first. Priorities still apply.
 /// No block is lost.
 pub trait EvictionPolicy: Send {
@@ -39,7 +39,7 @@ pub trait EvictionPolicy: Send {
     ///
     /// An inserted block has the default priority, unless this is called right after
     /// [`insert`](Self::insert). When a priority ends, this is called with the default. It may
-    /// be called again with the priority that the block has already. The default
+    /// be called again with the priority that the block already has. The default
     /// implementation ignores priorities.
     fn set_priority(&mut self, _block_id: BlockId, _priority: Priority) {}
 

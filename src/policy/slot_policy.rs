@@ -52,16 +52,16 @@ pub(crate) trait SlotPolicy: Send {
     }
 
     /// Returns whether listing `slot`, which holds `hash` and is not listed, and then taking
-    /// it out again is certain to change nothing, whether alone or together with others of
-    /// which this is true. Returns `false` for a listed slot.
+    /// it out again is certain to change nothing, whether it is the only slot or one of several
+    /// for which this is true. Returns `false` for a listed slot.
     ///
     /// The engine asks this only if [resurrections commute](Self::resurrections_commute).
     fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {
         false
     }
 
-    /// Returns whether victims that have been popped stay the next ones, whatever is listed
-    /// later. If so, the engine pops some ahead of need, until blocks have priorities.
+    /// Returns whether victims that have been popped would still be the next ones, whatever is
+    /// listed later. If so, the engine pops some ahead of need, until blocks have priorities.
     fn hands_out_ahead(&self) -> bool {
         false
     }
@@ -84,8 +84,8 @@ pub(crate) trait PrioritizedPolicy: SlotPolicy {
     /// Sets the priority of `slot` until it is taken out. Does nothing if it is not listed.
     ///
     /// A slot is listed with the default priority. A slot that is given another priority
-    /// comes last among those that have it. A slot that is given the default priority goes
-    /// where the order without priorities would have it.
+    /// comes last among those that have it. A slot that is given the default priority takes the
+    /// place that it would have in the order without priorities.
     fn set_priority(&mut self, slot: u32, priority: Priority);
 
     /// Returns a victim that was popped ahead of need to the order, unless it is listed.

@@ -3,7 +3,7 @@
 //! Each order implements [`PolicySpec`] in its own file. A row in the [table of built-in
 //! orders](super::built_in) then makes it known by name to the
 //! [builder](crate::manager::BlockManagerConfigBuilder::with_policy), to the replay program,
-//! and to the tests that go through all orders.
+//! and to the tests that iterate over all orders.
 
 use std::panic::RefUnwindSafe;
 

@@ -81,7 +81,7 @@ impl BlockSequence {
     ///
     /// # Errors
     ///
-    /// The same as [`extend_tokens`](Self::extend_tokens).
+    /// Fails as [`extend_tokens`](Self::extend_tokens) does.
     pub fn append_token(&mut self, token: Token) -> Result<Option<usize>, BlockSequenceError> {
         Ok(self.sequence.append(token)?)
     }

@@ -10,7 +10,7 @@ use crate::{BlockId, ImmutableBlock, MutableBlock, SequenceHash};
 /// has changed.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum BlockSequenceError {
-    /// A list names a known id after a new one. Known ids have to come first.
+    /// A list names a known id after a new one. Known ids must come first.
     #[error(
         "ordering violation: known block_id {known_id} at index {known_index} \
          appeared after new block_id {new_id} at index {first_new_index}"

@@ -246,7 +246,7 @@ impl ExternalBlockAssignments {
     ///
     /// # Errors
     ///
-    /// The same as [`stage_pending`](Self::stage_pending).
+    /// Fails as [`stage_pending`](Self::stage_pending) does.
     pub fn assign_pending(
         &mut self,
         sequence_blocks: &[TokenBlock],

@@ -38,8 +38,8 @@ use crate::{BlockId, BlockManager};
 ///
 /// # Under which id is a block kept?
 ///
-/// Under its own. If the [duplication policy](crate::blocks::BlockDuplicationPolicy) is to
-/// reject, [`register`](Self::register) may replace a guard by that of the primary, which
+/// Under its own. If the [duplication policy](crate::blocks::BlockDuplicationPolicy) rejects
+/// duplicates, [`register`](Self::register) may replace a guard with that of the primary, which
 /// has another id. It is then kept under *that* id, which is where the computed content is.
 pub struct LogicalBlockAssignments<T: BlockMetadata> {
     phases: Phases<MutableBlock<T>, CompleteBlock<T>, ImmutableBlock<T>>,

@@ -7,7 +7,7 @@
 //!
 //! | type | holds | use it if |
 //! |---|---|---|
-//! | [`ExternalBlockAssignments`] | ids and hashes | a scheduler elsewhere tells you ids |
+//! | [`ExternalBlockAssignments`] | ids and hashes | a scheduler elsewhere gives you ids |
 //! | [`LogicalBlockAssignments`] | the guards themselves | you call a [`BlockManager`](crate::BlockManager) yourself |
 //!
 //! [`SchedulableSequence`](crate::SchedulableSequence) combines all of this into a request,
@@ -90,7 +90,7 @@
 //! tokens.append_token(106)?;
 //! assert_eq!(commit(computed, &tokens, &mut blocks, &manager)?, 0);
 //!
-//! // Another request with the same prompt: all of it is cached. The last token has to be
+//! // Another request with the same prompt: all of it is cached. The last token must be
 //! // computed for its logits, so its block is left out of the match and computed again.
 //! let prompt = BlockSequence::new((0..12).collect(), 4, None);
 //! let last = prompt.total_tokens() - 1;

@@ -99,8 +99,8 @@ impl Counters {
         }
     }
 
-    /// Increments each of the four counters that is not saturated. Returns whether there was
-    /// one.
+    /// Increments each of the four counters that is not saturated. Returns whether any counter
+    /// was incremented.
     #[inline(always)]
     pub(super) fn increment(&self, hashes: Hashes) -> bool {
         let words = self.words_of(hashes);

@@ -36,13 +36,13 @@ pub trait DecayPolicy: Send + Sync {
     ///
     /// While it holds the lock of its table, on the thread that applies a batch of touches.
     /// Since threads only ever try that lock, a policy may use the tracker that it belongs
-    /// to: the lock then appears to be held by another thread.
+    /// to: it then finds the lock held, as if by another thread.
     ///
     /// # Panics
     ///
     /// An implementation may panic. The panic propagates out of the `touch`, `touch_all` or
     /// `count` that applied the batch. The halving is then skipped, and a `touch_all` loses
-    /// those of its touches that were still to come.
+    /// those of its touches that it has not applied yet.
     fn should_decay(&self, increments_since_last_reset: u32) -> bool;
 }
 

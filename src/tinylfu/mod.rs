@@ -18,13 +18,13 @@
 //!
 //! # Accuracy
 //!
-//! A word of the table and the counter in it are chosen by different bits of a hash. In
+//! Different bits of a hash choose a word of the table and the counter in it. In
 //! `kvbm-logical` they are the same bits, so that at all built-in sizes one in sixteen
-//! counters is used. Of 100,000 keys that were never used, a sketch for 65,536 keys that has
-//! counted half as many takes 99,898 for used there, and 2,363 here. The hit rate of
-//! [multi-level LRU], which goes by these estimates, is up to 11 points higher for it in the
-//! replays of `PERF.md`.
-//! [`reference_layout`] gives the other crate's estimates, for comparisons.
+//! counters is used. Take a sketch for 65,536 keys that has counted half as many, and ask it for
+//! 100,000 keys that were never used: in `kvbm-logical`, 99,898 appear to have been used; here,
+//! 2,363. In the replays in `PERF.md`, this raises the hit rate of [multi-level LRU], which
+//! relies on these estimates, by up to 11 points. [`reference_layout`] gives the other crate's
+//! estimates, for comparisons.
 //!
 //! [multi-level LRU]: crate::manager::BlockManagerConfigBuilder::with_multi_lru_backend
 //! [`reference_layout`]: TinyLFUSettingsBuilder::reference_layout

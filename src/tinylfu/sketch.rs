@@ -21,7 +21,7 @@ use super::{DecayPolicy, FixedDecayPolicy, SketchKey};
 ///
 /// # How accurate is an estimate?
 ///
-/// Estimates end at 15. Up to there, and until the counters are halved, an estimate is never
+/// Estimates are capped at 15. Up to 15, and until the counters are halved, an estimate is never
 /// below the true count. It is too high if each of the key's four counters is shared with
 /// another key in use. Once `n` different keys have been counted, the probability of that is
 /// about `(1 - exp(-n / capacity))^4`: 2.4 % if `n` is half of the capacity, and 16 % if it

@@ -80,8 +80,8 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
 const OWN_STRIPES: usize = 32;
 
 /// The length at which a thread tries to apply its stripe: half of the stripe's capacity. If
-/// the table is held by another thread, there is room for that many more touches, and as many
-/// tries, before one is lost.
+/// another thread holds the table, there is room for that many more touches, with one try each,
+/// before one is lost.
 const BATCH: usize = super::stripe::CAPACITY / 2;
 
 /// The number of simultaneous touches from which locking the table is cheaper than queueing

@@ -1,4 +1,4 @@
-//! Clearing the inactive pool: what is forgotten, what stays, and which events are emitted.
+//! Clearing the inactive pool: what is cleared, what stays, and which events are emitted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

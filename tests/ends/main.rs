@@ -1,4 +1,4 @@
-//! Everything ends: once the last manager, registry, handle and guard are gone, streams end,
+//! Everything ends: once the last manager, registry, handle and guard are dropped, streams end,
 //! publishers finish and the crate's threads exit, promptly and without other activity in the
 //! process.
 //!
@@ -21,7 +21,7 @@ struct Tier;
 /// The time after which something counts as never ending, far longer than anything takes.
 const NEVER: Duration = Duration::from_secs(60);
 
-/// Serializes the tests, since activity on another registry would help things along.
+/// Serializes the tests, since activity on another registry could make things end.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {

@@ -70,7 +70,7 @@ fn a_waiter_is_woken_by_the_end() {
     }
 }
 
-/// Everything is dropped while a clearing is under way in the background.
+/// Everything is dropped while a clearing is in progress in the background.
 #[test]
 fn after_a_clearing() {
     let _turn = turn();

@@ -143,7 +143,7 @@ fn pairs_are_exact_when_the_policy_wavers() {
     );
 }
 
-/// Nobody polls in the meantime, so the dispatch thread must do it.
+/// No subscriber polls in the meantime, so the dispatch thread must do it.
 #[test]
 fn a_waiting_subscriber_is_woken() {
     let events = Arc::new(EventsManager::builder().build());

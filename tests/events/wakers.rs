@@ -233,8 +233,8 @@ fn a_waker_may_drop_the_last_emitter() {
     assert_eq!(waiting.next().now_or_never(), Some(None));
 }
 
-/// Every call of a waker's functions can panic: the panic reaches whoever polled or dropped
-/// the subscription, and no event is lost.
+/// Every call of a waker's functions can panic: the panic reaches the caller that polled or
+/// dropped the subscription, and no event is lost.
 #[test]
 fn a_waker_may_panic_at_every_call() {
     static FUSE: Fuse = Fuse {

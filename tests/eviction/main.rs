@@ -17,7 +17,7 @@ const BLOCKS: usize = 12;
 #[derive(Clone)]
 struct Tier;
 
-/// Returns one of a family of contents, in which some are children of others.
+/// Returns one of a family of hashes, in which some are children of others.
 fn hash(n: u64) -> SequenceHash {
     let position = n % 4;
     SequenceHash::new(1 + n, (position > 0).then_some(n), position)
@@ -101,11 +101,11 @@ fn manager(policy: Option<Box<dyn EvictionPolicy>>) -> BlockManager<Tier> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// Matches a content, or registers a block with it.
+    /// Matches a hash, or registers a block under it.
     Request(u64),
     /// Drops one of the guards.
     Drop(usize),
-    /// Allocates so many blocks, and drops them.
+    /// Allocates this many blocks, and drops them.
     Flood(usize),
     Reset,
 }

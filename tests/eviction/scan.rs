@@ -1,4 +1,4 @@
-//! A scan of contents that are used once must not evict contents that are used repeatedly.
+//! A scan of content that is used once must not evict content that is used repeatedly.
 
 use kvbm_lockfree::manager::BlockManagerConfigBuilder;
 use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};

@@ -1,7 +1,7 @@
 //! Every error that can be made is made, and its documentation names those that cannot.
 //!
-//! The matches are exhaustive: a new variant has to be made here, or to be listed as one
-//! that nothing returns.
+//! The matches are exhaustive: a new variant must be made here, or listed as one that is never
+//! returned.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -1,5 +1,5 @@
-//! Leases through the manager, with the real clock: a lease of zero duration has expired, and
-//! a day is longer than any test runs.
+//! Leases through the manager, with the real clock: a lease of zero duration has already
+//! expired, and a day is longer than any test runs.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

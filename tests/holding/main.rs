@@ -1,4 +1,4 @@
-//! Leases and the low watermark: who holds blocks, and when are few left?
+//! Leases and the low watermark: which owners hold blocks, and when are few blocks left?
 //!
 //! * `leases`: a lease ends exactly once, by release, drop, expiry or with its manager, and
 //!   its blocks are available afterwards. Calls that fail change nothing.
@@ -25,7 +25,7 @@ fn manager(block_count: usize) -> Manager {
         .expect("the configuration is valid")
 }
 
-/// Registers a block for each of these contents and returns their guards.
+/// Registers a block for each number, which stands for its content, and returns their guards.
 fn register(manager: &Manager, contents: impl IntoIterator<Item = u64>) -> Vec<ImmutableBlock<()>> {
     let register = |content| {
         let block = manager.allocate_one().expect("a block is available");

@@ -56,7 +56,7 @@ fn exact(block_count: usize, level: usize, operations: usize, rng: &mut Rng) {
     let some = block_count / 4;
     for _ in 0..operations {
         let before = manager.available_blocks();
-        // With many contents missing, a match reserves more blocks than it pins.
+        // With many hashes missing, a match reserves more blocks than it pins.
         let contents = 2 * block_count;
         let hashes: Vec<_> = (0..rng.between(1, some))
             .map(|_| SequenceHash::root(rng.below(contents) as u64))

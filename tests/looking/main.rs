@@ -89,7 +89,7 @@ fn no_allocation_is_refused_because_somebody_looks() {
     manager.audit().unwrap();
 }
 
-/// Blocks of an expired lease belong to nobody, even while another thread is releasing them.
+/// Blocks of an expired lease have no owner, even while another thread is releasing them.
 #[test]
 fn no_allocation_is_refused_while_leases_expire() {
     let registry = BlockRegistry::new();

@@ -1,5 +1,5 @@
-//! The memory of a registry is freed as soon as its last part is dropped, not when somebody uses
-//! another registry.
+//! The memory of a registry is freed as soon as its last part is dropped, not when another
+//! registry is used.
 
 use std::thread;
 
@@ -8,7 +8,7 @@ use kvbm_lockfree::{BlockManager, BlockRegistry, SequenceHash};
 use crate::counting::live;
 use crate::{Gpu, turn};
 
-/// What the epochs may keep, whatever they were used for: a few bags of garbage.
+/// The bytes that the epochs may keep, whatever they were used for: a few bags of garbage.
 const SLACK: isize = 16 << 10;
 
 /// Runs `work` and returns how many bytes it leaves behind, after a warm-up.

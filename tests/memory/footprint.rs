@@ -23,7 +23,7 @@ const TOLERANCE: f64 = 0.6;
 /// one of [`BLOCKS`], and one of [`PAST_A_POWER_OF_TWO`].
 ///
 /// A manager has arrays for its blocks and little else, so that this is a sum of sizes. In
-/// bytes per block (rounded up to a power of two where a mask is to address it), for a
+/// bytes per block (rounded up to a power of two if a mask addresses the array), for a
 /// million:
 ///
 /// | part | LRU | multi-level LRU | lineage by tick | by FIFO |
@@ -61,7 +61,7 @@ fn require_documented(what: &str, bytes: isize, blocks: usize, documented: f64) 
     );
 }
 
-/// A builder on a registry of its own, which has a frequency tracker if need be.
+/// Returns a builder with its own registry, which has a frequency tracker if needed.
 fn builder(policy: BuiltInPolicy, blocks: usize) -> BlockManagerConfigBuilder<Gpu> {
     let registry = if policy.needs_tracker() {
         let tracker = FrequencyTrackingCapacity::Small.create_tracker();
@@ -122,7 +122,7 @@ fn just_past_a_power_of_two_a_block_takes_the_most() {
     }
 }
 
-/// An order of nothing, which takes no memory.
+/// An empty order, which takes no memory.
 struct NoOrder;
 
 impl EvictionPolicy for NoOrder {
@@ -146,8 +146,9 @@ fn beside_an_order_of_your_own_there_is_next_to_nothing() {
     }
 }
 
-/// Beside it the reference's, with fewer blocks, since it takes more memory and
-/// time. Its maps grow by doubling, and are not the same for every number of blocks.
+/// Also prints the reference's footprint, with fewer blocks, since it takes more memory and
+/// time. The reference's maps grow by doubling, so its bytes per block depend on the number of
+/// blocks.
 #[test]
 fn a_registered_block_takes_less_than_the_references() {
     use kvbm_logical::{BlockManager, BlockRegistry};

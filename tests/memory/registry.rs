@@ -47,15 +47,15 @@ fn a_drained_registry_is_as_small_as_an_empty_one() {
     }
 }
 
-/// While a thread is preempted *inside* an operation, the garbage of all threads accumulates, for as
-/// long as the scheduler likes. So the threads meet outside of operations from time to time. Next to
-/// nothing may be left then, whatever they have done.
+/// While a thread is preempted *inside* an operation, the garbage of all threads accumulates until
+/// it runs again. From time to time, the threads therefore meet outside of operations. Almost no
+/// garbage may be left then, whatever they have done.
 #[test]
 fn garbage_is_bounded_while_handles_churn() {
     const THREADS: u64 = 4;
     const MEETINGS: u64 = 20;
     const TURNS: u64 = 5_000;
-    /// What threads keep to themselves until they have more of it.
+    /// The garbage that threads keep to themselves until they have more of it.
     const OWN: u64 = 64;
 
     let _turn = turn();

@@ -66,8 +66,8 @@ pub struct Fuse {
 }
 
 impl Fuse {
-    /// Arms the fuse for these calls, counted from 0, with payloads whose drop panics so many times
-    /// in a row.
+    /// Arms the fuse for these calls, counted from 0, with payloads whose drop panics this many
+    /// times in a row.
     pub fn new(armed: &[u32], depth: u32) -> Arc<Self> {
         be_silent();
         Arc::new(Self {

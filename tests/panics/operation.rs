@@ -61,7 +61,7 @@ const DEFAULT: Operation = Operation {
     run: |_| {},
 };
 
-/// All operations that reach some place, and those that reach none.
+/// All operations, including those that reach no place.
 pub fn operations() -> Vec<&'static Operation> {
     [
         ALLOCATIONS,

@@ -13,7 +13,7 @@ use crate::world::{BLOCKS, Disk, Gpu, HASHES, World, hash};
 
 /// Far longer than anything takes.
 const LONG: Duration = Duration::from_secs(20);
-/// How long to wait after something has already been late once.
+/// The wait after something has already been late once.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// Named facts, in order.

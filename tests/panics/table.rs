@@ -1,7 +1,7 @@
 //! The table: every place × every operation that reaches it × every moment.
 //!
 //! The rows of a place run in a child process, so that a row that aborts is identified and the
-//! others run nevertheless.
+//! others still run.
 
 use std::env;
 use std::process::{Command, exit};

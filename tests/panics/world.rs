@@ -223,7 +223,7 @@ impl World {
         places.contains(&self.place).then_some(&self.fuse)
     }
 
-    /// Attaches values and callbacks to a hash; at least something whose drops are counted.
+    /// Attaches values and callbacks to a hash, at least one of which has its drops counted.
     fn furnish(&self, handle: &BlockRegistrationHandle) {
         let owner = Owner::Hash(handle.seq_hash().as_u128());
         let fuse = self.fuse_of(&[

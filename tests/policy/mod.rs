@@ -8,7 +8,7 @@ use kvbm_lockfree::eviction::BuiltInPolicy;
 /// One way to configure the inactive pool of a `BlockManager` of either crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// No backend is selected: whatever the builder falls back to.
+    /// No backend is selected: the builder's default.
     Unset,
     Lru,
     HashMap,

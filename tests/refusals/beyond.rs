@@ -39,7 +39,7 @@ struct Logger<'a> {
     batches: Vec<Batch>,
     largest: usize,
     matches: bool,
-    /// Every how many allocations one is refused without asking the pool.
+    /// The number of allocations of which one is refused without asking the pool.
     spurious: Option<usize>,
     published: u64,
 }
@@ -93,7 +93,7 @@ impl Logger<'_> {
         }
     }
 
-    /// Registers content that nobody else has, so that no further block is needed.
+    /// Registers content that no other thread has, so that no further block is needed.
     fn publish(&mut self, blocks: Vec<MutableBlock<()>>) {
         let seed = self.thread as u64 * CHAINS + self.published % CHAINS;
         let content = 1_000_000 * (self.published / CHAINS) + seed;

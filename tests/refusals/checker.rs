@@ -1,10 +1,10 @@
 //! Decides from a log of a pool's use whether each refusal was justified.
 //!
 //! Every thread logs an operation before it begins and its result after it has returned. A counter
-//! numbers the log entries of all threads. So a block is counted as *taken* at least as long as it
-//! was, and as *surely held* at most as long. The sums are exact for each instant between two
-//! consecutive entries. A bound over an entire call would not do: it would justify refusals by
-//! blocks that were never taken at the same time.
+//! numbers the log entries of all threads. A block is therefore counted as *taken* for at least as
+//! long as it was, and as *surely held* for at most as long. The sums are exact for each instant
+//! between two consecutive entries. A bound over an entire call would not do: it would justify
+//! refusals by blocks that were never taken at the same time.
 
 /// An entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

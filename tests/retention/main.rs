@@ -1,7 +1,7 @@
 //! Retention directives: what do they do to the eviction order, and for how long?
 //!
 //! * `said`: which blocks a directive applies to, given through a guard or by a range of
-//!   tokens, and what a policy of the user's own is told.
+//!   tokens, and what a user's own policy is told.
 //! * `order`: the eviction order with every policy; threads that give directives while others
 //!   evict lose nothing.
 //! * `content`: a directive ends with its content.
@@ -37,7 +37,7 @@ fn priority(priority: u8) -> Retention {
     Retention::new(Priority::new(priority).expect("at most 100"))
 }
 
-/// Returns the hash of a content that is no other's parent.
+/// Returns the hash of content that is not the parent of any other.
 fn hash(n: u64) -> SequenceHash {
     SequenceHash::root(n)
 }
@@ -58,14 +58,14 @@ fn register(manager: &Manager, hash: SequenceHash) -> ImmutableBlock<()> {
     manager.register_block(block.stage(hash, BLOCK_SIZE).expect("of this size"))
 }
 
-/// Caches these contents in inactive blocks, released in this order.
+/// Caches these hashes in inactive blocks, released in this order.
 fn cache(manager: &Manager, hashes: &[SequenceHash]) {
     for &hash in hashes {
         drop(register(manager, hash));
     }
 }
 
-/// Allocates `count` blocks, and returns them with the contents evicted for them.
+/// Allocates `count` blocks, and returns them with the hashes evicted for them.
 fn evict(manager: &Manager, count: usize) -> (Vec<MutableBlock<()>>, Vec<SequenceHash>) {
     let evicted = manager.allocate_blocks_with_evictions(count);
     evicted.expect("as many are available")

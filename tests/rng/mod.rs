@@ -1,12 +1,12 @@
-//! A small seeded generator, so that a run's operations can be had again.
+//! A small seeded generator, so that a run's operations can be repeated.
 
 // Each test binary uses its part of this.
 #![allow(dead_code)]
 
 use std::sync::OnceLock;
 
-/// The seed of this run: `KVBM_SEED`, or else drawn from the clock. Prints it, which
-/// the harness shows for each test that fails.
+/// Returns the seed of this run: `KVBM_SEED`, or else one drawn from the clock. Prints it, and
+/// the harness shows that output for each test that fails.
 pub fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     let seed = *SEED.get_or_init(|| {
@@ -19,11 +19,11 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// The number in an environment variable, if that is set.
+/// Returns the number in an environment variable, if that is set.
 ///
 /// # Panics
 ///
-/// If it is set to anything else: a run must not ignore what it was asked for.
+/// Panics if it is set to anything else: a run must not ignore its settings.
 pub fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse();
@@ -34,14 +34,14 @@ pub fn number(variable: &str) -> Option<u64> {
 pub struct Rng(u64);
 
 impl Rng {
-    /// Different seeds, however close, give unrelated sequences.
+    /// Creates a generator. Different seeds, however close, give unrelated sequences.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         rng.next();
         rng
     }
 
-    /// The generator of one part of a run: of a thread, say, or a round.
+    /// Returns the generator of one part of a run, such as a thread or a round.
     pub fn of(seed: u64, part: u64) -> Self {
         Rng::new(seed ^ Rng::new(part).next())
     }
@@ -53,12 +53,12 @@ impl Rng {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    /// A number below `bound`, which must not be zero.
+    /// Returns a number below `bound`, which must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
         ((self.next() >> 32) as usize) % bound
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }

@@ -379,7 +379,7 @@ fn a_block_completed_by_a_draft_is_registered_by_the_next_step() {
     assert_eq!(outcome, DecodeOutcome::BlockCompleted);
     assert_eq!((request.total_tokens(), request.kv_position()), (80, 79));
     assert_eq!(matchable_of(&request, &manager), 4);
-    // No token is accepted, so the last token still has to be computed.
+    // No token is accepted, so the last token must still be computed.
     request.schedule_speculative(4, &manager).unwrap();
     request.apply_speculative(&[], &manager).unwrap();
     assert_eq!(matchable_of(&request, &manager), 4);

@@ -386,7 +386,7 @@ impl Request {
         self.ever = self.ever.max(computed);
     }
 
-    /// Adjusts to the request's having dropped blocks.
+    /// Adjusts the model after the request has dropped blocks.
     fn shrink(&mut self) {
         self.held = self.real.inner().page_indices().len();
     }
@@ -401,7 +401,7 @@ impl Request {
         }
     }
 
-    /// Returns why a decode is refused, if it is. A decode goes on from the last token, which
+    /// Returns why a decode is refused, if it is. A decode continues from the last token, which
     /// must be the only one that was never computed. It recomputes lost tokens of that token's
     /// block; all other blocks must be held.
     fn decode_refusal(&self, size: usize) -> Option<&'static str> {

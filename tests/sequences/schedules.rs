@@ -21,12 +21,12 @@
 //!    out unless all complete blocks are cached and exactly those were computed: the
 //!    reference keeps its positions and registers what it allocates.
 //! 5. Dropping a partly computed block: the reference keeps its positions.
-//! 6. Matching all known tokens: the reference cannot go on from there.
+//! 6. Matching all known tokens: the reference cannot continue from there.
 //! 7. Prefill of appended tokens, and appending before the prompt is computed: the reference
-//!    cannot go on from there.
-//! 8. A token for a chunk although none is to be generated: the reference panics. Also what
-//!    panics in both crates: matching or reacquiring while holding blocks, and dropping
-//!    blocks during a step.
+//!    cannot continue from there.
+//! 8. A token for a chunk although none remains to be generated: the reference panics. Calls
+//!    that panic in both crates are left out too: matching or reacquiring while holding blocks,
+//!    and dropping blocks during a step.
 //!
 //! [`computed`](super::computed) and [`model`](super::model) cover these cases.
 

@@ -2,9 +2,9 @@
 //!
 //! With `--cfg kvbm_shuttle`, the crate's atomics are shuttle's. Three threads run random operations
 //! on two tiers of one registry, with four blocks each. Then one manager is dropped while two
-//! threads still hold guards of its blocks. A record beside the pools detects blocks that have two
-//! owners, an owner and a reader, or content that differs from their guard's hash. Each run ends
-//! with an audit and all blocks available.
+//! threads still hold guards of its blocks. A record kept next to the pools detects blocks that
+//! have two owners, an owner and a reader, or content that differs from their guard's hash. Each
+//! run ends with an audit and all blocks available.
 //!
 //! A seed determines the operations, which are run under several schedules. A failure prints the
 //! seed; `KVBM_SHUTTLE_SEED` together with `KVBM_SHUTTLE_ITERATIONS=1` repeats it. A run that takes

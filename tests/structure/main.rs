@@ -1,6 +1,6 @@
 //! Does the code have the structure that the architecture page says it has?
 //!
-//! Reads the sources and their imports; nothing of the crate is called.
+//! The test reads the sources and their imports; it calls nothing in the crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

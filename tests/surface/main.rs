@@ -2,7 +2,7 @@
 //! against it and against this crate, and must produce the same output.
 //!
 //! Each file except this one, `ours` and `reference` is such a program. [`every_item_is_used`]
-//! checks them against a list of all items, so that none is forgotten.
+//! checks them against a list of all items, so that none is missed.
 
 /// Records an expression and its value.
 macro_rules! say {

@@ -1,7 +1,7 @@
 //! No block ever has two owners, changes under a reader, or is lost: not with far more threads than
 //! cores, and not when threads come and go, panic, or outlive the manager.
 //!
-//! * [`stamps`]: a record, kept beside the pool, of each block's owner, readers and content. Every
+//! * [`stamps`]: a record, kept next to the pool, of each block's owner, readers and content. Every
 //!   guard that a [`worker`] holds is recorded. A block with two owners, with an owner and a reader,
 //!   or with content that differs from its guard's hash is a failure.
 //! * [`rest`]: threads run random operations in rounds. Between rounds all of them stop, still

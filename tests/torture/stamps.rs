@@ -1,4 +1,4 @@
-//! A record of each block's owner, readers and content, kept beside the pool.
+//! A record of each block's owner, readers and content, kept next to the pool.
 //!
 //! A guard is accompanied by a token, which is taken when the pool has handed the block over and
 //! returned just before the guard is dropped. Taking a [`Claim`] swaps in an owner's stamp, which

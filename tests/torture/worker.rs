@@ -18,7 +18,7 @@ use crate::{BLOCK_SIZE, chain};
 const CHAINS: u64 = 24;
 const CHAIN_LENGTH: usize = 6;
 
-/// The token is dropped before the guard: until then, nobody else can have the block.
+/// The token is dropped before the guard: until then, no other thread can have the block.
 pub struct Owned<'a, G> {
     claim: Claim<'a>,
     guard: G,

@@ -7,7 +7,7 @@
 //!
 //! The trace (12,031 requests, one id per 512-token block) is not part of the project. It is
 //! read from the folder that `KVBM_TRACES` names, or otherwise from a `traces` folder in any
-//! directory beside the checkout. If there is none, the tests say so and skip. Without
+//! directory next to the checkout. If there is none, the tests say so and skip. Without
 //! optimizations, only the first 5,000 requests are replayed; `cargo test --release` replays
 //! all of them, and `KVBM_TRACE_REQUESTS` sets any other number.
 //!

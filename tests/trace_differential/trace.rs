@@ -53,7 +53,7 @@ fn load() -> Option<Vec<Request>> {
 }
 
 /// Returns the file in the folder that the environment names, or otherwise in a `traces`
-/// folder of any directory beside the checkout.
+/// folder of any directory next to the checkout.
 fn find() -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
         let path = Path::new(&folder).join(FILE);

@@ -20,7 +20,7 @@ const MAX_POOL_BLOCKS: u64 = 1 << 24;
 
 const MAX_THREADS: u64 = 256;
 
-/// The longest that the policy takes.
+/// The longest half-life that the policy accepts, in releases.
 const MAX_HALF_LIFE: u64 = 1 << 24;
 
 const MAX_SYNTHETIC_REQUESTS: u64 = 1_000_000;
@@ -209,7 +209,7 @@ impl Args {
         }
     }
 
-    /// Returns whether the offline optimum is to be computed.
+    /// Returns whether to compute the offline optimum.
     pub fn optimum(&self) -> bool {
         self.optimum || self.report.is_some()
     }
@@ -232,7 +232,7 @@ pub fn reject(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    // If standard error is closed, there is nobody left to report to.
+    // If standard error is closed, there is nowhere to report an error.
     let _ = writeln!(io::stderr(), "{}", one_line(error));
     ExitCode::from(2)
 }

@@ -23,11 +23,11 @@
 //! # What does it not bound?
 //!
 //! * *Several threads.* They serve the requests in a different order, which may allow more hits.
-//! * *Pools hardly larger than what is in flight.* A refused request may hit blocks but fills none,
-//!   so a bound would have to choose which chains of uses to give up. And a policy that evicts
-//!   blocks in front of cached ones caches some contents twice; it may have to drop held requests
-//!   earlier, and may then evict their blocks. In such pools the optimum is a good ceiling, but not
-//!   a proven one.
+//! * *Pools barely large enough for the requests in flight.* A refused request may hit blocks but
+//!   fills none, so a bound would have to choose which chains of uses to give up. And a policy that
+//!   evicts blocks in front of cached ones caches some content twice; it may have to drop held
+//!   requests earlier, and may then evict their blocks. In such pools the optimum is a good
+//!   ceiling, but not a proven one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn counts_as_the_replay_does() {
         // The second request extends the first; the third needs room; the fourth finds what the
-        // third left of the first two; the fifth does not fit, but its hits count.
+        // third left of the first two in the cache; the fifth does not fit, but its hits count.
         let mut builder = Builder::new(16);
         for (owner, blocks) in [(1, 3), (1, 4), (2, 5), (1, 4), (1, 9)] {
             builder.push((0..blocks).map(|index| block_hash(owner, index)));

@@ -18,7 +18,7 @@ pub struct Replayed;
 /// An eviction policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// An order that the manager brings.
+    /// One of the manager's built-in orders.
     BuiltIn(BuiltInPolicy),
     /// Multi-level LRU with frequencies estimated as `kvbm-logical` does, to show what that
     /// costs in hits.
@@ -88,7 +88,7 @@ impl Policy {
         .build()
     }
 
-    /// Returns what estimates frequencies for this policy.
+    /// Returns the tracker that estimates frequencies for this policy.
     fn tracker(self) -> Option<Arc<TinyLFUTracker<u128>>> {
         let size = FrequencyTrackingCapacity::Small;
         match self {

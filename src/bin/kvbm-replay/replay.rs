@@ -12,8 +12,8 @@
 //!    All blocks of the request count as *requested*.
 //! 3. Allocate the blocks that did not match with `allocate_blocks_with_evictions`. Each sequence
 //!    hash that it reports is an *eviction*. If the allocation fails, drop the oldest request and
-//!    try again. If there is none to drop, other threads may hold blocks; see below. If they do not
-//!    either, the request is a *refusal*: drop the matched blocks and stop. The request is no longer
+//!    try again. If there is none to drop, other threads may hold blocks; see below. If they hold
+//!    none, the request is a *refusal*: drop the matched blocks and stop. The request is no longer
 //!    in flight, but its blocks still count as requested.
 //! 4. Stage the allocated blocks with the hashes that did not match, in order, and register them
 //!    with one call to `register_blocks`.
@@ -74,7 +74,7 @@ pub struct Setup {
     pub threads: usize,
     /// The number of requests, over all threads, that may be in flight.
     pub in_flight: usize,
-    /// LRFU's half-life, in releases. None to have it found.
+    /// LRFU's half-life, in releases, or `None` if LRFU tunes it itself.
     pub lrfu_half_life: Option<u32>,
 }
 

@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(folder.names(), 1);
     }
 
-    /// Nobody can create a file there, not even the superuser.
+    /// No user can create a file there, not even the superuser.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_folder_that_cannot_be_written_is_found_out_at_once() {

@@ -1,8 +1,8 @@
-//! How much of a pool is best left to recency, found by climbing the hit rate.
+//! The share of a pool that is best ordered by recency, found by climbing the hit rate.
 //!
-//! After every sample of uses, the window's share moves by a step: on in the same direction
-//! if the hit rate has risen, and back if it has fallen. The steps become smaller while they
-//! change little. While there are no hits at all, there is nothing to learn and the share
+//! After every sample of uses, the window's share moves by a step: in the same direction as
+//! before if the hit rate has risen, and back if it has fallen. The steps become smaller while
+//! they change little. While there are no hits at all, there is nothing to learn, and the share
 //! stays. This is the adaptation of *Adaptive Software Cache Management* (Einziger, Eytan,
 //! Friedman, Manes; Middleware 2018).
 

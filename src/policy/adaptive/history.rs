@@ -1,18 +1,18 @@
 //! How often and how recently hashes were used, including hashes of blocks long gone.
 //!
 //! This is a table of fixed size. A use has the value 1, which halves with every half-life.
-//! What is kept of a hash is the time at which the sum of its uses' values would be one
-//! ([`Place`]). This is a single number, which does not change while time passes, and which
-//! can be compared with that of another hash. There are a few places where a hash can be
-//! stored; the hash with the smallest value there is replaced by a new one.
+//! For each hash, the table stores the time at which the sum of its uses' values would be one
+//! ([`Place`]). This is a single number, which does not change as time passes, and which can be
+//! compared with that of another hash. There are a few places where a hash can be stored; the
+//! hash with the smallest value there is replaced by a new one.
 //!
 //! # How is time counted?
 //!
-//! In half-lives. So a half-life can become longer or shorter at any moment: it decides how
-//! fast time goes from then on, and nothing in the table has to change.
+//! In half-lives. A half-life can therefore become longer or shorter at any moment: it decides
+//! how fast time passes from then on, and nothing in the table has to change.
 //!
-//! Only a use of a hash that the table knows makes time pass. Hashes that are used once,
-//! however many there are, do not age what is used again and again. A first use advances the
+//! Time passes only when a hash that the table knows is used. Hashes that are used once, however
+//! many there are, do not age those that are used again and again. A first use advances the
 //! clock by the smallest amount possible, so that no two hashes have the same place.
 
 use super::tag::Tag;

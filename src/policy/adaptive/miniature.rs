@@ -1,7 +1,7 @@
-//! A small model of a pool, to try out what a half-life would be worth.
+//! A small model of a pool, which estimates how many hits a half-life would have.
 //!
-//! The contents of a cache are a sample of hashes. So a small cache that sees every
-//! hundredth hash, with a hundredth of the blocks, has about the hit rate of the large one
+//! The content of a cache is a sample of hashes. A small cache that sees every hundredth hash,
+//! with a hundredth of the blocks, therefore has about the hit rate of the large one
 //! (Waldspurger, Saemundsson, Ahmad, Park: *Cache modeling and optimization using miniature
 //! simulations*, USENIX ATC 2017).
 //!
@@ -9,9 +9,9 @@
 //! the lineage, because a sample of a chain is not a chain. That makes little difference,
 //! since a parent is used whenever its child is. Blocks in use, however, do make a
 //! difference. A request that holds its blocks evicts those of others. A request that
-//! released each block before it took the next would evict its own, all the more so the
-//! further back a first use is placed. So uses come in batches, and a batch holds all its
-//! blocks together.
+//! released each block before it took the next would evict its own, the more so the further back
+//! a first use is placed. Uses are therefore grouped in batches, and a batch holds all of its
+//! blocks at the same time.
 
 use std::collections::HashMap;
 
@@ -45,8 +45,8 @@ impl Miniature {
         }
     }
 
-    /// Uses the hashes of a batch, which are no more than there are blocks, with this
-    /// half-life. Returns the number of hits.
+    /// Uses the hashes of a batch, at most as many as there are blocks, with this half-life.
+    /// Returns the number of hits.
     pub(crate) fn serve(&mut self, batch: &[Tag], half_life: f64) -> u32 {
         for tag in batch {
             if let Some(&slot) = self.slots.get(tag) {

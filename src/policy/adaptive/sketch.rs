@@ -2,7 +2,7 @@
 //!
 //! This is a count-min sketch of four-bit counters, with four counters per hash, of which
 //! the smallest is the estimate. After ten times as many uses as the pool has blocks, all
-//! counters are halved, so that what was popular once does not stay so. It is the sketch of
+//! counters are halved, so that hashes that were popular once do not stay so. It is the sketch of
 //! *TinyLFU: A Highly Efficient Cache Admission Policy* (Einziger, Friedman, Manes; ACM
 //! Transactions on Storage 13, 2017).
 //!

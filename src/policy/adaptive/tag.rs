@@ -1,8 +1,8 @@
-//! What stands for a content in the records of its uses.
+//! The numbers that stand for hashes in the records of their uses.
 
 use crate::SequenceHash;
 
-/// A nonzero number that tells hashes apart.
+/// A nonzero number that distinguishes hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tag(u64);
 

@@ -1,4 +1,4 @@
-//! The half-life that suits the workload.
+//! Finds the half-life that suits the workload.
 //!
 //! The best half-life depends on the requests: with popular documents, it is a hundred times
 //! as long as with conversations that barely fit the pool. So two
@@ -6,14 +6,14 @@
 //! half-life and one with twice as long. From time to time, the half-life moves toward the
 //! one with more hits.
 //!
-//! This climbs the same hill as other caches, which compare a pool's hit rate with that of
-//! the time before. But here both sides have seen the same requests, so a change of workload
-//! does not mislead it.
+//! This is hill climbing, as in other caches. But those compare a pool's hit rate with its
+//! earlier one, whereas here both sides have seen the same requests, so a change of workload
+//! does not mislead the comparison.
 //!
 //! The first half-life is five sixteenths of the pool's blocks, which is almost least
 //! recently used first. The half-life slowly returns there while it makes no difference: if
-//! it is far too long, both miniatures are full of what was popular once, and neither can
-//! show that there is something better.
+//! it is far too long, both miniatures are full of hashes that were popular once, and neither
+//! can show that another half-life would be better.
 
 use super::miniature::Miniature;
 use super::tag::Tag;

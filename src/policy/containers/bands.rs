@@ -35,8 +35,8 @@ impl Bands {
             .map_or(Priority::DEFAULT, |band| band.priority)
     }
 
-    /// Gives a slot a band, or another one, and the last place in it. It waits if it waited
-    /// before.
+    /// Gives a slot a band, in place of any earlier one, and the last place in it. The slot
+    /// waits if it waited before.
     pub(crate) fn set(&mut self, slot: u32, priority: Priority) {
         debug_assert_ne!(priority, Priority::DEFAULT);
         let waits = self.unwait(slot);

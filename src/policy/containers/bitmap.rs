@@ -1,6 +1,6 @@
 //! A set of small numbers that quickly finds its next member at or after a given number.
 //!
-//! There is one bit per number, and above it levels of summary: a bit of level `n + 1` says
+//! There is one bit per number, with levels of summaries above: a bit of level `n + 1` says
 //! whether a word of level `n` has any bit set. Each level is a 64th of the one below, so
 //! three levels reach a quarter of a million numbers, and four reach sixteen million.
 //!

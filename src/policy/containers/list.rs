@@ -2,9 +2,9 @@
 //!
 //! A slot is in at most one list, so one pair of links per slot serves any number of lists.
 //! The ends of each list are closed by a sentinel, an entry of the same array behind the
-//! slots. This makes every list a ring: linking and unlinking store to both neighbours
-//! without asking whether these are ends, and a slot can leave its list even if nobody knows
-//! which list that is.
+//! slots. This makes every list a ring: linking and unlinking store to both neighbours without
+//! checking whether these are ends, and a slot can leave its list even if the caller does not
+//! know which list that is.
 //!
 //! A slot's `prev` and `next` are adjacent, so a step along a list, or an unlinking, touches
 //! one cache line per entry. All operations but [`check`](Lists::check) are O(1).

@@ -1,7 +1,7 @@
 //! Slots in order of release, in a ring.
 //!
-//! A release appends the slot and records its position. An entry counts only while its
-//! slot's recorded position is its own. So taking a slot out, or releasing it again, is one
+//! A release appends the slot and records its position. An entry counts only while its slot's
+//! recorded position is its own. Taking a slot out, or releasing it again, is therefore a single
 //! store, and the front skips entries that no longer count.
 //!
 //! # Why not a linked list?
@@ -13,13 +13,13 @@
 //!
 //! # How is the ring compacted?
 //!
-//! Entries that no longer count are squeezed out once the ring is half full, a few with
-//! every release, so no release pays for all of them. The pass moves the entries that count
-//! towards the front and leaves a gap behind them, which ends where the pass has got to. The
+//! Entries that no longer count are squeezed out once the ring is half full, a few with every
+//! release, so no release pays for all of them. The pass moves the entries that count towards
+//! the front and leaves a gap behind them, which ends at the current position of the pass. The
 //! ring has four places per slot. A pass begins at two entries per slot, visits four entries
-//! per release, and is done when it has caught up with the end, at fewer than three per
-//! slot. A pass is also done if it meets no entry that counts until fewer than two per slot
-//! are left: where the oldest blocks go first, no entry is ever moved.
+//! per release, and is done when it has caught up with the end, at fewer than three per slot. A
+//! pass is also done if fewer than two entries per slot are left before it has met one that
+//! counts: if the oldest blocks are evicted first, no entry is ever moved.
 
 use super::{NIL, ensure};
 
@@ -150,10 +150,10 @@ impl ReleaseRing {
         }
     }
 
-    /// Moves the front over entries that do not count, up to a bounded number of them.
+    /// Moves the front past entries that do not count, up to a bounded number of them.
     ///
-    /// Call this where slots are taken out rather than popped: what is left to the passes
-    /// costs more.
+    /// Call this where slots are taken out rather than popped: leaving these entries to the
+    /// passes costs more.
     pub(crate) fn trim(&mut self) {
         if self.gap.is_some() {
             return;

@@ -1,8 +1,8 @@
 //! Leaves in the order in which they became leaves.
 //!
 //! This is a list: a block that becomes a leaf, for the first time or again, is appended.
-//! Every operation is O(1). Compared with [ticks](super::tick), this evicts several chains
-//! in turns, one block of each, rather than one whole chain after another. A leaf with a
+//! Every operation is O(1). Compared with [ticks](super::tick), this evicts several chains in
+//! rotation, one block of each, rather than one whole chain after another. A leaf with a
 //! [priority](super::retained) does not count as one here, and is appended when its priority
 //! ends.
 

@@ -1,4 +1,4 @@
-//! The graph of listed blocks, which tells leaves from other blocks.
+//! The graph of listed blocks, which distinguishes leaves from other blocks.
 //!
 //! Parent and child meet at a [key](super::key), and each key in use has a
 //! [node](super::nodes):
@@ -14,15 +14,15 @@
 //!   first does not know its parent; it is linked when a resident arrives. A ghost without
 //!   children is freed, and so on up the chain.
 //!
-//! Nothing ever needs the children of a node one by one, so a node *counts* them. With a
-//! list of children, taking a block out would be linear in the number of its siblings, and
-//! there are many of them under a shared system prompt.
+//! The children of a node are never needed one by one, so a node *counts* them. With a list of
+//! children, taking a block out would be linear in the number of its siblings, of which a shared
+//! system prompt has many.
 //!
 //! # What does it cost?
 //!
 //! Listing a block is O(1) expected. Taking it out is O(1) plus one step for each ghost that
-//! is freed with it, and each ghost is freed once. (Twins add a step each when a parent that
-//! several share stops being a leaf or becomes one.) The slot leads to its node without a
+//! is freed with it, and each ghost is freed once. (Twins that share a parent add a step each
+//! when that parent stops being a leaf or becomes one.) The slot leads to its node without a
 //! lookup. Listing needs the nodes of two keys: if blocks arrive in chain order, one of them
 //! is known; if the block left a ghost when it was taken out, both are.
 //!

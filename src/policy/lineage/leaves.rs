@@ -4,8 +4,8 @@ use crate::SequenceHash;
 
 /// The order in which leaves are evicted.
 ///
-/// It is told about every block that is listed or taken out, leaf or not, so that it can tie
-/// a block's position to the time of its release.
+/// The graph reports every block that is listed or taken out, leaf or not, so that an order can
+/// tie a block's position to the time of its release.
 pub(crate) trait Leaves: Send + 'static {
     /// Whether the order does not depend on when a block became a leaf.
     const COMMUTES: bool;

@@ -2,22 +2,22 @@
 //!
 //! This is the order of *LRFU: a spectrum of policies that subsumes the least recently used
 //! and least frequently used policies* (Lee, Choi, Kim, Noh, Min, Cho, Kim; IEEE
-//! Transactions on Computers 50, 2001). Every use of a content has a value that halves with
-//! each half-life, and the block whose content has the smallest sum is evicted first. With a
-//! short half-life, that is LRU; with an endless one, LFU.
+//! Transactions on Computers 50, 2001). Every use of a block's content has a value that halves
+//! with each half-life, and the block whose content has the smallest sum is evicted first. With
+//! a short half-life, that is LRU; with an infinite one, LFU.
 //!
 //! # What is different here?
 //!
 //! * Only leaves of the lineage are candidates.
-//! * Uses of contents that are not cached count too, as far back as a bounded
-//!   [history](crate::policy::adaptive::history) reaches: a content that was evicted between
-//!   two uses has been used twice, not once.
-//! * Only uses of contents that the history knows make time pass, so that contents that are
-//!   used once do not age the others.
+//! * Uses of content that is not cached count too, as far back as a bounded
+//!   [history](crate::policy::adaptive::history) reaches: content that was evicted between two
+//!   uses has been used twice, not once.
+//! * Time passes only when content that the history knows is used, so that content that is used
+//!   once does not age the rest.
 //! * The half-life is [tuned](crate::policy::adaptive::tuner), unless it is given.
 //!
 //! A release counts as a use. The sum of values is kept as a time, which does not change
-//! until the next use. So the leaves can stand in a heap, and nothing has to be aged.
+//! until the next use. The leaves can therefore be kept in a heap, and need no aging.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -40,7 +40,7 @@ const FEWEST_HASHES: usize = 1 << 13;
 
 /// Leaf-first by LRFU.
 pub(crate) struct Lrfu {
-    /// In releases of known contents. `None` to have it tuned.
+    /// In releases of known content, or `None` if it is tuned.
     half_life: Option<u32>,
 }
 
@@ -232,8 +232,8 @@ mod tests {
         }
     }
 
-    /// For a while, some contents are popular among many that are used once. Then contents
-    /// are used a few times, as far apart as the pool has room for, and never again.
+    /// For a while, some hashes are popular among many that are used once. Then hashes are used
+    /// a few times, as far apart as the pool has room for, and never again.
     fn content(random: &mut Random, step: u64, slots: u64) -> u64 {
         if (step / 4_000).is_multiple_of(2) {
             match random.below(2) {
@@ -297,7 +297,7 @@ mod tests {
         moved
     }
 
-    /// Room for so many hashes that none is forgotten.
+    /// Room for enough hashes that none is forgotten.
     const ROOM: usize = 1 << 17;
 
     #[test]

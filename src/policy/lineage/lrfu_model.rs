@@ -1,5 +1,5 @@
-//! LRFU, stated rather than maintained: lists that are searched, maps that forget nothing,
-//! and a second statement of the rules by which the half-life is tuned.
+//! LRFU, computed afresh rather than maintained: lists that are searched, maps that forget
+//! nothing, and an independent statement of the rules by which the half-life is tuned.
 
 use std::collections::HashMap;
 

@@ -3,8 +3,8 @@
 //! A cached block is only of use to a request that also finds its ancestors, so evicting
 //! from the middle of a chain would strand everything below. These orders evict only
 //! *leaves*: blocks none of whose children are listed. When a block's last child is evicted,
-//! the block becomes a leaf. Which leaf goes first is an order of its own,
-//! [`Leaves`](leaves::Leaves).
+//! the block becomes a leaf. A separate order, [`Leaves`](leaves::Leaves), decides which leaf is
+//! evicted first.
 //!
 //! | file | idea |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | [`leaves`] | what the graph asks of an order among leaves |
 //! | [`tick`] | by time of release |
 //! | [`fifo`] | by time of becoming a leaf |
-//! | [`lrfu`] | by how often and how recently a content was used |
+//! | [`lrfu`] | by how often and how recently content was used |
 //! | [`tinylfu`] | by frequency, behind a window |
 //! | [`retained`] | leaves with priorities, in front of any of these |
 //! | `check` | the audit of the graph |

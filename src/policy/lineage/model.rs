@@ -1,4 +1,4 @@
-//! The lineage order, stated rather than maintained.
+//! The lineage order, computed afresh rather than maintained.
 //!
 //! The model keeps only facts: which block is listed under which pair of position and
 //! fragment, since when and with which parent; and which pairs are ghosts. Child counts,

@@ -18,7 +18,7 @@ use crate::policy::containers::{NIL, ensure};
 use ahash::RandomState;
 use std::ops::{Index, IndexMut};
 
-/// The key of a node that is not in use. No block has it: a key with both top bits set ends
+/// The key of a node that is not in use. No block has this key: one with both top bits set ends
 /// in a slot number.
 const VACANT: u64 = u64::MAX;
 
@@ -185,7 +185,7 @@ impl Nodes {
         None
     }
 
-    /// A vacant node is blank except for its chain, so it only has to be linked.
+    /// A vacant node is blank except for its chain, so linking it is enough.
     #[inline(always)]
     fn make(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.vacant;

@@ -1,10 +1,10 @@
 //! Leaves with a priority of their own.
 //!
 //! A leaf that has a [band](crate::policy::containers::bands) waits there, and not among the
-//! other leaves: in their order it is listed, but not a leaf. So the graph does not need to
-//! know about priorities, and no block is evicted before its inactive children, whatever
-//! their priorities are. When its priority ends, the block is a leaf again; in an order of
-//! [becoming one](super::fifo), it is the last.
+//! other leaves: in their order it is listed, but not as a leaf. The graph therefore does not
+//! need to know about priorities, and no block is evicted before its inactive children, whatever
+//! their priorities are. When its priority ends, the block is a leaf again; in the order of
+//! [becoming a leaf](super::fifo), it is the last.
 
 use super::leaves::Leaves;
 use crate::SequenceHash;

@@ -4,18 +4,18 @@
 //! it stops being a leaf and becomes one again. A search tree over the positions would do,
 //! but would allocate and cost a logarithm at every step.
 //!
-//! Here, all listed blocks stand in a [ring](crate::policy::containers::ring) in order of
-//! release, and a [`Bitmap`] says which entries of the ring belong to leaves. Adding or
-//! demoting a leaf sets or clears a bit, and the victim is the first bit set. Where the ring
-//! squeezes out entries that are gone, the bits move with the blocks.
+//! Here, all listed blocks are in a [ring](crate::policy::containers::ring) in order of release,
+//! and a [`Bitmap`] marks the entries of the ring that belong to leaves. Adding or demoting a
+//! leaf sets or clears a bit, and the victim is the first bit set. When the ring is compacted,
+//! the bits move with the blocks.
 //!
 //! # The newest leaf
 //!
 //! In a chain that is released from its root, each block adds a leaf that the next block
-//! demotes. In a chain that is evicted, each victim adds a leaf that is the next victim. So
-//! the bit of the leaf added last is not set until another leaf is added. Usually it is
-//! never set: by then the block has been demoted, or it is known to be before all others
-//! because its child was.
+//! demotes. In a chain that is evicted, each victim adds a leaf that is the next victim. The bit
+//! of the leaf added last is therefore not set until another leaf is added. Usually it is never
+//! set: by then the block has been demoted, or it is known to come before all others because its
+//! child did.
 
 use super::graph::Lineage;
 use super::leaves::Leaves;

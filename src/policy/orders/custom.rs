@@ -1,4 +1,4 @@
-//! A user's own order, and what becomes of the blocks if it fails.
+//! A user's own order, and what happens to the blocks if it fails.
 //!
 //! The user's code is called with the plane held, in the middle of a drain. A panic that
 //! unwound from there would lose the queued releases that are still to be applied. So panics

@@ -1,8 +1,8 @@
 //! Least recently released first.
 //!
 //! One [ring](crate::policy::containers::ring) in order of release. Releasing a block
-//! appends it, taking it out leaves its place behind, and the victim is the front. Each is
-//! O(1) amortized.
+//! appends it, taking it out leaves a gap, and the victim is the front. Each operation is O(1)
+//! amortized.
 //!
 //! The same type serves two orders that a store can be configured with:
 //!

@@ -4,10 +4,10 @@
 //! [band](crate::policy::containers::bands). A block of high priority stays in the order
 //! until it comes up as a victim, and is then *set aside*, where it waits.
 //!
-//! If the priority of a block that is aside ends, the block goes where its release would
-//! have it by now: before all blocks of its level that are still in the order, since it came
-//! up before them, and after those of lower levels. Among blocks that are aside, the times
-//! at which they were set aside decide.
+//! If the priority of a block that is aside ends, the block takes the place that its release
+//! would give it now: before all blocks of its level that are still in the order, since it came
+//! up before them, and after those of lower levels. Blocks that are aside are ordered by the
+//! times at which they were set aside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -343,7 +343,7 @@ mod tests {
         for slot in [2, 0, 1] {
             policy.set_priority(slot, Priority::DEFAULT);
         }
-        // It waits once more, and then no longer.
+        // It waits one more time, and then no longer.
         policy.set_priority(1, Priority::LOWEST);
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 1, 2]);

@@ -1,4 +1,4 @@
-//! Which blocks are leaves, and which leaf goes.
+//! Which blocks are leaves, and which leaf is evicted.
 
 use super::{Checked, chain, hash, relative};
 use crate::SequenceHash;

@@ -2,7 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `graph` | which blocks are leaves, and which leaf goes |
+//! | `graph` | which blocks are leaves, and which leaf is evicted |
 //! | `priorities` | leaves with priorities |
 //! | `traces` | blocks that can come and go without a trace |
 

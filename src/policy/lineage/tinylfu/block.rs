@@ -1,4 +1,4 @@
-//! What W-TinyLFU keeps per block, and the key by which a leaf is ordered.
+//! The data that W-TinyLFU keeps per block, and the key by which a leaf is ordered.
 
 use crate::policy::adaptive::tag::Tag;
 

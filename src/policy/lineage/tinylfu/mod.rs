@@ -1,32 +1,32 @@
-//! Leaves by how often their content was used, behind a window for new contents.
+//! Leaves by how often their content was used, behind a window for new content.
 //!
 //! This is W-TinyLFU (Einziger, Friedman, Manes: *TinyLFU: A Highly Efficient Cache
 //! Admission Policy*, ACM Transactions on Storage 13, 2017) over the leaves of the lineage.
-//! New contents enter a *window*, which is ordered by release. What the window has no room
-//! for moves to the *main region*, which is ordered by frequency and, among equal
-//! frequencies, by release: a content stays there only if it is more frequent than what else
-//! is there. Frequencies come from a [sketch](crate::policy::adaptive::sketch), which goes
-//! on counting contents after they are evicted. The size of the window is
-//! [found](crate::policy::adaptive::climber), unless it is given.
+//! New content enters a *window*, which is ordered by release. Content for which the window has
+//! no room moves to the *main region*, which is ordered by frequency and, among equal
+//! frequencies, by release: content stays there only if it is more frequent than the rest of the
+//! region. Frequencies come from a [sketch](crate::policy::adaptive::sketch), which continues to
+//! count content after it is evicted. The size of the window is
+//! [tuned](crate::policy::adaptive::climber), unless it is given.
 //!
 //! # What is different here?
 //!
-//! * Only leaves are candidates for eviction. But a block moves to the main region whether
-//!   it is a leaf or not; otherwise the window would be drained of leaves. With it move the
-//!   blocks released after it, up to a leaf (which may be one that waits elsewhere for its
-//!   priority).
-//! * The paper's cache decides at each miss which content is admitted. Here every content
-//!   already has its block, and the decision is made when a victim is needed, for everything
-//!   released since: moving a block to the main region compares it with all others there.
-//! * A block that was used in the main region goes after blocks of the same frequency that
+//! * Only leaves are candidates for eviction. But a block moves to the main region whether or
+//!   not it is a leaf; otherwise the window would be drained of leaves. The blocks released after
+//!   it, up to a leaf, move with it. (The leaf may be one that waits elsewhere because of its
+//!   priority.)
+//! * The paper's cache decides at each miss which content is admitted. Here, all content already
+//!   has a block, and the decision is made when a victim is needed, for everything released
+//!   since: moving a block to the main region compares it with all others there.
+//! * A block that was used in the main region is evicted after blocks of the same frequency that
 //!   have only arrived there.
-//! * The main region ages with the uses of cached contents, and not with the sketch.
-//!   Contents that are used once, however many there are, fill the sketch and make it
-//!   forget, but they do not lower the frequency of what is kept.
+//! * The main region ages with the uses of cached content, and not with the sketch. Content that
+//!   is used once, in any amount, fills the sketch and makes it forget, but does not lower the
+//!   frequency of what is kept.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `block` | what is kept per block, and the key by which a leaf is ordered |
+//! | `block` | the data kept per block, and the key by which a leaf is ordered |
 //! | `model` | a slow model for tests |
 //! | `tests` | the order by example, and against the model |
 
@@ -49,13 +49,13 @@ use crate::policy::containers::heap::SlotHeap;
 use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 
-/// The number of uses of cached contents after which the main region ages, per block of the
+/// The number of uses of cached content after which the main region ages, per block of the
 /// pool.
 const AGING: usize = 10;
 
 /// Leaf-first by W-TinyLFU.
 pub(crate) struct TinyLfu {
-    /// The window in per cent of the inactive blocks. `None` to have it found.
+    /// The window in per cent of the inactive blocks, or `None` if it is tuned.
     window: Option<u8>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct TinyLfuLeaves {
     releases: u64,
     /// [`RELEASE_BITS`], except in tests. The block count takes fewer bits.
     release_bits: u32,
-    /// Releases of cached contents since frequencies were last halved.
+    /// Releases of cached content since frequencies were last halved.
     hits: usize,
     sketch: Sketch,
     share: Share,

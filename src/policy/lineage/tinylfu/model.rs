@@ -1,5 +1,5 @@
-//! The rule of the order, stated rather than maintained: the first leaf is found by looking
-//! at all of them.
+//! The rule of the order, computed afresh rather than maintained: the first leaf is found by
+//! looking at all of them.
 
 use super::AGING;
 use crate::policy::adaptive::climber::Climber;

@@ -1,7 +1,7 @@
 //! The look of each policy's curve: its colour, its dashes, and its markers, whose shapes
 //! distinguish curves without colour.
 //!
-//! Looks are assigned by the place in the list of policies, so a new policy has one too.
+//! Looks are assigned by a policy's place in the list, so a new policy has one too.
 
 use std::f64::consts::TAU;
 
