@@ -91,12 +91,12 @@ pub(crate) struct Store {
     pub(in crate::engine) index: Index,
     pub(in crate::engine) credits: Credits,
     pub(in crate::engine) free: FreeList,
-    /// One per shard.
+    /// The release log of each shard.
     pub(in crate::engine) release_logs: Box<[ReleaseLog]>,
     pub(in crate::engine) plane: Plane,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
-    /// One per shard.
+    /// The victim cache of each shard.
     pub(in crate::engine) victim_caches: Box<[VictimCache]>,
     pub(in crate::engine) sweep: CachePadded<Sweep>,
     pub(in crate::engine) registry: Arc<Core>,
