@@ -1,4 +1,4 @@
-//! Why operations on leases are refused.
+//! The errors of operations on leases.
 
 use std::fmt;
 

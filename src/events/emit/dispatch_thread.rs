@@ -1,7 +1,7 @@
-//! Who dispatches while all subscribers wait?
+//! Which thread dispatches while all subscribers wait?
 //!
-//! A thread of the manager's. While there are events it naps between looks at the queue, so
-//! that registrations need not wake it; after a while without any it parks. It also starts
+//! A thread of the events manager. While there are events it naps between looks at the queue,
+//! so that registrations need not wake it; after a while without any it parks. It also starts
 //! the cleaner, and exits once the channel is closed.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The buckets of the entry table: how many there are, and the markers they begin at.
+//! The buckets of the entry table: how many there are, and the markers at which they begin.
 //!
 //! Markers are stored in segments: the first has 64, and each further one as many as all
 //! before it. A segment is allocated when the table grows into it. A marker is linked when
@@ -252,7 +252,7 @@ impl Drop for Markers {
         for (at, segment) in self.segments.iter().enumerate() {
             let segment = segment.load(Ordering::Relaxed);
             if !segment.is_null() {
-                // SAFETY: the directory is about to be dropped, so nobody walks the table.
+                // SAFETY: the directory is about to be dropped, so no thread walks the table.
                 unsafe { free_segment(at, segment) };
             }
         }

@@ -165,7 +165,7 @@ impl Credits {
         self.reserve_closely(home, count)
     }
 
-    /// Reserves `count` credits from the home shard, if it has at least `rest` more.
+    /// Reserves `count` credits from the home shard, if it has those and `rest` more.
     #[inline]
     fn reserve_at_home(&self, home: usize, count: u64, rest: u64) -> bool {
         let word = &self.shards[home];
