@@ -14,7 +14,7 @@
 //! | event | what it does to the pool's reference |
 //! |---|---|
 //! | the store is built | creates it |
-//! | the manager is dropped ([`Store::retire`]) | drops it if no block is held, and otherwise nothing |
+//! | the manager is dropped ([`Store::retire`]) | drops it if no block is held; otherwise, nothing |
 //! | the last credit of a retired store is returned ([`Store::return_credits`]) | drops it |
 //! | a weak guard pins a block of a retired store whose credits were all back ([`Store::reserve_credits`]) | creates another |
 //!
@@ -68,7 +68,7 @@ use crate::{ManagerId, SequenceHash};
 /// 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
-/// What a store is built from.
+/// The configuration from which a store is built.
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
@@ -210,8 +210,8 @@ impl Store {
             mem::forget(self.reference());
         }
         for _ in references..0 {
-            // SAFETY: the credits have told this call to drop it, and the caller has a
-            // reference of its own.
+            // SAFETY: the credits have told this call to drop a reference of the pool, and the
+            // caller has a reference of its own.
             unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }

@@ -146,7 +146,8 @@ impl Core {
         self.entries.garbage()
     }
 
-    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    /// Frees garbage: see
+    /// [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
     pub(super) fn flush_garbage(&self) -> u64 {
         self.entries.flush_garbage()
     }

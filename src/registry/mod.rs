@@ -320,7 +320,7 @@ impl BlockRegistry {
     ///
     /// # Panics
     ///
-    /// Panics if the iterator does; the handles made so far are dropped then.
+    /// If the iterator panics. The handles created so far are then dropped.
     #[must_use = "dropping the handles may end the registrations"]
     pub fn register_sequence_hashes(
         &self,

@@ -10,7 +10,7 @@ pub(crate) const IS_MODEL: bool = cfg!(kvbm_loom);
 /// Whether a checker, loom or shuttle, decides how threads take turns.
 pub(crate) const IS_CHECKED: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
 
-/// Whether runs must repeat: hashing is then keyed with constants.
+/// Whether runs must be repeatable: hashing is then keyed with constants.
 pub(crate) const IS_REPEATABLE: bool = IS_CHECKED || cfg!(fuzzing);
 
 /// Chooses between the value that ships and the value for models, or for all checkers.

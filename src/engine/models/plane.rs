@@ -303,7 +303,7 @@ fn a_discard_and_a_drain() {
 /// The block is active meanwhile, or taken and registered again, before its content is given
 /// up.
 ///
-/// The drain runs on the other thread, so that two preemptions suffice for it to take the last
+/// The drain has a thread to itself, so that two preemptions suffice for it to take the last
 /// release off the log and to find the block discarded.
 #[test]
 fn a_discard_a_next_tenancy_and_a_drain() {

@@ -87,8 +87,8 @@ pub struct AuditReport {
     pub queued: usize,
 }
 
-/// The error of [`BlockManager::audit`](crate::BlockManager::audit): an invariant does not
-/// hold, or the manager was in use.
+/// The error returned by [`BlockManager::audit`](crate::BlockManager::audit): an invariant
+/// does not hold, or the manager was in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {

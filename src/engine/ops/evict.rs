@@ -11,10 +11,10 @@
 //!
 //! If the policy allows, step 2 pops more than are needed and leaves the rest in the home
 //! shard's [victim cache](crate::engine::parts::victim_cache) for the next allocation. An
-//! allocation that finds too few there also looks into the other shards' caches. Once there
-//! are retention directives, victims are no longer prefetched, since a later directive could
-//! no longer change their place. A thread that takes the plane to evict returns what is left
-//! in the caches to the order.
+//! allocation that finds too few there and in the order also looks into the other shards'
+//! caches. Once there are retention directives, victims are no longer prefetched, since a
+//! later directive could no longer change their place. A thread that takes the plane to evict
+//! returns what is left in the caches to the order.
 //!
 //! # What does it cost?
 //!

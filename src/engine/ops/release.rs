@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline]
     unsafe fn unpin_shared(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinning);
@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[cold]
     unsafe fn unpin_contended(slot: NonNull<Slot>) {
         // SAFETY: the pin has not been taken off.
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline(never)]
     unsafe fn unpin_last(slot: NonNull<Slot>, seen: Word) {
         // SAFETY: the caller's pin, and then the credit that it leaves, keep the store alive
@@ -131,7 +131,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline(never)]
     unsafe fn unpin_slow(slot: NonNull<Slot>) {
         let mut leftovers = Leftovers::new();
@@ -145,7 +145,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     pub(in crate::engine) unsafe fn unpin_into(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
         // SAFETY: the pin is the caller's until one of the exchanges below takes it off. If it
         // was the last, its credit keeps the store alive until that is returned.

@@ -34,7 +34,7 @@
 //! already, a thread that gives a directive *announces* the slot on a stack, whatever the
 //! block's state; the holder of the plane sees whether it is listed. A slot is on the stack at
 //! most once. A thread that is suspended between the exchange and the push delays directives
-//! for this one block while it stays inactive; its next release applies them all the same.
+//! for this one block while it stays inactive; its next release still applies them.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

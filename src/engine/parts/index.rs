@@ -1,9 +1,9 @@
 //! The store's index: sequence hash → the slot that is its primary.
 //!
-//! A fixed array of buckets, each the head of a chain that links slots through the slots
-//! themselves. A store never has more primaries than blocks, so the array never grows; and
-//! slots live as long as the store, so there is nothing to reclaim. A lookup needs neither an
-//! epoch nor a reference count, only the line of the bucket and that of the slot.
+//! A fixed array of buckets, each the head of a chain that runs through the slots themselves.
+//! A store never has more primaries than blocks, so the array never grows; and slots live as
+//! long as the store, so there is nothing to reclaim. A lookup needs neither an epoch nor a
+//! reference count, only the line of the bucket and that of the slot.
 //!
 //! # Layout of a link
 //!
@@ -215,10 +215,10 @@ impl Index {
         is_discarded: impl Fn() -> bool,
     ) {
         loop {
-            // Acquire, and before the word is read: while the slot is still discarded, the link
-            // is that of the chain it was discarded in. A thread that takes the slot marks the
-            // link dead before it links the slot anew. Both change the version, so the exchange
-            // below then fails.
+            // Acquire, and before the word is read: while the slot is still discarded, the
+            // link is that of the chain it was discarded in. A thread that takes the slot
+            // marks the link dead before it links the slot again. Both change the version, so
+            // the exchange below then fails.
             let own = ChainLink(slot.chain.load(Ordering::Acquire));
             if own.is_dead() || !is_discarded() {
                 return;

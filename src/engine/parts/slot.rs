@@ -445,7 +445,8 @@ impl Slot {
         self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
 
-    /// Sets whether the block is reset on its last unpin. Only for a holder of the block.
+    /// Sets whether the block is reset on its last unpin. Only for a thread that holds the
+    /// block.
     pub(crate) fn set_reset(&self, reset: bool) {
         let bit = Word::new(true).bits();
         if reset {

@@ -1,9 +1,9 @@
 //! Sweeps: victims without the policy plane.
 //!
-//! The holder of the plane may be suspended, and with it the order of all inactive blocks.
-//! Allocation does not wait for it, but sweeps the slots themselves, where every inactive block
-//! can be seen. A sweep follows no policy's order, except for one guarantee that it keeps:
-//! under a leaf-first policy no block is taken before its inactive children.
+//! The holder of the plane may be suspended, which puts the order of all inactive blocks out
+//! of reach. Allocation does not wait for it, but sweeps the slots themselves, where every
+//! inactive block is visible. A sweep follows no policy's order, except for one guarantee that
+//! it keeps: under a leaf-first policy no block is taken before its inactive children.
 //!
 //! # What does it cost?
 //!

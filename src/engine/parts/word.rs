@@ -68,7 +68,7 @@ const GENERATION: u64 = 1 << GENERATION_SHIFT;
 /// `Arc`: the other half is room for the threads that are about to abort.
 const COUNT_LIMIT: u64 = 1 << (COUNT_BITS - 1);
 
-/// What a slot belongs to.
+/// The state of a slot: what it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {

@@ -17,7 +17,7 @@ pub(super) const NAP: Duration = Duration::from_micros(100);
 /// Number of consecutive looks at an empty queue after which the thread parks.
 pub(super) const IDLE_LOOKS: u32 = 50;
 
-/// What the thread does after it has dispatched.
+/// The thread's next action after it has dispatched.
 enum Next {
     Exit,
     StartCleaner,

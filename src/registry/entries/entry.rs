@@ -117,7 +117,7 @@ impl Entry {
         false
     }
 
-    /// Adds a handle. The caller has one already.
+    /// Adds a handle. The caller already has one.
     pub(in crate::registry) fn acquire(&self) {
         self.node.canary().check();
         check_room(self.handles.fetch_add(1, Ordering::Relaxed));

@@ -19,7 +19,8 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use super::chain;
 use super::node::{LINKED, Node, NodeLink, marker_order};
 
-/// Set in a table's size while the table shrinks, during which it keeps its size.
+/// Set in a table's size while the table shrinks. Until it is cleared, the size does not
+/// change.
 const SHRINKING: u64 = 1;
 
 /// The largest factor by which the table shrinks at once.

@@ -35,14 +35,14 @@ use upkeep::{Effort, Upkeep};
 
 pub(super) use entry::{Entry, Unheld};
 
-/// Fruitless rounds after which a flush gives up. An entry is freed after three rounds, the
-/// markers of a shrinking table after six.
+/// The number of fruitless rounds after which a flush gives up. An entry is freed after three
+/// rounds, the markers of a shrinking table after six.
 const FRUITLESS: u64 = 16;
 
 /// The entries of a registry.
 pub(super) struct Entries {
     table: EntryTable,
-    /// Entries created and not ended.
+    /// The number of entries created and not ended.
     count: AtomicU64,
     upkeep: Upkeep,
 }
@@ -154,7 +154,8 @@ impl Entries {
         self.upkeep.garbage()
     }
 
-    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    /// Frees garbage: see
+    /// [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
     pub(super) fn flush_garbage(&self) -> u64 {
         let mut left = self.garbage();
         let mut fruitless = 0;

@@ -10,7 +10,7 @@ use crate::sync::canary::Canary;
 use crate::sync::epoch::Guard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
-/// What bucket markers and entries have in common.
+/// A node: the part that bucket markers and entries have in common.
 #[repr(C)]
 pub(super) struct Node {
     /// The next node; see [`NodeLink`].

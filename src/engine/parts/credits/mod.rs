@@ -287,7 +287,7 @@ impl Credits {
     ///
     /// # Safety
     ///
-    /// As for [`release`](Self::release).
+    /// The contract of [`release`](Self::release).
     #[cold]
     unsafe fn release_to_central(credits: NonNull<Self>, home: usize, count: u64) -> Released {
         // SAFETY: the caller's credits keep the store alive until one of the two exchanges
@@ -516,9 +516,9 @@ fn change_central(word: &AtomicU64, seen: CentralBalance, new: CentralBalance) -
 pub(crate) struct Reservation {
     /// Whether the caller now has the credits.
     pub(crate) is_made: bool,
-    /// How many references to the store the caller must take (or, if negative, drop) on behalf
-    /// of the pool: 1 if a retired store had every credit back and now has a guard again. Zero
-    /// unless the store is retired.
+    /// The number of references to the store that the caller must take (or, if negative, drop)
+    /// on behalf of the pool: 1 if a retired store had every credit back and now has a guard
+    /// again. Zero unless the store is retired.
     pub(crate) references: i32,
 }
 

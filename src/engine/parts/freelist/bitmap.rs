@@ -16,9 +16,10 @@
 //! # Summaries are hints
 //!
 //! A word's summary bit is set after the word becomes non-zero, and cleared after it becomes
-//! zero. The thread that clears it looks at the word again, and sets the bit back if it was
-//! wrong. Both write the summary word by an atomic read-modify-write, so the later one has seen
-//! what the earlier one did to the level below: once both have finished, no block is hidden.
+//! zero. The thread that clears it looks at the word again, and sets the bit again if that was
+//! wrong. Both write the summary word by an atomic read-modify-write, so the later one has
+//! seen what the earlier one did to the level below: once both have finished, no block is
+//! hidden.
 //!
 //! A thread that is suspended between the two steps can hide blocks from [`FreeBitmap::take`]
 //! for as long as it is suspended. Looking at every leaf still finds them.

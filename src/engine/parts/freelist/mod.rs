@@ -209,7 +209,7 @@ impl Drop for Puts<'_> {
 pub(crate) struct TakenFree {
     /// The number of blocks taken.
     pub(crate) count: usize,
-    /// How many of them came from another thread's home shard.
+    /// The number of blocks that came from another thread's home shard.
     pub(crate) stolen: usize,
 }
 
