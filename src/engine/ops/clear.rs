@@ -34,7 +34,7 @@
 //! # What can a suspended thread delay?
 //!
 //! In a clearing, nothing: its era has begun or it has not. On a round, only the blocks it has
-//! vacated: the hand is moved by whichever thread comes next.
+//! vacated: the next thread to come by moves the hand.
 
 use crate::engine::ops::victims::Victims;
 use crate::engine::parts::era::{Hand, STRETCH};

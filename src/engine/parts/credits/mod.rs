@@ -454,7 +454,7 @@ impl Credits {
         &self.watermark
     }
 
-    /// Returns the credits in the central balance: a lower bound of those there are.
+    /// Returns the credits in the central balance: a lower bound of the total.
     pub(crate) fn in_central(&self) -> u64 {
         self.central().balance()
     }
