@@ -1,7 +1,7 @@
 //! Table keys: a sequence hash together with its keyed hash.
 //!
-//! All tables that map content to something (a store's index, the registry's entries) use the
-//! same keyed hash, so an operation computes it only once.
+//! All tables keyed by content (a store's index, the registry's entries) use the same keyed
+//! hash, so an operation computes it only once.
 
 use ahash::RandomState;
 
@@ -31,8 +31,8 @@ impl Key {
 pub(crate) mod testing {
     use crate::SequenceHash;
 
-    /// Returns distinct hashes that collide in every table, whatever its size, that folds a
-    /// hash with a single XOR. `kvbm-logical` does so in `pools::IdHasher`, for its maps.
+    /// Returns distinct hashes that collide in every table that folds a hash with a single
+    /// XOR, whatever the table's size. The maps of `kvbm-logical` do so, in `pools::IdHasher`.
     pub(crate) fn meeting_hashes(count: usize) -> impl Iterator<Item = SequenceHash> {
         // The fold puts the upper 54 bits of the hash where the parent's 54 bits are.
         (0..count as u64).map(|n| SequenceHash::new(n << 10, Some(n), 1))

@@ -2,7 +2,7 @@
 //!
 //! | hold | stands for | its drop |
 //! |---|---|---|
-//! | [`Exclusive`] | a block that belongs to nobody else, and its credit | frees the block |
+//! | [`Exclusive`] | a block that nothing else owns, and its credit | frees the block |
 //! | [`Pinned`] | one pin of a registered block | takes the pin off |
 //!
 //! This is where `unsafe` ends in a block's life. The operations of a store create one hold
@@ -13,9 +13,9 @@
 //! # May a hold use its store?
 //!
 //! Yes, until its credit is returned. A held block is a missing credit, and the store lives
-//! until the last credit is back (see [`store`](crate::engine::store)). The exchange that
-//! returns the credit, or that takes off a pin which may not be the last, is the end of that:
-//! from then on another thread may free the store.
+//! until the last credit is back (see [`store`](crate::engine::store)). This ends with the
+//! exchange that returns the credit, or that takes off a pin which may not be the last: from
+//! then on, another thread may free the store.
 //!
 //! A *reference* that is passed to a function must stay valid until that function returns.
 //! Therefore functions that return a credit, or take off a pin that may not be the last, take
@@ -30,16 +30,16 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::store::{Store, store_of};
 use crate::metrics::Counter;
 
-/// How far an exclusive block is on its way to a registration.
+/// The stage of an exclusive block on its way to registration.
 pub(crate) trait Stage {
-    /// Counts the blocks that are freed by the drop of a hold of this stage.
+    /// The counter of blocks that are freed by dropping a hold of this stage.
     const RELEASED: Counter;
 }
 
 /// The stage of a block without content.
 pub(crate) enum Mutable {}
 
-/// The stage of a block whose content has a hash, and that is not registered yet.
+/// The stage of a block whose content has a hash but is not registered yet.
 pub(crate) enum Complete {}
 
 impl Stage for Mutable {
@@ -50,7 +50,7 @@ impl Stage for Complete {
     const RELEASED: Counter = Counter::CompleteReleased;
 }
 
-/// A block that belongs to nobody else, and its credit. Dropping it frees the block.
+/// A block that nothing else owns, and its credit. Dropping it frees the block.
 #[repr(transparent)]
 pub(crate) struct Exclusive<S: Stage> {
     slot: NonNull<Slot>,
@@ -68,8 +68,8 @@ impl<S: Stage> Exclusive<S> {
     ///
     /// # Safety
     ///
-    /// The slot is part of a store, its word is exclusive, it is on no freelist, and it
-    /// belongs to nobody else. A credit is reserved for it, which becomes the hold's.
+    /// The slot is part of a store, its word is exclusive, it is on no freelist, and nothing
+    /// else owns it. A credit is reserved for it, which becomes the hold's.
     #[inline]
     pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Exclusive<Mutable> {
 }
 
 impl Exclusive<Complete> {
-    /// Gives the content up again.
+    /// Gives up the content, which makes this a hold on a mutable block again.
     pub(crate) fn unstage(self) -> Exclusive<Mutable> {
         self.store().count(Counter::Unstaged, 1);
         self.into_stage()
@@ -159,7 +159,7 @@ impl Pinned {
     /// # Safety
     ///
     /// The slot is part of a store, and the caller owns one of its pins, which becomes the
-    /// hold's. If it is the only pin, so does the block's credit.
+    /// hold's. If it is the only pin, the block's credit becomes the hold's, too.
     #[inline]
     pub(in crate::engine) unsafe fn of(slot: &Slot) -> Self {
         Self(NonNull::from(slot))

@@ -10,13 +10,13 @@
 //!
 //! | `parts/` | idea |
 //! |---|---|
-//! | `word` | a block's state in 64 bits: the layout, the transitions, and who may make them |
+//! | `word` | a block's state in 64 bits: the layout, the transitions, and which threads may make them |
 //! | `slot` | the word and the fields of its tenancy, in one cache line |
 //! | `index` | hash → slot: fixed buckets, chains through the slots, nothing to reclaim |
 //! | `freelist` | the reset pool: sharded hierarchical bitmaps |
 //! | `credits` | all-or-nothing allocation by sharded credits, and the end of a store |
 //! | `credits/watermark` | detects that the credits have dropped below a level |
-//! | `slot_stack` | a stack of slot numbers, linked through words of its user's |
+//! | `slot_stack` | a stack of slot numbers, linked through words that its user supplies |
 //! | `release_log` | queued updates for the policy plane: one such stack per shard |
 //! | `plane` | the policy plane: eviction order under a try-lock |
 //! | `victim_cache` | victims taken from the plane ahead of need, per shard |
@@ -47,17 +47,17 @@
 //! Only what is listed here. The `suspension` tests check this list, at every step that is
 //! named in the code by `step!`:
 //!
-//! * What it has asked for. Its credits are reserved, so an allocation, or a match of an
-//!   inactive block, that needs them is refused, and a reset of the inactive blocks that
-//!   finds no credit resets none.
+//! * What it has asked for. Its credits are reserved, so an allocation or a match of an
+//!   inactive block that needs them is refused, and a reset of the inactive blocks resets none
+//!   if it finds no credit.
 //! * Its own registration. The block cannot be matched before the registration completes,
 //!   unless another thread that registers the same hash completes it.
-//! * Its own directive for a block that is inactive already, and later directives for that
+//! * Its own directive for a block that is already inactive, and later directives for that
 //!   block, until the block is released again; and the very first directives of a store.
 //! * The policy's order. While it holds the plane or a victim cache, others may have to evict
 //!   by a search, O(block count), that follows no policy (but still takes leaves first where
 //!   the policy guarantees that).
-//! * The registry's memory. What has ended is not freed while the thread is inside an epoch
+//! * The registry's memory. Ended entries are not freed while the thread is inside an epoch
 //!   guard.
 //! * The audit, which is meant for a store at rest and reports that the store is busy.
 

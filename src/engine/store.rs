@@ -1,4 +1,4 @@
-//! A store: the blocks of one manager, and everything about how long they live.
+//! A store: the blocks of one manager, and everything about their lifetime.
 //!
 //! A [`Store`] puts the [parts](crate::engine::parts) of the engine together. What it does
 //! with them is in [`ops`](crate::engine::ops).
@@ -14,9 +14,9 @@
 //! | event | what it does to the pool's reference |
 //! |---|---|
 //! | the store is built | creates it |
-//! | the manager is dropped ([`Store::retire`]) | nothing, unless no block is held: then drops it |
+//! | the manager is dropped ([`Store::retire`]) | drops it if no block is held; otherwise, nothing |
 //! | the last credit of a retired store is returned ([`Store::return_credits`]) | drops it |
-//! | a weak guard takes a block of a retired store again ([`Store::reserve_credits`]) | creates another |
+//! | a weak guard pins a block of a retired store whose credits were all back ([`Store::reserve_credits`]) | creates another |
 //!
 //! # What happens when the last reference is dropped?
 //!
@@ -29,8 +29,8 @@
 //! 5. runs the user code that this leaves, such as the drops of attachments.
 //!
 //! Threads that only look at the store, such as one that asks the registry on behalf of
-//! another tier, have a [`Weak`] and keep no more than its memory. So none of them ever has
-//! to run that user code.
+//! another tier, have a [`Weak`] and keep only its memory alive. So none of them ever has to
+//! run that user code.
 //!
 //! # Where does a slot become its store?
 //!
@@ -68,7 +68,7 @@ use crate::{ManagerId, SequenceHash};
 /// 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
-/// What a store is built from.
+/// The configuration from which a store is built.
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
@@ -91,12 +91,12 @@ pub(crate) struct Store {
     pub(in crate::engine) index: Index,
     pub(in crate::engine) credits: Credits,
     pub(in crate::engine) free: FreeList,
-    /// One per shard.
+    /// The release log of each shard.
     pub(in crate::engine) release_logs: Box<[ReleaseLog]>,
     pub(in crate::engine) plane: Plane,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
-    /// One per shard.
+    /// The victim cache of each shard.
     pub(in crate::engine) victim_caches: Box<[VictimCache]>,
     pub(in crate::engine) sweep: CachePadded<Sweep>,
     pub(in crate::engine) registry: Arc<Core>,
@@ -109,12 +109,12 @@ pub(crate) struct Store {
     pub(crate) id: ManagerId,
     /// The number of [`StoreRef`]s.
     references: AtomicU64,
-    /// Set when the last of them is dropped.
+    /// Set when the last reference is dropped.
     has_ended: AtomicBool,
 }
 
 impl Store {
-    /// Returns the number of blocks, in whichever state.
+    /// Returns the number of blocks, whatever their states.
     #[inline]
     pub(crate) fn block_count(&self) -> usize {
         self.slots.len()
@@ -140,8 +140,8 @@ impl Store {
         self.counters.add_each(additions);
     }
 
-    /// Returns the number of free and inactive blocks that nobody has reserved: exact while
-    /// no thread reserves or returns any (see [`Credits::available`]).
+    /// Returns the number of free and inactive blocks that are not reserved. Exact while no
+    /// thread reserves or returns credits (see [`Credits::available`]).
     pub(crate) fn available(&self) -> usize {
         self.credits.available() as usize
     }
@@ -202,20 +202,21 @@ impl Store {
         reservation.is_made
     }
 
-    /// Creates or drops references of the pool, as a reservation asked for. The caller has a
-    /// reference of its own.
+    /// Creates or drops references of the pool, as a reservation has requested. The caller has
+    /// a reference of its own.
     #[cold]
     fn adjust_pool_references(&self, references: i32) {
         for _ in 0..references {
             mem::forget(self.reference());
         }
         for _ in references..0 {
-            // SAFETY: the credits said so, and the caller has a reference of its own.
+            // SAFETY: the credits have told this call to drop a reference of the pool, and the
+            // caller has a reference of its own.
             unsafe { Self::drop_pool_reference(self.as_ptr()) };
         }
     }
 
-    /// Returns credits, and ends the store if they were the last that kept it.
+    /// Returns credits, and ends the store if nothing else keeps it in service.
     ///
     /// This comes after everything else that an operation does with its blocks: from then on
     /// an allocation may count on them.
@@ -252,8 +253,9 @@ impl Store {
     /// Ends the store: see "What happens when the last reference is dropped?".
     #[cold]
     fn end(&self) {
-        // Before the registry's entries are looked at: a thread that gives up a handle does
-        // that first, and then looks for a tier that has the hash. See `registry::registration`.
+        // Set before the registry's entries are looked at: a thread that drops a handle does
+        // so first, and only then looks for a tier that has the hash. See
+        // `registry::registration`.
         self.has_ended.store(true, Ordering::Release);
         self.registry.detach(self);
         self.metrics.retire(self.gauges(&self.metrics.counts()));
@@ -292,7 +294,7 @@ fn pointer(slot: &Slot) -> *const Store {
 #[inline]
 pub(in crate::engine) unsafe fn store_of<'a>(slot: NonNull<Slot>) -> &'a Store {
     // SAFETY: a slot's owner is set when its store is built, at the address where the store
-    // stays; that it is alive is the caller's contract.
+    // stays; the caller guarantees that the store is alive.
     unsafe { &*pointer(slot.as_ref()) }
 }
 
@@ -341,7 +343,8 @@ impl StoreRef {
         store
     }
 
-    /// Returns a pointer that keeps only the store's memory, for threads that only look.
+    /// Returns a pointer that keeps only the store's memory alive, for threads that only look
+    /// at the store.
     pub(crate) fn downgrade(&self) -> Weak<Store> {
         Arc::downgrade(&self.0)
     }

@@ -73,7 +73,7 @@ pub struct EventsManagerSettings {
     #[builder(default, setter(strip_option = false))]
     policy: Option<Arc<dyn EventEmissionPolicy>>,
 
-    /// How many events a subscriber can fall behind before it loses the oldest ones,
+    /// The number of events that a subscriber can fall behind before it loses the oldest ones,
     /// rounded up to a power of two; at most 2³⁰. The default is 1024.
     #[builder(default = "1024")]
     channel_capacity: usize,

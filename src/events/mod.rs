@@ -53,8 +53,8 @@
 //! * A subscriber that falls behind by more than
 //!   [`channel_capacity`](EventsManagerBuilder::channel_capacity) events loses the oldest
 //!   ones. [`EventsManager::subscribe_loss_aware`] reports how many.
-//! * Wakers are called with no lock held and may use the events themselves. A panicking
-//!   waker is reported and affects nobody else. Subscribers are woken one by one, so a slow
+//! * Wakers are called with no lock held and may use the events themselves. A panicking waker
+//!   is reported and affects no other subscriber. Subscribers are woken one by one, so a slow
 //!   waker delays the wake-ups of others, but not their events.
 //! * A subscription opts out of tokio's cooperative scheduling, which would hide available
 //!   events from a task that has used up its budget. A loop over a busy subscription should
@@ -77,14 +77,14 @@
 //! | `emit/waiters` | the wakers of subscriptions that wait for an event |
 //! | `emit/cleanup_queue` | tiers whose cleared registrations are still to be removed |
 //! | `emit/dispatcher` | the state under the lock: what happens to each drained entry |
-//! | `emit/hub` | the protocol: who enqueues, who dispatches, who waits |
+//! | `emit/hub` | the protocol: how threads enqueue, dispatch and wait |
 //! | `emit/cleaner` | removes cleared registrations, on a thread of its own |
 //! | `emit/dispatch_thread` | dispatches while all subscribers wait |
 //! | `emit/subscription` | the stream a subscriber polls |
 //! | `emit/emitter` | the producing side, which keeps the hub open |
 //! | `emit/release_handle` | a guard that announces the end of a registration |
 //! | [`manager`] | the public side of these |
-//! | `wire/messages` | what is sent: batches of events, and whose they are |
+//! | `wire/messages` | what is sent: batches of events, each with its instance |
 //! | `wire/`[`batcher`], `wire/`[`publisher`] | from a subscription to a message bus |
 //! | `wire/encoding` | serializes batches, and splits those that are too large |
 //! | `wire/losses` | counts and reports messages that were not published |
@@ -96,9 +96,9 @@
 //! first. The dispatcher therefore counts: it broadcasts `Create` when a hash goes from zero
 //! registrations to one, and `Remove` when it goes from one to zero.
 //!
-//! Whoever polls a subscription, or subscribes, *dispatches*: drains the queue, broadcasts
-//! the events and wakes waiting subscribers. While all subscribers wait, a thread of the
-//! manager's does so. Dispatching takes a lock that registrations never take.
+//! A thread that polls a subscription, or creates one, *dispatches*: it drains the queue,
+//! broadcasts the events and wakes waiting subscribers. While all subscribers wait, a thread
+//! of the manager does so. Dispatching takes a lock that registrations never take.
 
 mod emit;
 mod event;

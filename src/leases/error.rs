@@ -1,4 +1,4 @@
-//! Why operations on leases are refused.
+//! The errors of operations on leases.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::blocks::{BlockMetadata, ImmutableBlock};
 
 use super::LeaseId;
 
-/// The error of an operation on a lease that no longer holds its blocks.
+/// The error returned by an operation on a lease that no longer holds its blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
@@ -17,8 +17,8 @@ pub enum LeaseError {
     Expired(LeaseId),
 }
 
-/// The error of leasing a block that belongs to another manager. It returns all blocks,
-/// unchanged.
+/// The error returned when a block to be leased belongs to another manager. It contains all
+/// blocks, unchanged.
 #[non_exhaustive]
 pub struct ForeignBlock<T: BlockMetadata> {
     /// The id of the first block that belongs to another manager.

@@ -1,4 +1,4 @@
-//! Who holds which blocks.
+//! The listing of who holds which blocks.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,8 @@ use crate::{BlockId, SequenceHash};
 
 use super::LeaseId;
 
-/// A lease as operators see it: who holds which blocks, since when, and until when.
+/// A lease as operators see it: its owner, its blocks, and since when and until when it holds
+/// them.
 ///
 /// [`BlockManager::holders`](crate::BlockManager::holders) returns one per lease.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The handle that the owner of a lease has.
+//! The handle to a lease.
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl<T: BlockMetadata> Lease<T> {
         }
     }
 
-    /// Returns the lease's id, with which others can renew and release it.
+    /// Returns the lease's id, by which other clients can renew and release it.
     pub fn id(&self) -> LeaseId {
         self.id
     }
@@ -129,8 +129,8 @@ impl<T: BlockMetadata> Lease<T> {
     /// Gives up the handle but keeps the lease, for a client that will renew and release it
     /// by its id.
     ///
-    /// A detached lease without an expiry that no one releases holds its blocks for as long
-    /// as the manager lives.
+    /// A detached lease without an expiry holds its blocks for as long as the manager lives,
+    /// unless it is released.
     pub fn detach(mut self) -> LeaseId {
         self.releases_on_drop = false;
         self.id

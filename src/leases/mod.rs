@@ -61,25 +61,26 @@
 //!
 //! # What does it cost?
 //!
-//! Nothing on the hot path: matching, dropping, registering and allocating know nothing of
+//! Nothing on the hot path: matching, dropping, registering and allocating are unaware of
 //! leases. An allocation that would be refused, `available_blocks` and `is_low` read a few
 //! atomics to learn whether any lease has an expiry, and read the clock only if so.
 //!
 //! The table is behind a mutex. It is held for O(log leases) per lease that is made, renewed
 //! or ended, by listings for 64 leases at a time, and never while a guard is dropped or user
-//! code runs. Operations on leases wait for the mutex. `available_blocks` and `is_low` do
-//! not: if another thread holds it, they proceed as if no lease had expired. Nor do
-//! allocations: one that would be refused ends expired leases itself, one after the other, until
-//! it has enough blocks or none is left. While other threads are at it, it yields to them, up to
-//! 4,096 times, though not to user code that they run. Each of them has the blocks of one lease
-//! in hand: if it is suspended for longer than that, the allocation is refused.
+//! code runs. Operations on leases wait for the mutex. `available_blocks` and `is_low` do not:
+//! if another thread holds it, they proceed as if no lease had expired. Nor do allocations:
+//! one that would be refused ends expired leases itself, one after another, until it has
+//! enough blocks or no expired lease is left. While other threads are ending leases, it yields
+//! to them, up to 4,096 times, though not to user code that they run. Each of them has the
+//! blocks of one lease in hand: if it is suspended for longer than that, the allocation is
+//! refused.
 //!
 //! # What if an attachment panics?
 //!
 //! Dropping the last reference to a hash drops its attachments, which are user code. If one
-//! panics while a lease ends, the panic is logged and goes no further, and all other blocks
-//! of the lease are released as well: a thread that merely wants to allocate should not have
-//! to deal with someone else's attachment.
+//! panics while a lease ends, the panic is logged and goes no further, and all other blocks of
+//! the lease are released as well: a thread that merely wants to allocate should not have to
+//! deal with another user's attachment.
 //!
 //! [`BlockManager::lease`]: crate::BlockManager::lease
 //! [`BlockManager::release_lease`]: crate::BlockManager::release_lease

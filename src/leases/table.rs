@@ -22,13 +22,13 @@ use crate::{BlockId, SequenceHash};
 
 use super::{Holder, Lease, LeaseError, LeaseId};
 
-/// How many leases are visited before the mutex is unlocked for other threads.
+/// The number of leases that are visited before the mutex is unlocked for other threads.
 const PAGE: usize = 64;
 
 /// The expiry of a lease that has none.
 const NEVER: u64 = u64::MAX;
 
-/// See the module documentation.
+/// The table of a manager's leases: see the module documentation.
 pub(crate) struct LeaseTable<T: BlockMetadata> {
     /// All times are in nanoseconds since this instant.
     origin: Instant,
@@ -36,9 +36,9 @@ pub(crate) struct LeaseTable<T: BlockMetadata> {
     earliest: AtomicU64,
     /// Whether there has ever been a lease that expires.
     may_expire: AtomicBool,
-    /// How many expiries have begun. Written under the mutex.
+    /// The number of expiries that have begun. Written under the mutex.
     begun: AtomicU64,
-    /// How many expiries have released all of their blocks.
+    /// The number of expiries that have released all of their blocks.
     done: AtomicU64,
     leases: Mutex<Leases<T>>,
 }
@@ -54,7 +54,7 @@ struct LeaseEntry<T: BlockMetadata> {
     owner: Arc<str>,
     /// Shared with threads that clone the guards without holding the mutex.
     held: Arc<LeasedGuards<T>>,
-    /// What is held, for listings, which must not keep blocks held.
+    /// The ids and hashes of the blocks, for listings, which must not keep the blocks held.
     blocks: Arc<[(BlockId, SequenceHash)]>,
     since: SystemTime,
     made: u64,
@@ -129,7 +129,7 @@ impl<T: BlockMetadata> Leases<T> {
     }
 }
 
-/// What an attempt to end one expired lease found.
+/// The outcome of an attempt to end one expired lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExpiryStep {
     /// A lease has been ended and its blocks released.
@@ -326,9 +326,8 @@ impl<T: BlockMetadata> LeaseTable<T> {
         self.begun.load(Ordering::Acquire) == self.expiries()
     }
 
-    /// Ends one lease that has expired by `now`, if there is one. One at a time, so that a
-    /// thread that is suspended here keeps the blocks of one lease from others, and not of
-    /// more.
+    /// Ends one lease that has expired by `now`, if there is one. Ends only one at a time, so
+    /// that a thread that is suspended here withholds the blocks of no more than one lease.
     fn expire_one(&self, leases: MutexGuard<'_, Leases<T>>, now: u64) -> bool {
         let expired = self.change(leases, |leases| {
             let expired = leases.take_due(now);

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 
-/// The error of a refused attachment. Nothing has changed.
+/// The error returned when an attachment is refused. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachmentError {
     /// [`attach_unique`](super::BlockRegistrationHandle::attach_unique) was called for a
@@ -32,7 +32,7 @@ impl std::error::Error for AttachmentError {}
 
 type Value = Box<dyn Any + Send + Sync>;
 
-/// How a type is attached to a hash. The first attachment decides for the whole
+/// How a type is attached to a hash. The first attachment decides this for the whole
 /// registration.
 enum Attached {
     Unique(Value),

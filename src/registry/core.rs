@@ -1,7 +1,8 @@
 //! The state that all handles of a registry share, and the questions it answers about
 //! hashes.
 //!
-//! How registrations begin and end is told in [`registration`](super::registration).
+//! The [`registration`](super::registration) protocol explains how registrations begin and
+//! end.
 
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
@@ -21,7 +22,7 @@ use super::observer::Observer;
 use super::tier::Tier;
 use super::tiers::Tiers;
 
-/// How many accesses are passed to the tracker in one call.
+/// The number of accesses that are passed to the tracker in one call.
 const TOUCHES: usize = 32;
 
 /// The state of a registry.
@@ -145,7 +146,8 @@ impl Core {
         self.entries.garbage()
     }
 
-    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    /// Frees garbage: see
+    /// [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
     pub(super) fn flush_garbage(&self) -> u64 {
         self.entries.flush_garbage()
     }

@@ -1,4 +1,4 @@
-//! What few entries have: attachments and touch callbacks, allocated on first use.
+//! What few entries need: attachments and touch callbacks, allocated on first use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -98,7 +98,7 @@ impl BlockRegistrationHandle {
     ///
     /// # Panics
     ///
-    /// Panics if a callback does, after all others have been called.
+    /// If a callback panics. All other callbacks are called first.
     pub fn touch(&self) {
         if let Some(extras) = self.entry().existing_extras() {
             extras.touch(self.seq_hash());
@@ -117,8 +117,8 @@ impl BlockRegistrationHandle {
     ///
     /// # Errors
     ///
-    /// Fails if values of this type have been attached with [`attach`](Self::attach). The
-    /// value is dropped then.
+    /// Returns an error if values of this type have been attached with
+    /// [`attach`](Self::attach). In that case, `value` is dropped.
     pub fn attach_unique<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
         let set = self
             .entry()
@@ -146,8 +146,8 @@ impl BlockRegistrationHandle {
     ///
     /// # Errors
     ///
-    /// Fails if a value of this type has been attached with
-    /// [`attach_unique`](Self::attach_unique). The value is dropped then.
+    /// Returns an error if a value of this type has been attached with
+    /// [`attach_unique`](Self::attach_unique). In that case, `value` is dropped.
     pub fn attach<T: Any + Send + Sync>(&self, value: T) -> Result<(), AttachmentError> {
         let added = self
             .entry()

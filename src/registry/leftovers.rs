@@ -16,9 +16,9 @@ use crate::user_code::Panics;
 
 use super::extras::Extras;
 
-/// The user code that an operation has deferred: the attachments and callbacks of hashes
-/// whose registrations have ended, which are to be dropped, and the first panic of user code
-/// that has already run.
+/// The user code that an operation has deferred: the attachments and callbacks of hashes whose
+/// registrations have ended, which must be dropped, and the first panic of user code that has
+/// already run.
 ///
 /// If this is dropped because the operation unwinds, the drops still run, but no panic is
 /// resumed.

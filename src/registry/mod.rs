@@ -1,7 +1,7 @@
-//! The registry: which sequence hashes are registered, over all tiers.
+//! The registry: which sequence hashes are registered, across all tiers.
 //!
 //! Managers that share a [`BlockRegistry`] are the tiers of one cache: device memory, host
-//! memory, disk. The registry tells in which tiers a hash has a block, and carries typed
+//! memory, disk. The registry knows in which tiers a hash has a block, and carries typed
 //! attachments and touch callbacks for as long as the hash is registered.
 //!
 //! ```
@@ -45,14 +45,14 @@
 //!
 //! # What does it cost?
 //!
-//! Blocks are found in the managers' own indexes, so the hot path never comes through the
-//! registry. It keeps an *entry*, of 64 bytes, only for a hash that somebody has asked for a
-//! handle to. (With an events manager, every registered hash has an entry.)
+//! Blocks are found in the managers' own indexes, so the hot path bypasses the registry. It
+//! keeps an *entry*, of 64 bytes, only for a hash to which a handle has been requested. (With
+//! an events manager, every registered hash has an entry.)
 //!
 //! Lookups, registrations and removals are lock-free. Entries are reclaimed by epochs. A
-//! hash's attachments and callbacks are each behind a lock of that hash's own, which no
-//! operation on blocks takes. Hashing is keyed per registry, because sequence hashes are
-//! computed from user input.
+//! hash's attachments and callbacks are each behind a per-hash lock, which no operation on
+//! blocks takes. Hashing is keyed per registry, because sequence hashes are computed from user
+//! input.
 //!
 //! # When does my code run?
 //!
@@ -72,7 +72,7 @@
 //! | `leftovers` | deferred user code: drops that an operation runs when it is complete |
 //! | `tier` | what the registry asks of a tier |
 //! | `tiers` | the list of tiers, and which of them have a block of a hash |
-//! | `observer` | who is told when registrations begin and end |
+//! | `observer` | is told when registrations begin and end |
 //! | `entries/` | the entries: their hash table, and how they are freed |
 //! | `core` | the state that all handles of a registry share |
 //! | `registration` | the protocol: when a hash is registered, and when its entry ends |
@@ -320,7 +320,7 @@ impl BlockRegistry {
     ///
     /// # Panics
     ///
-    /// Panics if the iterator does; the handles made so far are dropped then.
+    /// If the iterator panics. The handles created so far are then dropped.
     #[must_use = "dropping the handles may end the registrations"]
     pub fn register_sequence_hashes(
         &self,
@@ -388,14 +388,14 @@ impl BlockRegistry {
     ///
     /// Ended entries are not freed at once, because a reader may still be looking at them.
     /// Every eighth operation that ends an entry frees up to 32 that no reader can see any
-    /// more. What the last operations leave stays until there are further ones, or until
+    /// more. What the last operations leave stays until further ones run, or until
     /// [`flush_garbage`](Self::flush_garbage). So garbage does not accumulate while handles
     /// are created and dropped, with one exception. A thread that is suspended *inside* a
     /// registry operation holds back everything that becomes garbage from then on, until it
-    /// runs again. On a machine with fewer cores than threads, that is what the others
-    /// produce in a time slice. A thread that is suspended elsewhere holds back nothing,
-    /// whatever handles it owns. (The epochs are those of `crossbeam_epoch`'s default
-    /// collector, so other code that pins a thread there holds back garbage as well.)
+    /// runs again. On a machine with fewer cores than threads, that is what the others produce
+    /// in a time slice. A thread that is suspended elsewhere holds back nothing, whatever
+    /// handles it owns. (The epochs are those of `crossbeam_epoch`'s default collector, so
+    /// other code that pins a thread there holds back garbage as well.)
     pub fn pending_garbage(&self) -> u64 {
         self.core.garbage()
     }

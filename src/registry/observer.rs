@@ -1,4 +1,4 @@
-//! Who is told when registrations begin and end.
+//! How an observer is told when registrations begin and end.
 
 use std::sync::Weak;
 
@@ -12,7 +12,7 @@ use super::tier::Tier;
 /// With an observer, every registered hash has an entry, even if only blocks keep it
 /// registered. The observer is told when an entry is created and when it ends.
 pub(crate) trait Observer: Send + Sync {
-    /// A registration begins. Returns whether the observer is to be told of its end.
+    /// A registration begins. Returns whether the observer wants to be told of its end.
     ///
     /// The caller has a handle, so the end is told later.
     fn registered(&self, hash: SequenceHash) -> bool;
@@ -21,7 +21,7 @@ pub(crate) trait Observer: Send + Sync {
     /// registration.
     fn removed(&self, hash: SequenceHash);
 
-    /// A tier has been cleared. Its registrations have ended, but their entries have not:
-    /// the observer must have them ended elsewhere, by `Tier::end_cleared`.
+    /// A tier has been cleared. Its registrations have ended, but their entries have not: the
+    /// observer must arrange for them to be ended elsewhere, by `Tier::end_cleared`.
     fn cleared(&self, tier: Weak<dyn Tier>);
 }

@@ -1,10 +1,10 @@
 //! The registration protocol: when a hash is registered, and when its entry ends.
 //!
-//! **A hash is registered while it has a handle or a block.** Blocks are found in the
-//! indexes of the tiers that share the registry, so a block needs no entry: as long as
-//! nobody has asked for a handle to a hash, registering and evicting its block does not
-//! change the registry. This makes the common case cheap. Its price is the protocol below,
-//! since attachments must live as long as their hash is registered.
+//! **A hash is registered while it has a handle or a block.** Blocks are found in the indexes
+//! of the tiers that share the registry, so a block needs no entry: as long as no handle to a
+//! hash has been requested, registering and evicting its block does not change the registry.
+//! This makes the common case cheap. Its price is the protocol below, since attachments must
+//! live as long as their hash is registered.
 //!
 //! # Which states does a hash have?
 //!
@@ -17,8 +17,7 @@
 //! | ended | none | none | dead: unlinked, reported to the observer, retired |
 //!
 //! With an [`Observer`](super::Observer) there is no cached state: the first block of a hash
-//! creates its entry, because the creation and the end of an entry are what the observer is
-//! told.
+//! creates its entry, because the observer is told when entries are created and when they end.
 //!
 //! # What happens when …?
 //!
@@ -37,30 +36,29 @@
 //!    gone. If no block was linked, because it was a duplicate or refused,
 //!    [`Ticket::abandon`] only releases the handle.
 //!
-//! *Somebody asks for a handle*: [`Core::handle`] counts the entry *before* inserting it,
-//! and tells the observer afterwards. By then it holds the entry, so the end is reported
-//! later.
+//! *A handle is requested*: [`Core::handle`] counts the entry *before* inserting it, and tells
+//! the observer afterwards. By then it holds the entry, so the end is reported later.
 //!
-//! *Somebody drops a handle*: [`EntryHandle::release`] decrements the count and, if this was
-//! the last handle, looks for a block. If no tier has one, it ends the entry.
+//! *A handle is dropped*: [`EntryHandle::release`] decrements the count and, if this was the
+//! last handle, looks for a block. If no tier has one, it ends the entry.
 //!
 //! *A tier loses its block of a hash*: once the block can no longer be found, the tier asks
 //! whether there are [entries](Core::has_entries), once for all blocks it has lost together.
 //! If there are, it calls [`Core::end`] for each hash, which ends the entry if it is unheld
 //! and no tier has a block.
 //!
-//! *A tier is cleared*, by [`Core::clear`]: from then on, step 1 looks for entries of
-//! cleared blocks. The observer is told afterwards, and has [`Tier::end_cleared`] called
-//! elsewhere.
+//! *A tier is cleared*, by [`Core::clear`]: from then on, step 1 looks for entries of cleared
+//! blocks. The observer is told afterwards, and arranges for [`Tier::end_cleared`] to be
+//! called elsewhere.
 //!
 //! # Why does exactly one thread end an entry?
 //!
 //! A thread that drops the last handle and a thread that removes the last block each make
-//! their own change first and then look for the other's, with a sequentially consistent
-//! fence in between. So at least one of the two sees both changes. Both may: then the
-//! exchange in `Entry::die` lets only one of them act. It lets neither act if there has been
-//! a handle since the entry was seen unheld, because that handle may have been left to a
-//! block that arrived after the look for blocks.
+//! their own change first and then look for the other's, with a sequentially consistent fence
+//! in between. So at least one of the two sees both changes. Both may: then the exchange in
+//! `Entry::die` lets only one of them act. It lets neither act if there has been a handle
+//! since the entry was seen unheld, because that handle may have left the entry to a block
+//! that arrived after the search for blocks.
 //!
 //! # When does user code run?
 //!
@@ -221,8 +219,8 @@ impl Core {
         Some(unsafe { EntryHandle::of(entry, self) })
     }
 
-    /// Acquires and releases the entry of a hash that had none when its registration began,
-    /// if it has one now. Releasing looks for a block again, later than any thread that has
+    /// Acquires and releases the entry of a hash that had none when its registration began, if
+    /// it has one now. Releasing looks for a block again, and so later than any thread that
     /// looked too early.
     #[cold]
     fn hold_for_a_moment(self: &Arc<Self>, key: Key, leftovers: &mut Leftovers) {

@@ -22,8 +22,8 @@ fn hashes_chosen_to_meet_do_not() {
         lengths[entry.key().keyed as usize & (buckets - 1)] += 1;
     });
     let longest = lengths.into_iter().max().unwrap();
-    // 100,000 balls in 2^17 bins: that any bin gets 30 has a chance below
-    // 2^17 / 30! < 10^-27.
+    // 100,000 balls in 2^17 bins: the probability that any bin gets 30 is below 2^17 / 30! <
+    // 10^-27.
     assert!(longest < 30, "{longest} in one bucket");
     drop(handles);
 }

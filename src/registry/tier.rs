@@ -22,8 +22,8 @@ pub(crate) trait Tier: Send + Sync {
     /// from a few words where possible.
     fn registered(&self) -> usize;
 
-    /// Ends the registrations of blocks that were cleared together, as far as they have not
-    /// ended.
+    /// Ends the registrations of blocks that were cleared together, unless they have ended
+    /// already.
     #[cfg(feature = "events")]
     fn end_cleared(&self) -> Leftovers;
 }

@@ -50,7 +50,8 @@ impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
         self.with_unique_mut(|value| f(value))
     }
 
-    /// Calls `f` with the unique value, to change it. Returns `None` if there is none.
+    /// Calls `f` with a mutable reference to the unique value. Returns `None` if there is
+    /// none.
     pub fn with_unique_mut<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.entry
             .with_attachments(|attachments| attachments?.unique().map(f))
@@ -61,8 +62,8 @@ impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
         self.with_all(|_, values| f(values))
     }
 
-    /// Calls `f` with the multiple values, in the order in which they were attached, to
-    /// change them.
+    /// Calls `f` with mutable references to the multiple values, in the order in which they
+    /// were attached.
     pub fn with_multiple_mut<R>(&self, f: impl FnOnce(&mut [&mut T]) -> R) -> R {
         self.with_all_mut(|_, values| f(values))
     }
@@ -76,8 +77,8 @@ impl<'a, T: Any + Send + Sync> TypedAttachments<'a, T> {
         })
     }
 
-    /// Calls `f` with the unique value and the multiple values, to change them. A type is
-    /// attached as one or the other, so at most one of the two is present.
+    /// Calls `f` with mutable references to the unique value and the multiple values. A type
+    /// is attached as one or the other, so at most one of the two is present.
     pub fn with_all_mut<R>(&self, f: impl FnOnce(Option<&mut T>, &mut [&mut T]) -> R) -> R {
         self.entry
             .with_attachments(|attachments| match attachments {

@@ -10,7 +10,7 @@ pub(crate) const IS_MODEL: bool = cfg!(kvbm_loom);
 /// Whether a checker, loom or shuttle, decides how threads take turns.
 pub(crate) const IS_CHECKED: bool = cfg!(any(kvbm_loom, kvbm_shuttle));
 
-/// Whether runs must repeat: hashing is then keyed with constants.
+/// Whether runs must be repeatable: hashing is then keyed with constants.
 pub(crate) const IS_REPEATABLE: bool = IS_CHECKED || cfg!(fuzzing);
 
 /// Chooses between the value that ships and the value for models, or for all checkers.
@@ -62,30 +62,31 @@ pub(crate) const CLEARINGS_PER_VISIT: u32 = shrunk!(1 << 14, in models 2);
 
 // ---- the registry ----
 
-/// Buckets of the first segment of the table of entries, and the fewest it has. At least two:
-/// the lowest bit of the size says that the table is shrinking.
+/// The number of buckets in the first segment of the entry table, and the fewest that the
+/// table has. At least two: the lowest bit of the size says that the table is shrinking.
 pub(crate) const FIRST_BUCKETS: usize = shrunk!(64, under checkers 2);
-/// Segments of a full directory of buckets: up to 2^32 buckets.
+/// The number of segments in a full directory of buckets: up to 2^32 buckets.
 pub(crate) const BUCKET_SEGMENTS: usize = shrunk!(27, under checkers 3);
 /// The table shrinks when it has more buckets than this per entry.
 pub(crate) const SPARSE_BUCKETS: u64 = shrunk!(8, under checkers 2);
-/// Entries retired before an operation takes a step of the upkeep.
+/// The number of entries that are retired before an operation takes a step of the upkeep.
 pub(crate) const UPKEEP_EVERY: u64 = shrunk!(8, under checkers 1);
-/// Entries retired before the epochs are made to advance, which otherwise happens now and then.
+/// The number of entries that are retired before the epochs are made to advance, which
+/// otherwise happens only occasionally.
 pub(crate) const FLUSH_EVERY: u64 = shrunk!(32, under checkers 1);
-/// Entries that one step of the upkeep frees, at most. More than one for each entry that is
-/// retired, so that what has piled up behind a suspended thread goes down again.
+/// The maximum number of entries that one step of the upkeep frees. This is more than one per
+/// retired entry, so that what has piled up behind a suspended thread is worked off.
 pub(crate) const UPKEEP_ENTRIES: usize = shrunk!(32, under checkers 512);
-/// Bucket markers that one step of the upkeep visits, at most.
+/// The maximum number of bucket markers that one step of the upkeep visits.
 pub(crate) const UPKEEP_MARKERS: usize = shrunk!(128, under checkers usize::MAX);
 
 // ---- keys ----
 
-/// The bits of a keyed hash that are used: all of them, except where hashes must meet by chance
-/// that keyed hashing keeps apart.
+/// The bits of a keyed hash that are used: all of them, except in builds that need collisions,
+/// which full keyed hashes all but rule out.
 pub(crate) const KEYED_BITS: u64 = if IS_REPEATABLE { 0b11 } else { u64::MAX };
 
-/// Cores a store is sharded for.
+/// Returns the number of cores for which a store is sharded.
 pub(crate) fn cores() -> usize {
     if IS_MODEL {
         2

@@ -1,8 +1,9 @@
 //! Synchronization primitives, from `std`, loom, or shuttle.
 //!
-//! The engine and the registry take everything through which threads communicate from this module,
-//! so that models explore the code that ships. With `--cfg kvbm_loom` or `--cfg kvbm_shuttle`, the
-//! atomics are the model checker's, and [`epoch`] is our own, which decides when garbage is freed.
+//! The engine and the registry take everything through which threads communicate from this
+//! module, so that models explore the code that ships. With `--cfg kvbm_loom` or `--cfg
+//! kvbm_shuttle`, the atomics are the model checker's, and [`epoch`] is this crate's own,
+//! which decides when garbage is freed.
 //!
 //! Metrics and frequency trackers do not use this module: no other decision depends on their
 //! counters.

@@ -1,7 +1,7 @@
 //! Probes: named points between two steps of an operation.
 //!
-//! `step!(VictimVacated);` marks a point at which a unit test may suspend the thread, to check that
-//! it blocks nobody. In every other build, a probe compiles to nothing.
+//! `step!(VictimVacated);` marks a point at which a unit test may suspend the thread, to check
+//! that it blocks no other thread. In every other build, a probe compiles to nothing.
 
 /// Marks a step, at which a unit test may suspend the thread.
 macro_rules! step {

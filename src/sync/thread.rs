@@ -8,8 +8,8 @@
 //! # Ordering
 //!
 //! A thread that is given a number sees everything that the number's previous owner wrote: the
-//! release in [`NumberLease::drop`] pairs with the acquire in [`claim`]. Rows can therefore be updated
-//! with plain loads and stores by one owner after another.
+//! release in [`NumberLease::drop`] pairs with the acquire in [`claim`]. So rows can be
+//! updated with plain loads and stores by one owner after another.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

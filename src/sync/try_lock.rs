@@ -1,7 +1,8 @@
 //! A lock with only `try_lock`: if it is held, callers take another path.
 //!
-//! Each policy plane, each victim cache, and the registry's upkeep is guarded by one. They contain
-//! plain sequential data, and there is a way around each in case the holder does not come back.
+//! Each policy plane, each victim cache, and the registry's upkeep is guarded by one. They
+//! contain plain sequential data, and there is a way around each in case the holder is
+//! suspended.
 
 use std::ops::{Deref, DerefMut};
 
@@ -15,8 +16,8 @@ pub(crate) struct TryLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through `TryLockGuard`, of which there is at most one at a time, which
-// one thread uses after another.
+// SAFETY: the value is reached only through `TryLockGuard`, of which there is at most one at a
+// time, so threads use it one after another.
 unsafe impl<T: Send> Sync for TryLock<T> {}
 
 impl<T> TryLock<T> {
@@ -36,9 +37,9 @@ impl<T> TryLock<T> {
     /// Takes the lock unless it is held.
     #[inline]
     pub(crate) fn try_hold(&self) -> Option<TryLockGuard<'_, T>> {
-        // An exchange rather than a swap, because a failed one writes nothing. Acquire: pairs with
-        // the previous holder's release. Only the winner may construct a `TryLockGuard`, because dropping
-        // it releases the lock.
+        // An exchange rather than a swap, because a failed one writes nothing. Acquire: pairs
+        // with the previous holder's release. Only the winner may create a `TryLockGuard`,
+        // because dropping it releases the lock.
         self.taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -64,8 +65,8 @@ impl<T> Deref for TryLockGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `taken` was false when this `TryLockGuard` was created and is true until it is dropped,
-        // so this is the only one, and it is borrowed.
+        // SAFETY: `taken` was false when this `TryLockGuard` was created and is true until
+        // this one is dropped, so this is the only one, and it is borrowed.
         self.lock.value.with(|value| unsafe { &*value })
     }
 }

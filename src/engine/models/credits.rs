@@ -47,8 +47,8 @@ fn two_reservations_of_more_than_half() {
     });
 }
 
-/// Two reservations that fit together are never refused, whatever is on its way from one shard
-/// to the other.
+/// Two reservations that fit together are never refused, whatever credits are moving from one
+/// shard to the other.
 #[test]
 fn demands_that_fit_are_never_refused() {
     explore(|| {

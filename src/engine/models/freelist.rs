@@ -3,7 +3,7 @@
 //!
 //! Under loom words have two bits, so that eight blocks have two levels of summaries. A block
 //! has one owner at a time, and once all threads are done `take` finds every free block. While
-//! a put is half done, `take_hidden` finds what is there.
+//! a put is half done, `take_hidden` still finds every block that is there.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ struct Blocks {
     list: FreeList,
     /// Written by each block's owner.
     owner: Contents,
-    /// How often each block is in the list.
+    /// The number of times each block is in the list.
     free: RefCell<Vec<i32>>,
 }
 
@@ -38,7 +38,7 @@ impl Blocks {
         self.list.put(home, id);
     }
 
-    /// Takes over a block that has just been taken.
+    /// Takes ownership of a block that has just been taken.
     fn own(&self, id: u32) {
         self.owner.write(id, 2);
         self.free.borrow_mut()[id as usize] -= 1;
@@ -74,7 +74,7 @@ fn a_put_and_a_take_in_one_word() {
     });
 }
 
-/// The word is as it was seen, but the block has been taken and freed since.
+/// The word equals the one that was seen, but the block has been taken and freed since.
 #[test]
 fn a_block_comes_back() {
     explore(|| {

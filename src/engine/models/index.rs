@@ -1,8 +1,8 @@
 //! Models of the index: links, unlinks and walks of one chain.
 //!
-//! A hash has one primary; a slot that stays linked is found whatever happens around it; a slot
-//! that is pinned as it was found has the hash that was looked for; and once all threads are
-//! done, the chains hold the primaries and nothing else.
+//! A hash has one primary; a slot that stays linked is found whatever happens around it; a
+//! slot that is pinned from the word with which it was found has the hash that was looked for;
+//! and once all threads are done, the chains hold the primaries and nothing else.
 //!
 //! Under loom, links have two bits of version, so they wrap around at the fourth change of a
 //! cell. That is intended: no walk in these models sees a cell change more than three times. No
@@ -23,8 +23,8 @@ struct Chains {
 }
 
 impl Chains {
-    /// Creates slots of which the first hold the hashes `linked`, each with its bucket, linked
-    /// in this order. The others are free.
+    /// Creates slots. The first ones hold the hashes `linked`, each with its bucket, and are
+    /// linked in this order. The others are free.
     fn new(linked: &[(u64, u64)], slots: u32) -> Arc<Self> {
         let chains = Self {
             index: Index::new(2),
@@ -117,8 +117,8 @@ fn a_registration_is_completed_by_another() {
     });
 }
 
-/// A thread that means to complete a registration may come so late that the slot is in another
-/// one.
+/// A thread that sets out to complete a registration may be so late that the slot is already
+/// in another one.
 #[test]
 fn a_late_helper_leaves_the_next_registration_alone() {
     explore(|| {
@@ -180,7 +180,7 @@ fn a_link_and_an_unlink_in_one_bucket() {
     });
 }
 
-/// A hash is registered anew while its primary is evicted.
+/// A hash is registered again while its primary is evicted.
 #[test]
 fn a_hash_changes_its_slot() {
     explore(|| {

@@ -1,10 +1,10 @@
 //! Models of the policy plane: last unpins, pins and drains of one slot.
 //!
 //! Covers Primary(1) against a match and a drain, Primary(2) whose two holders both take off
-//! what they see as a shared pin, a push that is so late that it falls into the next tenancy,
-//! content that is given up meanwhile, and directives that are given meanwhile. Once all
-//! threads are done and the log is drained, a slot is in the order exactly if it is inactive
-//! or discarded, under its hash, and is not queued.
+//! what they see as a shared pin, a push so late that it falls into the next tenancy, content
+//! that is given up concurrently, and directives that are given concurrently. Once all threads
+//! are done and the log is drained, a slot is in the order if and only if it is inactive or
+//! discarded, under its hash, and is not queued.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -300,9 +300,10 @@ fn a_discard_and_a_drain() {
     }
 }
 
-/// The block is active meanwhile, or taken and registered anew, before its content is given up.
+/// The block is active meanwhile, or taken and registered again, before its content is given
+/// up.
 ///
-/// The drain has the thread of its own: two preemptions then suffice for it to take the last
+/// The drain has a thread to itself, so that two preemptions suffice for it to take the last
 /// release off the log and to find the block discarded.
 #[test]
 fn a_discard_a_next_tenancy_and_a_drain() {
@@ -355,7 +356,7 @@ fn a_discarded_block_is_taken_while_it_is_listed() {
 }
 
 /// The push of a release is so late that the block has been discarded, taken and registered
-/// anew meanwhile; and then it is discarded again.
+/// again meanwhile, and is then discarded once more.
 #[test]
 fn a_late_push_a_discard_and_a_drain() {
     for traceless in [None, Some(true), Some(false)] {
@@ -416,7 +417,7 @@ fn two_unpins_and_a_drain() {
     });
 }
 
-/// Between the last unpin and the push the block is evicted by a sweep, and registered anew.
+/// Between the last unpin and the push the block is evicted by a sweep, and registered again.
 #[test]
 fn a_slot_is_pushed_in_the_next_tenancy() {
     explore(|| {
@@ -436,8 +437,8 @@ fn a_slot_is_pushed_in_the_next_tenancy() {
     });
 }
 
-/// A drain that reads the hash of a slot while the slot is reused lists no other hash than
-/// that of the tenancy it saw inactive.
+/// A drain that reads the hash of a slot while the slot is reused lists only the hash of the
+/// tenancy that it saw inactive.
 #[test]
 fn a_drain_lists_what_it_saw() {
     explore(|| {

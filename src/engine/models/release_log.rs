@@ -1,8 +1,7 @@
 //! Models of a release log: pushes against pushes and a drain.
 //!
-//! What a thread wrote before its push is there for the drainer, and what the drainer read has
-//! been read before the slot is queued again. Every push comes out once, and those of one
-//! thread in their order.
+//! The drainer sees what a thread wrote before its push, and the drainer's reads happen before
+//! the slot is queued again. Each push is drained once, and the pushes of one thread in order.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ struct LoggedSlots {
     log: ReleaseLog,
     /// Written by the thread that marks a slot, and by the one that clears the mark.
     marked: Contents,
-    /// How often each slot has been pushed.
+    /// The number of times each slot has been pushed.
     pushed: Vec<Cell<u32>>,
     drained: Cell<Vec<u32>>,
 }
@@ -32,7 +31,7 @@ impl LoggedSlots {
         })
     }
 
-    /// Marks a slot unless it is marked already. Returns whether it was not.
+    /// Marks a slot. Returns whether it was unmarked before.
     fn mark(&self, at: usize) -> bool {
         let is_ours = !self.slots[at].mark_queued().is_queued();
         if is_ours {
@@ -101,8 +100,8 @@ impl LoggedSlots {
         });
     }
 
-    /// Drains what is left, and checks that every push has come out. Returns the slots in the
-    /// order in which they did.
+    /// Drains what is left, and checks that every push has been drained. Returns the slots in
+    /// the order in which they were.
     fn finish(&self) -> Vec<u32> {
         self.drain();
         let drained = self.drained.take();
@@ -157,7 +156,8 @@ fn a_slot_is_queued_again_while_it_is_drained() {
     });
 }
 
-/// The word may be as it was seen although the slot has been queued and drained since.
+/// The word may equal the one that was seen even though the slot has been queued and drained
+/// since.
 #[test]
 fn a_last_unpin_against_a_late_push_and_its_drain() {
     explore(|| {

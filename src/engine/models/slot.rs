@@ -37,12 +37,12 @@ impl Block {
         Arc::new(block)
     }
 
-    /// Returns the number of the tenancy that a word is of.
+    /// Returns the number of the tenancy to which a word belongs.
     fn tenancy(&self, word: Word) -> u64 {
         u64::from(word.generation().wrapping_sub(self.first)) + 1
     }
 
-    /// Pins the block in whichever tenancy it is. Returns the tenancy's number.
+    /// Pins the block in its current tenancy. Returns the tenancy's number.
     fn pin(&self) -> Option<u64> {
         let mut seen = self.slot.word();
         while seen.is_primary() {
@@ -76,7 +76,7 @@ impl Block {
         }
     }
 
-    /// Claims the block if it is inactive, and registers it anew. Returns whether it has.
+    /// Claims the block if it is inactive, and registers it again. Returns whether it did.
     fn reuse(&self) -> bool {
         let claimed = self.slot.vacate_unheld(false).is_some();
         if claimed {
@@ -163,7 +163,7 @@ fn a_reader_tells_tenancies_apart() {
     }
 }
 
-/// A block that is to be reset belongs to its last holder, unless it is pinned before.
+/// A block that is marked for reset belongs to its last holder, unless it is pinned first.
 #[test]
 fn a_reset_or_a_pin_wins() {
     explore(|| {

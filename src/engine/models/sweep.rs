@@ -33,7 +33,7 @@ impl Swept {
         }
     }
 
-    /// Sweeps for up to `max` blocks. Returns how many it has taken.
+    /// Sweeps for up to `max` blocks. Returns how many it took.
     fn evict(&self, max: usize) -> usize {
         let mut taken = 0;
         let evicted = self.sweep.evict(max, &self.slots, false, |slot, _| {

@@ -1,4 +1,4 @@
-//! Models of a victim cache: its holder, who fills it and pops from it; a thread of another
+//! Models of a victim cache: its holder, which fills it and pops from it; a thread of another
 //! shard that pops; and a release of a prefetched block.
 //!
 //! A block is evicted once, and none is lost: a block that is inactive in the end is in the

@@ -2,20 +2,20 @@
 //!
 //! 1. *Reserve* a credit for each block, all or none. This alone decides whether the
 //!    allocation succeeds ([`Store::reserve`]).
-//! 2. *Find* as many blocks ([`Reserved::take`]): free blocks from the freelist first, then
+//! 2. *Find* that many blocks ([`Reserved::take`]): free blocks from the freelist first, then
 //!    cleared blocks (`clear`), then victims in the policy's order (`evict`).
-//! 3. If the policy plane stays held by a thread that does not come back, find the rest by a
-//!    *search* of all slots and of every word of the freelists.
+//! 3. If another thread keeps holding the policy plane, find the rest by a *search* of all
+//!    slots and of every word of the freelists.
 //! 4. End the tenancies of the victims and hand them out ([`Victims`]).
 //!
 //! # What does it cost?
 //!
-//! * A refusal: the shards' balances are folded into the central one, which proves that there
-//!   is too little. Nothing is searched.
-//! * Blocks from the freelist: one exchange for the credits, and about one per 64 blocks of
-//!   the same freelist word.
-//! * Victims: three exchanges per block (the word, the link that is marked dead, the cell that
-//!   led to it), and per batch of up to 64 of them one try-lock of the plane.
+//! * A refusal: all shard balances are folded into the central one, which proves that too few
+//!   credits are left. Nothing is searched.
+//! * Blocks from the freelist: one exchange for the credits, plus about one per freelist word,
+//!   each of which yields up to 64 blocks.
+//! * Victims: three exchanges per block (its word, its link, which is marked dead, and the
+//!   cell that led to it), plus one try-lock of the plane per batch of up to 64.
 //! * A search: O(block count).
 //!
 //! Allocation itself never waits for a lock and does not allocate memory, but the policy may,
@@ -25,17 +25,17 @@
 //!
 //! It exists: a credit is returned only after its block (see "Reserve before you take" in
 //! [`credits`](crate::engine::parts::credits)), so there are never more credits than blocks to
-//! be found (invariant 2). But between two steps of another thread a block may be in no list:
-//! put into the freelist but not yet announced by a summary, drained but not yet in the
-//! order, or popped from the order but not yet vacated. These moments pass. If the thread is
-//! suspended in one of them, the search finds the block all the same. If the search finds too
-//! few, blocks have moved behind it, which means that other threads made progress, and it is
-//! repeated: so the allocation is lock-free.
+//! be found (invariant 2). But between two steps of another thread, a block may be on no list:
+//! already in the freelist but not yet announced by a summary, drained but not yet in the
+//! order, or popped from the order but not yet vacated. These states are brief. Even if the
+//! thread is suspended in one of them, the search finds the block. If a search finds too few
+//! blocks, some have moved behind it, so other threads have made progress, and the search is
+//! repeated. The allocation is therefore lock-free.
 //!
 //! # What can a suspended thread delay?
 //!
 //! Its credits are reserved, so other allocations may be refused as if it had the blocks.
-//! While it has the plane, others evict by the search, in no policy's order.
+//! While it holds the plane, others evict by the search, which follows no policy's order.
 
 use std::mem;
 use std::ptr::NonNull;
@@ -51,8 +51,8 @@ use crate::sync::limits::{FIND_ATTEMPTS, FIND_PAUSES, FIND_PAUSES_WHILE_HELD, FI
 use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
-/// Blocks that are reserved: an allocation that has been decided. Dropping it without taking
-/// the blocks returns their credits.
+/// Reserved blocks: an allocation whose success is decided. Dropping it without taking the
+/// blocks returns their credits.
 #[must_use = "dropping a reservation cancels the allocation"]
 pub(crate) struct Reserved<'a> {
     store: &'a Store,
@@ -64,8 +64,8 @@ impl<'a> Reserved<'a> {
     /// Takes the blocks. Passes each to `sink`, the free ones first, and the hash of each
     /// evicted block to `evicted`, in the policy's order.
     ///
-    /// Returns the user code that the evictions leave, which the caller runs once the blocks
-    /// are where they belong.
+    /// Returns the user code that the evictions defer. The caller runs it once the blocks are
+    /// where they belong.
     #[inline]
     pub(crate) fn take(
         self,
@@ -95,8 +95,8 @@ impl<'a> Reserved<'a> {
 }
 
 impl Reserved<'_> {
-    /// Leaves the blocks reserved: the caller takes them, or returns their credits, in another
-    /// way.
+    /// Leaves the blocks reserved: the caller takes them, or returns their credits, by other
+    /// means.
     pub(crate) fn keep(self) {
         mem::forget(self);
     }
@@ -115,16 +115,16 @@ impl Drop for Reserved<'_> {
 impl Store {
     /// Reserves `count` blocks or none. This decides an allocation.
     ///
-    /// If it returns `None`, then at some instant of the call fewer than `count` blocks were
-    /// available and not reserved.
+    /// If it returns `None`, then at some instant during the call fewer than `count` blocks
+    /// were available.
     #[inline]
     pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
         self.reserve_or_else(count, || false)
     }
 
     /// Reserves `count` blocks or none, like [`reserve`](Self::reserve), but calls `otherwise`
-    /// before it refuses: that returns whether it has meanwhile reserved `count` blocks itself
-    /// and [kept](Reserved::keep) them.
+    /// before it refuses. `otherwise` returns whether it has meanwhile reserved `count` blocks
+    /// itself and [kept](Reserved::keep) them.
     #[inline(always)]
     pub(crate) fn reserve_or_else(
         &self,

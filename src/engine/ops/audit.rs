@@ -23,16 +23,16 @@
 //! 9. The counters agree with the slots: on the number of blocks in each state, and on the
 //!    number of pins.
 //!
-//! Invariants 5 and 6 hold at all times. The others hold at rest: in between, a block may be in
-//! the hands of a thread, on its way from one place to another. Of invariant 2, one direction
-//! always holds: there are never more credits than blocks to be found for them.
+//! Invariants 5 and 6 hold at all times. The others hold at rest: in between, a block may be
+//! in the hands of a thread, on its way from one place to another. One direction of invariant
+//! 2 always holds: there are never more credits than blocks that can be found for them.
 //!
 //! # What does it cost?
 //!
-//! O(block count) time and memory. The audit holds the policy plane all the time and each
-//! victim cache for a moment, by try-locks: if another thread has one of them, it fails with
-//! [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others as
-//! any holder of the plane does: they evict by a search.
+//! O(block count) time and memory. The audit holds the policy plane throughout and each victim
+//! cache briefly, by try-locks: if another thread holds one of them, it fails with
+//! [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others just
+//! as any holder of the plane does: they evict by a search.
 
 use std::collections::HashMap;
 use std::mem;
@@ -41,7 +41,7 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::State;
 use crate::engine::store::Store;
 
-/// What [`BlockManager::audit`](crate::BlockManager::audit) has counted, in blocks.
+/// The numbers of blocks that [`BlockManager::audit`](crate::BlockManager::audit) has counted.
 ///
 /// ```
 /// use kvbm_lockfree::{BlockManager, BlockRegistry};
@@ -73,7 +73,7 @@ pub struct AuditReport {
     pub active: usize,
     /// Registered blocks without pins, which can be matched.
     pub inactive: usize,
-    /// Blocks whose content has been given up and that have not been handed out since. Mostly
+    /// Blocks whose content has been given up and that have not been handed out since. Most of
     /// these are *cleared* blocks, which were inactive when the pool was cleared; the others
     /// have been *discarded*. They can no longer be matched, and count as free elsewhere.
     pub forgotten: usize,
@@ -87,8 +87,8 @@ pub struct AuditReport {
     pub queued: usize,
 }
 
-/// The error of [`BlockManager::audit`](crate::BlockManager::audit): an invariant does not
-/// hold, or the manager was in use.
+/// The error returned by [`BlockManager::audit`](crate::BlockManager::audit): an invariant
+/// does not hold, or the manager was in use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
@@ -138,7 +138,7 @@ impl Store {
                 .for_each(&self.slots, |id| prefetched[id as usize] = true);
         }
         self.audit_index()?;
-        // The store gives its policy up only once no manager is left to ask for an audit.
+        // A store gives up its policy only when no manager is left to request an audit.
         let policy = plane.policy().ok_or(AuditError::Busy)?;
         policy.check().map_err(|detail| broken(8, detail))?;
 
@@ -189,8 +189,8 @@ impl Store {
     /// Compares the gauges with what was counted slot by slot: invariant 9.
     fn audit_counts(&self, report: &AuditReport) -> Result<(), AuditError> {
         let counts = self.counts();
-        // How many of the inactive blocks are cleared is exact only if a single thread has used
-        // the store.
+        // The distinction between inactive and cleared blocks is exact only if a single thread
+        // has used the store.
         let available = (counts.inactive + counts.cleared) as usize;
         let counted = (counts.free as usize, available, counts.active as usize);
         let there_are = (

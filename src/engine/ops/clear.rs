@@ -21,20 +21,20 @@
 //!
 //! `cleared_until`, minus the cleared blocks that have ever been taken, plus the blocks that
 //! have been discarded without having been cleared. A clearing sets `cleared_until` so that
-//! the result is the number of blocks that are then inactive; the end of a round, so that it
-//! is zero. Single-threaded, that is exact. If a clearing overlaps with other operations, the
-//! number may be slightly off until the next round ends.
+//! the result is the number of blocks that are then inactive; the end of a round sets it so
+//! that the result is zero. Single-threaded, the number is exact. If a clearing overlaps with
+//! other operations, the number may be slightly off until the next round ends.
 //!
 //! # What does it cost?
 //!
-//! A clearing: one addition and a reading of the gauges. Taking cleared blocks: one look at
+//! A clearing: one addition and a reading of the gauges. Taking cleared blocks: one visit to
 //! each slot per clearing, shared by all allocations, and one exchange per block. Nothing
-//! takes a lock, except that blocks with queued releases may have the plane tried.
+//! takes a lock, except that blocks with queued releases may cause a try-lock of the plane.
 //!
 //! # What can a suspended thread delay?
 //!
 //! In a clearing, nothing: its era has begun or it has not. On a round, only the blocks it has
-//! vacated: the hand is moved by whichever thread comes next.
+//! vacated: the next thread to come by moves the hand.
 
 use crate::engine::ops::victims::Victims;
 use crate::engine::parts::era::{Hand, STRETCH};
@@ -47,7 +47,7 @@ use crate::sync::step;
 
 impl Store {
     /// Returns whether a block whose word is `seen` is cleared or discarded: its content is
-    /// given up, and nobody has taken it since.
+    /// given up, and no thread has taken it since.
     #[inline]
     pub(in crate::engine) fn is_cleared(&self, slot: &Slot, seen: Word) -> bool {
         seen.is_discarded() || seen.is_inactive() && self.is_of_earlier_era(slot)
@@ -63,7 +63,8 @@ impl Store {
     ///
     /// Constant time, except that one clearing in [`CLEARINGS_PER_VISIT`] visits every slot,
     /// so that the 16 bits of an era never become ambiguous. If registrations are observed,
-    /// the observer has `Store::end_cleared` called, which ends those of the cleared blocks.
+    /// the observer arranges for a call of `Store::end_cleared`, which ends those of the
+    /// cleared blocks.
     pub(crate) fn clear(&self) -> Leftovers {
         let era = self.clearing.begin();
         let counts = self.counts();
@@ -81,8 +82,8 @@ impl Store {
         leftovers
     }
 
-    /// Vacates up to `max` cleared blocks for an allocation that has reserved as many and found
-    /// no more free ones. Returns how many there were.
+    /// Vacates up to `max` cleared blocks for an allocation that has reserved that many blocks
+    /// and found no more free ones. Returns how many there were.
     #[inline]
     pub(super) fn take_cleared<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.clearing.hand().at() as usize == self.slots.len() {
@@ -117,8 +118,8 @@ impl Store {
                 Err(now) => now,
             };
             if hand.at() as usize == self.slots.len() {
-                // The round is over, so no cleared blocks are left but those that this thread
-                // has vacated, which are still to be counted as taken.
+                // The round is over, so the only cleared blocks left are those that this
+                // thread has vacated but not yet counted as taken.
                 let counted = self.counts().cleared_taken;
                 self.clearing.set_cleared(taken as u64, counted);
             }
@@ -139,7 +140,7 @@ impl Store {
             match slot.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
                     if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
-                        // So that the policy removes the block from its order.
+                        // Makes the policy remove the block from its order.
                         self.release_logs[self.home()].push(slot);
                     }
                     return Some(seen);
@@ -153,8 +154,8 @@ impl Store {
     /// Ends the registrations of all cleared blocks, and leaves the blocks where they are, so
     /// that no other operation is affected. O(block count).
     ///
-    /// A hash that is registered anew meanwhile stays registered: the registry looks for it in
-    /// all tiers, which do not find cleared blocks but do find the new one.
+    /// A hash that is registered again meanwhile stays registered: the registry looks for it
+    /// in all tiers, which do not find cleared blocks but do find the new one.
     #[cfg(feature = "events")]
     pub(crate) fn end_cleared(&self) -> Leftovers {
         let mut leftovers = Leftovers::new();

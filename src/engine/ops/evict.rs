@@ -3,28 +3,29 @@
 //! Victims come in the policy's order, which the [policy plane](crate::engine::parts::plane)
 //! keeps under a try-lock:
 //!
-//! 1. Take the plane, and apply what is queued on the home shard's release log (on all logs,
-//!    if the policy observes resurrections, every so often, or if victims run short).
+//! 1. Take the plane, and apply what is queued on the home shard's release log (on all logs if
+//!    the policy observes resurrections, if victims run short, and every so often).
 //! 2. Pop up to 64 candidates off the order, and release the plane.
 //! 3. *Vacate* each candidate that still has no pins: one exchange of its word. A candidate
 //!    that has become active is skipped; its last unpin queues it again.
 //!
 //! If the policy allows, step 2 pops more than are needed and leaves the rest in the home
-//! shard's [victim cache](crate::engine::parts::victim_cache) for the next allocation; a miss
-//! there also looks into the other shards' caches. Once there are retention directives, victims
-//! are no longer prefetched, since a later directive could not change their place any more: a
-//! thread that takes the plane to evict returns what the caches still hold to the order.
+//! shard's [victim cache](crate::engine::parts::victim_cache) for the next allocation. An
+//! allocation that finds too few there and in the order also looks into the other shards'
+//! caches. Once there are retention directives, victims are no longer prefetched, since a
+//! later directive could no longer change their place. A thread that takes the plane to evict
+//! returns what is left in the caches to the order.
 //!
 //! # What does it cost?
 //!
-//! O(queued releases) for the drain, shared by all blocks that are popped afterwards, one step
-//! of the policy per victim (see [`policy`](crate::policy)), and one exchange per victim.
-//! Nothing waits for a lock: if the plane is held, [`Store::evict`] returns fewer victims than
-//! were asked for.
+//! O(queued releases) for the drain, shared by all blocks popped afterwards; one step of the
+//! policy per victim (see [`policy`](crate::policy)); and one exchange per victim. Nothing
+//! waits for a lock: if the plane is held, [`Store::evict`] returns fewer victims than were
+//! asked for.
 //!
 //! # What can a suspended thread delay?
 //!
-//! While it holds the plane or a victim cache, others cannot get at the victims there. If they
+//! While it holds the plane or a victim cache, others cannot reach the victims there. If they
 //! find too few elsewhere, they [sweep](crate::engine::parts::sweep). Candidates that it has
 //! popped and not yet vacated are missing from the order, but are still inactive: they can be
 //! matched, and a sweep finds them.
@@ -41,8 +42,9 @@ use crate::registry::Leftovers;
 use crate::sync::step;
 
 impl Store {
-    /// Vacates up to `max` blocks in the policy's order and adds them to `victims`. Returns how
-    /// many: fewer if the order ran out, or another thread holds the plane.
+    /// Vacates up to `max` blocks in the policy's order and adds them to `victims`. Returns
+    /// how many it has vacated: fewer if the order has run out or another thread holds the
+    /// plane.
     pub(super) fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut evicted = 0;
         if self.plane.hands_out_ahead()
@@ -67,7 +69,8 @@ impl Store {
             }
             drop(victim_cache);
             if !self.directives.are_used() {
-                // The order has no more, or is held: what is left is in other shards' caches.
+                // The order has run out or is held, so the remaining victims are in other
+                // shards' caches.
                 for mut other in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
                     evicted += self.evict_cached(&mut other, max - evicted, victims);
                 }
@@ -91,7 +94,7 @@ impl Store {
         evicted
     }
 
-    /// Vacates up to `max` blocks of a victim cache. Returns how many.
+    /// Vacates up to `max` blocks of a victim cache. Returns how many it has vacated.
     fn evict_cached<'a>(
         &'a self,
         victim_cache: &mut PrefetchedVictims,
@@ -114,7 +117,7 @@ impl Store {
     #[inline]
     fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
         // A queued slot has been released again since it was listed, on another shard, whose
-        // release log has not been drained. It will be listed anew, and is no victim yet.
+        // release log has not been drained. It will be listed again, and is not a victim yet.
         if slot.word().is_queued() {
             return false;
         }
@@ -153,8 +156,8 @@ impl Store {
         Some(found)
     }
 
-    /// Returns all prefetched victims to the order, once there are directives. The caches are
-    /// not filled any more then, see [`evict`](Self::evict).
+    /// Returns all prefetched victims to the order, once there are directives. From then on,
+    /// the caches are no longer filled, see [`evict`](Self::evict).
     #[cold]
     fn empty_victim_caches(&self, plane: &mut EvictionOrder) {
         for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
@@ -165,7 +168,7 @@ impl Store {
     }
 
     /// Vacates up to `max` blocks without the plane, by looking at every slot. Returns how
-    /// many. O(block count).
+    /// many it has vacated. O(block count).
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         self.sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {

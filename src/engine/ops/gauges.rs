@@ -1,8 +1,7 @@
 //! Gauges: how many blocks are in which state.
 //!
-//! No operation maintains these numbers. They are derived, when somebody asks, from the
-//! credits and from counters that each thread keeps for itself, most of which the metrics need
-//! anyway:
+//! No operation maintains these numbers. They are derived on request from the credits and from
+//! counters that each thread keeps for itself, most of which the metrics need anyway:
 //!
 //! | blocks | number |
 //! |---|---|
@@ -12,14 +11,14 @@
 //! | inactive | available blocks that are neither free nor cleared |
 //! | active | blocks that are neither available nor exclusive |
 //!
-//! Each active block has one pin, plus those that were added beside another and not taken off
-//! again.
+//! Each active block has one pin, plus those that were added beside another pin and not taken
+//! off since.
 //!
 //! # How exact are they?
 //!
-//! Single-threaded, always exact. While other threads use the store, the numbers need not all
-//! be of the same moment. Counters that are subtracted are read before those they are
-//! subtracted from (see [`Counter`]), and a difference that would be negative all the same is
+//! Single-threaded, they are always exact. While other threads use the store, the numbers may
+//! stem from different moments. Counters that are subtracted are read before those they are
+//! subtracted from (see [`Counter`]), and a difference that would still be negative counts as
 //! zero.
 //!
 //! A clearing takes the number of blocks it clears from the gauges of that moment. If other
@@ -45,7 +44,7 @@ pub(in crate::engine) struct BlockCounts {
     pub(in crate::engine) inactive: u64,
     /// Registered blocks with pins, including duplicates.
     pub(in crate::engine) active: u64,
-    /// How many cleared or discarded blocks have ever been taken, less the number that were
+    /// The number of cleared or discarded blocks that have ever been taken, minus the number
     /// discarded without having been cleared.
     pub(in crate::engine) cleared_taken: i64,
 }
@@ -131,7 +130,8 @@ impl GaugeSource for Store {
         let blocks = self.counts_of(counts);
         let mutable = (of(Counter::Allocations) + of(Counter::Unstaged))
             .saturating_sub(of(Counter::Stagings) + of(Counter::MutableReleased))
-            // The counters are not read at one moment: no more than there are blocks.
+            // The counters are not read at one instant, so the result is capped at the number
+            // of blocks.
             .min(self.slots.len() as u64);
         // Pins that are not immutable guards: those of duplicates on their primaries, and
         // lifecycle pins.

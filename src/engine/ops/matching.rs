@@ -1,12 +1,12 @@
 //! Matching: pinning registered blocks by their hashes.
 //!
 //! Everything that makes a block active again goes through here: matches, upgrades of weak
-//! guards, and registrations that find a primary of their hash. For each hash:
+//! guards, and registrations that find an existing primary. For each hash:
 //!
 //! 1. Find the primary in the index, and its word. If it is cleared, the hash is a miss.
 //! 2. If the block is inactive, reserve a credit, and one for each other inactive block that
 //!    is likely to be pinned next.
-//! 3. Exchange the word for one with a further pin. If it has changed, look at it again.
+//! 3. Exchange the word for one with another pin. If the word has changed, examine it again.
 //! 4. Check the hash once more, now that the pin keeps the tenancy.
 //!
 //! At the end of the operation, push the blocks that became active again onto the home
@@ -14,25 +14,25 @@
 //!
 //! # What does it cost?
 //!
-//! One exchange per active block. Inactive blocks share a reservation of credits (one
-//! exchange for up to a window of 16 hashes) and one push onto the release log. Nothing is
-//! allocated, and no lock is waited for. If a block is matched while its release is still
-//! queued, and the policy needs to see both in order, the thread also tries to take the plane
-//! and applies what is queued.
+//! One exchange per active block. Inactive blocks share a reservation of credits (one exchange
+//! for up to a window of 16 hashes) and one push onto the release log. Nothing is allocated,
+//! and no thread waits for a lock. If a block is matched while its release is still queued,
+//! and the policy needs to see both in order, the thread also tries to take the plane and
+//! applies what is queued.
 //!
 //! # Can a registered block be missed?
 //!
 //! Yes: an inactive block is not matched while all available blocks, itself included, are
 //! reserved by other operations, see "Reserve before you take" in
-//! [`credits`](crate::engine::parts::credits). The match first looks again up to
-//! [`CREDIT_LOOKS`] times per block and yields up to [`CREDIT_YIELDS`] times per operation, so
-//! the wait is bounded.
+//! [`credits`](crate::engine::parts::credits). The match first retries up to [`CREDIT_LOOKS`]
+//! times per block and yields up to [`CREDIT_YIELDS`] times per operation, so the wait is
+//! bounded.
 //!
 //! # What can a suspended thread delay?
 //!
 //! The blocks it has pinned are active, and the credits it has reserved are unavailable.
-//! Nothing else: a block that it has found and not pinned yet can be matched, evicted or
-//! released by others.
+//! Nothing else is delayed: a block that it has found but not yet pinned can be matched,
+//! evicted or released by others.
 
 use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
@@ -51,7 +51,7 @@ use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
 use crate::sync::step;
 use crate::sync::{spin_loop, yield_now};
 
-/// How many hashes are looked up together.
+/// The number of hashes that are looked up together.
 const WINDOW: usize = 16;
 
 /// Adds the pins of one operation.
@@ -62,11 +62,11 @@ pub(in crate::engine) struct Pins<'a> {
     store: &'a Store,
     /// The home shard of the calling thread.
     home: usize,
-    /// Credits that are reserved and not used yet.
+    /// The number of credits that are reserved but not yet used.
     reserved: u32,
-    /// How often the operation has yielded to other threads.
+    /// The number of times the operation has yielded to other threads.
     yields: u32,
-    /// Pins that were added beside others.
+    /// The number of pins added to blocks that already had pins.
     shared: u64,
     /// Blocks that became active again and are still to be pushed onto the release log.
     queued: Run<'a>,
@@ -146,8 +146,8 @@ impl<'a> Pins<'a> {
             }
             let queues = resurrects && self.store.plane.observes_resurrection();
             if queues && seen.is_queued() && !drained {
-                // The block's release is still queued, and must be applied first, unless the
-                // policy does not mind: then this pin cancels it.
+                // The block's release is still queued, and must be applied first, unless that
+                // order does not matter to the policy: then this pin cancels the release.
                 drained = true;
                 if self.store.plane.resurrections_commute() {
                     self.store.release_logs[self.store.home()].mark_cancelled();
@@ -163,8 +163,8 @@ impl<'a> Pins<'a> {
                 continue;
             }
             step!(Pinned);
-            // SAFETY: the exchange has added one pin. If it is the only one, a credit that was
-            // reserved goes with it.
+            // SAFETY: the exchange has added one pin. If it is the only one, a reserved credit
+            // goes with it.
             let pinned = unsafe { Pinned::of(slot) };
             self.reserved -= u32::from(resurrects);
             self.shared += u64::from(!resurrects);
@@ -187,8 +187,8 @@ impl<'a> Pins<'a> {
     /// among the primaries of `next`; if there are not enough, only the first. Returns whether
     /// it has reserved any.
     ///
-    /// An operation must not reserve more credits than it needs blocks, so each block counts
-    /// once.
+    /// An operation must not reserve more credits than the blocks it needs, so each block
+    /// counts once.
     #[inline(never)]
     fn reserve(&mut self, slot: &Slot, next: &[Key]) -> bool {
         let store = self.store;
@@ -268,7 +268,7 @@ impl Store {
     }
 
     /// Returns the keys of a window of hashes and prefetches their buckets and slots, so that
-    /// the cache misses of the look-ups overlap.
+    /// the cache misses of the lookups overlap.
     #[inline]
     fn fetched<'k>(
         &self,
@@ -294,7 +294,8 @@ impl Store {
     ) -> usize {
         let mut pins = Pins::new(self);
         let mut matched = 0;
-        // The first hash alone: usually a prompt has no blocks here at all, or many.
+        // The first hash is matched alone: usually a prompt has either no blocks here, or
+        // many.
         let (first, rest) = hashes.split_at(hashes.len().min(1));
         'hashes: for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
             let mut keys = [MaybeUninit::uninit(); WINDOW];
@@ -328,8 +329,8 @@ impl Store {
     /// Returns whether a hash is registered here, without pinning its block.
     #[inline]
     pub(in crate::engine) fn finds(&self, key: Key) -> bool {
-        // No exchange follows that would fail if the word had changed. So this has to check
-        // that the hash and the word belong to the same tenancy.
+        // No exchange follows that would fail if the word had changed, so this checks that the
+        // hash and the word belong to the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
             if slot.is_tenancy(seen) {
                 return !self.is_cleared(slot, seen);
@@ -360,8 +361,8 @@ impl Store {
         (slot.id(), slot.word().generation())
     }
 
-    /// Pins the block at an address, a primary or a duplicate, if it still has pins and is that
-    /// of `hash`.
+    /// Pins the block at an address, whether primary or duplicate, if it still has pins and
+    /// its hash is `hash`.
     ///
     /// Needs no credit, since the block has pins.
     pub(crate) fn pin_held(
@@ -393,8 +394,7 @@ impl Store {
     ///
     /// # Panics
     ///
-    /// If user code that [`Core::handle`](crate::registry::Core::handle) leaves to be run
-    /// panics.
+    /// If user code that [`Core::handle`](crate::registry::Core::handle) defers panics.
     pub(crate) fn handle_of(&self, slot: &Slot) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
         let (handle, _) = self.registry.handle(slot.key(), &mut leftovers);

@@ -1,5 +1,5 @@
 //! Registration: a complete block becomes the primary of its hash, or a duplicate, or is freed
-//! in favour of the primary there is.
+//! in favour of the existing primary.
 //!
 //! 1. Set the slot's era, and make its word pending, with one pin. (Its hash was set by
 //!    [`Store::stage`].)
@@ -19,13 +19,13 @@
 //!
 //! Three exchanges for a primary: two of its word, one of the bucket. No lock, no allocation,
 //! and no wait, except that step 4 waits for a credit as a match does. A registration is never
-//! refused for want of credits.
+//! refused for lack of credits.
 //!
 //! # What can a suspended thread delay?
 //!
-//! Its own block, which is not matched before step 3 unless another thread completes it. Other
-//! registrations of the hash do not wait: before its step 2 they win, after it they complete its
-//! registration.
+//! Its own block, which cannot be matched before step 3 unless another thread completes the
+//! registration. Other registrations of the hash do not wait: before the suspended one's step
+//! 2 they win; after it they complete it.
 
 use std::ptr::NonNull;
 
@@ -64,8 +64,8 @@ impl Store {
         self.count(Counter::Stagings, 1);
     }
 
-    /// Registers a block under the hash in its slot. Leaves user code of a registration that
-    /// this ends, that of a cleared block, to the caller.
+    /// Registers a block under the hash in its slot. If this ends the registration of a
+    /// cleared block, the user code is deferred to the caller.
     #[inline]
     pub(crate) fn register(
         &self,
@@ -128,14 +128,14 @@ impl Store {
     }
 
     /// Gives up the content of an inactive primary whose word was `seen`, if it is still
-    /// inactive and in the same tenancy. Afterwards the hash can be registered anew.
+    /// inactive and in the same tenancy. Afterwards the hash can be registered again.
     ///
     /// Used for cleared blocks, and for a block that stands in the way of a registration while
-    /// there is no credit to pin it with. In the latter case the hash is not registered for a
-    /// moment, and no allocation reports it as evicted.
+    /// there is no credit to pin it with. In the latter case the hash is briefly unregistered,
+    /// and no allocation reports it as evicted.
     ///
-    /// Needs no credit, so it causes no refusal, and it does not take the block out of reach
-    /// of a thread that has one: a discarded block is still where allocations find it.
+    /// Needs no credit, so it causes no refusal. Nor does it put the block out of reach of a
+    /// thread that has a credit: allocations still find a discarded block.
     #[cold]
     pub(in crate::engine) fn discard(
         &self,
@@ -157,8 +157,8 @@ impl Store {
                     };
                     self.index
                         .unlink_discarded(&self.slots, key.keyed, primary, is_discarded);
-                    // A cleared block's registration ends here. Another's continues: the hash
-                    // is about to be registered anew.
+                    // The registration of a cleared block ends here. That of any other block
+                    // continues: the hash is about to be registered again.
                     if was_cleared && self.registry.has_entries() {
                         self.registry.end(key, leftovers);
                     }

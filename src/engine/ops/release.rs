@@ -2,16 +2,16 @@
 //!
 //! | hold | steps |
 //! |---|---|
-//! | one of several pins | exchange the word for one with a pin less |
+//! | one of several pins | exchange the word for one with one pin fewer |
 //! | the last pin of a primary | describe the release (its era, its level); take the pin off and mark the slot as queued, in one exchange; push the slot onto the home shard's release log; return the credit |
 //! | the last pin of a primary that is to be reset | vacate the block; unlink it from the index, and end its hash's registration unless something else keeps it; free it |
-//! | the last pin of a duplicate | vacate the block; take off the pin that it has on its primary; free it |
+//! | the last pin of a duplicate | vacate the block; take off its pin on the primary; free it |
 //! | an exclusive block | put it onto the freelist; return the credit |
 //!
 //! # In which order?
 //!
 //! * The credit is returned last: from then on an allocation may count on the block, and if
-//!   the manager is gone, so may be the store. [`hold`](crate::engine::hold) says what that
+//!   the manager is gone, the store may be freed. [`hold`](crate::engine::hold) says what that
 //!   means for references.
 //! * The release is described *before* the exchange that takes the last pin off, while the
 //!   pin keeps the tenancy. Pins are taken off by exchanges, so a thread that takes off the
@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Panics
     ///
-    /// If user code that this leads to panics, when the release is complete.
+    /// If user code that the release runs panics. By then, the release is complete.
     ///
     /// # Safety
     ///
@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline]
     unsafe fn unpin_shared(slot: NonNull<Slot>, seen: Word) {
         step!(Unpinning);
@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[cold]
     unsafe fn unpin_contended(slot: NonNull<Slot>) {
         // SAFETY: the pin has not been taken off.
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline(never)]
     unsafe fn unpin_last(slot: NonNull<Slot>, seen: Word) {
         // SAFETY: the caller's pin, and then the credit that it leaves, keep the store alive
@@ -126,12 +126,12 @@ impl Store {
         }
     }
 
-    /// Takes a pin off in whichever way the word demands, and runs the user code that this
-    /// leaves.
+    /// Takes a pin off in whichever way the word requires, and runs the user code that this
+    /// defers.
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     #[inline(never)]
     unsafe fn unpin_slow(slot: NonNull<Slot>) {
         let mut leftovers = Leftovers::new();
@@ -140,12 +140,12 @@ impl Store {
         leftovers.settle();
     }
 
-    /// Takes a pin off in whichever way the word demands, and adds the user code that this
-    /// leaves to `leftovers`.
+    /// Takes a pin off in whichever way the word requires, and adds the user code that this
+    /// defers to `leftovers`.
     ///
     /// # Safety
     ///
-    /// As [`unpin`](Self::unpin).
+    /// The contract of [`unpin`](Self::unpin).
     pub(in crate::engine) unsafe fn unpin_into(slot: NonNull<Slot>, leftovers: &mut Leftovers) {
         // SAFETY: the pin is the caller's until one of the exchanges below takes it off. If it
         // was the last, its credit keeps the store alive until that is returned.
@@ -184,7 +184,7 @@ impl Store {
         }
     }
 
-    /// Does what has to come before the last pin of a primary is taken off.
+    /// Does what must precede taking off the last pin of a primary.
     fn prepare_release(&self, slot: &Slot, seen: Word, leftovers: &mut Leftovers) {
         if seen.is_queued() {
             // A slot is queued only once (invariant 4). The earlier update is applied first, so
@@ -201,7 +201,7 @@ impl Store {
         }
     }
 
-    /// Completes a release whose last pin the caller has just taken off: queues the slot and
+    /// Completes a release after the caller has taken off the last pin: queues the slot and
     /// returns the credit. The word was `seen` before the pin was taken off.
     ///
     /// # Safety

@@ -5,15 +5,15 @@
 //! 2. Push all blocks that became inactive onto the home shard's release log, as one run.
 //! 3. Return all credits.
 //!
-//! As in [`release`](crate::engine::ops), the credits come after every block is where others
-//! find it, and user code comes after the credits. A release that cannot be batched, because
-//! it has to consult the policy plane or a tracker or frees its block, is done on its own, after
-//! those before it have been pushed.
+//! As in [`release`](crate::engine::ops), the credits are returned once others can find every
+//! block, and user code runs after that. A release that cannot be batched, because it has to
+//! consult the policy plane or a tracker or frees its block, is done on its own, after those
+//! before it have been pushed.
 //!
 //! # What does it cost?
 //!
 //! One exchange per pin, or per run of neighbouring blocks that are freed, plus two per batch.
-//! No lock, no allocation and no wait, except as for a single release.
+//! It takes no lock, allocates nothing and never waits, except where a single release does.
 //!
 //! # What can a suspended thread delay?
 //!
@@ -32,7 +32,7 @@ use crate::registry::Leftovers;
 use crate::sync::step;
 
 impl Store {
-    /// Drops holds in their order, and returns the user code that this leaves. The caller has a
+    /// Drops holds in order, and returns the user code that this defers. The caller has a
     /// reference to the store.
     pub(crate) fn unpin_all(&self, holds: impl Iterator<Item = Pinned>) -> Leftovers {
         let mut batch = Unpins {
@@ -54,8 +54,8 @@ impl Store {
         batch.finish()
     }
 
-    /// Drops holds of mutable guards, and runs the user code that this leaves. The caller has a
-    /// reference to the store.
+    /// Drops holds of mutable guards, and runs the user code that this defers. The caller has
+    /// a reference to the store.
     pub(crate) fn free_all(&self, holds: impl Iterator<Item = Exclusive<Mutable>>) {
         let home = self.home();
         let mut puts = Puts::new(&self.free, home);
@@ -83,8 +83,9 @@ impl Store {
     }
 }
 
-/// A batch of releases: blocks whose last pins are off, to be pushed onto the release log, and
-/// the credits to be returned for them. Its drop completes the batch.
+/// A batch of releases: blocks whose last pins have been taken off and that are still to be
+/// pushed onto the release log, and the credits to be returned for them. Dropping it completes
+/// the batch.
 struct Unpins<'a> {
     store: &'a Store,
     home: usize,
@@ -92,7 +93,7 @@ struct Unpins<'a> {
     queued: Run<'a>,
     /// Credits to be returned.
     credits: u32,
-    /// Pins that were taken off beside others.
+    /// The number of pins taken off blocks that kept other pins.
     shared: u64,
     leftovers: Leftovers,
 }
@@ -146,14 +147,14 @@ impl<'a> Unpins<'a> {
         }
     }
 
-    /// Completes the batch and returns the user code that it leaves.
+    /// Completes the batch and returns the user code that it defers.
     fn finish(mut self) -> Leftovers {
         mem::take(&mut self.leftovers)
     }
 }
 
 impl Drop for Unpins<'_> {
-    /// Completes the batch, also if the iterator over the holds has panicked.
+    /// Completes the batch, even if the iterator over the holds has panicked.
     fn drop(&mut self) {
         self.push_queued();
         step!(Queued);

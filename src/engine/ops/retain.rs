@@ -1,18 +1,18 @@
 //! Setting and reading the retention directives of blocks.
 //!
-//! A directive belongs to a content, so it is that of the primary: a duplicate's is its
-//! primary's. To set one is
+//! A directive belongs to content, so a duplicate has the directive of its primary. Setting
+//! one takes three steps:
 //!
-//! 1. to find the primary of the hash, unless the caller holds the block;
-//! 2. to exchange the directive word beside its slot, if the slot is still in the tenancy in
-//!    which it was found; if it is not, the look-up begins again;
-//! 3. to announce the slot to the policy plane, unless it is announced already.
+//! 1. Find the primary of the hash, unless the caller holds the block.
+//! 2. Exchange the directive word beside its slot, if the slot is still in the tenancy in
+//!    which it was found. If it is not, start the lookup over.
+//! 3. Announce the slot to the policy plane, unless it is announced already.
 //!
 //! # What does it cost?
 //!
-//! Two exchanges, without a lock. The first directive of a store allocates a table of
-//! O(block count), and other threads that give one meanwhile wait for that. The policy learns
-//! of a directive before it next hands out victims. A thread suspended between steps 2 and 3
+//! Two exchanges, without a lock. The first directive of a store allocates a table of O(block
+//! count), and other threads that set a directive meanwhile wait for it. The policy learns of
+//! a directive before it next hands out victims. A thread suspended between steps 2 and 3
 //! delays this directive, and later ones for the same block, until the block is released
 //! again.
 //!
@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// Sets the directive for the content of a hash. Returns whether the hash is registered
-    /// here, and not cleared: otherwise nothing changes.
+    /// here, and its block not cleared; if not, nothing changes.
     pub(crate) fn retain_hash(&self, hash: SequenceHash, retention: Retention) -> bool {
         let key = self.registry.key(hash);
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// Returns the block that a match of this block's hash finds: for a duplicate that the
-    /// caller holds its primary, by invariant 6; otherwise the block itself.
+    /// caller holds, its primary (invariant 6); otherwise, the block itself.
     fn primary_of<'a>(&'a self, slot: &'a Slot) -> &'a Slot {
         match slot.word().state() {
             State::Duplicate => &self.slots[slot.primary() as usize],

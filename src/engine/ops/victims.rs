@@ -1,10 +1,10 @@
-//! Victims: vacated blocks whose tenancies are still to be ended.
+//! Victims: vacated blocks whose tenancies have not been ended yet.
 //!
-//! Vacating a block takes one exchange, and makes it belong to this thread. What follows, the
-//! *end of its tenancy*, is left until all victims are found: to unlink the slot from the
-//! index, and, if the registry has entries, to end the registration of its hash. Only then is
-//! the block handed out or freed. Done for all victims together, this asks the registry once,
-//! and the cache lines that it needs are on their way meanwhile.
+//! Vacating a block takes one exchange, after which the block belongs to this thread. The
+//! rest, the *end of its tenancy*, waits until all victims are found: the slot is unlinked
+//! from the index, and, if the registry has entries, the registration of its hash is ended.
+//! Only then is the block handed out or freed. Doing this for all victims together asks the
+//! registry only once, and gives the cache lines that it needs time to arrive.
 //!
 //! Nothing here takes a lock or allocates, however many victims there are: they are linked
 //! through their slots. While the thread is suspended, the hashes of its victims cannot be
@@ -104,7 +104,7 @@ impl<'a> Victims<'a> {
         mut then: impl FnMut(&Slot, Option<SequenceHash>),
     ) {
         let store = self.store;
-        // After the last of them was vacated, and once for all of them.
+        // Asked after the last victim was vacated, and only once for all of them.
         let has_entries = store.registry.has_entries();
         while let Some(slot) = self.cleared.pop(&store.slots) {
             store.end_tenancy(slot, has_entries, leftovers);

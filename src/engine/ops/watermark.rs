@@ -26,8 +26,8 @@ impl Store {
         self.credits.watermark().is_due()
     }
 
-    /// Returns the number of available blocks if the caller is to report a drop below the low
-    /// watermark; `None` if there is nothing to report, or another thread reports it.
+    /// Returns the number of available blocks if the caller must report a drop below the low
+    /// watermark; `None` if there is nothing to report or another thread reports it.
     pub(crate) fn take_fall(&self) -> Option<usize> {
         let available = self.credits.watermark().take(&self.credits)?;
         Some(available as usize)

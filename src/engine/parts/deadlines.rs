@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The deadlines of listed blocks, in the order in which they fall due.
+/// The deadlines of listed blocks, earliest first.
 ///
 /// Times are milliseconds on the clock of [`Directives::now`].
 ///

@@ -1,4 +1,4 @@
-//! Retention directives: what was said about how long to keep a block's content.
+//! Retention directives: how long the content of each block should be kept.
 //!
 //! # Layout
 //!
@@ -7,27 +7,26 @@
 //! | bits | |
 //! |---|---|
 //! | `0..39` | with a duration, the *deadline*, in milliseconds since the table was allocated; otherwise the high bits of the *generation* |
-//! | `39` | *timed*: which of the two |
+//! | `39` | *timed*: set if the bits below hold a deadline |
 //! | `40..47` | the priority plus one; 0 if there is no directive |
 //! | `47` | *announced*: the slot is on the stack of announced slots, or about to be pushed |
 //! | `48..64` | the low bits of the *generation* |
 //!
-//! The generation is that of the tenancy that the word is for.
+//! The generation is that of the tenancy to which the word belongs.
 //!
 //! # Which thread may replace a word?
 //!
 //! | thread | does | orderings |
 //! |---|---|---|
 //! | one that gives a directive | replaces the word, if it has seen the slot in that tenancy *after* reading the word; pushes the slot if it was not announced | AcqRel: the mark is read after the drainer has read the link; then release by the push |
-//! | one that ends a tenancy | replaces the word by one of the next generation without a directive ([`Directives::end`]), and leaves the mark | AcqRel: a thread that fails to give a directive sees that the tenancy has ended |
+//! | one that ends a tenancy | replaces the word with one of the next generation without a directive ([`Directives::end`]), and leaves the mark | AcqRel: a thread that fails to give a directive sees that the tenancy has ended |
 //! | the holder of the plane | takes the stack, reads each link, then clears the mark, then reads the word; removes a directive that has expired | acquire by the swap, AcqRel |
 //!
 //! # Can a late directive reach a later content?
 //!
 //! No: the end of a tenancy replaces the word, so the exchange of a late thread fails, however
-//! many tenancies there were in between. (The word it expects is there again only if a tenancy
-//! that is some multiple of 65,536 later was given the same priority until the same
-//! millisecond.)
+//! many tenancies there were in between. (The word it expects recurs only if a tenancy that is
+//! some multiple of 65,536 later was given the same priority until the same millisecond.)
 //!
 //! # How does the eviction order learn of a directive?
 //!
@@ -35,7 +34,7 @@
 //! already, a thread that gives a directive *announces* the slot on a stack, whatever the
 //! block's state; the holder of the plane sees whether it is listed. A slot is on the stack at
 //! most once. A thread that is suspended between the exchange and the push delays directives
-//! for this one block while it stays inactive; its next release applies them all the same.
+//! for this one block while it stays inactive; its next release still applies them.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -56,7 +55,7 @@ pub(crate) struct Directives {
 struct DirectiveTable {
     since: Instant,
     words: Box<[AtomicU64]>,
-    /// The slots whose directives the order has not looked at yet.
+    /// The slots whose directives the order has not seen yet.
     announced: SlotStack,
     /// The links of that stack, one per slot.
     next_announced: Box<[AtomicU32]>,
@@ -66,7 +65,8 @@ struct DirectiveTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Directive {
     pub(crate) priority: Priority,
-    /// When it expires, on the clock of [`Directives::now`]; never, if `None`.
+    /// The time at which it expires, on the clock of [`Directives::now`]; `None` if it never
+    /// does.
     pub(crate) deadline: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ impl DirectiveWord {
     const ANNOUNCED: u64 = 1 << 47;
     const GENERATION_AT: u32 = 48;
 
-    /// The word of this generation without a directive.
+    /// Returns the word of this generation without a directive.
     fn none(generation: u32) -> Self {
         let high = u64::from(generation >> 16);
         Self(u64::from(generation) << Self::GENERATION_AT | high)
@@ -111,7 +111,7 @@ impl DirectiveWord {
         self.0 & Self::ANNOUNCED != 0
     }
 
-    /// The same word, announced if `other` is.
+    /// Returns the same word, announced if `other` is.
     fn announced_as(self, other: Self) -> Self {
         Self(self.0 | other.0 & Self::ANNOUNCED)
     }
@@ -153,7 +153,7 @@ impl DirectiveTable {
         self.since.elapsed().as_millis() as u64
     }
 
-    /// Replaces the word of a slot by one of its current generation without a directive.
+    /// Replaces the word of a slot with one of its current generation without a directive.
     #[cold]
     #[inline(never)]
     fn end(&self, slot: &Slot) {
@@ -169,8 +169,8 @@ impl DirectiveTable {
         }
     }
 
-    /// Returns the directive for a retention. A duration of zero is none, and one whose
-    /// deadline does not fit (after some 17 years) never expires.
+    /// Returns the directive for a retention. A duration of zero means no directive. A
+    /// directive whose deadline does not fit (after some 17 years) never expires.
     fn directive(&self, retention: Retention) -> Directive {
         let deadline = |duration: Duration| {
             let until = self.since.elapsed().checked_add(duration)?;
@@ -203,8 +203,8 @@ impl Directives {
         self.table();
     }
 
-    /// Returns the table, and allocates it first if there is none. The first calls of several
-    /// threads wait for one another.
+    /// Returns the table, and allocates it first if there is none. Concurrent first calls wait
+    /// for one another.
     fn table(&self) -> &DirectiveTable {
         self.table
             .get_or_init(|| DirectiveTable::new(self.block_count))
@@ -272,7 +272,7 @@ impl Directives {
             return Some(directive);
         }
         let none = DirectiveWord::none(generation).announced_as(word);
-        // If this fails, a newer directive is there, which stays.
+        // If this fails, there is a newer directive, which stays.
         let _ = at.compare_exchange(word.0, none.0, Ordering::AcqRel, Ordering::Relaxed);
         None
     }

@@ -21,8 +21,8 @@
 //! Allocations that have run out of free blocks go around the slots once after each clearing;
 //! the *hand* says how far they have come. A thread looks at some slots from the hand on, and
 //! then moves the hand, if it is still where it was. So every slot before the hand has been
-//! looked at, perhaps by two threads, and a thread that is suspended on its round takes
-//! nothing with it.
+//! looked at, perhaps by two threads, and a thread that is suspended on its round leaves no
+//! slot unvisited.
 //!
 //! # Layout and orderings
 //!
@@ -43,9 +43,10 @@ pub(crate) const STRETCH: u32 = 64;
 pub(crate) struct Clearing {
     /// The number of clearings.
     era: AtomicU32,
-    /// Not on the line of the era, which every match of an inactive block reads.
+    /// The hand. Not on the cache line of the era, which every match of an inactive block
+    /// reads.
     hand: CachePadded<AtomicU64>,
-    /// From how many blocks the number of cleared ones is counted down: see "How many are
+    /// The number from which the number of cleared blocks is counted down: see "How many are
     /// there?" in `ops/clear`. Only gauges read it, so it is not one of the model's atomics.
     cleared_until: std::sync::atomic::AtomicI64,
 }
@@ -83,13 +84,14 @@ impl Clearing {
     }
 
     /// Returns the number of cleared blocks. `taken` is the number of blocks that were ever
-    /// taken after having been cleared, less those that were discarded without having been.
+    /// taken after having been cleared, minus those that were discarded without having been
+    /// cleared.
     pub(crate) fn cleared(&self, taken: i64) -> u64 {
         let until = self.cleared_until.load(Ordering::Relaxed);
         until.saturating_sub(taken).max(0) as u64
     }
 
-    /// Sets the number of cleared blocks, given what `taken` is now.
+    /// Sets the number of cleared blocks, given the current value of `taken`.
     pub(crate) fn set_cleared(&self, count: u64, taken: i64) {
         self.cleared_until
             .store(taken.saturating_add_unsigned(count), Ordering::Relaxed);

@@ -1,9 +1,9 @@
 //! The store's index: sequence hash → the slot that is its primary.
 //!
-//! A fixed array of buckets, each the head of a chain that links slots through the slots
-//! themselves. A store never has more primaries than blocks, so the array never grows; and
-//! slots live as long as the store, so there is nothing to reclaim. A look-up needs neither an
-//! epoch nor a reference count, only the line of the bucket and that of the slot.
+//! A fixed array of buckets, each the head of a chain that runs through the slots themselves.
+//! A store never has more primaries than blocks, so the array never grows; and slots live as
+//! long as the store, so there is nothing to reclaim. A lookup needs neither an epoch nor a
+//! reference count, only the line of the bucket and that of the slot.
 //!
 //! # Layout of a link
 //!
@@ -25,16 +25,16 @@
 //!
 //! Chains are unordered. Once a link is dead, nothing is linked or unlinked behind its slot.
 //! The technique is that of Harris ("A Pragmatic Implementation of Non-Blocking Linked-Lists",
-//! DISC 2001), in the form of Michael ("High Performance Dynamic Lock-Free Hash Tables and
-//! List-Based Sets", SPAA 2002).
+//! DISC 2001), in the form given by Michael ("High Performance Dynamic Lock-Free Hash Tables
+//! and List-Based Sets", SPAA 2002).
 //!
 //! # What if a slot moves while a walker stands on it?
 //!
 //! The slot may be unlinked, and linked into another chain. The walker notices: after reading
 //! what it needs from the slot, it checks that the cell that led there still holds the very
 //! same link, version included. If so, the slot was linked there when it was read. A walker
-//! never goes past a dead link but unlinks the slot first, so the cell that it checks belongs
-//! to a bucket or to a slot that is linked itself.
+//! never goes past a dead link without first unlinking its slot, so the cell that it checks
+//! belongs to a bucket or to a slot that is itself linked.
 //!
 //! # Why does a hash have at most one primary?
 //!
@@ -70,13 +70,13 @@ impl ChainLink {
         self.0 & Self::DEAD != 0
     }
 
-    /// The next version, which leads to `slot` and is not dead.
+    /// Returns the next version, which leads to `slot` and is not dead.
     fn to(self, slot: Option<u32>) -> Self {
         let version = (self.0 & !(Self::VERSION - 1)).wrapping_add(Self::VERSION);
         Self(version | u64::from(slot.unwrap_or(Self::NONE)))
     }
 
-    /// The next version, which leads to the same slot and is dead.
+    /// Returns the next version, which leads to the same slot and is dead.
     fn dead(self) -> Self {
         Self(self.to(self.slot()).0 | Self::DEAD)
     }
@@ -119,13 +119,13 @@ impl Index {
         &self.buckets[(keyed & self.mask) as usize]
     }
 
-    /// Fetches the bucket of a hash that will be looked up soon.
+    /// Prefetches the bucket of a hash that will soon be looked up.
     #[inline]
     pub(crate) fn prefetch(&self, keyed: u64) {
         prefetch(self.bucket(keyed));
     }
 
-    /// Fetches the bucket of a hash in which a slot will be linked or unlinked soon.
+    /// Prefetches the bucket of a hash in which a slot will soon be linked or unlinked.
     #[inline]
     pub(crate) fn prefetch_to_write(&self, keyed: u64) {
         prefetch_to_write(self.bucket(keyed));
@@ -155,8 +155,8 @@ impl Index {
         }
     }
 
-    /// Links `slot` as the primary of its hash, unless the hash has a primary: then returns
-    /// that and the word it had.
+    /// Links `slot` as the primary of its hash, unless the hash already has one: then returns
+    /// that primary and the word it had.
     ///
     /// Only for the owner of the registration, whose slot is pending. If another pending slot
     /// is linked for the hash, completes that registration first.
@@ -206,7 +206,7 @@ impl Index {
 
     /// Unlinks a slot that the caller has discarded. The slot does not belong to the caller:
     /// any thread may take it meanwhile, unlink it, and link it elsewhere. `is_discarded`
-    /// returns whether it is still as the caller has left it.
+    /// returns whether it is still as the caller left it.
     pub(crate) fn unlink_discarded(
         &self,
         slots: &[Slot],
@@ -215,10 +215,10 @@ impl Index {
         is_discarded: impl Fn() -> bool,
     ) {
         loop {
-            // Acquire, and before the word is read: while the slot is still discarded, the link
-            // is that of the chain it was discarded in. A thread that takes the slot marks the
-            // link dead before it links the slot anew. Both change the version, so the exchange
-            // below then fails.
+            // Acquire, and before the word is read: while the slot is still discarded, the
+            // link is that of the chain it was discarded in. A thread that takes the slot
+            // marks the link dead before it links the slot again. Both change the version, so
+            // the exchange below then fails.
             let own = ChainLink(slot.chain.load(Ordering::Acquire));
             if own.is_dead() || !is_discarded() {
                 return;
@@ -312,7 +312,7 @@ impl Index {
     }
 }
 
-/// The chain has changed under a walk, which must start over.
+/// Signals that the chain has changed under a walk, which must start over.
 struct Interrupted;
 
 /// Moves `cell` past a dead slot, and returns the link that it then holds.

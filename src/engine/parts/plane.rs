@@ -22,20 +22,20 @@
 //! matched, and released again. A thread that would queue it a second time therefore tries to
 //! drain first, so that the earlier change takes its place in the order. If the plane is held,
 //! the one queued slot stands for both changes: the policy sees only the last state, in the
-//! place of the first change. Besides this, an eviction may precede what is still queued on the
-//! logs of other shards, or cached as a victim by them; and a sweep follows no order.
+//! place of the first change. In addition, an eviction may precede what is still queued on the
+//! logs of other shards, or cached there as a victim; and a sweep follows no order.
 //!
-//! If the policy does not care in which order blocks become active again, a match of a block
-//! whose release is still queued does not drain. The next drain works out what becomes of such
+//! If the order of resurrections does not matter to the policy, a match of a block whose
+//! release is still queued does not drain. The next drain decides what becomes of such
 //! [cancelled releases](crate::engine::parts::release_log). A block that is matched soon after
 //! its release thus rarely reaches the policy at all.
 //!
 //! # Priorities
 //!
 //! A block is listed with the priority of its [directive](crate::engine::parts::directives).
-//! Before victims are popped, directives that were given since are applied, and those that have
-//! expired are ended. Until there is a directive, the policy is one that knows nothing of
-//! priorities: see [`Policy`].
+//! Before victims are popped, directives given since the last visit are applied, and expired
+//! ones are ended. Until there is a directive, the policy knows nothing of priorities: see
+//! [`Policy`].
 
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ pub(crate) struct EvictionOrder {
     /// Cancelled releases that a drain has listed and removes at its end. Keeps its capacity
     /// from one drain to the next.
     cancelled: Vec<u32>,
-    /// How often the plane was held for victims.
+    /// The number of times the plane was held for victims.
     turns: u32,
     directives: Arc<Directives>,
 }
@@ -128,7 +128,7 @@ pub(crate) enum Policy {
     Plain(Box<dyn PlainPolicy>),
     /// There are directives, or have been.
     Prioritized(Prioritized),
-    /// The store has ended and given its policy up.
+    /// The store has ended and given up its policy.
     Ended,
 }
 
@@ -183,8 +183,8 @@ impl EvictionOrder {
     /// blocks are active and not listed.
     ///
     /// Such a block is listed in its turn, and removed after all other updates of the log have
-    /// been applied. It is not listed at all if that provably changes nothing: if the log holds
-    /// only such slots, and none of their blocks would leave a trace in the policy.
+    /// been applied. It is not listed at all if listing it provably changes nothing: if the
+    /// log holds only such slots, and none of their blocks would leave a trace in the policy.
     fn drain_cancelled(&mut self, slots: &[Slot], log: &ReleaseLog) {
         let mut changes_nothing = true;
         let taken = match self.policy() {
@@ -201,7 +201,8 @@ impl EvictionOrder {
             if word.is_unheld() {
                 self.list(slot, word);
             } else if changes_nothing {
-                // It was not listed when all were looked at, and only this thread lists blocks.
+                // It was not listed when all slots were looked at, and only this thread lists
+                // blocks.
             } else if !word.is_in_use() || self.contains(slot) {
                 self.remove(slot.id());
             } else if self.list(slot, word) {
@@ -219,7 +220,7 @@ impl EvictionOrder {
             .is_some_and(|policy| policy.contains(slot.id()))
     }
 
-    /// Takes a block out of the order, if it is listed.
+    /// Removes a block from the order, if it is listed.
     #[inline]
     fn remove(&mut self, slot: u32) {
         match &mut self.policy {
@@ -229,8 +230,8 @@ impl EvictionOrder {
         }
     }
 
-    /// Lists a block whose word was `seen`. Returns whether it did: not if the block has been
-    /// taken since, in which case its next release queues it again.
+    /// Lists a block whose word was `seen`. Returns whether it has listed it. It does not if
+    /// the block has been taken since, in which case the block's next release queues it again.
     #[inline(always)]
     fn list(&mut self, slot: &Slot, seen: Word) -> bool {
         self.list_as_seen(slot, seen) || self.list_discarded(slot)
@@ -257,8 +258,9 @@ impl EvictionOrder {
     }
 
     /// Lists a block that has been discarded since its word was read. It is of the next
-    /// generation, but nobody has taken it, so nobody queues it again. (If it is taken now, its
-    /// next release queues it: only a block that has been released can be discarded again.)
+    /// generation, but no thread has taken it, so none will queue it again. (If it is taken
+    /// now, its next release queues it: only a block that has been released can be discarded
+    /// again.)
     #[cold]
     fn list_discarded(&mut self, slot: &Slot) -> bool {
         let seen = slot.word();
@@ -290,12 +292,12 @@ impl EvictionOrder {
         }
     }
 
-    /// Gives the policy up, which may be the user's, when the store ends.
+    /// Gives up the policy, which may be user code, when the store ends.
     pub(crate) fn end(&mut self) -> Policy {
         std::mem::replace(&mut self.policy, Policy::Ended)
     }
 
-    /// Returns a prefetched victim to the order, with the priority that it has by now.
+    /// Returns a prefetched victim to the order, with its current priority.
     pub(crate) fn put_back(&mut self, slot: &Slot) {
         let directives = Arc::clone(&self.directives);
         if let Some(prioritized) = self.begin_priorities() {
@@ -309,8 +311,8 @@ impl EvictionOrder {
     /// Returns how many there were.
     ///
     /// The caller vacates them, in this order, after it has released the plane: so their cache
-    /// lines are fetched while others may use the plane. A candidate that has become active
-    /// again without the policy's knowledge is no victim; its last unpin queues it again.
+    /// lines arrive while others may use the plane. A candidate that has become active again
+    /// without the policy's knowledge is not a victim; its last unpin queues it again.
     #[inline]
     pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
         match &mut self.policy {

@@ -1,8 +1,8 @@
 //! Fetching a cache line before it is needed.
 //!
 //! A line that another core has written takes one round trip to get, and a second one if it
-//! was requested for reading and is then written. So the intention matters: a block that is
-//! about to be pinned is fetched for writing, a bucket that is about to be looked at is not.
+//! was requested for reading and is then written. So the intent matters: a block that is about
+//! to be pinned is fetched for writing, a bucket that is about to be looked at is not.
 //!
 //! These are hints. They change nothing but timing, and do nothing on machines without such
 //! an instruction.
@@ -13,8 +13,8 @@ mod machine {
 
     #[inline(always)]
     pub(crate) fn prefetch<T>(target: &T) {
-        // SAFETY: a prefetch has no effect on memory, and every x86-64 has SSE, which the
-        // instruction belongs to.
+        // SAFETY: a prefetch has no effect on memory, and every x86-64 has SSE, to which the
+        // instruction belongs.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
     }
 

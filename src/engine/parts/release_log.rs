@@ -2,27 +2,27 @@
 //!
 //! A block that becomes inactive (or, under policies that observe it, active again) is
 //! *queued*: its slot is pushed onto the release log of the thread's shard. The holder of the
-//! policy plane drains the logs, and looks at each slot's word to learn what the block's state
-//! is by then.
+//! policy plane drains the logs, and looks at each slot's word to learn the block's current
+//! state.
 //!
 //! A slot is queued at most once. The exchange that makes an update necessary also sets the
 //! `queued` mark in the slot's word; the drainer clears the mark and reads the word in one step
 //! ([`Slot::unmark_queued`]). So all logs together hold at most one link per block, no update
 //! is lost, and nothing grows however long the plane is held.
 //!
-//! | mark | where the slot is | who may change that |
+//! | mark | where the slot is | next step |
 //! |---|---|---|
-//! | clear | on no log | the thread whose exchange sets the mark |
-//! | set | in the hands of that thread | it pushes the slot |
+//! | clear | on no log | a thread sets the mark by its exchange |
+//! | set | in the hands of that thread | that thread pushes the slot |
 //! | set | on one log | the holder of the plane drains the log |
-//! | set | in the hands of the drainer | it clears the mark, after reading the link |
+//! | set | in the hands of the drainer | the drainer clears the mark, after reading the link |
 //!
 //! # Cancelled releases
 //!
 //! Under a policy to which the order of resurrections does not matter
 //! (`SlotPolicy::resurrections_commute`), a block may be matched while its release is still
-//! queued. The match then queues nothing of its own, and the release need not be applied: it is
-//! *cancelled*, and the log is marked to hold cancelled releases. Single-threaded, all
+//! queued. The match then queues nothing of its own, and the release need not be applied: it
+//! is *cancelled*, and the log is marked as holding cancelled releases. Single-threaded, all
 //! resurrections of such a log come after all its releases, because the log is drained before
 //! the next release is pushed onto it.
 
@@ -64,7 +64,8 @@ impl ReleaseLog {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Clears that mark and returns whether it was set. Only for the holder of the plane.
+    /// Marks the log as holding no cancelled releases, and returns whether it was marked
+    /// before. Only for the holder of the plane.
     pub(crate) fn take_cancelled(&self) -> bool {
         let cancelled = self.has_cancelled();
         if cancelled {

@@ -28,18 +28,18 @@
 //! exchange that takes the last pin off, and so never for a tenancy that has ended. A stale one
 //! costs a block its place in the eviction order, or its content, but never safety.
 //!
-//! `primary_or_victim` has two uses that cannot meet: a duplicate names the primary that it
+//! `primary_or_victim` has two uses that cannot overlap: a duplicate names the primary that it
 //! keeps alive, and an exclusive block that was vacated for an allocation is linked to the
 //! next such block of the same thread.
 //!
 //! # Why are all fields atomics?
 //!
-//! Because a reader may lose a race, and then reads the fields of the next tenancy. It finds
-//! out, since the word has changed, and discards them. A reader that needs fields of one
-//! tenancy therefore reads the word, then the fields, and then either exchanges the word
-//! (which fails if the word has changed) or checks the generation; unless it has a pin, which
-//! keeps the tenancy from ending. Accesses to the fields are relaxed, except where a method
-//! gives the reason for more.
+//! Because a reader may lose a race, and then reads the fields of the next tenancy. It
+//! notices, because the word has changed, and ignores what it has read. A reader that needs
+//! fields of one tenancy therefore reads the word, then the fields, and then either exchanges
+//! the word (which fails if the word has changed) or checks the generation; unless it has a
+//! pin, which keeps the tenancy from ending. Accesses to the fields are relaxed, except where
+//! a method gives the reason for more.
 
 use std::ptr::{self, NonNull};
 
@@ -57,7 +57,7 @@ pub(crate) const NIL: u32 = u32::MAX;
 pub(crate) const UNLINKED: u64 = (1 << 31) - 1;
 
 /// A block's word, and the fields of its tenancy. The module documentation has a table of
-/// who may access which.
+/// which thread may access which field.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     word: AtomicU64,
@@ -84,7 +84,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Creates an exclusive slot that has never been used. `reset` says whether its block is
-    /// reset on its last unpin unless told otherwise.
+    /// reset on its last unpin unless set otherwise.
     pub(in crate::engine) fn new(id: u32, reset: bool) -> Self {
         Self {
             word: AtomicU64::new(Word::new(reset).bits()),
@@ -234,7 +234,8 @@ impl Slot {
             .store(victim_cache as u8 + 1, Ordering::Relaxed);
     }
 
-    /// Returns the era of the last release, or of the registration if there was none since.
+    /// Returns the era of the last release, or of the registration if there has been none
+    /// since.
     #[inline]
     pub(in crate::engine) fn era(&self) -> u16 {
         self.era.load(Ordering::Relaxed)
@@ -293,7 +294,7 @@ impl Slot {
     /// Takes one of several pins off if the word is still `seen`; otherwise returns the word
     /// as it is now.
     ///
-    /// An exchange rather than a subtraction, so that no thread takes the last pin off
+    /// This is an exchange rather than a subtraction, so that no thread takes the last pin off
     /// without having seen that it is the last: the fields that describe the release are
     /// written before.
     ///
@@ -338,8 +339,8 @@ impl Slot {
     /// Marks the slot as queued and returns the word as it was before.
     ///
     /// Release: the drainer that clears the mark sees what led to it. Acquire: a thread that
-    /// sets the mark may write the slot's link, and must not before the drainer that last
-    /// cleared the mark has read it.
+    /// sets the mark may write the slot's link, but not before the drainer that last cleared
+    /// the mark has read it.
     pub(in crate::engine) fn mark_queued(&self) -> Word {
         Word::from_bits(
             self.word
@@ -349,8 +350,8 @@ impl Slot {
 
     /// Clears the queued mark and returns the word at that instant.
     ///
-    /// Both in one step: a later unpin finds the mark clear and queues the slot again; an
-    /// earlier one shows in the word that is returned.
+    /// It does both in one step, so no unpin is missed: a later one finds the mark clear and
+    /// queues the slot again; an earlier one shows in the word that is returned.
     ///
     /// Acquire: pairs with the releases of [`unpin_last`](Self::unpin_last),
     /// [`mark_queued`](Self::mark_queued) and of the registration. Release: pairs with the
@@ -381,8 +382,8 @@ impl Slot {
 
     /// Changes the word of a slot that belongs to the caller, and returns the new one.
     ///
-    /// An exchange all the same: a drainer may meanwhile clear the queued mark of an earlier
-    /// tenancy. Release: publishes the fields with the state.
+    /// This is an exchange even so, because a drainer may meanwhile clear the queued mark of
+    /// an earlier tenancy. Release: publishes the fields with the state.
     fn own(&self, change: impl Fn(Word) -> Word) -> Word {
         let mut seen = Word::from_bits(self.word.load(Ordering::Relaxed));
         loop {
@@ -444,7 +445,8 @@ impl Slot {
         self.exchange(seen, seen.discarded(), Ordering::AcqRel)
     }
 
-    /// Sets whether the block is reset on its last unpin. Only for a holder of the block.
+    /// Sets whether the block is reset on its last unpin. Only for a thread that holds the
+    /// block.
     pub(crate) fn set_reset(&self, reset: bool) {
         let bit = Word::new(true).bits();
         if reset {
@@ -467,8 +469,8 @@ impl Slot {
 
 /// Returns the hash with this value.
 ///
-/// A `SequenceHash` can be built from its parts, or deserialised. The engine keeps its 128
-/// bits as two words, and needs a way back from these.
+/// A `SequenceHash` can be built from its parts, or deserialised. But the engine keeps its 128
+/// bits as two words, and must convert these back.
 #[inline]
 fn hash_from_u128(bits: u128) -> SequenceHash {
     // SAFETY: `SequenceHash` is a `#[serde(transparent)]` newtype of one `u128` without niche

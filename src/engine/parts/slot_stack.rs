@@ -4,15 +4,15 @@
 //! problem: a push only requires that the head is what the pushed link says, not that it never
 //! changed in between.
 //!
-//! # Who owns a link?
+//! # Which thread owns a link?
 //!
 //! The stack does not know whether a slot is on it already. Its users keep a mark per slot:
 //!
 //! | mark | the slot's link belongs to |
 //! |---|---|
-//! | clear | nobody |
+//! | clear | no thread |
 //! | set, not yet pushed | the thread that has set the mark |
-//! | set, on the stack | nobody writes it |
+//! | set, on the stack | no thread, and none writes it |
 //! | set, drained | the drainer, which reads the link and only then clears the mark |
 
 use crate::engine::parts::slot::NIL;

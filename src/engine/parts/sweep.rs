@@ -1,9 +1,9 @@
 //! Sweeps: victims without the policy plane.
 //!
-//! The holder of the plane may be suspended, and with it the order of all inactive blocks.
-//! Allocation does not wait for it, but sweeps the slots themselves, where every inactive block
-//! can be seen. A sweep follows no policy's order, except for one guarantee that it keeps:
-//! under a leaf-first policy no block is taken before its inactive children.
+//! The holder of the plane may be suspended, which puts the order of all inactive blocks out
+//! of reach. Allocation does not wait for it, but sweeps the slots themselves, where every
+//! inactive block is visible. A sweep follows no policy's order, except for one guarantee that
+//! it keeps: under a leaf-first policy no block is taken before its inactive children.
 //!
 //! # What does it cost?
 //!
@@ -33,11 +33,11 @@ impl Sweep {
         }
     }
 
-    /// Vacates up to `max` inactive or discarded blocks, and calls `sink` with each and its
-    /// word before. Returns how many it has vacated.
+    /// Vacates up to `max` inactive or discarded blocks, and calls `sink` with each slot and
+    /// its previous word. Returns how many it has vacated.
     ///
-    /// If that is fewer than `max`, the last round over all slots has passed over no inactive
-    /// block for the sake of its children. A block that was released behind the hand is missed.
+    /// If that is fewer than `max`, the last round over all slots has skipped no inactive
+    /// block because of its children. Blocks released behind the hand are missed.
     pub(crate) fn evict<'s>(
         &self,
         max: usize,
@@ -49,7 +49,7 @@ impl Sweep {
         loop {
             let round = self.go_around(max - evicted, slots, reset, &mut sink);
             evicted += round.evicted;
-            // Once leaves are taken, by whichever thread, their parents are leaves.
+            // Once leaves are taken, by any thread, their parents are leaves.
             if evicted == max || round.parents == 0 {
                 return evicted;
             }
@@ -102,7 +102,7 @@ impl Sweep {
 /// The result of looking at every slot once.
 struct Round {
     evicted: usize,
-    /// How many blocks were passed over for the sake of their inactive children.
+    /// The number of blocks that were skipped because of their inactive children.
     parents: usize,
 }
 

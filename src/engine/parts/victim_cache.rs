@@ -1,10 +1,10 @@
 //! Victim caches: victims taken from the policy plane ahead of need, a few per shard.
 //!
-//! Under a policy whose next victims stay the next whatever is released later
-//! (`SlotPolicy::hands_out_ahead`: true of least recently released, not of lineage), an
+//! Under a policy whose next victims do not depend on later releases
+//! (`SlotPolicy::hands_out_ahead`: true of least recently released, but not of lineage), an
 //! allocation that holds the plane takes more victims than it needs and leaves the rest in the
 //! cache of its shard. So one visit to the plane serves several allocations, and threads on
-//! different shards rarely meet there.
+//! different shards rarely compete for it.
 //!
 //! # What state is a prefetched block in?
 //!
@@ -16,15 +16,15 @@
 //! | the block is prefetched | the holder of the cache | names this cache |
 //! | the block is released | the last holder | none: the release queues the block again |
 //! | the block is popped, and names this cache | the holder of the cache | unchanged: the block is a victim, if it is still inactive |
-//! | the block is popped, and does not | the holder of the cache | unchanged: the block is skipped |
+//! | the block is popped, and does not name this cache | the holder of the cache | unchanged: the block is skipped |
 //!
 //! A block that is active when it is popped cannot be evicted, and its next release queues it.
 //! So prefetching does not change the policy's order.
 //!
 //! # What if the holder of a cache is suspended?
 //!
-//! A cache is guarded by a try-lock, like the plane. Threads of other shards may hold it too,
-//! and a block in a cache that nobody can take is still found by a sweep.
+//! A cache is guarded by a try-lock, like the plane. Threads of other shards may take it too,
+//! and a sweep still finds the blocks of a cache that another thread holds.
 
 use crate::sync::try_lock::{TryLock, TryLockGuard};
 
@@ -53,7 +53,7 @@ impl VictimCache {
     }
 }
 
-/// The blocks of a victim cache that is held, in the policy's order: those left are
+/// The blocks of a victim cache that is held, in the policy's order. Those left are
 /// `blocks[next..end]`.
 pub(crate) struct PrefetchedVictims {
     shard: usize,

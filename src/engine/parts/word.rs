@@ -9,8 +9,8 @@
 //! └────────────────┴─────┴─────┴──────┴───────────────────────┘
 //! ```
 //!
-//! * **count**: pins. Each `ImmutableBlock` and `LifecyclePinRef` of the block is one, and so
-//!   is each duplicate that keeps this primary alive.
+//! * **count**: pins. Each `ImmutableBlock` and `LifecyclePinRef` of the block counts as one,
+//!   and so does each duplicate that keeps this primary alive.
 //! * **queued**: the slot is on a release log, about to be pushed onto one, or in the hands
 //!   of the thread that drains one (see `release_log`). The mark belongs to the slot, not to
 //!   its tenancy: it survives eviction and reuse, and only a drainer clears it.
@@ -45,14 +45,14 @@
 //! | Primary(1) with reset → Exclusive, next generation | the last holder |
 //! | Duplicate(1) → Exclusive, next generation | the last holder |
 //!
-//! **Inactive is not a place.** No list has to be consulted to pin an inactive block: a match
-//! of an inactive block and of an active one are the same exchange.
+//! **Inactive is not a place.** No list has to be consulted to pin an inactive block: matching
+//! an inactive block and matching an active one take the same exchange.
 //!
 //! **Discarded** is encoded as a duplicate without pins. Its content is given up, so it no
-//! longer stands in the way of a registration. But the block is still wherever the policy can
-//! find it, and perhaps still linked in the index; the thread that takes it treats it like an
-//! evicted block. So discarding takes a single exchange, and the block is available to
-//! allocations all the time.
+//! longer stands in the way of a registration. But the policy can still find the block, which
+//! may still be linked in the index; the thread that takes it treats it like an evicted block.
+//! So discarding takes a single exchange, and the block remains available to allocations
+//! throughout.
 
 /// Bits of the pin count.
 const COUNT_BITS: u32 = 28;
@@ -64,11 +64,11 @@ const STATE: u64 = 0b11 << STATE_SHIFT;
 const GENERATION_SHIFT: u32 = 32;
 const GENERATION: u64 = 1 << GENERATION_SHIFT;
 
-/// Half the range of the count. A clone that finds the count here aborts, like that of an
+/// Half the range of the count. A clone that finds the count at this limit aborts, as with an
 /// `Arc`: the other half is room for the threads that are about to abort.
 const COUNT_LIMIT: u64 = 1 << (COUNT_BITS - 1);
 
-/// What a slot belongs to.
+/// The state of a slot: what it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
@@ -80,7 +80,7 @@ pub(crate) enum State {
     /// inactive when it has no pins.
     Primary = 2,
     /// With pins: belongs to its guards, as a further copy of a hash that has a primary.
-    /// Without pins: a discarded block, which belongs to nobody.
+    /// Without pins: a discarded block, which has no owner.
     Duplicate = 3,
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum State {
 pub(crate) struct Word(u64);
 
 impl Word {
-    /// The word of a slot that has never been used: exclusive, of generation 0.
+    /// Returns the word of a slot that has never been used: exclusive, of generation 0.
     pub(crate) const fn new(reset: bool) -> Self {
         Self(if reset { RESET } else { 0 })
     }
@@ -134,13 +134,13 @@ impl Word {
         self.0 & STATE == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// Whether the block is registered and has no pins.
+    /// Returns whether the block is registered and has no pins.
     #[inline]
     pub(crate) const fn is_inactive(self) -> bool {
         self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// Whether the block is a primary with pins.
+    /// Returns whether the block is a primary with pins.
     #[inline]
     pub(crate) const fn is_in_use(self) -> bool {
         // One range: a count above 0, under the state of primaries.
@@ -149,13 +149,13 @@ impl Word {
         primary < seen && seen <= primary | COUNT
     }
 
-    /// Whether the content is given up and the block has not been taken since.
+    /// Returns whether the content is given up and the block has not been taken since.
     #[inline]
     pub(crate) const fn is_discarded(self) -> bool {
         self.0 & (STATE | COUNT) == (State::Duplicate as u64) << STATE_SHIFT
     }
 
-    /// Whether the block is inactive or discarded: a thread with a credit may take it.
+    /// Returns whether the block is inactive or discarded: a thread with a credit may take it.
     #[inline]
     pub(crate) const fn is_unheld(self) -> bool {
         // Of the four states, only these two have the upper bit set.
@@ -163,8 +163,8 @@ impl Word {
             == (State::Primary as u64) << STATE_SHIFT
     }
 
-    /// Whether this is a primary with one pin that is neither queued nor to be reset: its
-    /// unpin needs nothing but the exchange.
+    /// Returns whether this is a primary with one pin that is neither queued nor marked for
+    /// reset, so that its unpin needs only the exchange.
     #[inline]
     pub(crate) const fn is_sole_unmarked_pin(self) -> bool {
         self.0 & (STATE | RESET | QUEUED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
@@ -175,7 +175,7 @@ impl Word {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    /// Whether the block has as many pins as it may have.
+    /// Returns whether the block has the maximum number of pins.
     #[inline]
     pub(crate) const fn is_saturated(self) -> bool {
         self.0 & COUNT_LIMIT != 0
@@ -206,20 +206,20 @@ impl Word {
         Self(self.0 & !RESET | if reset { RESET } else { 0 })
     }
 
-    /// The same tenancy, in this state and with this count.
+    /// Returns the word of the same tenancy, in this state and with this count.
     #[inline]
     pub(crate) const fn with(self, state: State, count: u64) -> Self {
         Self(self.0 & !(STATE | COUNT) | (state as u64) << STATE_SHIFT | count)
     }
 
-    /// The word after the content is given up: discarded, of the next generation.
+    /// Returns the word after the content is given up: discarded, of the next generation.
     #[inline]
     pub(crate) const fn discarded(self) -> Self {
         Self(self.with(State::Duplicate, 0).0.wrapping_add(GENERATION))
     }
 
-    /// The word after the tenancy has ended: exclusive, of the next generation (which wraps
-    /// around), with the store's default for `reset`.
+    /// Returns the word after the tenancy has ended: exclusive, of the next generation (which
+    /// wraps around), with the store's default for `reset`.
     #[inline]
     pub(crate) const fn vacated(self, reset: bool) -> Self {
         Self(

@@ -1,4 +1,4 @@
-//! Who removes the registrations that a cleared tier leaves behind?
+//! Which thread removes the registrations that a cleared tier leaves behind?
 //!
 //! Ending a registration drops its attachments, which is user code and may be slow. The
 //! thread that wakes subscribers therefore does not do it. It starts another one, the

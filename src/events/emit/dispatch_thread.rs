@@ -1,7 +1,7 @@
-//! Who dispatches while all subscribers wait?
+//! Which thread dispatches while all subscribers wait?
 //!
-//! A thread of the manager's. While there are events it naps between looks at the queue, so
-//! that registrations need not wake it; after a while without any it parks. It also starts
+//! A thread of the events manager. While there are events it naps between looks at the queue,
+//! so that registrations need not wake it; after a while without any it parks. It also starts
 //! the cleaner, and exits once the channel is closed.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) const NAP: Duration = Duration::from_micros(100);
 /// Number of consecutive looks at an empty queue after which the thread parks.
 pub(super) const IDLE_LOOKS: u32 = 50;
 
-/// What the thread does after it has dispatched.
+/// The thread's next action after it has dispatched.
 enum Next {
     Exit,
     StartCleaner,

@@ -31,7 +31,7 @@ impl From<KvCacheEvent> for Queued {
     }
 }
 
-/// Broadcasts events and keeps track of who waits for them.
+/// Broadcasts events and keeps track of the subscriptions that wait for them.
 pub(super) struct Dispatcher {
     live_counts: LiveCounts,
     pub(super) cleanups: CleanupQueue,

@@ -1,8 +1,8 @@
-//! How does an event get from a registration to its subscribers, and who wakes whom?
+//! How does an event get from a registration to its subscribers, and how are they woken?
 //!
-//! Registrations *enqueue*; whoever *dispatches* drains the queue and broadcasts.
+//! Registrations *enqueue*; a thread that *dispatches* drains the queue and broadcasts.
 //!
-//! | who | does what |
+//! | participant | action |
 //! |---|---|
 //! | a thread that begins or ends a registration | pushes onto the queue and rings the [`Doorbell`]; if that is armed, unparks the dispatch thread. Takes no lock |
 //! | a subscription that is polled, or created | dispatches, then reads the channel under the same lock |
@@ -77,16 +77,16 @@ impl Hub {
         }
     }
 
-    /// Has the channel closed after everything enqueued so far has been broadcast. The
-    /// next thread to dispatch does that, so this takes no lock.
+    /// Requests that the channel be closed after everything enqueued so far has been
+    /// broadcast. The next thread to dispatch closes it, so this takes no lock.
     pub(super) fn close(&self) {
         // Release: pairs with the acquire in `drain`.
         self.is_closing.store(true, Ordering::Release);
         self.unpark_dispatch_thread();
     }
 
-    /// Broadcasts everything queued and calls `then` with the dispatcher and whether there
-    /// was anything. After unlocking, wakes waiting subscriptions if there is news for them,
+    /// Broadcasts everything queued and calls `then` with the dispatcher and whether anything
+    /// was queued. After unlocking, wakes waiting subscriptions if there is news for them,
     /// except the caller's `own`.
     pub(super) fn dispatch<R>(
         &self,
@@ -111,7 +111,7 @@ impl Hub {
         result
     }
 
-    /// Has the dispatcher process the queue, and closes the channel if nothing more will
+    /// Makes the dispatcher process the queue, and closes the channel if nothing more will
     /// come.
     fn drain(&self, dispatcher: &mut Dispatcher) -> Progress {
         if dispatcher.is_closed() {

@@ -46,9 +46,9 @@ impl LiveCounts {
                     false
                 }
                 Entry::Vacant(_) => {
-                    // Cannot happen: whoever queues a `Remove` has queued the `Create`. If
-                    // it did, ignoring it would keep the pairs exact and the dispatch
-                    // thread alive, so only the crate's own tests panic.
+                    // Cannot happen: a `Remove` is queued only after its `Create`. If it did,
+                    // ignoring it would keep the pairs exact and the dispatch thread alive, so
+                    // only the crate's own tests panic.
                     if cfg!(test) {
                         panic!("{hash:?} ended and had not begun");
                     }

@@ -1,10 +1,10 @@
-//! How does a registration queue an event without waiting for anybody?
+//! How does a registration queue an event without waiting for other threads?
 //!
 //! It pushes onto a Treiber stack, which readers drain as a whole. A push retries its
-//! compare-exchange only when another push has succeeded, so a suspended thread never
-//! blocks another. (In `crossbeam_queue`'s queues, a pusher that is suspended while it adds
-//! a segment does.) Draining by a single swap is what makes the stack safe without epochs:
-//! nobody follows a node's link while another thread can free that node.
+//! compare-exchange only when another push has succeeded, so a suspended thread never blocks
+//! another. (In `crossbeam_queue`'s queues, a pusher that is suspended while it adds a segment
+//! does.) Draining by a single swap is what makes the stack safe without epochs: no thread
+//! follows a node's link while another thread can free that node.
 
 use std::ptr;
 
@@ -26,7 +26,7 @@ pub(crate) struct EventQueue<T> {
 // SAFETY: a node belongs to one thread until it is pushed, and to one thread again once it
 // has been drained.
 unsafe impl<T: Send> Send for EventQueue<T> {}
-// SAFETY: as above; nobody holds a reference to a node in the stack.
+// SAFETY: as above; no thread holds a reference to a node in the stack.
 unsafe impl<T: Send> Sync for EventQueue<T> {}
 
 impl<T> EventQueue<T> {
@@ -41,7 +41,7 @@ impl<T> EventQueue<T> {
     pub(crate) fn push(&self, value: T) {
         let mut previous = self.newest.load(Ordering::Relaxed);
         let node = Box::into_raw(Box::new(QueueNode { value, previous }));
-        // For `drain`.
+        // Lets `drain` restore the pointer from its address.
         node.expose_provenance();
         // Release: pairs with the acquire in `drain` and publishes the node. The nodes
         // below were published by releases of their own, whose release sequences this

@@ -79,9 +79,9 @@ impl Reader {
         let mut read = self.read(waker);
         if let Read::Unregistered = read {
             self.register(waker);
-            // An event may have arrived in between. If not, whoever broadcasts the next one
-            // finds the waker. The result of comparing wakers is ignored this time: std
-            // need not see that a waker and its clone wake the same task.
+            // An event may have arrived in between. If not, the thread that broadcasts the
+            // next one finds the waker. The result of comparing wakers is ignored this time:
+            // std need not see that a waker and its clone wake the same task.
             read = self.read(waker);
         }
         match read {

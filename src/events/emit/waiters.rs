@@ -1,8 +1,8 @@
-//! Whom does a new event wake?
+//! Which subscriptions does a new event wake?
 //!
-//! Every subscription that was polled and found nothing. A waker is user code: it may panic,
-//! be slow, or use the events itself. Wakers are therefore cloned, woken and dropped with no
-//! lock held, and if one panics, the others are still woken.
+//! Those that were polled and found nothing. A waker is user code: it may panic, be slow, or
+//! use the events itself. Wakers are therefore cloned, woken and dropped with no lock held,
+//! and if one panics, the others are still woken.
 
 use std::collections::BTreeMap;
 use std::mem;

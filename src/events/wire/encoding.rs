@@ -43,7 +43,8 @@ impl Iterator for Messages {
             let size = payload.len();
             match self.limit {
                 Some(limit) if size > limit => {
-                    // As many as suffice if hashes make up all of the size, and at least two.
+                    // As many parts as suffice if hashes account for the whole size, but at
+                    // least two.
                     match split(part, size.div_ceil(limit.max(1)).max(2)) {
                         Ok(parts) => self.parts.extend(parts.rev()),
                         Err(error) => {

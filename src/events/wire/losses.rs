@@ -14,7 +14,7 @@ use crate::user_code::contain;
 
 /// Records what one publisher did not publish or flush.
 pub(super) struct Losses {
-    /// How many messages were not published.
+    /// The number of messages that were not published.
     messages: Arc<AtomicU64>,
     /// Why the last of them was not published.
     reason: String,

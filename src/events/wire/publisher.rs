@@ -130,7 +130,7 @@ where
         let runtime =
             Handle::try_current().context("a publisher must be built within a tokio runtime")?;
 
-        // Contained, because an aborted task drops these wherever it has got to.
+        // Contained, because an aborted task drops these at whatever point it has reached.
         let stream = Contained::new(STREAM_DROPPED, Box::pin(events.into_inner()));
         let panics = Arc::new(Mutex::new(Panics::new()));
         let events = UntilPanic {

@@ -30,9 +30,9 @@ const MAX_HANDLES: u32 = u32::MAX / 2;
 /// Evidence that an entry was seen without handles, and of how often that had happened
 /// before.
 ///
-/// A thread that then looks for a block of the hash and finds none may end the entry in
-/// *this* unheld state, but not in a later one: there has been a handle in between, which
-/// may have been left to a block.
+/// A thread that then looks for a block of the hash and finds none may end the entry in *this*
+/// unheld state, but not in a later one: there has been a handle in between, which may have
+/// left the entry to a block.
 #[derive(Clone, Copy)]
 pub(in crate::registry) struct Unheld(u64);
 
@@ -45,13 +45,13 @@ pub(in crate::registry) struct Entry {
     /// leave a gap.
     hash: SequenceHash,
     keyed: u64,
-    /// The number of handles (zero while only blocks keep the hash registered) and, above
-    /// it, how often a first handle came after none; or [`DEAD`].
+    /// The number of handles (zero while only blocks keep the hash registered) and, above it,
+    /// the number of times it has risen from zero; or [`DEAD`].
     handles: AtomicU64,
     /// Attachments and callbacks, allocated on first use. In a retired entry, the next
     /// retired one (an `Entry`).
     extras: AtomicPtr<Extras>,
-    /// Whether the registry's observer is to be told of the end.
+    /// Whether the registry's observer must be told of the end.
     is_observed: AtomicBool,
 }
 
@@ -117,7 +117,7 @@ impl Entry {
         false
     }
 
-    /// Adds a handle. The caller has one already.
+    /// Adds a handle. The caller already has one.
     pub(in crate::registry) fn acquire(&self) {
         self.node.canary().check();
         check_room(self.handles.fetch_add(1, Ordering::Relaxed));
@@ -139,7 +139,8 @@ impl Entry {
     /// Returns the unheld state if the entry has no handles and has not ended.
     pub(in crate::registry) fn unheld(&self) -> Option<Unheld> {
         self.node.canary().check();
-        // Acquire: a thread that sees a handle released also sees the block it was left to.
+        // Acquire: a thread that sees a handle released also sees the block that the entry was
+        // left to.
         let word = self.handles.load(Ordering::Acquire);
         (handles(word) == 0 && word != DEAD).then_some(Unheld(word))
     }
@@ -162,7 +163,7 @@ impl Entry {
         self.is_observed.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the observer is to be told of this entry's end. For the thread that
+    /// Returns whether the observer must be told of this entry's end. For the thread that
     /// ended it.
     pub(in crate::registry) fn is_observed(&self) -> bool {
         self.is_observed.load(Ordering::Relaxed)
@@ -218,7 +219,7 @@ impl Entry {
     }
 
     /// Links a retired entry to another. For a caller that owns the entry alone: it is dead
-    /// and its extras have been taken, so nobody asks for them any more.
+    /// and its extras have been taken, so no thread uses them any more.
     pub(super) fn set_next_retired(&self, next: *mut Self) {
         self.extras.store(next.cast(), Ordering::Relaxed);
     }
@@ -232,8 +233,8 @@ impl Entry {
     /// it.
     pub(in crate::registry) fn take_extras(&self) -> Option<Box<Extras>> {
         let extras = self.extras.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: the pointer is null or came from `Box::into_raw`. The entry is dead, so
-        // nobody else uses it, and the swap has taken it out.
+        // SAFETY: the pointer is null or came from `Box::into_raw`. The entry is dead, so no
+        // other thread uses it, and the swap has taken it out.
         (!extras.is_null()).then(|| unsafe { Box::from_raw(extras) })
     }
 }

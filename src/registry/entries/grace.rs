@@ -1,9 +1,9 @@
 //! Grace periods that are requested now and checked later, but never waited for.
 //!
-//! A grace period has passed when every thread that was under an epoch guard at its
-//! beginning has dropped that guard. The only thing deferred to the epochs is an update of a
-//! number, which has an allocation of its own. Whatever waits for a grace period stays with
-//! its owner, who can free it at once when the owner itself goes away.
+//! A grace period has passed when every thread that was under an epoch guard at its beginning
+//! has dropped that guard. The only thing deferred to the epochs is an update of a number,
+//! which has an allocation of its own. Whatever waits for a grace period stays with its owner,
+//! which can free it at once when it goes away itself.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ impl Graces {
         }
     }
 
-    /// Begins a grace period, for something that threads that come under a guard from now on
-    /// can no longer reach.
+    /// Begins a grace period, for something that is out of reach of all threads that create a
+    /// guard from now on.
     pub(super) fn begin(&mut self, guard: &Guard) -> Grace {
         self.begun += 1;
         let (begun, passed) = (self.begun, Arc::clone(&self.passed));

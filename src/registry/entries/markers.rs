@@ -1,4 +1,4 @@
-//! The buckets of the entry table: how many there are, and the markers they begin at.
+//! The buckets of the entry table: how many there are, and the markers at which they begin.
 //!
 //! Markers are stored in segments: the first has 64, and each further one as many as all
 //! before it. A segment is allocated when the table grows into it. A marker is linked when
@@ -19,7 +19,8 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use super::chain;
 use super::node::{LINKED, Node, NodeLink, marker_order};
 
-/// Set in a table's size while the table shrinks, during which it keeps its size.
+/// Set in a table's size while the table shrinks. Until it is cleared, the size does not
+/// change.
 const SHRINKING: u64 = 1;
 
 /// The largest factor by which the table shrinks at once.
@@ -252,7 +253,7 @@ impl Drop for Markers {
         for (at, segment) in self.segments.iter().enumerate() {
             let segment = segment.load(Ordering::Relaxed);
             if !segment.is_null() {
-                // SAFETY: the directory is about to be dropped, so nobody walks the table.
+                // SAFETY: the directory is about to be dropped, so no thread walks the table.
                 unsafe { free_segment(at, segment) };
             }
         }

@@ -1,6 +1,6 @@
 //! The entries of a registry: how they are found, created, ended and freed.
 //!
-//! A hash has an entry once somebody has asked for a handle to it. The [registration
+//! A hash has an entry once a handle to it has been requested. The [registration
 //! protocol](super::registration) decides when entries are created and ended; this module
 //! stores them.
 //!
@@ -10,8 +10,8 @@
 //! | `entry` | the handles and extras of one hash |
 //! | `chain` | walking the list, and unlinking dead nodes |
 //! | `markers` | buckets: where a walk starts, and how the table grows |
-//! | `grace` | grace periods that nobody waits for |
-//! | `shrinking` | giving the upper markers back |
+//! | `grace` | grace periods that no thread waits for |
+//! | `shrinking` | freeing the upper markers |
 //! | `table` | the hash table: find, insert, remove |
 //! | `upkeep` | freeing ended entries and shrinking, in small steps |
 
@@ -35,14 +35,14 @@ use upkeep::{Effort, Upkeep};
 
 pub(super) use entry::{Entry, Unheld};
 
-/// Fruitless rounds after which a flush gives up. An entry is freed after three rounds, the
-/// markers of a shrinking table after six.
+/// The number of fruitless rounds after which a flush gives up. An entry is freed after three
+/// rounds, the markers of a shrinking table after six.
 const FRUITLESS: u64 = 16;
 
 /// The entries of a registry.
 pub(super) struct Entries {
     table: EntryTable,
-    /// Entries created and not ended.
+    /// The number of entries created and not ended.
     count: AtomicU64,
     upkeep: Upkeep,
 }
@@ -154,7 +154,8 @@ impl Entries {
         self.upkeep.garbage()
     }
 
-    /// See [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
+    /// Frees garbage: see
+    /// [`BlockRegistry::flush_garbage`](super::BlockRegistry::flush_garbage).
     pub(super) fn flush_garbage(&self) -> u64 {
         let mut left = self.garbage();
         let mut fruitless = 0;
@@ -186,7 +187,7 @@ impl Entries {
             visit(entry);
             entries.push(upkeep::address_of(entry));
         });
-        // They are still linked in the table, but nobody walks it any more.
+        // They are still linked in the table, but no thread walks it any more.
         for entry in entries {
             // SAFETY: the caller has exclusive access to the registry.
             unsafe { upkeep::free(entry) };
@@ -194,7 +195,7 @@ impl Entries {
     }
 
     /// Returns the hashes of all live entries, and checks that each can be found and was
-    /// counted. Requires that nobody else uses the registry.
+    /// counted. Requires that no other thread uses the registry.
     #[cfg(all(test, kvbm_loom))]
     pub(super) fn audit(&self) -> Vec<crate::SequenceHash> {
         let guard = &epoch::pin();

@@ -10,12 +10,12 @@ use crate::sync::canary::Canary;
 use crate::sync::epoch::Guard;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
-/// What bucket markers and entries have in common.
+/// A node: the part that bucket markers and entries have in common.
 #[repr(C)]
 pub(super) struct Node {
     /// The next node; see [`NodeLink`].
     pub(super) next: AtomicPtr<Node>,
-    /// The split-order key, or zero for a marker that nobody has claimed yet.
+    /// The split-order key, or zero for a marker that no thread has claimed yet.
     pub(super) order: AtomicU64,
     canary: Canary,
 }
@@ -28,7 +28,7 @@ const MARKER: u64 = 0b100;
 pub(super) const LINKED: u64 = 0b001;
 
 impl Node {
-    /// Creates an entry's node. It must be linked before anybody can reach it.
+    /// Creates an entry's node. It must be linked before any thread can reach it.
     pub(super) fn entry(key: u64) -> Self {
         Self {
             next: AtomicPtr::new(ptr::null_mut()),

@@ -16,8 +16,8 @@ use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS};
 use super::markers::{Markers, free_segment};
 use super::node::Node;
 
-/// How far the table has got with shrinking. Advanced by the thread that holds the
-/// registry's upkeep.
+/// The progress of the table's shrinking. Advanced by the thread that holds the registry's
+/// upkeep.
 pub(super) enum Shrinking {
     Not,
     /// The smaller size is published. Some threads may have started at the upper markers.

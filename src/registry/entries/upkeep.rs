@@ -30,9 +30,9 @@ use super::shrinking::Shrinking;
 /// The limits of one step.
 #[derive(Clone, Copy)]
 pub(super) struct Effort {
-    /// Entries to free.
+    /// The maximum number of entries to free.
     entries: usize,
-    /// Markers of the table to visit.
+    /// The maximum number of the table's markers to visit.
     markers: usize,
 }
 
@@ -43,7 +43,7 @@ impl Effort {
         markers: UPKEEP_MARKERS,
     };
 
-    /// The limits of a step of a call made for this purpose.
+    /// The limits of a step that is taken for its own sake, as in a flush.
     pub(super) const FLUSH: Self = Self {
         entries: 512,
         markers: usize::MAX,
@@ -53,7 +53,7 @@ impl Effort {
 /// The work that ended entries leave behind.
 pub(super) struct Upkeep {
     retired: AtomicPtr<Entry>,
-    /// Entries retired and not freed.
+    /// The number of entries retired and not freed.
     garbage: AtomicU64,
     /// Whether work is in progress. A hint.
     is_busy: AtomicBool,

@@ -1,27 +1,27 @@
 //! All-or-nothing allocation without a global counter: sharded credits.
 //!
-//! A **credit** is a permit to take one block: it stands for a block that is free or inactive
-//! and that nobody has reserved. An allocation of `n` blocks first reserves `n` credits in one
-//! atomic step, or is refused. Only then does it look for blocks, and it may take its time: the
-//! blocks exist, and no other allocation will take the last of them. So no two threads can
+//! A **credit** is a permit to take one block: it stands for a block that is free or inactive,
+//! and that is not reserved. An allocation of `n` blocks first reserves `n` credits in one
+//! atomic step, or is refused. Only then does it look for blocks, and it may take its time:
+//! the blocks exist, and no other allocation will take the last of them. So no two threads can
 //! deadlock over half-gathered allocations, a refusal costs no search, and the number of
 //! available blocks is the sum of a few words.
 //!
 //! # Where are the credits?
 //!
-//! In one *central balance*, and in one *shard balance* per shard. While a shard is *open*, its
-//! threads reserve from its balance, release into it, and touch nothing else. A shard whose
-//! balance does not suffice is *folded*: its credits move to the central balance, where the
-//! thread takes what it needs; then it opens the shard again with a part of what is left. A
-//! refusal requires that every shard is folded: then the central balance is all there is, and a
-//! single load of it proves that at that instant fewer than `n` credits were available.
+//! In one *central balance*, and in one *shard balance* per shard. While a shard is *open*,
+//! its threads reserve from its balance, release into it, and touch nothing else. A shard
+//! whose balance does not suffice is *folded*: its credits move to the central balance, where
+//! the thread takes what it needs; then it opens the shard again with a part of what is left.
+//! A refusal requires that every shard is folded: then the central balance is all there is,
+//! and a single load of it proves that at that instant fewer than `n` credits were left.
 //!
 //! # How do credits move between two words?
 //!
-//! If a thread were suspended while it moves credits, they could be lost from sight. That is
-//! impossible here, because every step is one exchange that any thread may make, and the two
-//! words together always tell which step is next. A shard's word holds its phase and balance;
-//! the central word holds a *folded* bit per shard:
+//! A thread that is suspended while it moves credits must not hide them. It cannot, because
+//! every step is one exchange that any thread may make, and the two words together always tell
+//! which step is next. A shard's word holds its phase and balance; the central word holds a
+//! *folded* bit per shard:
 //!
 //! | phase | folded bit | the credits are | next step, by any thread |
 //! |---|---|---|---|
@@ -35,14 +35,14 @@
 //! Every word carries a version. An exchange of the central word is made from a value that was
 //! read *before* the shard's phase, and an exchange of the phase from a value that was read
 //! *before* the folded bit it depends on. If the word has not changed by the time of the
-//! exchange, then both were so at one instant.
+//! exchange, then both values were current at one instant.
 //!
 //! The layout of the words is in [`words`].
 //!
 //! # Reserve before you take
 //!
-//! The invariant: *there are never more credits, reserved or not, than blocks to be found for
-//! them.* It holds because
+//! The invariant: *there are never more credits, reserved or not, than blocks that can be
+//! found for them.* It holds because
 //!
 //! 1. a thread that makes a block unavailable has a credit for it first: an allocation for each
 //!    block that it will return, a match for each inactive block that it is about to pin;
@@ -61,15 +61,15 @@
 //!
 //! A credit stays reserved until its operation returns, even if the operation turns out not to
 //! need it. (Two threads that match the same inactive block both reserve one, and one of them
-//! returns it.) So a refusal says that at some instant of the call, held blocks plus concurrent
-//! requests left fewer than `n`. Threads that together never ask for more than there is are
-//! never refused.
+//! returns it.) So a refusal says that at some instant during the call, held blocks plus
+//! concurrent requests left fewer than `n`. Threads that together never ask for more than
+//! there is are never refused.
 //!
 //! # Retirement
 //!
 //! When the manager is dropped, the store *retires*: all shards are folded for good. From then
 //! on, the exchange that brings the central balance to the full block count is made by the
-//! release of the last guard. So the store learns that nobody needs it any more without
+//! release of the last guard. So the store learns that it is no longer needed, without
 //! counting guards.
 
 pub(crate) mod watermark;
@@ -94,11 +94,11 @@ pub(crate) const MAX_SHARDS: usize = 8;
 pub(crate) enum Released {
     /// The store is not retired, or credits are still out.
     Live,
-    /// This was the last credit of a retired store, which the caller has to drop.
+    /// This was the last credit of a retired store, which the caller must drop.
     StoreDone,
 }
 
-/// The words of all balances, to compare with those read later.
+/// The words of all balances, for comparison with a later reading.
 #[derive(Clone, PartialEq, Eq)]
 struct Snapshot([u64; MAX_SHARDS + 1]);
 
@@ -151,10 +151,10 @@ impl Credits {
         change(&self.shards[shard], seen, new)
     }
 
-    /// Reserves `count` credits, or none. If none, then at some instant of the call fewer than
-    /// `count` were left.
+    /// Reserves `count` credits, or none. If none, then at some instant during the call fewer
+    /// than `count` were left.
     ///
-    /// Lock-free. Mostly one exchange, of the word of the home shard.
+    /// Lock-free. Usually one exchange, of the home shard's word.
     #[inline]
     pub(crate) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
@@ -165,7 +165,7 @@ impl Credits {
         self.reserve_closely(home, count)
     }
 
-    /// Reserves `count` credits from the home shard, if it has these and `rest` more.
+    /// Reserves `count` credits from the home shard, if it has those and `rest` more.
     #[inline]
     fn reserve_at_home(&self, home: usize, count: u64, rest: u64) -> bool {
         let word = &self.shards[home];
@@ -216,7 +216,8 @@ impl Credits {
                 }
                 continue;
             }
-            // Home first: the other shards' credits are what their own threads work with.
+            // Home first, because the other shards' own threads are using those shards'
+            // credits.
             let shards = self.shards.len();
             match (home..shards)
                 .chain(0..home)
@@ -238,7 +239,7 @@ impl Credits {
     /// Returns `count` credits. This is the last thing that a guard does with its store: unless
     /// it returns [`Released::StoreDone`], the store may be freed by then.
     ///
-    /// Lock-free. Mostly one exchange, of the word of the home shard.
+    /// Lock-free. Usually one exchange, of the home shard's word.
     ///
     /// # Safety
     ///
@@ -286,7 +287,7 @@ impl Credits {
     ///
     /// # Safety
     ///
-    /// As for [`release`](Self::release).
+    /// The contract of [`release`](Self::release).
     #[cold]
     unsafe fn release_to_central(credits: NonNull<Self>, home: usize, count: u64) -> Released {
         // SAFETY: the caller's credits keep the store alive until one of the two exchanges
@@ -372,7 +373,7 @@ impl Credits {
         Released::Live
     }
 
-    /// Makes the next step of a shard whose folded bit was seen clear: opens it if it was
+    /// Takes the next step for a shard whose folded bit was seen clear: opens it if it was
     /// granted, and otherwise folds it.
     fn advance(&self, shard: usize) -> Released {
         // The central word before the phase: see "How do credits move between two words?".
@@ -427,7 +428,7 @@ impl Credits {
                 }
             }
             Phase::Granted => {}
-            // The central word is newer than the phase: leave it for another time.
+            // The central word is newer than the phase: leave the shard as it is.
             Phase::Open => return,
         }
         let central = self.central();
@@ -453,7 +454,7 @@ impl Credits {
         &self.watermark
     }
 
-    /// Returns the credits in the central balance: a lower bound of those there are.
+    /// Returns the credits in the central balance: a lower bound of the total.
     pub(crate) fn in_central(&self) -> u64 {
         self.central().balance()
     }
@@ -515,9 +516,9 @@ fn change_central(word: &AtomicU64, seen: CentralBalance, new: CentralBalance) -
 pub(crate) struct Reservation {
     /// Whether the caller now has the credits.
     pub(crate) is_made: bool,
-    /// How many references to the store the caller must take (or, if negative, drop) on behalf
-    /// of the pool: 1 if a retired store had every credit back and now has a guard again. Zero
-    /// unless the store is retired.
+    /// The number of references to the store that the caller must take (or, if negative, drop)
+    /// on behalf of the pool: 1 if a retired store had every credit back and now has a guard
+    /// again. Zero unless the store is retired.
     pub(crate) references: i32,
 }
 

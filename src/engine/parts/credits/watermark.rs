@@ -16,8 +16,8 @@
 //! out not to need. If the sum is still below the level, and no other thread was faster, the
 //! thread reports the fall (`Store::take_fall`).
 //!
-//! A release does nothing. That the number has risen is discovered by the next reservation that
-//! could make it drop again.
+//! A release does nothing. The next reservation that could make the number drop again
+//! discovers that it has risen.
 //!
 //! | field | set by | cleared by |
 //! |---|---|---|
@@ -28,12 +28,12 @@
 //! # Is every fall reported?
 //!
 //! At least once: if the number was at the level at an instant at which no operation was in
-//! progress, and is below it at a later such instant, then a fall has been reported in between.
-//! Take the reservation that first makes the sum cross the level: before it the sum was at the
-//! level, so it has re-armed. Take the last reservation of all: when it comes to mark, only
-//! releases follow, and after those the sum is below the level, so it is below now. Either a
-//! fall has been reported since the re-arming, or the mark is set. The thread that clears that
-//! mark adds up afterwards, finds the same, and reports.
+//! progress, and is below it at a later such instant, then a fall has been reported in
+//! between. Take the reservation that first makes the sum cross the level: before it the sum
+//! was at the level, so it has re-armed. Take the last reservation of all: when it reaches
+//! step 3, only releases follow. After those the sum is below the level, so it is below the
+//! level already. Either a fall has been reported since the re-arming, or the mark is set. The
+//! thread that clears that mark adds up afterwards, finds the same, and reports.
 //!
 //! Two threads that each reserve from a shard of their own must not both miss what the other
 //! has taken. Therefore sequentially consistent fences stand between a reservation and the sum,
@@ -41,9 +41,9 @@
 //!
 //! # Can a fall be reported twice?
 //!
-//! Yes: a re-arming that comes late, after another thread has reported the same fall, has it
-//! reported again. And the sum is that of one instant only if the balances do not keep changing
-//! while it is computed, see [`Credits::available`].
+//! Yes: a late re-arming, after another thread has reported the same fall, causes it to be
+//! reported again. Besides, the sum is that of one instant only if the balances do not keep
+//! changing while it is computed, see [`Credits::available`].
 
 use std::sync::atomic::AtomicU64;
 
@@ -52,13 +52,14 @@ use crate::sync::{AtomicBool, Ordering, fence};
 
 use crate::engine::parts::credits::Credits;
 
-/// The level, and what has been found out about falls below it.
+/// The level, and what is known about falls below it.
 pub(crate) struct Watermark {
     /// Set before the store is shared, and therefore not one of the model's atomics.
     level: AtomicU64,
-    /// A fall has been reported, and no reservation has seen the number at the level since.
+    /// Whether a fall has been reported, and no reservation has seen the number at the level
+    /// since.
     is_reported: AtomicBool,
-    /// Some operation has to check whether to report a fall.
+    /// Whether some operation has to check for a fall to report.
     due: AtomicBool,
 }
 
@@ -110,7 +111,8 @@ impl Watermark {
         if IS_MODEL && self.level() == 0 {
             return false;
         }
-        // Relaxed: an operation sees the mark that it has set itself, or that it was cleared.
+        // Relaxed: an operation sees the mark that it has set itself, unless the mark has been
+        // cleared.
         self.due.load(Ordering::Relaxed)
     }
 
@@ -126,7 +128,7 @@ impl Watermark {
 
     /// Returns the number of credits, if it is below the level.
     fn below(&self, credits: &Credits) -> Option<u64> {
-        // Mostly the central balance alone has enough, and its word is written less often than
+        // Usually the central balance alone is enough, and its word is written less often than
         // those of the shards.
         if credits.in_central() >= self.level() {
             return None;

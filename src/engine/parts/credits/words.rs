@@ -10,8 +10,8 @@
 //! | | `32..34` | [`Phase`] |
 //! | | `34..64` | version |
 //!
-//! Every change is one exchange, and increments the version (which wraps around). The
-//! [module above](super) says which changes there are, and who may make them.
+//! Every change is one exchange, and increments the version (which wraps around). The [module
+//! above](super) says which changes there are, and which threads may make them.
 
 use super::MAX_SHARDS;
 
@@ -25,7 +25,7 @@ impl CentralBalance {
     const RETIRED: u64 = 1 << 37;
     const VERSION: u64 = 1 << 38;
 
-    /// The credits in the central balance.
+    /// Returns the number of credits in the central balance.
     pub(super) fn balance(self) -> u64 {
         self.0 & Self::BALANCE
     }
@@ -34,29 +34,29 @@ impl CentralBalance {
         1 << (Self::BALANCE_BITS as usize + shard)
     }
 
-    /// Whether the credits of a shard are in the central balance.
+    /// Returns whether the credits of a shard are in the central balance.
     pub(super) fn is_folded(self, shard: usize) -> bool {
         self.0 & Self::folded_bit(shard) != 0
     }
 
-    /// Whether the store is retired: shards are folded for good.
+    /// Returns whether the store is retired: shards are folded for good.
     pub(super) fn is_retired(self) -> bool {
         self.0 & Self::RETIRED != 0
     }
 
-    /// The next version, with this balance.
+    /// Returns the next version, with this balance.
     pub(super) fn with_balance(self, balance: u64) -> Self {
         debug_assert!(balance <= Self::BALANCE);
         Self((self.0 & !Self::BALANCE | balance).wrapping_add(Self::VERSION))
     }
 
-    /// The same version, with the folded bit of a shard set or clear.
+    /// Returns the same version, with the folded bit of a shard set or clear.
     pub(super) fn with_folded(self, shard: usize, folded: bool) -> Self {
         let bit = Self::folded_bit(shard);
         Self(if folded { self.0 | bit } else { self.0 & !bit })
     }
 
-    /// The next version, retired.
+    /// Returns the next version, retired.
     pub(super) fn retired(self) -> Self {
         Self(self.with_balance(self.balance()).0 | Self::RETIRED)
     }
@@ -67,7 +67,7 @@ const _: () = assert!(
     "a folded bit for every shard"
 );
 
-/// Where a shard stands between having credits of its own and having none.
+/// The phase of a shard, between having credits of its own and having none.
 ///
 /// Where its credits are depends on the folded bit too: see the table in the
 /// [module above](super).
@@ -90,31 +90,32 @@ pub(super) struct ShardBalance(pub(super) u64);
 impl ShardBalance {
     const VERSION: u64 = 1 << 34;
 
-    /// The first version, in `phase` with `balance`.
+    /// Returns the first version, in `phase` with `balance`.
     pub(super) fn new(phase: Phase, balance: u64) -> Self {
         Self(balance | (phase as u64) << 32)
     }
 
-    /// The balance, if the shard is open; one comparison tells both.
+    /// Returns the balance, if the shard is open; one comparison tells both.
     #[inline]
     pub(super) fn open_balance(self) -> Option<u64> {
         let phase_and_balance = self.0 & (Self::VERSION - 1);
         (phase_and_balance < 1 << 32).then_some(phase_and_balance)
     }
 
-    /// The next version, with `count` more credits. Only for an open shard.
+    /// Returns the next version, with `count` more credits. Only for an open shard.
     #[inline]
     pub(super) fn plus(self, count: u64) -> Self {
         Self(self.0.wrapping_add(Self::VERSION + count))
     }
 
-    /// The next version, with `count` fewer credits. Only for an open shard that has as many.
+    /// Returns the next version, with `count` fewer credits. Only for an open shard that has
+    /// as many.
     #[inline]
     pub(super) fn minus(self, count: u64) -> Self {
         Self(self.0.wrapping_add(Self::VERSION - count))
     }
 
-    /// The balance in any phase.
+    /// Returns the balance in any phase.
     #[inline]
     pub(super) fn balance(self) -> u64 {
         self.0 & 0xFFFF_FFFF
@@ -130,7 +131,7 @@ impl ShardBalance {
         }
     }
 
-    /// The next version, in `phase` with `balance`.
+    /// Returns the next version, in `phase` with `balance`.
     #[inline]
     pub(super) fn next(self, phase: Phase, balance: u64) -> Self {
         Self(

@@ -10,18 +10,19 @@
 //!
 //! | bit | set by | cleared by |
 //! |---|---|---|
-//! | of a leaf | the exclusive owner of the block, who frees it | the thread whose exchange takes the block |
+//! | of a leaf | the exclusive owner of the block, when it frees the block | the thread whose exchange takes the block |
 //! | of a summary | a thread that has made the word below non-zero | a thread that has seen the word below as zero |
 //!
 //! # Summaries are hints
 //!
 //! A word's summary bit is set after the word becomes non-zero, and cleared after it becomes
-//! zero. The thread that clears it looks at the word again, and sets the bit back if it was
-//! wrong. Both write the summary word by an atomic read-modify-write, so the later one has seen
-//! what the earlier one did to the level below: once both have finished, no block is hidden.
+//! zero. The thread that clears it looks at the word again, and sets the bit again if that was
+//! wrong. Both write the summary word by an atomic read-modify-write, so the later one has
+//! seen what the earlier one did to the level below: once both have finished, no block is
+//! hidden.
 //!
-//! A thread that is suspended between the two steps can hide blocks from [`FreeBitmap::take`] for
-//! as long as it is suspended. Looking at every leaf finds them all the same.
+//! A thread that is suspended between the two steps can hide blocks from [`FreeBitmap::take`]
+//! for as long as it is suspended. Looking at every leaf still finds them.
 
 use crossbeam_utils::CachePadded;
 
@@ -100,7 +101,7 @@ impl FreeBitmap {
     }
 
     /// Sets the summary bits above leaf `at`. Stops at the first summary word that was not
-    /// zero: the levels above know of it.
+    /// zero, because the levels above already show it.
     fn announce(&self, mut at: usize) {
         if (at as u32) < self.first.load(Ordering::Relaxed) {
             self.first.store(at as u32, Ordering::Relaxed);
@@ -191,8 +192,8 @@ impl FreeBitmap {
         Some((at * FAN_OUT) as u32 + seen.trailing_zeros())
     }
 
-    /// Returns the lowest leaf that has a bit set, as far as the summaries say, and makes it
-    /// the one where searches begin.
+    /// Returns the lowest leaf that has a bit set, according to the summaries, and makes it
+    /// the leaf where searches begin.
     fn find(&self) -> Option<usize> {
         let top = self.levels.len() - 1;
         'top: loop {
@@ -258,7 +259,7 @@ impl FreeBitmap {
     }
 }
 
-/// Returns the lowest `max` of the bits that are set in `word`, and how many they are.
+/// Returns the lowest `max` of the bits that are set in `word`, and their number.
 #[inline]
 fn lowest(word: u64, max: usize) -> (u64, usize) {
     let (mut rest, mut count) = (word, 0);
@@ -282,7 +283,7 @@ mod tests {
     }
 
     /// A thread that is suspended in the middle of `put` may hide blocks, but must not keep
-    /// others from finding out that there are none to be seen.
+    /// others from concluding that none can be seen.
     #[test]
     fn a_summary_bit_that_was_set_too_early_is_cleared() {
         let bitmap = FreeBitmap::new(64 * 64 * 64 * 64);

@@ -39,7 +39,7 @@ pub(crate) struct FreeList {
 }
 
 impl FreeList {
-    /// Creates a freelist in which all of `block_count` blocks are free.
+    /// Creates a freelist in which all `block_count` blocks are free.
     pub(crate) fn new(block_count: u32, shards: usize) -> Self {
         Self {
             shards: (0..shards)
@@ -52,15 +52,15 @@ impl FreeList {
 
     /// Frees a block. Only for its exclusive owner. Wait-free: one atomic operation if another
     /// block of the same leaf is free, and otherwise one more for each summary level that has
-    /// to be told.
+    /// to be updated.
     #[inline]
     pub(crate) fn put(&self, home: usize, id: u32) {
         let id = id as usize;
         self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT));
     }
 
-    /// Takes a block of the home shard, if that takes a single exchange: otherwise returns
-    /// `None`, although there may be free blocks.
+    /// Takes a block of the home shard, if a single exchange suffices. Otherwise returns
+    /// `None`, even though there may be free blocks.
     #[inline]
     pub(crate) fn take_one(&self, home: usize) -> Option<u32> {
         self.shards[home].take_one()
@@ -115,8 +115,8 @@ impl FreeList {
         }
     }
 
-    /// Takes up to `max` blocks without relying on the summaries, of all shards but not of the
-    /// blocks never used. Returns how many. O(block count).
+    /// Takes up to `max` blocks without relying on the summaries, from all shards, but not
+    /// from the blocks that were never used. Returns how many. O(block count).
     pub(crate) fn take_hidden(&self, max: usize, mut sink: impl FnMut(u32)) -> usize {
         let mut taken = 0;
         for shard in &self.shards {
@@ -160,8 +160,8 @@ impl FreeList {
 
 /// Frees blocks into one shard, neighbours by a single exchange.
 ///
-/// A block that was added is free when another leaf is begun, or at the latest when this is
-/// dropped.
+/// An added block becomes free when the batch moves on to another leaf, or at the latest when
+/// this is dropped.
 pub(crate) struct Puts<'a> {
     bitmap: &'a FreeBitmap,
     leaf: usize,
@@ -204,12 +204,12 @@ impl Drop for Puts<'_> {
     }
 }
 
-/// What [`FreeList::take`] took.
+/// The result of [`FreeList::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TakenFree {
     /// The number of blocks taken.
     pub(crate) count: usize,
-    /// How many of them came from another thread's home shard.
+    /// The number of blocks that came from another thread's home shard.
     pub(crate) stolen: usize,
 }
 

@@ -90,7 +90,7 @@ fn one_at_a_time_the_lowest_comes_first() {
     assert_eq!(ids.len(), 4097);
 }
 
-/// A block is with one thread or in the list, however the summaries race.
+/// Each block belongs to one thread or is in the list, however the summaries race.
 #[test]
 fn threads_share_no_block() {
     const BLOCKS: u32 = 200;

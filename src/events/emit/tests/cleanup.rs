@@ -1,4 +1,4 @@
-//! What becomes of cleared tiers.
+//! Tests of what becomes of cleared tiers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -41,7 +41,7 @@ impl<F: Fn() + Send + Sync> Tier for FakeTier<F> {
 
 #[test]
 fn a_tier_is_queued_once() {
-    // Not of size zero, so that each has an address of its own.
+    // Tiers are not zero-sized, so each has an address of its own.
     let tier = |name: u8| -> Arc<dyn Tier> { Arc::new(FakeTier(move || assert!(name > 0))) };
     let (one, two) = (tier(1), tier(2));
     let mut cleanups = CleanupQueue::default();

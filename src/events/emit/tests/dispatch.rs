@@ -1,4 +1,4 @@
-//! Who dispatches, who is woken, and how streams end.
+//! Tests of which thread dispatches, which subscriptions are woken, and how streams end.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -73,7 +73,7 @@ fn a_poller_wakes_all_other_waiters() {
     drop(emitter.subscribe());
     assert_eq!((own_count.get(), count.get()), (1, 4));
 
-    // The end wakes everybody. Nobody is woken without news.
+    // The end wakes every subscription. None is woken without news.
     for subscription in others.iter_mut().chain([&mut own]) {
         assert_eq!(poll(subscription, &waker), Poll::Ready(Some(create(2))));
         assert_eq!(poll(subscription, &waker), Poll::Pending);
@@ -89,7 +89,7 @@ fn a_poller_wakes_all_other_waiters() {
 }
 
 thread_local! {
-    /// What cloning a [`cloner`] runs, once.
+    /// The function that cloning a [`cloner`] runs, once.
     static ON_CLONE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
 }
 
@@ -112,7 +112,7 @@ fn cloner(on_clone: impl FnOnce() + 'static) -> Waker {
 }
 
 /// Between the read that finds nothing and the registration of the waker, another thread
-/// dispatches and finds nobody to wake.
+/// dispatches and finds no waker to call.
 #[test]
 fn an_event_queued_before_the_waker_is_registered_is_found() {
     let emitter = Arc::new(without_thread());
@@ -138,7 +138,7 @@ fn an_event_queued_before_the_waker_is_registered_is_found() {
 }
 
 /// Subscribers that wait between any two events, pollers that dispatch for others, and the
-/// dispatch thread: whoever dispatches an event wakes everybody else.
+/// dispatch thread: the thread that dispatches an event wakes all other subscribers.
 #[test]
 fn no_wake_up_is_lost() {
     const EVENTS: u64 = 20_000;
@@ -158,7 +158,7 @@ fn no_wake_up_is_lost() {
     for content in 0..EVENTS {
         emitter.enqueue(create(content));
         match content % 1000 {
-            // Now and then everybody waits, and the dispatch thread is parked.
+            // Now and then all subscribers wait, and the dispatch thread is parked.
             0 => thread::sleep(NAP * 2 * IDLE_LOOKS),
             1..50 => thread::sleep(NAP),
             _ => {}

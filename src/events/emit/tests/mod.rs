@@ -16,7 +16,7 @@ use super::dispatch_thread::NAP;
 use super::emitter::Emitter;
 use super::hub::Hub;
 
-/// Far longer than anything takes.
+/// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
 fn wait_until(done: impl Fn() -> bool) {
