@@ -12,186 +12,18 @@ use crate::leases::LeaseTable;
 #[cfg(feature = "metrics")]
 use crate::metrics::MetricsAggregator;
 use crate::metrics::{BlockPoolMetrics, short_type_name};
-use crate::policy::{
-    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, EvictionPolicy, Lrfu, OldestFirst, PlainPolicy,
-    PolicySpec, TinyLfu,
-};
+use crate::policy::{BuiltInPolicy, ByLevel, EvictionPolicy, Lrfu, PolicySpec, TinyLfu};
 use crate::registry::BlockRegistry;
-use crate::tinylfu::TinyLFUTracker;
 use crate::user_code::Contained;
 
 use super::BlockManager;
+use super::backend::{Backend, BuiltOrder, InactiveBackendConfig, LineageEviction};
 use super::errors::BlockManagerBuilderError;
 use super::watermark::{LowWatermark, OnLow};
 
 /// The number of tokens per block unless set otherwise.
 const DEFAULT_BLOCK_SIZE: usize = 16;
 const MAX_BLOCK_SIZE: usize = 1024;
-
-/// The number of hashes that a frequency tracker is sized for.
-///
-/// ```
-/// use kvbm_lockfree::manager::FrequencyTrackingCapacity;
-/// use kvbm_lockfree::{BlockManager, BlockRegistry};
-///
-/// #[derive(Clone)]
-/// struct Gpu;
-///
-/// let registry = BlockRegistry::builder()
-///     .frequency_tracker(FrequencyTrackingCapacity::Small.create_tracker())
-///     .build();
-/// let manager = BlockManager::<Gpu>::builder()
-///     .block_count(1024)
-///     .registry(registry)
-///     .with_multi_lru_backend() // needs the tracker
-///     .build()?;
-/// # Ok::<(), kvbm_lockfree::manager::BlockManagerBuilderError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FrequencyTrackingCapacity {
-    /// 2^18 hashes.
-    Small,
-    /// 2^21 hashes.
-    #[default]
-    Medium,
-    /// 2^24 hashes.
-    Large,
-}
-
-impl FrequencyTrackingCapacity {
-    /// Returns the number of hashes.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Small => 1 << 18,
-            Self::Medium => 1 << 21,
-            Self::Large => 1 << 24,
-        }
-    }
-
-    /// Creates a tracker for that many hashes, to be passed to
-    /// [`BlockRegistry::builder`].
-    #[must_use]
-    pub fn create_tracker(&self) -> Arc<TinyLFUTracker<u128>> {
-        Arc::new(TinyLFUTracker::new(self.size()))
-    }
-}
-
-/// An eviction order of `kvbm-logical`, as a value.
-///
-/// No method of this crate takes one: it is here, as in `kvbm-logical`, for code that names
-/// the type. To choose an order, use the builder's methods, such as
-/// [`with_lru_backend`](BlockManagerConfigBuilder::with_lru_backend), or
-/// [`with_policy`](BlockManagerConfigBuilder::with_policy).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InactiveBackendConfig {
-    /// First released, first evicted. A match takes a block out of the order and its release
-    /// puts it at the end, so this is the same order as [`Lru`](Self::Lru).
-    HashMap,
-    /// The least recently released block first.
-    Lru,
-    /// Four levels of frequency, the lowest first, and within a level the least recently
-    /// released block first. A block's level is that of its hash at the time of its release.
-    MultiLru {
-        /// The lowest frequencies of the second, third and fourth level.
-        frequency_thresholds: [u8; 3],
-    },
-    /// Only leaves, that is, blocks without inactive children: a prefix is not evicted before
-    /// its continuations.
-    Lineage {
-        /// The order among the leaves.
-        eviction: LineageEviction,
-    },
-}
-
-/// The order in which the lineage policy evicts leaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LineageEviction {
-    /// The least recently released leaf first. A block that becomes a leaf by the eviction of
-    /// its children takes the place of its own last release.
-    #[default]
-    Tick,
-    /// The block that became a leaf first.
-    Fifo,
-}
-
-/// The eviction order, not yet built.
-enum Backend {
-    BuiltIn(BuiltInPolicy),
-    /// A built-in order with other than its default parameters.
-    Configured(Box<dyn PolicySpec>),
-    Custom(Contained<Box<dyn EvictionPolicy>>),
-}
-
-impl From<InactiveBackendConfig> for Backend {
-    fn from(config: InactiveBackendConfig) -> Self {
-        let spec: &'static dyn PolicySpec = match config {
-            InactiveBackendConfig::HashMap => &OldestFirst::HASH_MAP,
-            InactiveBackendConfig::Lru => &OldestFirst::LRU,
-            InactiveBackendConfig::MultiLru {
-                frequency_thresholds,
-            } => return Self::Configured(Box::new(ByLevel::with_thresholds(frequency_thresholds))),
-            InactiveBackendConfig::Lineage { eviction } => match eviction {
-                LineageEviction::Tick => &ByTick,
-                LineageEviction::Fifo => &ByFifo,
-            },
-        };
-        Self::BuiltIn(BuiltInPolicy(spec))
-    }
-}
-
-/// The name of a user's own eviction order in logs.
-const CUSTOM: &str = "custom";
-
-/// A [`Backend`] that has been built.
-struct BuiltOrder {
-    policy: Box<dyn PlainPolicy>,
-    is_leaf_first: bool,
-    thresholds: Option<[u8; 3]>,
-    name: &'static str,
-}
-
-impl Backend {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::BuiltIn(policy) => policy.name(),
-            Self::Configured(spec) => spec.name(),
-            Self::Custom(_) => CUSTOM,
-        }
-    }
-
-    /// Builds the order, or returns why it cannot be built.
-    fn order(self, block_count: usize, has_tracker: bool) -> Result<BuiltOrder, String> {
-        match self {
-            Self::BuiltIn(policy) => BuiltOrder::of(policy.0, block_count, has_tracker),
-            Self::Configured(spec) => BuiltOrder::of(&*spec, block_count, has_tracker),
-            Self::Custom(policy) => Ok(BuiltOrder {
-                is_leaf_first: policy.is_leaf_first(),
-                policy: Box::new(Custom::new(policy.into_inner(), block_count)),
-                thresholds: None,
-                name: CUSTOM,
-            }),
-        }
-    }
-}
-
-impl BuiltOrder {
-    fn of(spec: &dyn PolicySpec, block_count: usize, has_tracker: bool) -> Result<Self, String> {
-        let thresholds = spec.frequency_thresholds();
-        if thresholds.is_some() && !has_tracker {
-            return Err(format!(
-                "{} backend requires a registry with frequency tracking",
-                spec.title()
-            ));
-        }
-        spec.validate()?;
-        Ok(Self {
-            policy: spec.build(block_count),
-            is_leaf_first: spec.is_leaf_first(),
-            thresholds,
-            name: spec.name(),
-        })
-    }
-}
 
 /// Configures and builds a [`BlockManager`].
 ///

@@ -15,7 +15,7 @@
 //! | `retention` | prioritize content | [`set_retention`] |
 //! | `leases` | pin blocks with an owner and an expiry | [`lease`], [`renew_lease`], [`release_lease`], [`expire_leases`], [`holders`], [`unleased_blocks`] |
 //! | `watermark` | learn that blocks are running out | [`with_low_watermark`], [`is_low`] |
-//! | `builder`, `errors` | build a manager | [`builder`] |
+//! | `builder`, `backend`, `tracking`, `errors` | build a manager | [`builder`] |
 //!
 //! # How do I avoid heap allocations?
 //!
@@ -85,6 +85,7 @@
 //! [`available_blocks`]: BlockManager::available_blocks
 
 mod allocate;
+mod backend;
 mod builder;
 mod clear;
 mod errors;
@@ -93,6 +94,7 @@ mod matching;
 mod register;
 mod release;
 mod retention;
+mod tracking;
 mod watermark;
 
 use std::fmt;
@@ -109,10 +111,10 @@ use crate::registry::{BlockRegistry, Leftovers};
 
 use watermark::OnLow;
 
-pub use builder::{
-    BlockManagerConfigBuilder, FrequencyTrackingCapacity, InactiveBackendConfig, LineageEviction,
-};
+pub use backend::{InactiveBackendConfig, LineageEviction};
+pub use builder::BlockManagerConfigBuilder;
 pub use errors::{BlockManagerBuilderError, BlockManagerResetError};
+pub use tracking::FrequencyTrackingCapacity;
 pub use watermark::LowWatermark;
 
 /// Manages the blocks of one tier, such as the memory of one GPU.
