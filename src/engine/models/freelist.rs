@@ -35,7 +35,8 @@ impl Blocks {
     fn put(&self, home: usize, id: u32) {
         self.owner.write(id, 1);
         self.free.borrow_mut()[id as usize] += 1;
-        self.list.put(home, id);
+        // SAFETY: the count above says that the block is the caller's.
+        unsafe { self.list.put(home, id) };
     }
 
     /// Takes ownership of a block that has just been taken.

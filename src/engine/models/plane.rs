@@ -142,7 +142,8 @@ impl PlaneBlocks {
                 continue;
             }
             if resurrects && !seen.is_queued() {
-                self.log.push(slot);
+                // SAFETY: this thread has set the mark.
+                unsafe { self.log.push(slot) };
             }
             return true;
         }
@@ -162,7 +163,8 @@ impl PlaneBlocks {
             slot.begin_release(0);
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
-                    self.log.push(slot);
+                    // SAFETY: this thread has set the mark.
+                    unsafe { self.log.push(slot) };
                 }
                 return;
             }
@@ -345,7 +347,8 @@ fn a_discarded_block_is_taken_while_it_is_listed() {
             let taker = spawn(&blocks, |blocks| {
                 let slot = &blocks.slots[0];
                 if slot.vacate_unheld(false).is_some() && !slot.mark_queued().is_queued() {
-                    blocks.log.push(slot);
+                    // SAFETY: this thread has set the mark.
+                    unsafe { blocks.log.push(slot) };
                 }
             });
             blocks.drain();
@@ -370,7 +373,8 @@ fn a_late_push_a_discard_and_a_drain() {
             make_primary(slot, key(2, 0));
             blocks.unpin(slot);
             let drainer = spawn(&blocks, PlaneBlocks::drain);
-            blocks.log.push(slot);
+            // SAFETY: this thread has set the mark.
+            unsafe { blocks.log.push(slot) };
             blocks.discard(slot);
             drainer.join().unwrap();
             assert!(slot.word().is_discarded());
@@ -463,7 +467,8 @@ fn a_drain_and_the_next_tenancy() {
         let blocks = Arc::new(PlaneBlocks::pinned());
         make_inactive(&blocks.slots[0]);
         assert!(!blocks.slots[0].mark_queued().is_queued());
-        blocks.log.push(&blocks.slots[0]);
+        // SAFETY: this thread has set the mark.
+        unsafe { blocks.log.push(&blocks.slots[0]) };
         let evictor = spawn(&blocks, |blocks| {
             assert!(blocks.slots[0].vacate_unheld(false).is_some());
             make_primary(&blocks.slots[0], key(2, 0));

@@ -44,7 +44,8 @@ impl LoggedSlots {
     /// Queues a slot, unless it is queued already.
     fn queue(&self, at: usize) {
         if self.mark(at) {
-            self.log.push(&self.slots[at]);
+            // SAFETY: this thread has set the mark.
+            unsafe { self.log.push(&self.slots[at]) };
         }
     }
 
@@ -52,7 +53,8 @@ impl LoggedSlots {
     fn push_marked(&self, at: usize) {
         self.marked.write(at as u32, 1);
         self.pushed[at].set(self.pushed[at].get() + 1);
-        self.log.push(&self.slots[at]);
+        // SAFETY: this thread has set the mark.
+        unsafe { self.log.push(&self.slots[at]) };
     }
 
     /// Pins an inactive slot, and queues it.
@@ -82,7 +84,8 @@ impl LoggedSlots {
         let mut queued = Run::new();
         for at in run {
             if self.mark(at) {
-                queued.add(&self.slots[at]);
+                // SAFETY: this thread has set the mark.
+                unsafe { queued.add(&self.slots[at]) };
             }
         }
         queued.push_to(&self.log);

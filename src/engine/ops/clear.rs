@@ -106,7 +106,8 @@ impl Store {
                 let slot = &self.slots[at as usize];
                 if let Some(before) = self.vacate_cleared(slot) {
                     is_queued |= before.is_queued();
-                    victims.push_cleared(slot);
+                    // SAFETY: vacated just now, and the caller has reserved `max` credits.
+                    unsafe { victims.push_cleared(slot) };
                     taken += 1;
                 }
                 at += 1;
@@ -141,7 +142,8 @@ impl Store {
                 Ok(()) => {
                     if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
                         // Makes the policy remove the block from its order.
-                        self.release_logs[self.home()].push(slot);
+                        // SAFETY: the mark has been set just now.
+                        unsafe { self.release_logs[self.home()].push(slot) };
                     }
                     return Some(seen);
                 }

@@ -124,7 +124,9 @@ impl Store {
         let vacated = slot.vacate_unheld(self.reset_on_release);
         if let Some(before) = vacated {
             self.index.prefetch_to_write(slot.key().keyed);
-            victims.push(slot, before);
+            // SAFETY: the slot has been vacated just now, and the caller has reserved a credit for
+            // each victim it asks for.
+            unsafe { victims.push(slot, before) };
         }
         vacated.is_some()
     }
@@ -172,7 +174,9 @@ impl Store {
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         self.sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {
-                victims.push(slot, before);
+                // SAFETY: the sweep has vacated the slot, and the caller has reserved `max`
+                // credits.
+                unsafe { victims.push(slot, before) };
             })
     }
 

@@ -169,7 +169,8 @@ impl<'a> Pins<'a> {
             self.reserved -= u32::from(resurrects);
             self.shared += u64::from(!resurrects);
             if queues && !seen.is_queued() {
-                self.queued.add(slot);
+                // SAFETY: the exchange has set the mark.
+                unsafe { self.queued.add(slot) };
             }
             // Generations wrap around, hashes do not: the pin keeps the tenancy (invariant 5),
             // so the comparison is final.

@@ -63,8 +63,9 @@ impl Store {
         let mut count = 0;
         for hold in holds {
             if hold.is_of(self) {
-                // SAFETY: the credit keeps the store alive, and so does the caller.
-                puts.add(unsafe { hold.into_slot().as_ref() }.id());
+                // SAFETY: the credit keeps the store alive, and so does the caller. The block is
+                // that of the hold, which is consumed.
+                unsafe { puts.add(hold.into_slot().as_ref().id()) };
                 count += 1;
             } else {
                 // If it is the last block of a manager that is gone, this ends its store, which
@@ -126,7 +127,8 @@ impl<'a> Unpins<'a> {
                     // release, so they are applied before it is queued.
                     self.store.try_drain();
                 }
-                self.queued.add(at);
+                // SAFETY: the exchange has set the mark, and `seen` had none.
+                unsafe { self.queued.add(at) };
                 self.credits += 1;
                 return;
             }

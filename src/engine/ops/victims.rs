@@ -43,17 +43,26 @@ impl<'a> Victims<'a> {
         }
     }
 
-    /// Adds a slot that the caller has vacated, whose word was `before` until then.
-    pub(super) fn push(&mut self, slot: &Slot, before: Word) {
+    /// Adds a slot whose word was `before` until the caller vacated it.
+    ///
+    /// # Safety
+    ///
+    /// The caller has vacated the slot, has a credit for it, and gives both up.
+    pub(super) unsafe fn push(&mut self, slot: &Slot, before: Word) {
         if self.store.is_cleared(slot, before) {
-            self.push_cleared(slot);
+            // SAFETY: the caller's contract.
+            unsafe { self.push_cleared(slot) };
         } else {
             self.evicted.push(&self.store.slots, slot);
         }
     }
 
-    /// Adds a slot that the caller has vacated, and that was cleared or discarded before.
-    pub(super) fn push_cleared(&mut self, slot: &Slot) {
+    /// Adds a slot that was cleared or discarded until the caller vacated it.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push).
+    pub(super) unsafe fn push_cleared(&mut self, slot: &Slot) {
         self.cleared.push(&self.store.slots, slot);
     }
 

@@ -242,7 +242,8 @@ impl Directives {
         step!(DirectiveGiven);
         if !DirectiveWord(seen).is_announced() {
             let link = &table.next_announced[slot.id() as usize];
-            table.announced.push_run(slot.id(), link);
+            // SAFETY: this exchange has set the slot's mark.
+            unsafe { table.announced.push_run(slot.id(), link) };
         }
         true
     }

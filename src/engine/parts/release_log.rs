@@ -74,17 +74,15 @@ impl ReleaseLog {
         cancelled
     }
 
-    /// Pushes one slot that the caller has marked as queued.
+    /// Pushes one slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller has marked the slot as queued, and has not pushed it since.
     #[inline]
-    pub(crate) fn push(&self, slot: &Slot) {
-        self.push_run(slot, slot);
-    }
-
-    /// Pushes a run of slots that the caller has marked as queued, and linked through
-    /// `next_queued` from `top`, the latest, down to `bottom`.
-    #[inline]
-    pub(crate) fn push_run(&self, top: &Slot, bottom: &Slot) {
-        self.0.stack.push_run(top.id(), &bottom.next_queued);
+    pub(crate) unsafe fn push(&self, slot: &Slot) {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.stack.push_run(slot.id(), &slot.next_queued) };
     }
 
     /// Takes all slots off the log. Calls `look` with each, the latest first, before any of
@@ -138,9 +136,14 @@ impl<'a> Run<'a> {
         Self { ends: None }
     }
 
-    /// Adds a slot that the caller has marked as queued.
+    /// Adds a slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller has marked the slot as queued, and has not pushed it or added it to a run
+    /// since.
     #[inline]
-    pub(crate) fn add(&mut self, slot: &'a Slot) {
+    pub(crate) unsafe fn add(&mut self, slot: &'a Slot) {
         self.ends = match self.ends {
             None => Some((slot, slot)),
             Some((top, bottom)) => {
@@ -159,7 +162,8 @@ impl<'a> Run<'a> {
     #[inline]
     pub(crate) fn push_to(self, log: &ReleaseLog) {
         if let Some((top, bottom)) = self.ends {
-            log.push_run(top, bottom);
+            // SAFETY: each slot was marked by the thread that added it, which pushes it here.
+            unsafe { log.0.stack.push_run(top.id(), &bottom.next_queued) };
         }
     }
 }
@@ -188,13 +192,16 @@ mod tests {
     fn slots_come_out_in_the_order_they_went_in() {
         let slots = slots(8);
         let log = ReleaseLog::new();
-        log.push(&slots[3]);
+        // SAFETY: the slot is on no log.
+        unsafe { log.push(&slots[3]) };
         let mut run = Run::new();
         for at in [5, 1, 7] {
-            run.add(&slots[at]);
+            // SAFETY: the slot is on no log.
+            unsafe { run.add(&slots[at]) };
         }
         run.push_to(&log);
-        log.push(&slots[0]);
+        // SAFETY: the slot is on no log.
+        unsafe { log.push(&slots[0]) };
         assert_eq!(drained(&log, &slots), [3, 5, 1, 7, 0]);
         assert!(drained(&log, &slots).is_empty());
     }
@@ -215,7 +222,8 @@ mod tests {
                         for round in 0..40_000 {
                             let slot = &own[round % 16];
                             if !slot.mark_queued().is_queued() {
-                                log.push(slot);
+                                // SAFETY: the slot is on no log.
+                                unsafe { log.push(slot) };
                                 pushed[round % 16] += 1;
                             }
                         }

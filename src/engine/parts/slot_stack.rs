@@ -32,8 +32,13 @@ impl SlotStack {
 
     /// Pushes a run of slots that are linked from `top`, the latest, down to the slot whose
     /// link is `bottom`. Lock-free: one exchange, repeated if another thread pushes first.
+    ///
+    /// # Safety
+    ///
+    /// None of the slots is on the stack or in the hands of a drain, and no other thread pushes
+    /// one of them: the caller has set their marks.
     #[inline(always)]
-    pub(crate) fn push_run(&self, top: u32, bottom: &AtomicU32) {
+    pub(crate) unsafe fn push_run(&self, top: u32, bottom: &AtomicU32) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             bottom.store(head, Ordering::Relaxed);

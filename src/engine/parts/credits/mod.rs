@@ -351,10 +351,14 @@ impl Credits {
     }
 
     /// Folds all shards for good. Returns [`Released::StoreDone`] if every credit is back;
-    /// otherwise the release of the last one will return it.
+    /// otherwise the release of the last one will return it. Retiring again does nothing.
     pub(crate) fn retire(&self) -> Released {
         loop {
             let central = self.central();
+            if central.is_retired() {
+                // An earlier call has dropped the pool's reference, or a release will.
+                return Released::Live;
+            }
             let new = central.retired();
             if self.change_central(central, new) {
                 if self.is_drained(new) {

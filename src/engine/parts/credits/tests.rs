@@ -37,7 +37,9 @@ fn the_last_release_of_a_retired_store_says_so() {
     assert_eq!(credits.reserve(0, 1).references, 0);
     assert_eq!(credits.give_back(0, 1), Released::Live);
     assert_eq!(credits.give_back(1, 1), Released::StoreDone);
-    assert_eq!(Credits::new(1, 1).retire(), Released::StoreDone);
+    let unused = Credits::new(1, 1);
+    assert_eq!(unused.retire(), Released::StoreDone);
+    assert_eq!(unused.retire(), Released::Live, "only one call is to act");
 }
 
 #[test]

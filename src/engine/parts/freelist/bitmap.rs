@@ -87,9 +87,13 @@ impl FreeBitmap {
         self.lines.iter().flat_map(|line| &line.0).take(count)
     }
 
-    /// Sets bits of leaf `at`. Only for the exclusive owner of these blocks.
+    /// Sets bits of leaf `at`.
+    ///
+    /// # Safety
+    ///
+    /// These blocks belong to the caller alone, which gives them up.
     #[inline]
-    pub(super) fn put(&self, at: usize, bits: u64) {
+    pub(super) unsafe fn put(&self, at: usize, bits: u64) {
         // Release: what the freeing thread did with the blocks happens before the thread that
         // takes them goes on (the acquire in `take_from` and `take_one`).
         let before = self.leaf(at).fetch_or(bits, Ordering::Release);

@@ -50,13 +50,17 @@ impl FreeList {
         }
     }
 
-    /// Frees a block. Only for its exclusive owner. Wait-free: one atomic operation if another
-    /// block of the same leaf is free, and otherwise one more for each summary level that has
-    /// to be updated.
+    /// Frees a block. Wait-free: one atomic operation if another block of the same leaf is
+    /// free, and otherwise one more for each summary level that has to be updated.
+    ///
+    /// # Safety
+    ///
+    /// The block belongs to the caller alone, which gives it up.
     #[inline]
-    pub(crate) fn put(&self, home: usize, id: u32) {
+    pub(crate) unsafe fn put(&self, home: usize, id: u32) {
         let id = id as usize;
-        self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT));
+        // SAFETY: the caller's contract.
+        unsafe { self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT)) };
     }
 
     /// Takes a block of the home shard, if a single exchange suffices. Otherwise returns
@@ -178,9 +182,13 @@ impl<'a> Puts<'a> {
         }
     }
 
-    /// Adds a block to the batch. Only for its exclusive owner.
+    /// Adds a block to the batch.
+    ///
+    /// # Safety
+    ///
+    /// The block belongs to the caller alone, which gives it up.
     #[inline]
-    pub(crate) fn add(&mut self, id: u32) {
+    pub(crate) unsafe fn add(&mut self, id: u32) {
         let id = id as usize;
         if self.leaf != id / FAN_OUT {
             self.flush();
@@ -192,7 +200,8 @@ impl<'a> Puts<'a> {
     /// Frees the blocks that were added to the current leaf.
     fn flush(&mut self) {
         if self.bits != 0 {
-            self.bitmap.put(self.leaf, self.bits);
+            // SAFETY: these are the blocks that were added and not yet freed.
+            unsafe { self.bitmap.put(self.leaf, self.bits) };
             self.bits = 0;
         }
     }
