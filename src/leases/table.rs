@@ -1,7 +1,7 @@
 //! The table of a manager's leases.
 //!
 //! A mutex over an ordered map and an ordered set. No hot operation locks it, and an
-//! allocation does so only as a last resort before it is refused. Guards are taken out of
+//! allocation only tries to, as a last resort before it is refused. Guards are taken out of
 //! the table under the mutex and dropped after unlocking. Callers read the clock and pass
 //! the time to every function, so that tests can choose it.
 

@@ -200,7 +200,7 @@ fn a_cleared_hash_begins_anew_without_a_credit() {
 /// A block is discarded while a suspended thread has taken it off the release log but not added it
 /// to the order. The block stays in reach.
 #[test]
-fn a_block_is_discarded_while_its_note_is_applied() {
+fn a_block_is_discarded_while_its_release_is_applied() {
     for policy in ["lru", "lineage-fifo"].map(named) {
         let world = Arc::new(World::new(Setting {
             policy,

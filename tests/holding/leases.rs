@@ -107,6 +107,21 @@ fn an_allocation_takes_the_blocks_of_leases_that_have_expired() {
 }
 
 #[test]
+fn an_allocation_ends_no_more_leases_than_it_needs() {
+    let manager = manager(BLOCKS);
+    for block in register(&manager, 0..BLOCKS as u64) {
+        manager
+            .lease(vec![block], "gone", EXPIRED)
+            .unwrap()
+            .detach();
+    }
+    let first = manager.allocate_blocks(1).expect("a lease has expired");
+    let others = manager.allocate_blocks(2).expect("two more have");
+    assert_eq!((first.len(), others.len()), (1, 2));
+    assert_eq!(manager.expire_leases(), BLOCKS - 3);
+}
+
+#[test]
 fn what_asks_for_the_available_blocks_counts_those_of_expired_leases() {
     let manager = manager(BLOCKS);
     let lease = |manager: &Manager| {
