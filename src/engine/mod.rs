@@ -31,6 +31,7 @@
 //! | `store` | the parts put together, and how long they live |
 //! | `hold` | owned blocks and pins, of which guards are made; the edge of `unsafe` |
 //! | `ops/allocate`, `evict`, `victims`, `matching`, `register`, `release`, `release_batch`, `retain`, `clear` | what a store does |
+//! | `ops/drain` | queuing updates for the plane, and keeping the release logs short |
 //! | `ops/watermark` | the low watermark as the manager sees it |
 //! | `ops/gauges` | how many blocks are in which state |
 //! | `ops/audit` | the numbered invariants, and their check |
@@ -55,8 +56,7 @@
 //! * Its own directive for a block that is already inactive, and later directives for that
 //!   block, until the block is released again; and the very first directives of a store.
 //! * The policy's order. While it holds the plane or a victim cache, others may have to evict
-//!   by a search, O(block count), that follows no policy (but still takes leaves first where
-//!   the policy guarantees that).
+//!   by a search of the slots, which follows no policy (but prefers leaves if the policy does).
 //! * The registry's memory. Ended entries are not freed while the thread is inside an epoch
 //!   guard.
 //! * The audit, which is meant for a store at rest and reports that the store is busy.

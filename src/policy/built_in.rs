@@ -87,7 +87,7 @@ impl BuiltInPolicy {
         self.0.frequency_thresholds().is_some()
     }
 
-    /// Returns whether no block is evicted before its inactive children.
+    /// Returns whether the order yields no block before its inactive children.
     pub fn is_leaf_first(self) -> bool {
         self.0.is_leaf_first()
     }

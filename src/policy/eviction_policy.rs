@@ -43,12 +43,12 @@ pub trait EvictionPolicy: Send {
     /// implementation ignores priorities.
     fn set_priority(&mut self, _block_id: BlockId, _priority: Priority) {}
 
-    /// Returns whether blocks are never evicted before their inactive children. `false` by
+    /// Returns whether the order yields no block before its inactive children. `false` by
     /// default.
     ///
     /// A thread that needs a victim while another thread is inside the policy and makes no
-    /// progress looks for an inactive block by itself. If this returns `true`, it skips blocks
-    /// that have inactive children.
+    /// progress looks for an inactive block by itself. If this returns `true`, it looks at up to
+    /// 1,024 blocks at a time, and takes those at the highest positions in their sequences.
     fn is_leaf_first(&self) -> bool {
         false
     }

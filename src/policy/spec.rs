@@ -21,7 +21,7 @@ pub(crate) trait PolicySpec: Send + Sync + RefUnwindSafe {
     /// Returns a sentence that says which block is evicted first.
     fn summary(&self) -> &'static str;
 
-    /// Returns whether no block is evicted before its inactive children.
+    /// Returns whether the order yields no block before its inactive children.
     fn is_leaf_first(&self) -> bool {
         false
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::SequenceHash;
 use crate::blocks::ImmutableBlock;
 use crate::retention::{Priority, Retention};
+use crate::sync::limits::BACKLOG;
 
 use super::Step;
 use super::scene::{CHAIN, Gpu, Plan, Setting, World};
@@ -80,11 +81,16 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::VictimCacheHeld, |w| evict(w, at![VictimCacheHeld], 1)).only(Setting::has_victim_caches),
     scene(Step::PlaneHeld, |w| evict(w, at![PlaneHeld], 1)).holds_up(&[PLANE]),
     scene(Step::PlaneHeld, |w| {
-        let hash = w.fill()[0];
+        let hash = *w.fill().last().expect("blocks are available");
         // The block is already queued, so its release applies the queued releases first.
         let block = w.find(hash);
         Plan::new(at![PlaneHeld], move || drop(block)).takes(1).subject(hash, true)
     }).way("by a release").holds_up(&[PLANE]),
+    scene(Step::PlaneHeld, |w| {
+        // The last of these releases finds the log too long.
+        let blocks: Vec<_> = w.hashes(BACKLOG as usize).into_iter().map(|hash| w.register(hash)).collect();
+        Plan::new(at![PlaneHeld], move || drop(blocks)).takes(1)
+    }).way("by the release that makes the log too long").holds_up(&[PLANE]),
     scene(Step::QueuedTaken, |w| evict(w, at![QueuedTaken], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsPopped, |w| evict(w, at![VictimsPopped], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsInHand, |w| evict(w, at![VictimsInHand], 1)),

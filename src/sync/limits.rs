@@ -26,14 +26,20 @@ macro_rules! shrunk {
 // ---- allocation ----
 
 /// The number of attempts to find a reserved block before the thread yields.
-pub(crate) const FIND_SPINS: u32 = shrunk!(64, in models 1);
-/// The number of attempts to find a reserved block before the thread searches all slots.
-pub(crate) const FIND_ATTEMPTS: u32 = shrunk!(FIND_SPINS + 256, in models 2);
+///
+/// All pauses together take some 20 microseconds, and so do all yields, in the thread's own
+/// running time.
+pub(crate) const FIND_SPINS: u32 = shrunk!(16, in models 1);
+/// The number of attempts to find a reserved block before the thread searches the slots.
+pub(crate) const FIND_ATTEMPTS: u32 = shrunk!(FIND_SPINS + 16, in models 2);
 /// The number of pauses between two attempts: few enough that a plane that has been released is
 /// noticed before its last holder takes it again.
 pub(crate) const FIND_PAUSES: u32 = shrunk!(8, in models 1);
 /// The number of pauses between two attempts while the plane appears to be held.
-pub(crate) const FIND_PAUSES_WHILE_HELD: u32 = shrunk!(64, in models 1);
+pub(crate) const FIND_PAUSES_WHILE_HELD: u32 = shrunk!(32, in models 1);
+
+/// The number of slots among which a leaf-first sweep looks for the deepest blocks.
+pub(crate) const SWEEP_STRETCH: usize = shrunk!(1024, in models 2);
 
 // ---- matching ----
 
@@ -44,6 +50,21 @@ pub(crate) const CREDIT_LOOKS: u32 = shrunk!(64, in models 1);
 /// The number of yields before a match concludes that a block without a credit is reserved for
 /// an allocation.
 pub(crate) const CREDIT_YIELDS: u32 = shrunk!(16, in models 1);
+
+// ---- release logs ----
+
+/// The length from which on a release log is drained by the thread that pushes onto it.
+pub(crate) const BACKLOG: u32 = shrunk!(64, in models 2);
+/// The maximum number of slots that are pushed onto a release log together.
+pub(crate) const RUN: u32 = shrunk!(64, in models 2);
+/// The maximum number of updates that a drain applies at once. A log that one thread uses never
+/// has more: fewer than [`BACKLOG`] and one run.
+pub(crate) const DRAINED: u32 = shrunk!(128, in models 3);
+/// The length from which on a thread that finds the plane held waits for it before it lets the
+/// log become longer still.
+pub(crate) const LONG_BACKLOG: u32 = shrunk!(4 * BACKLOG, in models 4);
+/// The number of pauses of such a wait.
+pub(crate) const BACKLOG_PAUSES: u32 = shrunk!(128, in models 1);
 
 // ---- the parts of a store ----
 

@@ -122,9 +122,8 @@ fn the_no_heap_methods_take_nothing() {
     }
 }
 
-/// Of two threads, one may find the policy plane held and sweep for victims. With a leaf-first policy
-/// a sweep allocates, which `BlockPoolMetrics::plane_fallbacks` shows. If there was none, nothing
-/// must have been allocated.
+/// Of two threads, one may find the policy plane held and search for victims without it, which
+/// allocates nothing either.
 #[test]
 fn the_no_heap_methods_take_nothing_on_two_threads() {
     const THREADS: u64 = 2;
@@ -160,15 +159,7 @@ fn the_no_heap_methods_take_nothing_on_two_threads() {
                 .map(|thread| thread.join().unwrap())
                 .sum()
         });
-        let swept = manager.metrics().plane_fallbacks() > 0;
-        let leaf_first = matches!(
-            policy,
-            Policy::Unset | Policy::LineageTick | Policy::LineageFifo
-        );
-        assert!(
-            counted == 0 || swept && leaf_first,
-            "{policy:?}, tracker {tracker}: {counted} allocations"
-        );
+        assert_eq!(counted, 0, "{policy:?}, tracker {tracker}");
     }
 }
 

@@ -143,7 +143,7 @@ impl PlaneBlocks {
             }
             if resurrects && !seen.is_queued() {
                 // SAFETY: this thread has set the mark.
-                unsafe { self.log.push(slot) };
+                let _ = unsafe { self.log.push(slot) };
             }
             return true;
         }
@@ -164,7 +164,7 @@ impl PlaneBlocks {
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
                     // SAFETY: this thread has set the mark.
-                    unsafe { self.log.push(slot) };
+                    let _ = unsafe { self.log.push(slot) };
                 }
                 return;
             }

@@ -9,10 +9,14 @@ use std::sync::Arc;
 use super::{Contents, explore, join, key, make_inactive, make_primary, spawn};
 use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
+use crate::sync::limits::DRAINED;
+use crate::sync::try_lock::TryLock;
 
 struct LoggedSlots {
     slots: Vec<Slot>,
     log: ReleaseLog,
+    /// Held by the thread that drains.
+    plane: TryLock<()>,
     /// Written by the thread that marks a slot, and by the one that clears the mark.
     marked: Contents,
     /// The number of times each slot has been pushed.
@@ -25,6 +29,7 @@ impl LoggedSlots {
         Arc::new(Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
             log: ReleaseLog::new(),
+            plane: TryLock::new(()),
             marked: Contents::new(slots as usize),
             pushed: (0..slots).map(|_| Cell::new(0)).collect(),
             drained: Cell::default(),
@@ -45,7 +50,7 @@ impl LoggedSlots {
     fn queue(&self, at: usize) {
         if self.mark(at) {
             // SAFETY: this thread has set the mark.
-            unsafe { self.log.push(&self.slots[at]) };
+            let _ = unsafe { self.log.push(&self.slots[at]) };
         }
     }
 
@@ -54,7 +59,7 @@ impl LoggedSlots {
         self.marked.write(at as u32, 1);
         self.pushed[at].set(self.pushed[at].get() + 1);
         // SAFETY: this thread has set the mark.
-        unsafe { self.log.push(&self.slots[at]) };
+        let _ = unsafe { self.log.push(&self.slots[at]) };
     }
 
     /// Pins an inactive slot, and queues it.
@@ -85,14 +90,21 @@ impl LoggedSlots {
         for at in run {
             if self.mark(at) {
                 // SAFETY: this thread has set the mark.
-                unsafe { queued.add(&self.slots[at]) };
+                let _ = unsafe { queued.add(&self.slots[at]) };
             }
         }
-        queued.push_to(&self.log);
+        let _ = queued.push_to(&self.log);
     }
 
-    /// Drains the log, and checks that each slot is on it once.
+    /// Drains the log, unless another thread does.
     fn drain(&self) {
+        if let Some(_held) = self.plane.try_hold() {
+            self.drain_once();
+        }
+    }
+
+    /// Applies a drain's worth of updates, and checks that each slot is on the log once.
+    fn drain_once(&self) {
         self.log.take(&self.slots, |_| {}).for_each(|slot| {
             assert_eq!(self.marked.read(slot.id()), 1, "queued once");
             self.marked.write(slot.id(), 0);
@@ -106,6 +118,10 @@ impl LoggedSlots {
     /// Drains what is left, and checks that every push has been drained. Returns the slots in
     /// the order in which they were.
     fn finish(&self) -> Vec<u32> {
+        self.drain();
+        while self.log.has_rest() {
+            self.drain();
+        }
         self.drain();
         let drained = self.drained.take();
         for slot in &self.slots {
@@ -187,5 +203,29 @@ fn a_pin_against_a_late_push_and_its_drain() {
         late.join().unwrap();
         matcher.join().unwrap();
         logged.finish();
+    });
+}
+
+/// One drain leaves a rest, which another one takes up, while a slot is queued again.
+#[test]
+fn a_rest_is_taken_up_by_another_drain() {
+    explore(|| {
+        let logged = LoggedSlots::new(DRAINED + 1);
+        for at in 0..=DRAINED {
+            logged.queue(at as usize);
+        }
+        let drainer = spawn(&logged, |logged| logged.drain());
+        let again = spawn(&logged, |logged| logged.queue(0));
+        logged.drain();
+        drainer.join().unwrap();
+        again.join().unwrap();
+        let drained = logged.finish();
+        let latest = DRAINED;
+        assert_eq!(
+            drained[..DRAINED as usize],
+            [1, 2, latest],
+            "the latest, in order"
+        );
+        assert_eq!(drained[DRAINED as usize], 0, "then the rest");
     });
 }

@@ -4,8 +4,8 @@
 //!    allocation succeeds ([`Store::reserve`]).
 //! 2. *Find* that many blocks ([`Reserved::take`]): free blocks from the freelist first, then
 //!    cleared blocks (`clear`), then victims in the policy's order (`evict`).
-//! 3. If another thread keeps holding the policy plane, find the rest by a *search* of all
-//!    slots and of every word of the freelists.
+//! 3. If another thread keeps holding the policy plane, find the rest by a *search* of the
+//!    slots and, if need be, of every word of the freelists.
 //! 4. End the tenancies of the victims and hand them out ([`Victims`]).
 //!
 //! # What does it cost?
@@ -16,10 +16,14 @@
 //!   each of which yields up to 64 blocks.
 //! * Victims: three exchanges per block (its word, its link, which is marked dead, and the
 //!   cell that led to it), plus one try-lock of the plane per batch of up to 64.
-//! * A search: O(block count).
+//! * The wait for a plane that another thread holds: some 40 microseconds of the thread's own
+//!   running time, divided between pauses and yields.
+//! * A search: as many slots as it has to pass until it has found its blocks; all of them, and
+//!   all words of the freelists, only if it finds too few (see
+//!   [`sweep`](crate::engine::parts::sweep)).
 //!
-//! Allocation itself never waits for a lock and does not allocate memory, but the policy may,
-//! and so does the search under a leaf-first policy.
+//! Allocation itself never waits for a lock and does not allocate memory, but a user's policy
+//! may.
 //!
 //! # What if a reserved block cannot be found?
 //!
@@ -214,8 +218,8 @@ impl Store {
         leftovers
     }
 
-    /// Searches every slot and every word of the freelists for up to `max` reserved blocks.
-    /// Returns how many it swept and how many it found free. O(block count).
+    /// Searches the slots, and then every word of the freelists, for up to `max` reserved blocks.
+    /// Returns how many it swept and how many it found free.
     #[cold]
     fn search<'a>(
         &'a self,

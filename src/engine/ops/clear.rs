@@ -143,7 +143,7 @@ impl Store {
                     if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
                         // Makes the policy remove the block from its order.
                         // SAFETY: the mark has been set just now.
-                        unsafe { self.release_logs[self.home()].push(slot) };
+                        unsafe { self.queue(self.home(), slot) };
                     }
                     return Some(seen);
                 }

@@ -18,10 +18,10 @@
 //!
 //! # What does it cost?
 //!
-//! O(queued releases) for the drain, shared by all blocks popped afterwards; one step of the
-//! policy per victim (see [`policy`](crate::policy)); and one exchange per victim. Nothing
-//! waits for a lock: if the plane is held, [`Store::evict`] returns fewer victims than were
-//! asked for.
+//! A drain of up to 128 queued updates per log, shared by all blocks popped afterwards (logs
+//! rarely have more than 64, see `drain`); one step of the policy per victim (see
+//! [`policy`](crate::policy)); and one exchange per victim. Nothing waits for a lock: if the
+//! plane is held, [`Store::evict`] returns fewer victims than were asked for.
 //!
 //! # What can a suspended thread delay?
 //!
@@ -169,8 +169,8 @@ impl Store {
         }
     }
 
-    /// Vacates up to `max` blocks without the plane, by looking at every slot. Returns how
-    /// many it has vacated. O(block count).
+    /// Vacates up to `max` blocks without the plane, by looking at the slots. Returns how many it
+    /// has vacated.
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         self.sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {

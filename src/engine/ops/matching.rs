@@ -15,7 +15,8 @@
 //! # What does it cost?
 //!
 //! One exchange per active block. Inactive blocks share a reservation of credits (one exchange
-//! for up to a window of 16 hashes) and one push onto the release log. Nothing is allocated,
+//! for up to a window of 16 hashes) and, 64 of them, one push onto the release log. Nothing is
+//! allocated,
 //! and no thread waits for a lock. If a block is matched while its release is still queued,
 //! and the policy needs to see both in order, the thread also tries to take the plane and
 //! applies what is queued.
@@ -56,8 +57,8 @@ const WINDOW: usize = 16;
 
 /// Adds the pins of one operation.
 ///
-/// When it is dropped, blocks that became active again are pushed onto the release log as one
-/// run, and credits that were not used are returned in one exchange.
+/// Blocks that became active again are pushed onto the release log in runs, the last of which
+/// when this is dropped. Credits that were not used are then returned in one exchange.
 pub(in crate::engine) struct Pins<'a> {
     store: &'a Store,
     /// The home shard of the calling thread.
@@ -170,7 +171,9 @@ impl<'a> Pins<'a> {
             self.shared += u64::from(!resurrects);
             if queues && !seen.is_queued() {
                 // SAFETY: the exchange has set the mark.
-                unsafe { self.queued.add(slot) };
+                if unsafe { self.queued.add(slot) } {
+                    self.push_queued();
+                }
             }
             // Generations wrap around, hashes do not: the pin keeps the tenancy (invariant 5),
             // so the comparison is final.
@@ -221,7 +224,7 @@ impl<'a> Pins<'a> {
     /// Pushes what is queued onto the home shard's release log.
     fn push_queued(&mut self) {
         let queued = mem::replace(&mut self.queued, Run::new());
-        queued.push_to(&self.store.release_logs[self.home]);
+        self.store.queue_run(self.home, queued);
     }
 }
 
@@ -401,13 +404,5 @@ impl Store {
         let (handle, _) = self.registry.handle(slot.key(), &mut leftovers);
         leftovers.settle();
         BlockRegistrationHandle::new(handle)
-    }
-
-    /// Applies the queued updates of all shards, unless another thread holds the plane.
-    pub(in crate::engine) fn try_drain(&self) {
-        if let Some(mut plane) = self.plane.try_hold() {
-            step!(PlaneHeld);
-            plane.drain(&self.slots, &self.release_logs);
-        }
     }
 }

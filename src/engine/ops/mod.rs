@@ -12,6 +12,7 @@
 //! | `clear` | give up the content of all inactive blocks in constant time |
 //! | `retain` | set and read retention directives |
 //! | `watermark` | the low watermark as the manager uses it |
+//! | `drain` | queue updates of the eviction order, and apply them before they become too many |
 //! | `gauges` | how many blocks are in which state |
 //! | `audit` | the numbered invariants, and their check |
 //!
@@ -26,6 +27,7 @@
 mod allocate;
 mod audit;
 mod clear;
+mod drain;
 mod evict;
 mod gauges;
 mod matching;

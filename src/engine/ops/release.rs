@@ -24,7 +24,8 @@
 //! One exchange for one of several pins; three for the last pin of a primary (the word, the
 //! release log, the credit). No lock, no allocation and no wait in these cases. A release also
 //! *tries* to take the policy plane, and applies what is queued, if the slot is still queued
-//! from an earlier release, or if the home shard's release log holds cancelled releases.
+//! from an earlier release, or if the home shard's release log holds cancelled releases or has
+//! become too long (see `drain`).
 //! Under a policy with levels it asks the frequency tracker.
 //!
 //! # What can a suspended thread delay?
@@ -220,7 +221,7 @@ impl Store {
                     // release, so they are applied before it is queued.
                     store.try_drain();
                 }
-                store.release_logs[home].push(slot.as_ref());
+                store.queue(home, slot.as_ref());
             }
             step!(Queued);
             Self::return_credits(NonNull::from(store), home, 1);

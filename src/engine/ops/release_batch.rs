@@ -2,7 +2,8 @@
 //! for all of them.
 //!
 //! 1. Take the pin off each block, or put it onto the freelist, in the order of the holds.
-//! 2. Push all blocks that became inactive onto the home shard's release log, as one run.
+//! 2. Push the blocks that became inactive onto the home shard's release log, in runs of up to
+//!    64.
 //! 3. Return all credits.
 //!
 //! As in [`release`](crate::engine::ops), the credits are returned once others can find every
@@ -12,8 +13,9 @@
 //!
 //! # What does it cost?
 //!
-//! One exchange per pin, or per run of neighbouring blocks that are freed, plus two per batch.
-//! It takes no lock, allocates nothing and never waits, except where a single release does.
+//! One exchange per pin, or per run of neighbouring blocks that are freed, one per run of 64
+//! blocks that become inactive, and one per batch. It takes no lock, allocates nothing and never
+//! waits, except where a single release does.
 //!
 //! # What can a suspended thread delay?
 //!
@@ -127,9 +129,11 @@ impl<'a> Unpins<'a> {
                     // release, so they are applied before it is queued.
                     self.store.try_drain();
                 }
-                // SAFETY: the exchange has set the mark, and `seen` had none.
-                unsafe { self.queued.add(at) };
                 self.credits += 1;
+                // SAFETY: the exchange has set the mark, and `seen` had none.
+                if unsafe { self.queued.add(at) } {
+                    self.push_queued();
+                }
                 return;
             }
         } else {
@@ -145,7 +149,7 @@ impl<'a> Unpins<'a> {
     fn push_queued(&mut self) {
         if !self.queued.is_empty() {
             let queued = mem::replace(&mut self.queued, Run::new());
-            queued.push_to(&self.store.release_logs[self.home]);
+            self.store.queue_run(self.home, queued);
         }
     }
 

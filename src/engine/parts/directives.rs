@@ -44,7 +44,7 @@ use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::slot_stack::SlotStack;
+use crate::engine::parts::slot_stack::{SlotStack, reverse};
 
 /// The directives of a store's blocks. Costs no memory per block until the first is given.
 pub(crate) struct Directives {
@@ -243,7 +243,7 @@ impl Directives {
         if !DirectiveWord(seen).is_announced() {
             let link = &table.next_announced[slot.id() as usize];
             // SAFETY: this exchange has set the slot's mark.
-            unsafe { table.announced.push_run(slot.id(), link) };
+            unsafe { table.announced.push_run(slot.id(), link, 1) };
         }
         true
     }
@@ -296,7 +296,8 @@ impl Directives {
             return;
         };
         let link = |slot: u32| &table.next_announced[slot as usize];
-        let mut next = table.announced.drain(link, |_| {});
+        let last = table.announced.take();
+        let mut next = reverse(last, u32::MAX, link, |_| {}).first;
         while next != NIL {
             let slot = next;
             // Read before the mark is cleared: from then on, the link may be written again.

@@ -12,9 +12,11 @@
 //! | needs victims | the log of its own shard, whose slots are in its cache |
 //! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a policy that observes resurrections | the logs of all shards |
 //! | is about to queue a slot that is queued already, or to push a release onto a log with cancelled ones | the logs of all shards, if the plane is free |
+//! | has made a log too long by a push | that log, if the plane is free |
 //!
 //! Under a policy that observes resurrections all logs are always drained, because a block must
-//! not be taken for a leaf while its child's release is still queued.
+//! not be taken for a leaf while its child's release is still queued. A drain is bounded: see
+//! "How long can a log get?" in [`release_log`](crate::engine::parts::release_log).
 //!
 //! # What does the policy miss under contention?
 //!
@@ -23,7 +25,10 @@
 //! drain first, so that the earlier change takes its place in the order. If the plane is held,
 //! the one queued slot stands for both changes: the policy sees only the last state, in the
 //! place of the first change. In addition, an eviction may precede what is still queued on the
-//! logs of other shards, or cached there as a victim; and a sweep follows no order.
+//! logs of other shards, or cached there as a victim; a sweep follows no order; and if a log has
+//! become so long while the plane was held that a drain leaves a
+//! [rest](crate::engine::parts::release_log), the rest is listed behind later releases, and a
+//! block whose child is in the rest may be taken for a leaf.
 //!
 //! If the order of resurrections does not matter to the policy, a match of a block whose
 //! release is still queued does not drain. The next drain decides what becomes of such
@@ -163,20 +168,29 @@ impl EvictionOrder {
     ) {
         self.look_for_directives();
         for log in logs {
-            if log.take_cancelled() {
-                self.drain_cancelled(slots, log);
-                continue;
+            let had_rest = log.has_rest();
+            self.drain_log(slots, log);
+            if had_rest && !log.has_rest() {
+                self.drain_log(slots, log);
             }
-            log.take(slots, |_| {}).for_each(|slot| {
-                let word = slot.unmark_queued();
-                step!(QueuedTaken);
-                if word.is_unheld() {
-                    self.list(slot, word);
-                } else if self.observes_resurrection {
-                    self.remove(slot.id());
-                }
-            });
         }
+    }
+
+    /// Applies up to [`DRAINED`](crate::sync::limits::DRAINED) updates of a log.
+    #[inline(always)]
+    fn drain_log(&mut self, slots: &[Slot], log: &ReleaseLog) {
+        if log.take_cancelled() {
+            return self.drain_cancelled(slots, log);
+        }
+        log.take(slots, |_| {}).for_each(|slot| {
+            let word = slot.unmark_queued();
+            step!(QueuedTaken);
+            if word.is_unheld() {
+                self.list(slot, word);
+            } else if self.observes_resurrection {
+                self.remove(slot.id());
+            }
+        });
     }
 
     /// Applies the updates of a log that may hold cancelled releases: queued slots whose
@@ -195,6 +209,9 @@ impl EvictionOrder {
             }),
             None => log.take(slots, |_| {}),
         };
+        if log.has_rest() {
+            log.mark_cancelled();
+        }
         taken.for_each(|slot| {
             let word = slot.unmark_queued();
             step!(QueuedTaken);

@@ -25,18 +25,33 @@
 //! is *cancelled*, and the log is marked as holding cancelled releases. Single-threaded, all
 //! resurrections of such a log come after all its releases, because the log is drained before
 //! the next release is pushed onto it.
+//!
+//! # How long can a log get?
+//!
+//! A push returns the length of the log. Whoever makes it [`BACKLOG`] long or longer tries to
+//! hold the plane and drain it, and runs have at most [`RUN`] slots. So a log that one thread
+//! uses has fewer than `BACKLOG` slots between its operations. While another thread holds the
+//! plane, logs get longer, up to one slot per block.
+//!
+//! A drain takes the whole log, but applies at most [`DRAINED`] updates. If there are more, it
+//! takes the latest of them, and leaves the *rest* to the next drains. Links lead to earlier
+//! slots only, so beginning with the earliest would take a step for each slot.
 
 use crossbeam_utils::CachePadded;
 
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::slot_stack::SlotStack;
-use crate::sync::{AtomicBool, Ordering};
+use crate::engine::parts::slot_stack::{Reversed, SlotStack, for_each_below, reverse};
+use crate::sync::limits::{BACKLOG, DRAINED, RUN};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// The release log of one shard: a stack of queued slots.
 pub(crate) struct ReleaseLog(CachePadded<Log>);
 
 struct Log {
     stack: SlotStack,
+    /// The latest slot that a drain has taken and not applied, or [`NIL`]. Only for the holder
+    /// of the plane.
+    rest: AtomicU32,
     /// Whether the log probably holds cancelled releases. A hint: a wrong value costs those
     /// blocks their exact place in the eviction order.
     cancelled: AtomicBool,
@@ -46,6 +61,7 @@ impl ReleaseLog {
     pub(crate) fn new() -> Self {
         Self(CachePadded::new(Log {
             stack: SlotStack::new(),
+            rest: AtomicU32::new(NIL),
             cancelled: AtomicBool::new(false),
         }))
     }
@@ -74,34 +90,60 @@ impl ReleaseLog {
         cancelled
     }
 
-    /// Pushes one slot.
+    /// Pushes one slot. Returns whether the log has become too long: the caller then tries to
+    /// drain it.
     ///
     /// # Safety
     ///
     /// The caller has marked the slot as queued, and has not pushed it since.
     #[inline]
-    pub(crate) unsafe fn push(&self, slot: &Slot) {
+    pub(crate) unsafe fn push(&self, slot: &Slot) -> bool {
         // SAFETY: the caller's contract.
-        unsafe { self.0.stack.push_run(slot.id(), &slot.next_queued) };
+        let depth = unsafe { self.0.stack.push_run(slot.id(), &slot.next_queued, 1) };
+        depth >= BACKLOG
     }
 
-    /// Takes all slots off the log. Calls `look` with each, the latest first, before any of
-    /// them is visited.
+    /// Returns the number of slots on the log, apart from the rest that a drain has taken. A
+    /// hint.
+    pub(crate) fn len(&self) -> u32 {
+        self.0.stack.depth()
+    }
+
+    /// Takes up to [`DRAINED`] slots off the log: all of them, unless other threads have pushed
+    /// while the plane was held. Calls `look` with each, the latest first, before any of them
+    /// is visited. Only for the holder of the plane.
     #[inline]
     pub(crate) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Drained<'s> {
-        let first = self.0.stack.drain(
+        let rest = self.0.rest.load(Ordering::Relaxed);
+        let last = if rest == NIL {
+            self.0.stack.take()
+        } else {
+            rest
+        };
+        let Reversed { first, rest: left } = reverse(
+            last,
+            DRAINED,
             |id| &slots[id as usize].next_queued,
             |id| look(&slots[id as usize]),
         );
+        if left != rest {
+            self.0.rest.store(left, Ordering::Relaxed);
+        }
         Drained { slots, first }
+    }
+
+    /// Returns whether a drain has left a rest. Only for the holder of the plane.
+    #[inline]
+    pub(crate) fn has_rest(&self) -> bool {
+        self.0.rest.load(Ordering::Relaxed) != NIL
     }
 
     /// Calls `visit` with every slot on the log. Only while no other thread uses it.
     pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
-        self.0.stack.for_each(
-            |id| &slots[id as usize].next_queued,
-            |id| visit(&slots[id as usize]),
-        );
+        let link = |id: u32| &slots[id as usize].next_queued;
+        self.0.stack.for_each(link, |id| visit(&slots[id as usize]));
+        let rest = self.0.rest.load(Ordering::Relaxed);
+        for_each_below(rest, link, |id| visit(&slots[id as usize]));
     }
 }
 
@@ -126,24 +168,31 @@ impl Drained<'_> {
     }
 }
 
-/// Slots that will be pushed onto a log together, in the order in which they were added.
+/// Up to [`RUN`] slots that will be pushed onto a log together, in the order in which they were
+/// added.
 pub(crate) struct Run<'a> {
     ends: Option<(&'a Slot, &'a Slot)>,
+    count: u32,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn new() -> Self {
-        Self { ends: None }
+        Self {
+            ends: None,
+            count: 0,
+        }
     }
 
-    /// Adds a slot.
+    /// Adds a slot. Returns whether the run is then full: the caller pushes it before it adds
+    /// another slot.
     ///
     /// # Safety
     ///
     /// The caller has marked the slot as queued, and has not pushed it or added it to a run
     /// since.
     #[inline]
-    pub(crate) unsafe fn add(&mut self, slot: &'a Slot) {
+    pub(crate) unsafe fn add(&mut self, slot: &'a Slot) -> bool {
+        debug_assert!(self.count < RUN);
         self.ends = match self.ends {
             None => Some((slot, slot)),
             Some((top, bottom)) => {
@@ -151,6 +200,8 @@ impl<'a> Run<'a> {
                 Some((slot, bottom))
             }
         };
+        self.count += 1;
+        self.count == RUN
     }
 
     #[inline]
@@ -158,13 +209,16 @@ impl<'a> Run<'a> {
         self.ends.is_none()
     }
 
-    /// Pushes the slots onto a log: one exchange for all of them.
+    /// Pushes the slots onto a log: one exchange for all of them. Returns whether the log has
+    /// become too long, as [`ReleaseLog::push`] does.
     #[inline]
-    pub(crate) fn push_to(self, log: &ReleaseLog) {
-        if let Some((top, bottom)) = self.ends {
-            // SAFETY: each slot was marked by the thread that added it, which pushes it here.
-            unsafe { log.0.stack.push_run(top.id(), &bottom.next_queued) };
-        }
+    pub(crate) fn push_to(self, log: &ReleaseLog) -> bool {
+        let Some((top, bottom)) = self.ends else {
+            return false;
+        };
+        // SAFETY: each slot was marked by the thread that added it, which pushes it here.
+        let depth = unsafe { (log.0.stack).push_run(top.id(), &bottom.next_queued, self.count) };
+        depth >= BACKLOG
     }
 }
 
@@ -193,17 +247,67 @@ mod tests {
         let slots = slots(8);
         let log = ReleaseLog::new();
         // SAFETY: the slot is on no log.
-        unsafe { log.push(&slots[3]) };
+        let _ = unsafe { log.push(&slots[3]) };
         let mut run = Run::new();
         for at in [5, 1, 7] {
             // SAFETY: the slot is on no log.
-            unsafe { run.add(&slots[at]) };
+            assert!(!unsafe { run.add(&slots[at]) });
         }
-        run.push_to(&log);
+        assert!(!run.push_to(&log));
         // SAFETY: the slot is on no log.
-        unsafe { log.push(&slots[0]) };
+        let _ = unsafe { log.push(&slots[0]) };
         assert_eq!(drained(&log, &slots), [3, 5, 1, 7, 0]);
         assert!(drained(&log, &slots).is_empty());
+    }
+
+    #[test]
+    fn a_log_says_when_it_is_too_long() {
+        let slots = slots(BACKLOG + RUN);
+        let log = ReleaseLog::new();
+        for slot in &slots[..BACKLOG as usize] {
+            // SAFETY: the slot is on no log.
+            let is_long = unsafe { log.push(slot) };
+            assert_eq!(is_long, slot.id() + 1 == BACKLOG);
+        }
+        let mut run = Run::new();
+        for slot in &slots[BACKLOG as usize..] {
+            // SAFETY: the slot is on no log.
+            let is_full = unsafe { run.add(slot) };
+            assert_eq!(is_full, slot.id() + 1 == BACKLOG + RUN);
+        }
+        assert!(run.push_to(&log));
+        assert_eq!(log.len(), BACKLOG + RUN);
+        assert_eq!(drained(&log, &slots).len() as u32, BACKLOG + RUN);
+        assert_eq!(log.len(), 0);
+    }
+
+    #[test]
+    fn a_drain_takes_a_limited_number_and_leaves_none_behind() {
+        let slots = slots(2 * DRAINED + 3);
+        let log = ReleaseLog::new();
+        for slot in &slots {
+            slot.mark_queued();
+            // SAFETY: the slot is on no log.
+            let _ = unsafe { log.push(slot) };
+        }
+        let mut parts = Vec::new();
+        while parts.is_empty() || log.has_rest() {
+            parts.push(drained(&log, &slots));
+            let mut left = 0;
+            log.for_each(&slots, |slot| {
+                assert!(slot.word().is_queued());
+                left += 1;
+            });
+            let taken: usize = parts.iter().map(Vec::len).sum();
+            assert_eq!(left + taken, slots.len());
+        }
+        let ids = |range: std::ops::Range<u32>| range.collect::<Vec<u32>>();
+        let expected = [
+            ids(DRAINED + 3..2 * DRAINED + 3),
+            ids(3..DRAINED + 3),
+            ids(0..3),
+        ];
+        assert_eq!(parts, expected);
     }
 
     #[test]
@@ -223,7 +327,7 @@ mod tests {
                             let slot = &own[round % 16];
                             if !slot.mark_queued().is_queued() {
                                 // SAFETY: the slot is on no log.
-                                unsafe { log.push(slot) };
+                                let _ = unsafe { log.push(slot) };
                                 pushed[round % 16] += 1;
                             }
                         }
