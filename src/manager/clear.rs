@@ -94,7 +94,6 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         let core = self.registry.core();
-        let leftovers = core.clear(self.store.downgrade(), || self.store.clear());
-        leftovers.settle();
+        core.clear(self.store.downgrade(), || self.store.clear());
     }
 }

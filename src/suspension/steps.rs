@@ -59,6 +59,8 @@ pub(crate) enum Step {
     // ---- clear ----
     /// A new era has begun, but the hand has not moved yet.
     EraBegun,
+    /// A clearing has renewed the eras of some slots, but the count has not moved past them.
+    ErasRenewed,
     /// Cleared blocks have been vacated, but the hand has not moved past them.
     StretchTaken,
 

@@ -136,6 +136,11 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![EraBegun], move || world.manager.clear_inactive_pool())
     }),
+    scene(Step::ErasRenewed, |w| {
+        w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![ErasRenewed], move || world.manager.clear_inactive_pool())
+    }),
     scene(Step::StretchTaken, |w| {
         w.fill();
         w.manager.clear_inactive_pool();
