@@ -53,8 +53,10 @@ pub(crate) enum Step {
     DirectiveGiven,
 
     // ---- leases ----
-    /// An expired lease is out of the table; its blocks have not been released.
+    /// A piece of an expired lease is out of the table; its blocks have not been released.
     LeaseTaken,
+    /// A piece has been released; the rest of the lease is still in the table.
+    LeaseLeft,
 
     // ---- clear ----
     /// A new era has begun, but the hand has not moved yet.

@@ -62,6 +62,11 @@ pub(crate) const ERA_BITS: u32 = shrunk!(16, in models 3);
 /// each block that it asks for.
 pub(crate) const CLEARED_LOOKS: u32 = shrunk!(256, in models 1);
 
+// ---- leases ----
+
+/// The number of blocks of an expired lease that are released in one piece.
+pub(crate) const LEASE_PIECE: usize = shrunk!(64, in models 1);
+
 // ---- the registry ----
 
 /// The number of buckets in the first segment of the entry table, and the fewest that the
