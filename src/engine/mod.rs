@@ -30,7 +30,7 @@
 //! |---|---|
 //! | `store` | the parts put together, and how long they live |
 //! | `hold` | owned blocks and pins, of which guards are made; the edge of `unsafe` |
-//! | `ops/allocate`, `evict`, `victims`, `matching`, `register`, `release`, `release_batch`, `retain`, `clear` | what a store does |
+//! | `ops/allocate`, `evict`, `victims`, `matching`, `register`, `release`, `release_batch`, `retain`, `clear`, `reset` | what a store does |
 //! | `ops/drain` | queuing updates for the plane, and keeping the release logs short |
 //! | `ops/watermark` | the low watermark as the manager sees it |
 //! | `ops/gauges` | how many blocks are in which state |

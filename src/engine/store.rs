@@ -146,6 +146,12 @@ impl Store {
         self.credits.available() as usize
     }
 
+    /// Returns whether the policy may keep a block because of its children, and so follows what
+    /// becomes of each block.
+    pub(crate) fn is_leaf_first(&self) -> bool {
+        self.plane.observes_resurrection()
+    }
+
     /// Returns whether the policy has frequency levels.
     #[inline]
     pub(in crate::engine) fn has_levels(&self) -> bool {

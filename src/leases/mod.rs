@@ -44,14 +44,14 @@
 //! [`Lease::release`], dropping the [`Lease`], or [`BlockManager::release_lease`].
 //!
 //! A lease expires as soon as its duration is over: from then on it cannot be renewed and
-//! yields no guards. There is no thread and no timer. The guards in the table are dropped by
-//! the first call that needs the blocks or counts them:
+//! yields no guards, and its blocks count as available. There is no thread and no timer. The
+//! guards in the table are dropped by the calls that need the blocks:
 //!
-//! * an allocation that would otherwise be refused, which then tries again (unless it asks for
-//!   more blocks than the manager has);
-//! * [`available_blocks`], [`unleased_blocks`], [`is_low`] and [`holders`];
-//! * [`clear_inactive_pool`] and [`reset_inactive_pool`];
-//! * [`expire_leases`].
+//! * an allocation that would otherwise be refused drops as many as it is short of, in pieces of
+//!   up to 64, and tries again after each (unless it asks for more blocks than the manager has);
+//! * [`available_blocks`] and [`is_low`] drop up to 64, and count the others;
+//! * [`holders`], [`unleased_blocks`], [`clear_inactive_pool`], [`reset_inactive_pool`] and
+//!   [`expire_leases`] drop all.
 //!
 //! Guards returned by [`Lease::to_guards`] belong to the caller and do not expire.
 //!
@@ -59,21 +59,37 @@
 //! not move any expiry. A lease of zero duration has expired as soon as it is made; one of
 //! more than 584 years never expires.
 //!
+//! # What is counted as available?
+//!
+//! Every block that an expired lease still holds, and that has not been released by the call that
+//! counts. If such a block is also held by a guard, a lifecycle pin or another lease, it is counted
+//! as available (or counted twice) until its turn to be released comes. So
+//! [`available_blocks`] may be too high while expired leases with shared blocks hold more than
+//! 64 blocks, and becomes exact in one call per 64. It is never above the number of all blocks.
+//! To have the exact number at once, call [`expire_leases`] first.
+//!
 //! # What does it cost?
 //!
 //! Nothing on the hot path: matching, dropping, registering and allocating are unaware of
 //! leases. An allocation that would be refused, `available_blocks` and `is_low` read a few
 //! atomics to learn whether any lease has an expiry, and read the clock only if so.
 //!
+//! | call | blocks released |
+//! |---|---|
+//! | an allocation that would be refused | as many as it is short of, rounded up to the end of a piece (64, or the end of a lease); beside those, blocks that others hold as well, each once |
+//! | `available_blocks`, `is_low`, an operation that finds the blocks below the low watermark | up to 64 |
+//! | release and drop of a lease | its own |
+//! | `expire_leases` and the others that drop all | all that expired leases hold |
+//!
 //! The table is behind a mutex. It is held for O(log leases) per lease that is made, renewed
-//! or ended, by listings for 64 leases at a time, and never while a guard is dropped or user
-//! code runs. Operations on leases wait for the mutex. `available_blocks` and `is_low` do not:
-//! if another thread holds it, they proceed as if no lease had expired. Nor do allocations:
-//! one that would be refused ends expired leases itself, one after another, until it has
-//! enough blocks or no expired lease is left. While other threads are ending leases, it yields
-//! to them, up to 4,096 times, though not to user code that they run. Each of them has the
-//! blocks of one lease in hand: if it is suspended for longer than that, the allocation is
-//! refused.
+//! or ended, for a piece of up to 64 blocks that is taken out, by listings for 64 leases at a
+//! time, and never while a guard is dropped or user code runs. Operations on leases wait for the
+//! mutex. `available_blocks` and `is_low` do not: if another thread holds it, they proceed as if
+//! no lease had expired. Nor do allocations: one that would be refused takes pieces of expired
+//! leases itself, one after another, until it has enough blocks or none is left. While other
+//! threads are releasing pieces, it yields to them, up to 4,096 times, though not to user code
+//! that they run. Each of them has one piece in hand: if it is suspended for longer than that, the
+//! allocation is refused.
 //!
 //! # What if an attachment panics?
 //!

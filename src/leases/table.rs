@@ -1,25 +1,49 @@
 //! The table of a manager's leases.
 //!
-//! A mutex over an ordered map and an ordered set. No hot operation locks it, and an
-//! allocation only tries to, as a last resort before it is refused. Guards are taken out of
-//! the table under the mutex and dropped after unlocking. Callers read the clock and pass
-//! the time to every function, so that tests can choose it.
+//! A mutex over the [leases](leases), which are ordered by id and by expiry. No hot operation
+//! locks it, and an allocation only tries to, as a last resort before it is refused. Guards are
+//! taken out of the table under the mutex and dropped after unlocking. Callers read the clock and
+//! pass the time to every function, so that tests can choose it.
+//!
+//! # How does an expired lease end?
+//!
+//! In *pieces* of up to [`PIECE`] blocks, each of which a thread takes out of the table and
+//! releases before it looks again:
+//!
+//! * an allocation that would be refused takes pieces until it has enough, see
+//!   `BlockManager::expire_and_retry`;
+//! * whoever only asks for the available blocks takes a single one, and adds the number of
+//!   blocks that the expired leases still hold, which the table knows without visiting them;
+//! * `expire_leases`, and what is linear anyway, take all.
+//!
+//! What is not taken stays in the table. So no call pays for more than it needs, and a thread
+//! that is suspended holds up the piece that it has in hand, and nothing else.
+//!
+//! # Which orderings matter?
+//!
+//! A thread concludes that no expired lease is left if it finds nothing to take, and then as many
+//! pieces `done` as `begun`. A piece is counted as begun under the mutex, before `earliest` says
+//! that there is nothing left: the release of `earliest`, and of the mutex, lets whoever finds
+//! nothing see that. It is counted as done after its blocks are released, so whoever sees that
+//! finds the blocks available. The model is `models::leases`.
 
-#[cfg(test)]
+mod expiries;
+mod leases;
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::BlockId;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
 use crate::registry::Leftovers;
-use crate::sync::step;
+use crate::sync::limits::LEASE_PIECE as PIECE;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, step};
 use crate::user_code::contain;
-use crate::{BlockId, SequenceHash};
 
+use self::leases::{LeaseEntry, Leases, Piece};
 use super::{Holder, Lease, LeaseError, LeaseId};
 
 /// The number of leases that are visited before the mutex is unlocked for other threads.
@@ -32,33 +56,16 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct LeaseTable<T: BlockMetadata> {
     /// All times are in nanoseconds since this instant.
     origin: Instant,
-    /// The earliest expiry. A hint, written under the mutex and read without it.
+    /// The earliest expiry of a lease that holds blocks, or zero if one is ending. A hint, written
+    /// under the mutex and read without it.
     earliest: AtomicU64,
     /// Whether there has ever been a lease that expires.
     may_expire: AtomicBool,
-    /// The number of expiries that have begun. Written under the mutex.
+    /// The number of pieces that were taken out. Written under the mutex.
     begun: AtomicU64,
-    /// The number of expiries that have released all of their blocks.
+    /// The number of those whose blocks have been released.
     done: AtomicU64,
     leases: Mutex<Leases<T>>,
-}
-
-struct Leases<T: BlockMetadata> {
-    /// All leases, in the order in which they were made.
-    by_id: BTreeMap<LeaseId, LeaseEntry<T>>,
-    /// The leases that expire.
-    by_expiry: BTreeSet<(u64, LeaseId)>,
-}
-
-struct LeaseEntry<T: BlockMetadata> {
-    owner: Arc<str>,
-    /// Shared with threads that clone the guards without holding the mutex.
-    held: Arc<LeasedGuards<T>>,
-    /// The ids and hashes of the blocks, for listings, which must not keep the blocks held.
-    blocks: Arc<[(BlockId, SequenceHash)]>,
-    since: SystemTime,
-    made: u64,
-    expiry: u64,
 }
 
 /// The guards of a lease. All of them are dropped even if the user code in their drops
@@ -95,46 +102,12 @@ fn settle(leftovers: Leftovers) {
     );
 }
 
-impl<T: BlockMetadata> Leases<T> {
-    fn take(&mut self, id: LeaseId) -> Option<LeaseEntry<T>> {
-        let entry = self.by_id.remove(&id)?;
-        self.by_expiry.remove(&(entry.expiry, id));
-        Some(entry)
-    }
-
-    fn take_due(&mut self, now: u64) -> Option<(LeaseId, LeaseEntry<T>)> {
-        let &(expiry, id) = self.by_expiry.first()?;
-        if expiry > now {
-            return None;
-        }
-        self.take(id).map(|entry| (id, entry))
-    }
-
-    fn set_expiry(&mut self, id: LeaseId, expiry: u64) {
-        if let Some(entry) = self.by_id.get_mut(&id) {
-            self.by_expiry.remove(&(entry.expiry, id));
-            entry.expiry = expiry;
-            if expiry != NEVER {
-                self.by_expiry.insert((expiry, id));
-            }
-        }
-    }
-
-    /// Returns the lease if it has not expired. One that has may still be in the table.
-    fn live(&self, id: LeaseId, now: u64) -> Result<&LeaseEntry<T>, LeaseError> {
-        self.by_id
-            .get(&id)
-            .filter(|entry| now < entry.expiry)
-            .ok_or(LeaseError::Expired(id))
-    }
-}
-
-/// The outcome of an attempt to end one expired lease.
+/// The outcome of an attempt to release a piece of an expired lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExpiryStep {
-    /// A lease has been ended and its blocks released.
-    Ended,
-    /// No lease is due.
+    /// A piece has been released.
+    Released,
+    /// No lease that holds blocks has expired.
     NoneDue,
     /// Another thread holds the mutex.
     Busy,
@@ -148,10 +121,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
             may_expire: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             done: AtomicU64::new(0),
-            leases: Mutex::new(Leases {
-                by_id: BTreeMap::new(),
-                by_expiry: BTreeSet::new(),
-            }),
+            leases: Mutex::new(Leases::new()),
         })
     }
 
@@ -167,13 +137,9 @@ impl<T: BlockMetadata> LeaseTable<T> {
         change: impl FnOnce(&mut Leases<T>) -> R,
     ) -> R {
         let result = change(&mut leases);
-        let earliest = leases
-            .by_expiry
-            .first()
-            .map_or(NEVER, |&(expiry, _)| expiry);
-        // Release: see `try_expire`. A thread that reads an old value finds a lease expired a
+        // Release: see `try_expire_one`. A thread that reads an old value finds a lease expired a
         // little late, or looks in vain.
-        self.earliest.store(earliest, Ordering::Release);
+        self.earliest.store(leases.earliest(), Ordering::Release);
         result
     }
 
@@ -211,7 +177,7 @@ impl<T: BlockMetadata> LeaseTable<T> {
             expiry: NEVER,
         };
         self.change(self.lock(), |leases| {
-            leases.by_id.insert(id, entry);
+            leases.add(id, entry);
             leases.set_expiry(id, expiry);
         });
         Lease::new(id, owner, block_ids, Arc::clone(self))
@@ -254,19 +220,27 @@ impl<T: BlockMetadata> LeaseTable<T> {
 
     pub(crate) fn release(&self, id: LeaseId, now: Instant) -> Result<(), LeaseError> {
         let now = self.nanos(now);
-        let entry = self.change(self.lock(), |leases| leases.take(id));
+        let (entry, _left) = self.change(self.lock(), |leases| {
+            (leases.take(id), leases.take_ending(id))
+        });
         match entry {
             Some(entry) if now < entry.expiry => Ok(()),
             _ => Err(LeaseError::Expired(id)),
         }
     }
 
-    /// Ends the leases that have expired. Returns how many there were.
+    /// Ends all leases that have expired. Returns how many were not ending yet. O(their blocks).
     pub(crate) fn expire(&self, now: Instant) -> usize {
         let now = self.nanos(now);
         let mut ended = 0;
-        while self.expire_one(self.lock(), now) {
+        while let Some(piece) = self.take_piece(self.lock(), now, PIECE) {
+            ended += usize::from(piece.begun.is_some());
+            self.release_piece(piece);
+            step!(LeaseLeft);
+        }
+        while let Some((id, entry)) = self.change(self.lock(), |leases| leases.take_empty(now)) {
             ended += 1;
+            log_expiry(id, &entry.owner, 0);
         }
         ended
     }
@@ -277,88 +251,121 @@ impl<T: BlockMetadata> LeaseTable<T> {
         self.may_expire.load(Ordering::Relaxed)
     }
 
-    /// Returns how many expiries have released their blocks. Release and acquire: a thread
-    /// that sees an expiry counted finds its blocks available.
+    /// Returns how many pieces have been released. Release and acquire: a thread that sees a piece
+    /// counted finds its blocks available.
     pub(crate) fn expiries(&self) -> u64 {
         self.done.load(Ordering::Acquire)
     }
 
-    /// Like [`expire`](Self::expire), but never waits, and reads the clock only if some lease
-    /// has an expiry. Returns whether the blocks of all expired leases have been released. If
-    /// not, another thread holds the mutex or is releasing them.
-    pub(crate) fn try_expire(&self, now: impl Fn() -> Instant) -> bool {
-        loop {
-            match self.try_expire_one(&now) {
-                ExpiryStep::Ended => {}
-                ExpiryStep::NoneDue => return self.is_quiet(),
-                ExpiryStep::Busy => return false,
-            }
-        }
-    }
-
-    /// Ends one lease that has expired, if there is one. Never waits, and reads the clock only
-    /// if some lease has an expiry.
-    pub(crate) fn try_expire_one(&self, now: impl FnOnce() -> Instant) -> ExpiryStep {
-        // Acquire: a thread that sees that nothing is due any more also sees that the expiry
-        // which took it has begun.
-        let earliest = self.earliest.load(Ordering::Acquire);
-        if earliest == NEVER {
-            return ExpiryStep::NoneDue;
-        }
-        let now = self.nanos(now());
-        if now < earliest {
-            return ExpiryStep::NoneDue;
-        }
-        let leases = match self.leases.try_lock() {
-            Ok(leases) => leases,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return ExpiryStep::Busy,
+    /// Releases up to [`PIECE`] blocks of leases that have expired, and returns what `available`
+    /// does, plus the number of blocks that expired leases still hold. Never waits, and reads the
+    /// clock only if some lease has an expiry.
+    ///
+    /// The sum lacks what other threads have in hand. If another thread holds the mutex, it lacks
+    /// everything that expired leases hold.
+    pub(crate) fn add_expired(
+        &self,
+        clock: impl FnOnce() -> Instant,
+        available: impl FnOnce() -> usize,
+    ) -> usize {
+        let Some(now) = self.due(clock) else {
+            return available();
         };
-        if self.expire_one(leases, now) {
-            ExpiryStep::Ended
-        } else {
-            ExpiryStep::NoneDue
+        let mut released = 0;
+        while released < PIECE
+            && let Some(leases) = self.try_lock()
+            && let Some(piece) = self.take_piece(leases, now, PIECE - released)
+        {
+            // Counting the pieces as well: one may be empty.
+            released += piece.guards.0.len().max(1);
+            self.release_piece(piece);
+        }
+        // In this order: what another thread releases in between is missing, and is not counted
+        // twice.
+        let available = available();
+        let expired = |leases: MutexGuard<'_, Leases<T>>| leases.expired_blocks(now);
+        available + self.try_lock().map_or(0, expired)
+    }
+
+    /// Releases a piece of a lease that has expired, if there is one. Never waits, and reads the
+    /// clock only if some lease has an expiry.
+    pub(crate) fn try_expire_one(&self, clock: impl FnOnce() -> Instant) -> ExpiryStep {
+        let Some(now) = self.due(clock) else {
+            return ExpiryStep::NoneDue;
+        };
+        let Some(leases) = self.try_lock() else {
+            return ExpiryStep::Busy;
+        };
+        match self.take_piece(leases, now, PIECE) {
+            Some(piece) => {
+                self.release_piece(piece);
+                ExpiryStep::Released
+            }
+            None => ExpiryStep::NoneDue,
         }
     }
 
-    /// Returns whether no expiry is in progress: all that have begun have released their blocks.
+    /// Returns whether no piece is in a thread's hands: all that have been taken out have been
+    /// released.
     pub(crate) fn is_quiet(&self) -> bool {
         self.begun.load(Ordering::Acquire) == self.expiries()
     }
 
-    /// Ends one lease that has expired by `now`, if there is one. Ends only one at a time, so
-    /// that a thread that is suspended here withholds the blocks of no more than one lease.
-    fn expire_one(&self, leases: MutexGuard<'_, Leases<T>>, now: u64) -> bool {
-        let expired = self.change(leases, |leases| {
-            let expired = leases.take_due(now);
-            if expired.is_some() {
+    /// Returns the time, if a lease that holds blocks may have expired by now.
+    #[inline]
+    fn due(&self, clock: impl FnOnce() -> Instant) -> Option<u64> {
+        // Acquire: a thread that sees that nothing is due any more also sees that the piece which
+        // was taken last has begun.
+        let earliest = self.earliest.load(Ordering::Acquire);
+        if earliest == NEVER {
+            return None;
+        }
+        let now = self.nanos(clock());
+        (earliest <= now).then_some(now)
+    }
+
+    /// Locks the mutex, unless another thread holds it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Leases<T>>> {
+        match self.leases.try_lock() {
+            Ok(leases) => Some(leases),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes up to `max` blocks of a lease that has expired by `now` out of the table, if there is
+    /// one. The caller releases them.
+    fn take_piece(
+        &self,
+        leases: MutexGuard<'_, Leases<T>>,
+        now: u64,
+        max: usize,
+    ) -> Option<Piece<T>> {
+        self.change(leases, |leases| {
+            let piece = leases.take_piece(now, max);
+            if piece.is_some() {
                 // Before `earliest` tells other threads that nothing is due.
                 self.begun.fetch_add(1, Ordering::Release);
             }
-            expired
-        });
-        let Some((id, entry)) = expired else {
-            return false;
-        };
+            piece
+        })
+    }
+
+    /// Releases the blocks of a piece.
+    fn release_piece(&self, mut piece: Piece<T>) {
         step!(LeaseTaken);
-        // `None` if another thread is cloning the guards; that thread then drops them.
-        let leftovers = Arc::into_inner(entry.held).map(|mut held| held.release_all());
+        let leftovers = piece.guards.release_all();
         // Before user code, which may be slow, or may allocate.
         self.done.fetch_add(1, Ordering::Release);
-        leftovers.into_iter().for_each(settle);
-        contain("a log subscriber panicked", || {
-            let (owner, blocks) = (&*entry.owner, entry.blocks.len());
-            tracing::info!(lease = id.0, owner, blocks, "lease expired");
-        });
-        true
+        settle(leftovers);
+        if let Some((id, name)) = piece.begun {
+            log_expiry(id, &name.owner, name.blocks);
+        }
     }
 
     /// Ends all leases.
     pub(crate) fn end(&self) {
-        let ended = self.change(self.lock(), |leases| {
-            leases.by_expiry.clear();
-            std::mem::take(&mut leases.by_id)
-        });
+        let ended = self.change(self.lock(), Leases::take_all);
         drop(ended);
     }
 
@@ -425,6 +432,13 @@ impl<T: BlockMetadata> LeaseTable<T> {
             }
         }
     }
+}
+
+/// Logs that a lease has expired. The subscriber is user code.
+fn log_expiry(id: LeaseId, owner: &str, blocks: usize) {
+    contain("a log subscriber panicked", || {
+        tracing::info!(lease = id.0, owner, blocks, "lease expired");
+    });
 }
 
 /// Saturates at [`NEVER`], after 584 years.

@@ -11,12 +11,15 @@ use super::errors::BlockManagerResetError;
 impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Evicts all inactive blocks, one by one.
     ///
-    /// Expired [leases](crate::leases) are ended first. Blocks that become inactive during the
-    /// call may be missed, as may blocks whose credits are all reserved by concurrent calls.
+    /// Expired [leases](crate::leases) are ended first. The call takes what is inactive when it
+    /// begins. Blocks that become inactive meanwhile may be missed, and do not prolong it; blocks
+    /// whose credits are all reserved by concurrent calls may be missed as well.
     ///
-    /// Takes O(blocks) time: it evicts each inactive block, and finally visits all blocks to see
-    /// that none is left. Lock-free, except for the mutex of the leases.
-    /// [`clear_inactive_pool`](Self::clear_inactive_pool) empties the cache in constant time.
+    /// Takes O(blocks) time: it visits every block, and evicts the inactive ones in the order of
+    /// the eviction policy. If another thread holds that order, the blocks are sorted instead, in
+    /// O(n log n) of their number, so that children precede their parents. Allocates 8 bytes per
+    /// inactive block. Lock-free, except for the mutex of the leases.
+    /// [`clear_inactive_pool`](Self::clear_inactive_pool) empties the cache at once.
     ///
     /// # Errors
     ///
@@ -94,7 +97,6 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         let core = self.registry.core();
-        let leftovers = core.clear(self.store.downgrade(), || self.store.clear());
-        leftovers.settle();
+        core.clear(self.store.downgrade(), || self.store.clear());
     }
 }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::blocks::{BlockMetadata, ImmutableBlock};
 use crate::leases::{ExpiryStep, ForeignBlock, Holder, Lease, LeaseError, LeaseId};
+use crate::sync::yield_now;
 
 use super::BlockManager;
 
-/// How often an allocation yields to threads that are releasing the blocks of expired leases,
-/// before it is refused.
+/// How often an allocation yields to threads that are releasing blocks of expired leases, before
+/// it is refused.
 const YIELDS: u32 = 4096;
 
 /// Leases: see [`leases`](crate::leases) for an example.
@@ -61,10 +62,11 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Ends the leases that have expired, releases their blocks, and returns the number of
     /// leases ended.
     ///
-    /// Allocations do not depend on this: they end expired leases themselves before they are
-    /// refused. But until some call ends an expired lease, its blocks stay active. Waits for
-    /// the mutex of the leases, and releases the blocks without holding it. Takes O(blocks
-    /// released) time.
+    /// Allocations do not depend on this: they release what they need of expired leases themselves
+    /// before they are refused. But until some call releases a block of an expired lease, the
+    /// block stays active. A lease that another call has begun to end is ended, but not counted.
+    /// Waits for the mutex of the leases, and releases the blocks without holding it. Takes
+    /// O(blocks released) time.
     pub fn expire_leases(&self) -> usize {
         self.leases.expire(Instant::now())
     }
@@ -94,24 +96,25 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         held.saturating_sub(leased)
     }
 
-    /// Ends expired leases one by one, calling `attempt` after each, until that succeeds or the
-    /// blocks of all expired leases have been released. Returns whether it has succeeded.
+    /// Releases expired leases piece by piece, calling `attempt` after each, until that succeeds or
+    /// all blocks of expired leases have been released. Returns whether it has succeeded.
     ///
-    /// Never blocks. While other threads are ending leases it yields to them, at most
-    /// [`YIELDS`] times: each of them is ending one lease. O(leases that have expired).
+    /// Never blocks. While other threads are releasing pieces it yields to them, at most
+    /// [`YIELDS`] times. Releases no more blocks than `attempt` is short of, plus a piece, plus
+    /// those that others hold as well or take meanwhile.
     #[cold]
     #[inline(never)]
     pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
         let mut yields = 0;
         loop {
-            // Read before checking the leases, so that an expiry that ends after this read is
-            // noticed.
+            // Read before checking the leases, so that a piece that is released after this read
+            // is noticed.
             let expiries = self.leases.expiries();
             let next = self.leases.try_expire_one(Instant::now);
             if attempt() {
                 return true;
             }
-            if next == ExpiryStep::Ended {
+            if next == ExpiryStep::Released {
                 continue;
             }
             let is_done = next == ExpiryStep::NoneDue
@@ -121,7 +124,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
                 return false;
             }
             yields += 1;
-            std::thread::yield_now();
+            yield_now();
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The low watermark: a callback when blocks are running out.
 
-use std::time::Instant;
-
 use crate::blocks::BlockMetadata;
 use crate::user_code::contain;
 
@@ -29,7 +27,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// none is set.
     ///
     /// Costs as much as [`available_blocks`](Self::available_blocks) and, like that method,
-    /// ends expired [leases](crate::leases) first.
+    /// counts the blocks of expired [leases](crate::leases) as available.
     pub fn is_low(&self) -> bool {
         let level = self.store.low_watermark();
         level > 0 && self.available_blocks() < level
@@ -46,12 +44,16 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
 
     #[cold]
     fn notify(&self) {
-        // Blocks of expired leases count as available.
-        self.leases.try_expire(Instant::now);
-        let (Some(on_low), Some(available)) = (&self.on_low, self.store.take_fall()) else {
+        // Blocks of expired leases count as available, which releases some of them.
+        let available = self.available_blocks();
+        let level = self.store.low_watermark();
+        if available >= level && self.store.available() < level {
+            // The fall stays due until enough of them are released.
+            return;
+        }
+        let (Some(on_low), Some(_)) = (&self.on_low, self.store.take_fall()) else {
             return;
         };
-        let level = self.store.low_watermark();
         contain("the callback of the low watermark panicked", || {
             tracing::debug!(available, level, "low watermark");
             on_low(LowWatermark { available, level });

@@ -75,24 +75,26 @@ impl BlockPoolMetrics {
     ///
     /// Takes a few reads per shard and per thread, regardless of the number of blocks.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        let counts = self.counts();
+        let mut counts = Counts::ZERO;
+        self.counters.read(&mut counts);
         let gauges = self.gauges.read(&counts);
+        let shown = |c| counts.of(c).wrapping_add(self.counters.by_hand(c));
         MetricsSnapshot {
-            allocations: counts.shown(Counter::Allocations),
-            allocations_from_reset: counts.shown(Counter::AllocationsFromReset),
-            evictions: counts.shown(Counter::Evictions),
-            registrations: counts.shown(Counter::Registrations),
-            duplicate_blocks: counts.shown(Counter::DuplicateBlocks),
-            registration_dedup: counts.shown(Counter::RegistrationDedup),
-            stagings: counts.shown(Counter::Stagings),
-            match_hashes_requested: counts.shown(Counter::MatchHashesRequested),
-            match_blocks_returned: counts.shown(Counter::MatchBlocksReturned),
-            scan_hashes_requested: counts.shown(Counter::ScanHashesRequested),
-            scan_blocks_returned: counts.shown(Counter::ScanBlocksReturned),
-            eager_primary_to_inactive_total: counts.shown(Counter::EagerPrimaryToInactive),
-            allocate_atomic_rollback_total: counts.shown(Counter::AllocateAtomicRollback),
-            release_primary_noop_total: counts.shown(Counter::ReleasePrimaryNoop),
-            release_duplicate_noop_total: counts.shown(Counter::ReleaseDuplicateNoop),
+            allocations: shown(Counter::Allocations),
+            allocations_from_reset: shown(Counter::AllocationsFromReset),
+            evictions: shown(Counter::Evictions),
+            registrations: shown(Counter::Registrations),
+            duplicate_blocks: shown(Counter::DuplicateBlocks),
+            registration_dedup: shown(Counter::RegistrationDedup),
+            stagings: shown(Counter::Stagings),
+            match_hashes_requested: shown(Counter::MatchHashesRequested),
+            match_blocks_returned: shown(Counter::MatchBlocksReturned),
+            scan_hashes_requested: shown(Counter::ScanHashesRequested),
+            scan_blocks_returned: shown(Counter::ScanBlocksReturned),
+            eager_primary_to_inactive_total: shown(Counter::EagerPrimaryToInactive),
+            allocate_atomic_rollback_total: shown(Counter::AllocateAtomicRollback),
+            release_primary_noop_total: shown(Counter::ReleasePrimaryNoop),
+            release_duplicate_noop_total: shown(Counter::ReleaseDuplicateNoop),
             inflight_mutable: gauges.inflight_mutable,
             inflight_immutable: gauges.inflight_immutable,
             reset_pool_size: gauges.reset_pool_size,
@@ -130,7 +132,8 @@ impl BlockPoolMetrics {
         self.counters.add(c, n);
     }
 
-    /// Reads all counters.
+    /// Reads what the engine has counted.
+    #[inline]
     pub(crate) fn counts(&self) -> Counts {
         self.counters.counts()
     }

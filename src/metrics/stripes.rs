@@ -100,7 +100,17 @@ const READINGS: usize = 4;
 /// How far a counter may advance while all of them are read.
 const DRIFT: u64 = 64;
 
-type Row = CachePadded<[AtomicU64; COUNTERS]>;
+/// The number of words in a row: one for each [`Counter`], and [`IN_USE`]. All of two pairs of
+/// cache lines, so that a reading need not treat the last ones differently.
+const WORDS: usize = 32;
+
+/// Where the shared row says whether it has ever been written: 1 from before its first addition
+/// on. A reading passes over a row that is known to be all zeros.
+const IN_USE: usize = WORDS - 1;
+
+const _: () = assert!(COUNTERS <= IN_USE);
+
+type Row = CachePadded<[AtomicU64; WORDS]>;
 
 /// The counters of a manager, with a row for each of the first threads.
 #[derive(Clone)]
@@ -109,23 +119,23 @@ pub(crate) struct Stripes {
     rows: Arc<[Row; ROWS]>,
 }
 
-/// The values of all counters.
+/// What the engine has counted.
 pub(crate) struct Counts {
-    engine: [u64; COUNTERS],
-    manual: [u64; COUNTERS],
+    sums: [u64; WORDS],
+    /// The number of rows that were added up.
+    rows: usize,
 }
 
 impl Counts {
+    pub(crate) const ZERO: Self = Self {
+        sums: [0; WORDS],
+        rows: 0,
+    };
+
     /// Returns what the engine has counted.
     #[inline]
     pub(crate) fn of(&self, c: Counter) -> u64 {
-        self.engine[c as usize]
-    }
-
-    /// Returns what the metrics show: the engine's count plus that of the public methods.
-    #[inline]
-    pub(crate) fn shown(&self, c: Counter) -> u64 {
-        self.engine[c as usize].wrapping_add(self.manual[c as usize])
+        self.sums[c as usize]
     }
 }
 
@@ -171,8 +181,26 @@ impl Stripes {
         if index < SHARED {
             add_to(&self.rows[index], c, n);
         } else {
-            self.rows[SHARED][c as usize].fetch_add(n, Ordering::Release);
+            self.add_to_shared(c, n);
         }
+    }
+
+    /// Adds `n` to counter `c` in the row that threads without their own share.
+    fn add_to_shared(&self, c: Counter, n: u64) {
+        let row = &self.rows[SHARED];
+        if !self.is_shared_row_in_use() {
+            // Release, before the addition: a thread that sees what follows the addition also
+            // sees the mark.
+            row[IN_USE].store(1, Ordering::Release);
+        }
+        row[c as usize].fetch_add(n, Ordering::Release);
+    }
+
+    /// Returns whether a thread without a row has counted anything.
+    #[inline]
+    fn is_shared_row_in_use(&self) -> bool {
+        // Acquire: pairs with the release in `add_to_shared`.
+        self.rows[SHARED][IN_USE].load(Ordering::Acquire) != 0
     }
 
     /// Adds `n` to what is shown of counter `c`, but not to what the engine has counted.
@@ -180,23 +208,17 @@ impl Stripes {
         self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
     }
 
-    /// Returns the rows of all threads so far. In addition, threads without a row write the
-    /// shared one.
+    /// Returns the rows that threads have written so far.
     #[inline]
-    fn own_rows(&self) -> &[Row] {
+    fn rows_in_use(&self) -> &[Row] {
         // A thread whose locals are being destroyed uses the shared row, however few threads
         // have existed.
-        &self.rows[..thread::used().min(SHARED)]
-    }
-
-    /// Returns what the engine has added to counter `c`, whose own rows are `own`.
-    #[inline]
-    fn sum_of(&self, own: &[Row], c: usize) -> u64 {
-        // Acquire: pairs with the stores of `add_each`.
-        let shared = self.rows[SHARED][c].load(Ordering::Acquire);
-        own.iter().fold(shared, |sum, row| {
-            sum.wrapping_add(row[c].load(Ordering::Acquire))
-        })
+        let rows = if self.is_shared_row_in_use() {
+            SHARED + 1
+        } else {
+            thread::used().min(SHARED)
+        };
+        &self.rows[..rows]
     }
 
     /// Returns the value of counter `c`, modulo 2⁶⁴.
@@ -204,35 +226,50 @@ impl Stripes {
     /// Includes every addition that happens before the call; concurrent additions may be
     /// missing.
     pub(crate) fn sum(&self, c: Counter) -> u64 {
-        let by_hand = self.rows[MANUAL][c as usize].load(Ordering::Acquire);
-        by_hand.wrapping_add(self.sum_of(self.own_rows(), c as usize))
+        self.by_hand(c)
+            .wrapping_add(sum_of(self.rows_in_use(), c as usize))
     }
 
-    /// Reads all counters, one after the other, in the order of [`Counter`].
+    /// Returns what has been added to counter `c` by hand.
+    #[inline]
+    pub(crate) fn by_hand(&self, c: Counter) -> u64 {
+        self.rows[MANUAL][c as usize].load(Ordering::Acquire)
+    }
+
+    /// Reads what the engine has counted, one counter after the other, in the order of [`Counter`].
     ///
-    /// If the reading thread is held up, the last values may be much newer than the first. In
-    /// that case it starts over, reading up to [`READINGS`] times.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut readings = 0;
-        loop {
-            let counts = self.read();
-            readings += 1;
-            if readings == READINGS || !self.have_gone_on(&counts) {
-                return counts;
+    /// If the reading thread is held up, the last values may be much newer than the first, and a
+    /// thread that has started meanwhile may have a row that was not read. In that case it starts
+    /// over, reading up to [`READINGS`] times.
+    pub(crate) fn read(&self, counts: &mut Counts) {
+        for _ in 0..READINGS {
+            let rows = self.rows_in_use();
+            match rows {
+                // The common case, without a loop over rows.
+                [row] => read_row(row, &mut counts.sums),
+                _ => {
+                    for (c, sum) in counts.sums.iter_mut().enumerate() {
+                        *sum = sum_of(rows, c);
+                    }
+                }
+            }
+            counts.rows = rows.len();
+            if !self.have_gone_on(counts) {
+                break;
             }
         }
     }
 
+    /// Reads what the engine has counted, as [`read`](Self::read) does.
     #[inline]
-    fn read(&self) -> Counts {
-        let own = self.own_rows();
-        Counts {
-            engine: array::from_fn(|c| self.sum_of(own, c)),
-            manual: array::from_fn(|c| self.rows[MANUAL][c].load(Ordering::Acquire)),
-        }
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::ZERO;
+        self.read(&mut counts);
+        counts
     }
 
-    /// Returns whether counters that were read first have advanced by more than [`DRIFT`].
+    /// Returns whether there are more rows by now, or counters that were read first have advanced
+    /// by more than [`DRIFT`].
     #[inline]
     fn have_gone_on(&self, counts: &Counts) -> bool {
         let first = [
@@ -240,11 +277,36 @@ impl Stripes {
             Counter::Registrations,
             Counter::SharedUnpins,
         ];
-        let own = self.own_rows();
-        first.iter().any(|&c| {
-            let now = self.sum_of(own, c as usize);
-            now.wrapping_sub(counts.of(c)) > DRIFT
-        })
+        let rows = self.rows_in_use();
+        rows.len() != counts.rows
+            || first.iter().any(|&c| {
+                let now = sum_of(rows, c as usize);
+                now.wrapping_sub(counts.of(c)) > DRIFT
+            })
+    }
+}
+
+/// Returns the sum of counter `c` over `rows`.
+#[inline]
+fn sum_of(rows: &[Row], c: usize) -> u64 {
+    // Acquire: pairs with the stores of `add_each`.
+    let count = |row: &Row| row[c].load(Ordering::Acquire);
+    match rows {
+        // The common case, without a loop.
+        [row] => count(row),
+        _ => rows.iter().map(count).fold(0, u64::wrapping_add),
+    }
+}
+
+/// Reads the words of a row, one after the other.
+#[inline]
+fn read_row(row: &Row, sums: &mut [u64; WORDS]) {
+    const STRIDE: usize = 8;
+    for (sums, counts) in sums.chunks_exact_mut(STRIDE).zip(row.chunks_exact(STRIDE)) {
+        for at in 0..STRIDE {
+            // Acquire: as in `sum_of`.
+            sums[at] = counts[at].load(Ordering::Acquire);
+        }
     }
 }
 
@@ -284,9 +346,8 @@ mod tests {
         stripes.add(Counter::Stagings, 5);
         stripes.add_by_hand(Counter::Stagings, 2);
         assert_eq!(stripes.sum(Counter::Stagings), 7);
-        let counts = stripes.counts();
-        assert_eq!(counts.of(Counter::Stagings), 5);
-        assert_eq!(counts.shown(Counter::Stagings), 7);
+        assert_eq!(stripes.counts().of(Counter::Stagings), 5);
+        assert_eq!(stripes.by_hand(Counter::Stagings), 2);
     }
 
     #[test]

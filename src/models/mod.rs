@@ -11,6 +11,7 @@
 //! |---|---|
 //! | the engine's parts | `engine::models` |
 //! | whole managers | `lifecycle` |
+//! | leases that expire | `leases` |
 //! | the registry, and events | `registry` |
 //!
 //! # What does loom explore?
@@ -108,6 +109,7 @@
 //! of a walk's load of the next link, the fence of a walk, and the check of the cell in
 //! `Index::sweep`.
 
+mod leases;
 mod lifecycle;
 mod registry;
 

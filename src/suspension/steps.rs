@@ -53,12 +53,16 @@ pub(crate) enum Step {
     DirectiveGiven,
 
     // ---- leases ----
-    /// An expired lease is out of the table; its blocks have not been released.
+    /// A piece of an expired lease is out of the table; its blocks have not been released.
     LeaseTaken,
+    /// A piece has been released; the rest of the lease is still in the table.
+    LeaseLeft,
 
     // ---- clear ----
     /// A new era has begun, but the hand has not moved yet.
     EraBegun,
+    /// A clearing has renewed the eras of some slots, but the count has not moved past them.
+    ErasRenewed,
     /// Cleared blocks have been vacated, but the hand has not moved past them.
     StretchTaken,
 

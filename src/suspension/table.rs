@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::SequenceHash;
 use crate::blocks::ImmutableBlock;
 use crate::retention::{Priority, Retention};
-use crate::sync::limits::BACKLOG;
+use crate::sync::limits::{BACKLOG, LEASE_PIECE};
 
 use super::Step;
 use super::scene::{CHAIN, Gpu, Plan, Setting, World};
@@ -142,6 +142,11 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![EraBegun], move || world.manager.clear_inactive_pool())
     }),
+    scene(Step::ErasRenewed, |w| {
+        w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![ErasRenewed], move || world.manager.clear_inactive_pool())
+    }),
     scene(Step::StretchTaken, |w| {
         w.fill();
         w.manager.clear_inactive_pool();
@@ -168,6 +173,15 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![LeaseTaken], move || world.manager.expire_leases())
             .takes(CHAIN).subject(hashes[0], true)
+    }),
+    scene(Step::LeaseLeft, |w| {
+        let hashes = w.fill();
+        let held: Vec<_> = w.manager.match_blocks_scattered(&hashes).into_iter().flatten().collect();
+        assert!(held.len() > LEASE_PIECE, "more than a piece");
+        let lease = w.manager.lease(held, "gone", Some(Duration::ZERO));
+        lease.expect("blocks of the manager").detach();
+        let world = Arc::clone(w);
+        Plan::new(at![LeaseLeft], move || world.manager.expire_leases()).subject(hashes[0], true)
     }),
 
     // Matching.

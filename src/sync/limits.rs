@@ -77,9 +77,16 @@ pub(crate) const FREELIST_FAN_OUT: usize = shrunk!(64, in models 2);
 /// The lowest bit of the version in a link of the index. In models, the version has so few bits
 /// that it wraps around.
 pub(crate) const LINK_VERSION_AT: u32 = shrunk!(32, in models 62);
-/// After this many clearings, one visits all slots. This is a quarter of the eras that a slot
-/// can distinguish, so several visits take place before an era could be mistaken for another.
-pub(crate) const CLEARINGS_PER_VISIT: u32 = shrunk!(1 << 14, in models 2);
+/// The number of bits of an era that a slot remembers: see `era`.
+pub(crate) const ERA_BITS: u32 = shrunk!(16, in models 3);
+/// The number of slots in which an allocation looks for cleared blocks, in addition to one for
+/// each block that it asks for.
+pub(crate) const CLEARED_LOOKS: u32 = shrunk!(256, in models 1);
+
+// ---- leases ----
+
+/// The number of blocks of an expired lease that are released in one piece.
+pub(crate) const LEASE_PIECE: usize = shrunk!(64, in models 1);
 
 // ---- the registry ----
 

@@ -54,6 +54,13 @@ pub(crate) use shuttle::{
     thread::yield_now,
 };
 
+#[cfg(kvbm_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(kvbm_shuttle)]
+pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
 /// A cell whose accesses loom can track, with loom's interface.
 #[cfg(not(kvbm_loom))]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

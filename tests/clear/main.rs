@@ -1,4 +1,10 @@
 //! Clearing the inactive pool: what is cleared, what stays, and which events are emitted.
+//!
+//! * `round`: which blocks are handed out afterwards, and how far an allocation looks for them.
+//! * `reset`: the same block by block, beside releases and without the eviction order.
+
+mod reset;
+mod round;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -121,6 +121,60 @@ fn an_allocation_ends_no_more_leases_than_it_needs() {
     assert_eq!(manager.expire_leases(), BLOCKS - 3);
 }
 
+/// The number of blocks that an allocation or a count releases at once.
+const PIECE: usize = 64;
+
+#[test]
+fn an_allocation_releases_no_more_of_a_lease_than_it_needs() {
+    const POOL: usize = 1_000;
+    let manager = manager(POOL);
+    let blocks = register(&manager, 0..POOL as u64);
+    manager.lease(blocks, "gone", EXPIRED).unwrap().detach();
+    let active = || manager.audit().unwrap().active;
+    let one = manager.allocate_one().expect("a lease has expired");
+    assert_eq!(active(), POOL - PIECE);
+    let many = manager.allocate_blocks(300).expect("a lease has expired");
+    assert!((POOL - 301 - PIECE..=POOL - 301).contains(&active()));
+    assert_eq!(manager.available_blocks(), POOL - 301);
+    let rest = manager.allocate_blocks(POOL - 301).expect("so it said");
+    assert_eq!(active(), 0);
+    assert!(manager.allocate_one().is_none());
+    assert_eq!(manager.expire_leases(), 0, "it has ended");
+    drop((one, many, rest));
+    assert_eq!(manager.available_blocks(), POOL);
+}
+
+/// A block that something else holds as well counts as available until its turn comes. The count is
+/// exact as soon as the lease has ended, and an allocation gets what there is at any time.
+#[test]
+fn what_others_hold_as_well_counts_until_its_turn() {
+    const POOL: usize = 200;
+    let manager = manager(POOL);
+    let blocks = register(&manager, 0..POOL as u64);
+    let shared = blocks[..150].to_vec();
+    manager.lease(blocks, "gone", EXPIRED).unwrap().detach();
+    let counts: Vec<_> = (0..4).map(|_| manager.available_blocks()).collect();
+    assert!(
+        counts.is_sorted_by(|a, b| a >= b) && counts[0] <= POOL,
+        "{counts:?}"
+    );
+    assert_eq!(counts[3], POOL - 150);
+    assert_eq!(manager.expire_leases(), 0);
+    drop(shared);
+
+    let blocks = manager.match_blocks_scattered(
+        &(0..POOL as u64)
+            .map(kvbm_lockfree::SequenceHash::root)
+            .collect::<Vec<_>>(),
+    );
+    let blocks: Vec<_> = blocks.into_iter().flatten().collect();
+    let _shared = blocks[..150].to_vec();
+    manager.lease(blocks, "gone", EXPIRED).unwrap().detach();
+    assert!(manager.allocate_blocks(POOL - 150 + 1).is_none());
+    let all = manager.allocate_blocks(POOL - 150);
+    assert_eq!(all.expect("as many are there").len(), 50);
+}
+
 #[test]
 fn what_asks_for_the_available_blocks_counts_those_of_expired_leases() {
     let manager = manager(BLOCKS);

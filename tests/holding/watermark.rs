@@ -278,6 +278,32 @@ fn what_has_expired_is_no_fall() {
     );
 }
 
+/// Nor do those of a lease that is too large to be released at once. When they are used up, the fall
+/// is reported.
+#[test]
+fn a_large_lease_that_has_expired_is_no_fall_until_it_is_used_up() {
+    const POOL: usize = 400;
+    const LEVEL: usize = 50;
+    let (manager, told) = watched(POOL, LEVEL);
+    let leased = register(&manager, 0..POOL as u64);
+    assert_eq!(told.take().len(), 1);
+    let lease = manager.lease(leased, "a", Some(Duration::ZERO)).unwrap();
+    lease.detach();
+    let mut blocks = Vec::new();
+    for available in (LEVEL..POOL).rev() {
+        blocks.push(manager.allocate_one().expect("a lease has expired"));
+        assert_eq!(told.take(), [], "{available} are left");
+        assert!(!manager.is_low());
+    }
+    blocks.push(manager.allocate_one().expect("a lease has expired"));
+    let low = LowWatermark {
+        available: LEVEL - 1,
+        level: LEVEL,
+    };
+    assert_eq!(told.take(), [low]);
+    assert!(manager.is_low());
+}
+
 #[test]
 fn what_an_upgrade_takes_is_noticed_with_the_next_operation() {
     let (manager, told) = watched(4, 4);

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | is matched, looked up or listed by its hash | it is not found |
 //! | stands in the way of a registration of its hash | it is discarded first, see [`Store::discard`] |
-//! | is needed by an allocation | it is taken before any victim of the policy, see [`Store::take_cleared`] |
+//! | is needed by an allocation | it is taken before a victim of the policy, if it is found within a bound, see [`Store::take_cleared`] |
 //! | is the last block of a hash with attachments or events | that registration ends when the block is taken or freed, or by `Store::end_cleared` |
 //!
 //! Allocations find cleared blocks by a *hand* that goes around the slots once per clearing:
@@ -16,6 +16,25 @@
 //! 1. Vacate the cleared blocks among the next slots from the hand on (64, or as many as are
 //!    needed).
 //! 2. Move the hand past these slots, if it is still where it was.
+//! 3. Repeat this until there are enough blocks, the round is over, or the thread has looked at
+//!    one slot for each block that it needs and at [`CLEARED_LOOKS`] more.
+//!
+//! The rest comes from the policy's order, and the rest of the round is left to later
+//! allocations.
+//!
+//! # Is a cleared block always used before one that is not?
+//!
+//! On one thread, whatever the policy, the exception is an allocation that neither finds enough
+//! cleared blocks in its part of the round nor meets one as the policy's next victim. In a store
+//! of up to [`CLEARED_LOOKS`] blocks a round is always complete. In a larger one, no more than
+//! `block_count / CLEARED_LOOKS` allocations after a clearing can evict a block while a cleared
+//! one is left.
+//!
+//! * In order of release (LRU, the hash map), without retention directives, there is no
+//!   exception: whatever is cleared was released before the clearing, and so before every block
+//!   that is not cleared.
+//! * In the other orders a cleared block may rank behind others: because it was used often,
+//!   because of a directive, or because it has an inactive child that is not cleared.
 //!
 //! # How many are there?
 //!
@@ -27,22 +46,26 @@
 //!
 //! # What does it cost?
 //!
-//! A clearing: one addition and a reading of the gauges. Taking cleared blocks: one visit to
-//! each slot per clearing, shared by all allocations, and one exchange per block. Nothing
-//! takes a lock, except that blocks with queued releases may cause a try-lock of the plane.
+//! A clearing: one addition, a reading of the gauges, and the renewal of `block_count / 2^14 + 1`
+//! slots (see [`era`](crate::engine::parts::era)). Taking cleared blocks: one visit to each slot
+//! per clearing, shared by all allocations within the bound above, and one exchange per block.
+//! Nothing takes a lock, except that blocks with queued releases may cause a try-lock of the
+//! plane.
 //!
 //! # What can a suspended thread delay?
 //!
-//! In a clearing, nothing: its era has begun or it has not. On a round, only the blocks it has
-//! vacated: the next thread to come by moves the hand.
+//! In a clearing, nothing: its era has begun or it has not, and the next clearing renews the
+//! slots that it has not passed. On a round, only the blocks it has vacated: the next thread to
+//! come by moves the hand.
 
 use crate::engine::ops::victims::Victims;
 use crate::engine::parts::era::{Hand, STRETCH};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
+#[cfg(feature = "events")]
 use crate::registry::Leftovers;
-use crate::sync::limits::CLEARINGS_PER_VISIT;
+use crate::sync::limits::CLEARED_LOOKS;
 use crate::sync::step;
 
 impl Store {
@@ -59,31 +82,24 @@ impl Store {
         slot.era() != self.clearing.era()
     }
 
-    /// Gives up the content of all inactive blocks.
+    /// Gives up the content of all inactive blocks. Looks at a share of the slots only, see
+    /// [`Clearing::renew`].
     ///
-    /// Constant time, except that one clearing in [`CLEARINGS_PER_VISIT`] visits every slot,
-    /// so that the 16 bits of an era never become ambiguous. If registrations are observed,
-    /// the observer arranges for a call of `Store::end_cleared`, which ends those of the
-    /// cleared blocks.
-    pub(crate) fn clear(&self) -> Leftovers {
-        let era = self.clearing.begin();
+    /// If registrations are observed, the observer arranges for a call of `Store::end_cleared`,
+    /// which ends those of the cleared blocks.
+    ///
+    /// [`Clearing::renew`]: crate::engine::parts::era::Clearing::renew
+    pub(crate) fn clear(&self) {
+        self.clearing.begin();
         let counts = self.counts();
         self.clearing
             .set_cleared(counts.inactive + counts.cleared, counts.cleared_taken);
-        let mut leftovers = Leftovers::new();
-        if era.is_multiple_of(CLEARINGS_PER_VISIT) {
-            for slot in &self.slots {
-                let seen = slot.word();
-                if seen.is_inactive() && self.is_of_earlier_era(slot) {
-                    self.discard(slot, seen, &mut leftovers);
-                }
-            }
-        }
-        leftovers
+        self.clearing.renew(&self.slots);
     }
 
     /// Vacates up to `max` cleared blocks for an allocation that has reserved that many blocks
-    /// and found no more free ones. Returns how many there were.
+    /// and found no more free ones. Returns how many it has found in its part of the round: at
+    /// most `max` + [`CLEARED_LOOKS`] slots.
     #[inline]
     pub(super) fn take_cleared<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         if self.clearing.hand().at() as usize == self.slots.len() {
@@ -92,16 +108,17 @@ impl Store {
         self.take_from_hand(max, victims)
     }
 
-    /// Moves the hand on until `max` cleared blocks are vacated or it has passed all slots.
-    /// Returns how many were vacated.
+    /// Moves the hand on until `max` cleared blocks are vacated, or this thread has looked at as
+    /// many slots as it may, or all slots are passed. Returns how many were vacated.
     #[cold]
     fn take_from_hand<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut taken = 0;
         let mut is_queued = false;
+        let mut looks = max as u32 + CLEARED_LOOKS;
         let mut hand = self.clearing.hand();
-        while taken < max && (hand.at() as usize) < self.slots.len() {
+        while taken < max && looks > 0 && (hand.at() as usize) < self.slots.len() {
             let mut at = hand.at();
-            let end = (at + STRETCH).min(self.slots.len() as u32);
+            let end = (at + STRETCH.min(looks)).min(self.slots.len() as u32);
             while at < end && taken < max {
                 let slot = &self.slots[at as usize];
                 if let Some(before) = self.vacate_cleared(slot) {
@@ -112,6 +129,7 @@ impl Store {
                 }
                 at += 1;
             }
+            looks -= at - hand.at();
             step!(StretchTaken);
             let next = Hand::new(hand.era(), at);
             hand = match self.clearing.move_hand(hand, next) {

@@ -30,15 +30,12 @@
 //! popped and not yet vacated are missing from the order, but are still inactive: they can be
 //! matched, and a sweep finds them.
 
-use std::ptr::NonNull;
-
 use crate::engine::ops::victims::Victims;
 use crate::engine::parts::plane::EvictionOrder;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::victim_cache::{CAPACITY, PrefetchedVictims, VictimCache};
 use crate::engine::store::Store;
-use crate::registry::Leftovers;
 use crate::sync::step;
 
 impl Store {
@@ -178,32 +175,5 @@ impl Store {
                 // credits.
                 unsafe { victims.push(slot, before) };
             })
-    }
-
-    /// Resets all inactive blocks. Blocks that become inactive meanwhile may be missed.
-    ///
-    /// Resets one block at a time, each with a credit of its own, like an allocation: a block
-    /// on its way from inactive to free belongs to this thread, and there is never more than
-    /// one. Stops early if there is no credit, because other operations have reserved what is
-    /// available.
-    pub(crate) fn reset_inactive(&self) -> Leftovers {
-        let home = self.home();
-        let mut leftovers = Leftovers::new();
-        while self.credits.reserve(home, 1).is_made {
-            let mut victims = Victims::new(self);
-            let mut evicted = self.evict(home, 1, &mut victims);
-            if evicted == 0 {
-                // The order has run out, or another thread holds it.
-                evicted = self.sweep(1, &mut victims);
-            }
-            if evicted == 0 {
-                // SAFETY: the credit was reserved just now. The caller has a manager, so the
-                // store outlives the call.
-                unsafe { Self::return_credits(NonNull::from(self), home, 1) };
-                break;
-            }
-            victims.free(&mut leftovers);
-        }
-        leftovers
     }
 }

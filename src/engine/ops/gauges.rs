@@ -23,7 +23,9 @@
 //!
 //! A clearing takes the number of blocks it clears from the gauges of that moment. If other
 //! threads use the store during the clearing, a few inactive blocks may afterwards be counted
-//! as cleared, or the other way round, until the cleared blocks have been used again.
+//! as cleared, or the other way round: no more than there are blocks in the hands of those
+//! threads, and until the round of the hand is over or the store is cleared again (see
+//! `ops/clear`). The sum of the two is exact.
 //!
 //! # What does it cost?
 //!
@@ -32,7 +34,6 @@
 
 use crate::engine::store::Store;
 use crate::metrics::{Counter, Counts, GaugeSource, Gauges};
-use crate::registry::Tier;
 
 /// The number of blocks in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,15 +97,7 @@ impl Store {
 
     /// Returns the number of hashes that are registered here. A duplicate shares the hash of
     /// its primary.
-    ///
-    /// Once the store has been cleared, this counts slot by slot, O(block count), since the
-    /// number of cleared blocks may be slightly off.
     pub(in crate::engine) fn registered(&self) -> u64 {
-        if self.clearing.is_used() {
-            let mut registered = 0;
-            self.for_each(&mut |_| registered += 1);
-            return registered;
-        }
         let counts = self.metrics.counts();
         let blocks = self.counts_of(&counts);
         (blocks.inactive + blocks.active).saturating_sub(duplicates(&counts))

@@ -9,7 +9,8 @@
 //! | `register` | make a complete block the primary of its hash, or a duplicate |
 //! | `release` | what the drop of a hold does: unpin, reset, free |
 //! | `release_batch` | the same for many holds, sharing the exchanges |
-//! | `clear` | give up the content of all inactive blocks in constant time |
+//! | `clear` | give up the content of all inactive blocks at once |
+//! | `reset` | the same, block by block |
 //! | `retain` | set and read retention directives |
 //! | `watermark` | the low watermark as the manager uses it |
 //! | `drain` | queue updates of the eviction order, and apply them before they become too many |
@@ -34,6 +35,7 @@ mod matching;
 mod register;
 mod release;
 mod release_batch;
+mod reset;
 mod retain;
 mod victims;
 mod watermark;

@@ -22,7 +22,7 @@
 //! | `id` | never | any thread |
 //! | `level` | a releaser | the holder of the plane, as a checking reader |
 //! | `victim_cache` | the holder of that cache; a releaser resets it | holders of a victim cache |
-//! | `era` | the owner, just before it registers the block; a releaser | any thread that has seen the word inactive, see `era` |
+//! | `era` | the owner, just before it registers the block; a releaser; a clearing, while the block is cleared | any thread that has seen the word inactive, see `era` |
 //!
 //! The last three are hints that describe the last release. A releaser writes them *before* the
 //! exchange that takes the last pin off, and so never for a tenancy that has ended. A stale one
@@ -245,6 +245,18 @@ impl Slot {
     #[inline]
     pub(in crate::engine) fn set_era(&self, era: u16) {
         self.era.store(era, Ordering::Relaxed);
+    }
+
+    /// Changes the era if it is still `seen`. Only for a clearing, see
+    /// [`Clearing::renew`](crate::engine::parts::era::Clearing::renew).
+    ///
+    /// An exchange: if the block has been taken and released again since, the era of that
+    /// release stays. Relaxed: whether a block is cleared does not depend on which of the two
+    /// earlier eras a reader sees.
+    pub(in crate::engine) fn renew_era(&self, seen: u16, new: u16) {
+        let _ = self
+            .era
+            .compare_exchange(seen, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Records that the block is about to be released in this era, and so is in no victim

@@ -40,7 +40,7 @@
 //! | Primary(n) → Primary(n + 1) | any thread, for any n, if the word has not changed since it was read |
 //! | Primary(n) → Primary(n − 1), Duplicate(n) → Duplicate(n − 1) | the owner of a pin, for n > 1, and to Primary(0) if the block is not to be reset |
 //! | Duplicate(n) → Duplicate(n + 1) | any thread, for n > 0 |
-//! | Primary(0) → Discarded, next generation | a registration of its hash that cannot have the block, and a clearing that visits all slots |
+//! | Primary(0) → Discarded, next generation | a registration of its hash that cannot have the block |
 //! | Primary(0) or Discarded → Exclusive, next generation | any thread with a credit, by an exchange: the winner owns the block |
 //! | Primary(1) with reset → Exclusive, next generation | the last holder |
 //! | Duplicate(1) → Exclusive, next generation | the last holder |

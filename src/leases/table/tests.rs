@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{BlockManager, BlockRegistry, ImmutableBlock, SequenceHash};
 
-use super::{Lease, LeaseError, LeaseTable};
+use super::{ExpiryStep, Lease, LeaseError, LeaseTable, PIECE};
 
 const BLOCKS: usize = 8;
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,8 +16,12 @@ const SECOND: Duration = Duration::from_secs(1);
 type Manager = BlockManager<()>;
 
 fn manager() -> Manager {
+    manager_of(BLOCKS)
+}
+
+fn manager_of(blocks: usize) -> Manager {
     Manager::builder()
-        .block_count(BLOCKS)
+        .block_count(blocks)
         .registry(BlockRegistry::new())
         .build()
         .expect("valid")
@@ -34,6 +38,17 @@ fn block(manager: &Manager, n: u64) -> ImmutableBlock<()> {
 fn set_up() -> (Manager, Instant, Arc<LeaseTable<()>>) {
     let now = Instant::now();
     (manager(), now, LeaseTable::new(now))
+}
+
+/// Releases everything that has expired, without waiting. Returns whether it has.
+fn try_expire(table: &LeaseTable<()>, clock: impl Fn() -> Instant) -> bool {
+    loop {
+        match table.try_expire_one(&clock) {
+            ExpiryStep::Released => {}
+            ExpiryStep::NoneDue => return table.is_quiet(),
+            ExpiryStep::Busy => return false,
+        }
+    }
 }
 
 fn expired<T: crate::BlockMetadata>(lease: &Lease<T>) -> LeaseError {
@@ -133,12 +148,14 @@ fn leases_expire_in_the_order_of_their_time_and_no_other_does() {
         (5, vec![]),
     ] {
         let now = now + SECOND * second;
-        assert!(table.try_expire(|| now), "second {second}");
+        assert!(try_expire(&table, || now), "second {second}");
         assert_eq!(owners(), left);
         assert_eq!(manager.available_blocks(), BLOCKS - left.len());
     }
     // No lease is left that could expire, so the clock is not read.
-    assert!(table.try_expire(|| unreachable!("no lease has an expiry")));
+    assert!(try_expire(&table, || unreachable!(
+        "no lease has an expiry"
+    )));
     drop(leases);
 }
 
@@ -151,21 +168,21 @@ fn the_clock_is_read_only_if_a_lease_can_expire() {
         now
     };
     let endless = table.add(vec![block(&manager, 1)], "a".into(), None, now);
-    assert!(table.try_expire(clock));
+    assert!(try_expire(&table, clock));
     let too_long = table.add(
         vec![block(&manager, 2)],
         "b".into(),
         Some(Duration::MAX),
         now,
     );
-    assert!(table.try_expire(clock));
+    assert!(try_expire(&table, clock));
     assert_eq!(table.remaining(too_long.id(), now), Ok(None));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
     let short = table.add(vec![block(&manager, 3)], "c".into(), Some(SECOND), now);
-    assert!(table.try_expire(clock));
+    assert!(try_expire(&table, clock));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     table.release(short.id(), now).unwrap();
-    assert!(table.try_expire(clock));
+    assert!(try_expire(&table, clock));
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     drop((endless, too_long, short));
 }
@@ -216,12 +233,160 @@ fn try_expire_does_not_wait_for_the_mutex() {
             let _ = unlocked.recv();
         });
         locked.recv().unwrap();
-        assert!(!table.try_expire(|| now + SECOND));
+        assert!(!try_expire(table, || now + SECOND));
         assert_eq!(manager.available_blocks(), BLOCKS - 1);
         drop(unlock);
     });
-    assert!(table.try_expire(|| now + SECOND));
+    assert!(try_expire(&table, || now + SECOND));
     assert!(table.holders(now).is_empty());
+    assert_eq!(manager.available_blocks(), BLOCKS);
+    drop(lease);
+}
+
+/// Blocks that are enough for two pieces and a bit, leased until `now + SECOND`.
+fn set_up_large() -> (Manager, Instant, Arc<LeaseTable<()>>, Lease<()>) {
+    let manager = manager_of(LARGE);
+    let now = Instant::now();
+    let table = LeaseTable::new(now);
+    let blocks = (0..LARGE as u64).map(|n| block(&manager, n)).collect();
+    let lease = table.add(blocks, "a".into(), Some(SECOND), now);
+    (manager, now, table, lease)
+}
+
+const LARGE: usize = 2 * PIECE + 3;
+
+/// What has not been released counts as available, and a lease whose first piece is gone is gone,
+/// even for a thread that arrives late with an earlier time.
+#[test]
+fn a_large_lease_ends_in_pieces() {
+    let (manager, now, table, lease) = set_up_large();
+    let (up, id) = (now + SECOND, lease.id());
+    let held = || LARGE - manager.available_blocks();
+    assert_eq!(table.add_expired(|| now, || 5), 5, "it has not expired yet");
+
+    assert_eq!(table.try_expire_one(|| up), ExpiryStep::Released);
+    assert_eq!(held(), LARGE - PIECE);
+    assert!(table.holders(now).is_empty());
+    assert_eq!(table.renew(id, Some(SECOND * 9), now), Err(expired(&lease)));
+    assert_eq!(table.to_guards(id, now).unwrap_err(), expired(&lease));
+
+    let available = || manager.available_blocks();
+    assert_eq!(table.add_expired(|| up, available), LARGE);
+    assert_eq!(held(), LARGE - 2 * PIECE);
+    assert_eq!(table.add_expired(|| up, available), LARGE);
+    assert_eq!(held(), 0);
+    assert!(try_expire(&table, || unreachable!("nothing is left")));
+    assert_eq!(lease.release(), Err(LeaseError::Expired(id)));
+    manager.audit().unwrap();
+}
+
+/// One call releases a piece, however many leases that takes, and counts the others.
+#[test]
+fn many_small_leases_are_counted_together() {
+    const LEASES: usize = 3 * PIECE;
+    let manager = manager_of(LEASES);
+    let now = Instant::now();
+    let table = LeaseTable::new(now);
+    for n in 0..LEASES as u64 {
+        // All have expired at `now + SECOND`, except the last one.
+        let until = SECOND + Duration::from_nanos(n / (LEASES as u64 - 1));
+        table
+            .add(vec![block(&manager, n)], "a".into(), Some(until), now)
+            .detach();
+    }
+    let available = || manager.available_blocks();
+    for pieces in 1..=2 {
+        assert_eq!(table.add_expired(|| now + SECOND, available), LEASES - 1);
+        assert_eq!(available(), pieces * PIECE);
+    }
+    assert_eq!(table.expire(now + SECOND), PIECE - 1);
+    assert_eq!(table.expire(now + SECOND * 2), 1);
+    assert_eq!(available(), LEASES);
+}
+
+#[test]
+fn releasing_or_dropping_a_lease_in_pieces_frees_what_is_left() {
+    for drops in [false, true] {
+        let (manager, now, table, lease) = set_up_large();
+        assert_eq!(table.try_expire_one(|| now + SECOND), ExpiryStep::Released);
+        if drops {
+            drop(lease);
+        } else {
+            let id = lease.id();
+            assert_eq!(table.release(id, now), Err(LeaseError::Expired(id)));
+        }
+        assert_eq!(manager.available_blocks(), LARGE);
+        assert!(try_expire(&table, || unreachable!("nothing is left")));
+    }
+    let (manager, now, table, lease) = set_up_large();
+    assert_eq!(table.try_expire_one(|| now + SECOND), ExpiryStep::Released);
+    table.end();
+    assert_eq!(manager.available_blocks(), LARGE);
+    drop(lease);
+}
+
+/// A policy gets the blocks in the order in which it would get them at once.
+#[test]
+fn pieces_keep_the_order_of_eviction() {
+    type Builder = crate::manager::BlockManagerConfigBuilder<()>;
+    let lru: fn(Builder) -> Builder = |builder| builder.with_lru_backend();
+    let lineage: fn(Builder) -> Builder = |builder| builder.with_lineage_backend();
+    for (backend, is_leaf_first) in [(lru, false), (lineage, true)] {
+        let builder = Manager::builder().block_count(LARGE);
+        let manager = backend(builder.registry(BlockRegistry::new()));
+        let manager = manager.build().expect("valid");
+        let chain: Vec<_> =
+            std::iter::successors(Some(SequenceHash::root(0)), |hash| Some(hash.extend(1)))
+                .take(LARGE)
+                .collect();
+        let blocks = manager.allocate_blocks(LARGE).expect("all are free");
+        let stage = |(block, &hash): (crate::MutableBlock<()>, _)| {
+            block.stage(hash, manager.block_size()).expect("its size")
+        };
+        let blocks = blocks.into_iter().zip(&chain).map(stage).collect();
+        let blocks = manager.register_blocks(blocks);
+        let lease = manager.lease(blocks, "a", Some(Duration::ZERO)).unwrap();
+        let _ = lease.detach();
+        let mut expected = chain;
+        if is_leaf_first {
+            expected.reverse();
+        }
+        for hash in expected {
+            let (block, evicted) = manager.allocate_blocks_with_evictions(1).unwrap();
+            assert_eq!(evicted, [hash]);
+            std::mem::forget(block);
+        }
+    }
+}
+
+/// Leases without blocks are no work for those that need blocks.
+#[test]
+fn empty_leases_are_passed_over() {
+    let (manager, now, table) = set_up();
+    for _ in 0..1_000 {
+        table
+            .add(Vec::new(), "a".into(), Some(Duration::ZERO), now)
+            .detach();
+    }
+    assert!(try_expire(&table, || unreachable!("none holds a block")));
+    let lease = table.add(vec![block(&manager, 1)], "b".into(), Some(SECOND), now);
+    assert_eq!(table.try_expire_one(|| now + SECOND), ExpiryStep::Released);
+    assert_eq!(manager.available_blocks(), BLOCKS);
+    assert_eq!(table.expire(now + SECOND), 1_000);
+    assert!(table.holders(now).is_empty());
+    drop(lease);
+}
+
+/// A thread that is cloning the guards of a lease when that expires releases its blocks.
+#[test]
+fn a_lease_whose_guards_are_being_cloned_ends() {
+    let (manager, now, table) = set_up();
+    let lease = table.add(vec![block(&manager, 1)], "a".into(), Some(SECOND), now);
+    let cloning = Arc::clone(&table.lock().live(lease.id(), 0).unwrap().held);
+    assert_eq!(table.try_expire_one(|| now + SECOND), ExpiryStep::Released);
+    assert_eq!(table.try_expire_one(|| now + SECOND), ExpiryStep::NoneDue);
+    assert_eq!(manager.available_blocks(), BLOCKS - 1);
+    drop(cloning);
     assert_eq!(manager.available_blocks(), BLOCKS);
     drop(lease);
 }

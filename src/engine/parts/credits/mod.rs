@@ -98,9 +98,15 @@ pub(crate) enum Released {
     StoreDone,
 }
 
-/// The words of all balances, for comparison with a later reading.
-#[derive(Clone, PartialEq, Eq)]
-struct Snapshot([u64; MAX_SHARDS + 1]);
+/// What a reading of all words has found.
+#[derive(Clone, Copy)]
+struct Reading {
+    credits: u64,
+    /// The sum of all words. A change of a word adds to its version, which stands above its other
+    /// fields, and so always adds to the sum: two readings with the same sum have read the same
+    /// words.
+    words: u64,
+}
 
 /// The credits of a store.
 ///
@@ -472,32 +478,42 @@ impl Credits {
     /// Returns the number of credits that are not reserved: exact while no other thread
     /// reserves or returns any, and always between zero and the block count.
     pub(crate) fn available(&self) -> u32 {
-        let mut before = self.snapshot();
-        // If two snapshots are equal, all words had these values at an instant in between.
+        let mut reading = self.read_all();
+        // If the words are the same afterwards, all of them had these values at an instant in
+        // between.
         for _ in 0..8 {
-            let after = self.snapshot();
-            if before == after {
+            if self.sum_of_words() == reading.words {
                 break;
             }
-            before = after;
+            reading = self.read_all();
         }
-        let central = CentralBalance(before.0[MAX_SHARDS]);
-        let in_shards: u64 = (0..self.shards.len())
-            .filter(|&shard| !central.is_folded(shard))
-            .map(|shard| ShardBalance(before.0[shard]).balance())
-            .sum();
-        (central.balance() + in_shards).min(u64::from(self.block_count)) as u32
+        reading.credits.min(u64::from(self.block_count)) as u32
     }
 
-    /// Reads all words, one after the other. Two equal snapshots mean that no credit was
-    /// reserved or returned in between.
-    fn snapshot(&self) -> Snapshot {
-        let mut words = [0; MAX_SHARDS + 1];
-        words[MAX_SHARDS] = self.central().0;
-        for (shard, word) in words.iter_mut().enumerate().take(self.shards.len()) {
-            *word = self.shard(shard).0;
+    /// Reads all words, one after the other, and adds up the balances.
+    #[inline]
+    fn read_all(&self) -> Reading {
+        let central = self.central();
+        let mut reading = Reading {
+            credits: central.balance(),
+            words: central.0,
+        };
+        for (shard, word) in self.shards.iter().enumerate() {
+            let word = ShardBalance(word.load(Ordering::Acquire));
+            reading.words = reading.words.wrapping_add(word.0);
+            if !central.is_folded(shard) {
+                reading.credits += word.balance();
+            }
         }
-        Snapshot(words)
+        reading
+    }
+
+    /// Reads all words, one after the other, and adds them up.
+    #[inline]
+    fn sum_of_words(&self) -> u64 {
+        self.shards.iter().fold(self.central().0, |sum, word| {
+            sum.wrapping_add(word.load(Ordering::Acquire))
+        })
     }
 }
 
