@@ -22,6 +22,7 @@
 //! | `victim_cache` | victims taken from the plane ahead of need, per shard |
 //! | `sweep` | victims without the plane |
 //! | `directives` | the retention directive of each block |
+//! | `prioritized` | the eviction order once there have been directives |
 //! | `deadlines` | when the directives of listed blocks expire |
 //! | `era` | which inactive blocks a clearing has given up |
 //! | `prefetch` | fetches a cache line before it is needed |

@@ -39,13 +39,12 @@
 
 use std::sync::Arc;
 
-use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
-use crate::retention::Priority;
+use crate::policy::{PlainPolicy, SlotPolicy};
 use crate::sync::step;
 use crate::sync::try_lock::{TryLock, TryLockGuard};
 
-use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::directives::Directives;
+use crate::engine::parts::prioritized::Prioritized;
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
@@ -132,19 +131,12 @@ pub(crate) enum Policy {
     Ended,
 }
 
-/// A policy that knows priorities, and the times at which they end.
-pub(crate) struct Prioritized {
-    policy: Box<dyn PrioritizedPolicy>,
-    /// When the directives of listed blocks end.
-    deadlines: Deadlines,
-}
-
 impl EvictionOrder {
     /// Returns the policy, unless the store has [ended](Self::end).
     pub(crate) fn policy(&self) -> Option<&dyn SlotPolicy> {
         match &self.policy {
             Policy::Plain(policy) => Some(&**policy),
-            Policy::Prioritized(prioritized) => Some(&*prioritized.policy),
+            Policy::Prioritized(prioritized) => Some(prioritized.policy()),
             Policy::Ended => None,
         }
     }
@@ -247,10 +239,7 @@ impl EvictionOrder {
         match &mut self.policy {
             Policy::Plain(policy) => policy.insert(slot.id(), hash, level),
             Policy::Prioritized(prioritized) => {
-                prioritized.policy.insert(slot.id(), hash, level);
-                // A directive that is given meanwhile is announced, and applied before the next
-                // victim is popped.
-                prioritized.apply_directive(&self.directives, slot, seen);
+                prioritized.list(&self.directives, slot, seen, (hash, level));
             }
             Policy::Ended => return false,
         }
@@ -280,10 +269,7 @@ impl EvictionOrder {
     #[cold]
     fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
         self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
-            Policy::Plain(policy) => Policy::Prioritized(Prioritized {
-                policy: policy.with_priorities(),
-                deadlines: Deadlines::default(),
-            }),
+            Policy::Plain(policy) => Policy::Prioritized(Prioritized::new(policy)),
             other => other,
         };
         match &mut self.policy {
@@ -301,9 +287,7 @@ impl EvictionOrder {
     pub(crate) fn put_back(&mut self, slot: &Slot) {
         let directives = Arc::clone(&self.directives);
         if let Some(prioritized) = self.begin_priorities() {
-            let (hash, level) = (slot.hash(), slot.level());
-            prioritized.policy.put_back(slot.id(), hash, level);
-            prioritized.apply_directive(&directives, slot, slot.word());
+            prioritized.put_back(&directives, slot);
         }
     }
 
@@ -327,7 +311,7 @@ impl EvictionOrder {
 
 /// Fills `candidates` with victims. Returns how many there were.
 #[inline]
-fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
+pub(super) fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
     let mut found = 0;
     while found < candidates.len()
         && let Some(slot) = policy.pop()
@@ -336,60 +320,4 @@ fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> u
         found += 1;
     }
     found
-}
-
-impl Prioritized {
-    fn remove(&mut self, slot: u32) {
-        self.policy.remove(slot);
-        self.forget_deadlines(&[slot]);
-    }
-
-    /// Applies the directive of a listed block whose word was `seen`, if it has one. Returns
-    /// whether it has.
-    #[cold]
-    fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
-        self.deadlines.forget(slot.id());
-        let in_force = directives.in_force(slot, seen.generation(), || directives.now());
-        if let Some(directive) = in_force {
-            self.policy.set_priority(slot.id(), directive.priority);
-            self.deadlines.set(slot.id(), directive.deadline);
-        }
-        in_force.is_some()
-    }
-
-    /// Applies the directives that were given to listed blocks, and ends those that have
-    /// expired.
-    #[cold]
-    fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
-        directives.take_announced(|slot| {
-            if self.policy.contains(slot) {
-                let slot = &slots[slot as usize];
-                if !self.apply_directive(directives, slot, slot.word()) {
-                    // It replaced another one, and has expired already.
-                    self.policy.set_priority(slot.id(), Priority::DEFAULT);
-                }
-            }
-        });
-        if !self.deadlines.is_empty() {
-            let now = directives.now();
-            while let Some(slot) = self.deadlines.take_due(now) {
-                self.policy.set_priority(slot, Priority::DEFAULT);
-            }
-        }
-    }
-
-    fn pop(&mut self, directives: &Directives, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        self.apply_directives(directives, slots);
-        let found = pop_each(&mut *self.policy, candidates);
-        self.forget_deadlines(&candidates[..found]);
-        found
-    }
-
-    /// Removes the deadlines of blocks that have left the order.
-    #[cold]
-    fn forget_deadlines(&mut self, slots: &[u32]) {
-        for &slot in slots {
-            self.deadlines.forget(slot);
-        }
-    }
 }
