@@ -54,7 +54,7 @@
 //! * Its own registration. The block cannot be matched before the registration completes,
 //!   unless another thread that registers the same hash completes it.
 //! * Its own directive for a block that is already inactive, and later directives for that
-//!   block, until the block is released again; and the very first directives of a store.
+//!   block, until the block is released again.
 //! * The policy's order. While it holds the plane or a victim cache, others may have to evict
 //!   by a search, O(block count), that follows no policy (but still takes leaves first where
 //!   the policy guarantees that).

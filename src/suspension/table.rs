@@ -85,6 +85,13 @@ pub(super) const SCENES: &[Scene] = &[
         let block = w.find(hash);
         Plan::new(at![PlaneHeld], move || drop(block)).takes(1).subject(hash, true)
     }).way("by a release").holds_up(&[PLANE]),
+    scene(Step::PlaneHeld, |w| {
+        let hashes = w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![PlaneHeld], move || {
+            world.manager.set_retention(&hashes, .., Retention::new(Priority::HIGHEST))
+        })
+    }).way("by the last of many directives").holds_up(&[PLANE]),
     scene(Step::QueuedTaken, |w| evict(w, at![QueuedTaken], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsPopped, |w| evict(w, at![VictimsPopped], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsInHand, |w| evict(w, at![VictimsInHand], 1)),
@@ -145,6 +152,13 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::Discarded, |w| register_cleared(w, at![Discarded])).way("cleared"),
 
     // Directives: the manager's first. The other threads then give more.
+    scene(Step::DirectivesMade, |w| {
+        let hash = w.fill()[CHAIN];
+        let world = Arc::clone(w);
+        Plan::new(at![DirectivesMade], move || {
+            world.manager.set_retention(&[hash], .., Retention::new(Priority::LOWEST))
+        })
+    }),
     scene(Step::DirectiveGiven, |w| {
         let hash = w.fill()[CHAIN];
         let world = Arc::clone(w);

@@ -269,7 +269,9 @@ impl EvictionOrder {
     #[cold]
     fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
         self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
-            Policy::Plain(policy) => Policy::Prioritized(Prioritized::new(policy)),
+            Policy::Plain(policy) => {
+                Policy::Prioritized(Prioritized::new(policy, self.directives.take_room()))
+            }
             other => other,
         };
         match &mut self.policy {
@@ -288,6 +290,14 @@ impl EvictionOrder {
         let directives = Arc::clone(&self.directives);
         if let Some(prioritized) = self.begin_priorities() {
             prioritized.put_back(&directives, slot);
+        }
+    }
+
+    /// Applies the directives that were announced, and ends those that have expired: as many as a
+    /// visit does.
+    pub(crate) fn apply_directives(&mut self, slots: &[Slot]) {
+        if let Policy::Prioritized(prioritized) = &mut self.policy {
+            prioritized.apply_directives(&self.directives, slots);
         }
     }
 
@@ -311,7 +321,7 @@ impl EvictionOrder {
 
 /// Fills `candidates` with victims. Returns how many there were.
 #[inline]
-pub(super) fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
+fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
     let mut found = 0;
     while found < candidates.len()
         && let Some(slot) = policy.pop()

@@ -3,14 +3,26 @@
 //!
 //! Sequential code, in the hands of the thread that holds the [policy
 //! plane](crate::engine::parts::plane).
+//!
+//! # What does a visit do?
+//!
+//! A visit for victims, or one by a thread that has given many directives, first
+//!
+//! 1. applies the directives that were [announced](crate::engine::parts::directives), in order;
+//! 2. ends those that have expired, earliest [deadline](crate::engine::parts::deadlines) first.
+//!
+//! Both are bounded, in total and per directive, and nothing is allocated. So more may have expired
+//! than a visit ends: blocks of high priority then keep it until the next visits. Blocks of low
+//! priority are not evicted for it: one that would be the next victim is first checked against its
+//! own deadline.
 
 use crate::SequenceHash;
 use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
+use crate::sync::limits::{DEADLINE_STEPS, EXPIRED_VICTIMS};
 
 use crate::engine::parts::deadlines::Deadlines;
-use crate::engine::parts::directives::Directives;
-use crate::engine::parts::plane::pop_each;
+use crate::engine::parts::directives::{Directives, PriorityRoom};
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
 
@@ -23,10 +35,10 @@ pub(crate) struct Prioritized {
 
 impl Prioritized {
     /// Turns a policy into one that knows priorities.
-    pub(super) fn new(policy: Box<dyn PlainPolicy>) -> Self {
+    pub(super) fn new(policy: Box<dyn PlainPolicy>, room: PriorityRoom) -> Self {
         Self {
-            policy: policy.with_priorities(),
-            deadlines: Deadlines::default(),
+            policy: policy.with_priorities(room.bands),
+            deadlines: room.deadlines,
         }
     }
 
@@ -58,7 +70,7 @@ impl Prioritized {
 
     pub(super) fn remove(&mut self, slot: u32) {
         self.policy.remove(slot);
-        self.forget_deadlines(&[slot]);
+        self.deadlines.forget(slot);
     }
 
     /// Applies the directive of a listed block whose word was `seen`, if it has one. Returns
@@ -75,9 +87,9 @@ impl Prioritized {
     }
 
     /// Applies the directives that were given to listed blocks, and ends those that have
-    /// expired.
+    /// expired: as many as a visit does.
     #[cold]
-    fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
+    pub(super) fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) -> Expired {
         directives.take_announced(|slot| {
             if self.policy.contains(slot) {
                 let slot = &slots[slot as usize];
@@ -87,31 +99,68 @@ impl Prioritized {
                 }
             }
         });
-        if !self.deadlines.is_empty() {
-            let now = directives.now();
-            while let Some(slot) = self.deadlines.take_due(now) {
-                self.policy.set_priority(slot, Priority::DEFAULT);
-            }
+        if self.deadlines.is_empty() {
+            return Expired::AllEnded;
+        }
+        let now = directives.now();
+        let mut steps = DEADLINE_STEPS;
+        while let Some(slot) = self.deadlines.take_due(now, &mut steps) {
+            self.policy.set_priority(slot, Priority::DEFAULT);
+        }
+        match steps {
+            0 => Expired::SomeLeft {
+                now,
+                checks: EXPIRED_VICTIMS,
+            },
+            _ => Expired::AllEnded,
         }
     }
 
+    /// Fills `candidates` with victims. Returns how many there were.
     pub(super) fn pop(
         &mut self,
         directives: &Directives,
         slots: &[Slot],
         candidates: &mut [u32],
     ) -> usize {
-        self.apply_directives(directives, slots);
-        let found = pop_each(&mut *self.policy, candidates);
-        self.forget_deadlines(&candidates[..found]);
+        let mut expired = self.apply_directives(directives, slots);
+        let mut found = 0;
+        while found < candidates.len() {
+            self.end_expired_low(&mut expired);
+            let Some(slot) = self.policy.pop() else {
+                break;
+            };
+            self.deadlines.forget(slot);
+            candidates[found] = slot;
+            found += 1;
+        }
         found
     }
 
-    /// Removes the deadlines of blocks that have left the order.
-    #[cold]
-    fn forget_deadlines(&mut self, slots: &[u32]) {
-        for &slot in slots {
+    /// Ends the directive of the next victim, and of the one that is next then, while they have a
+    /// low priority and have expired.
+    fn end_expired_low(&mut self, expired: &mut Expired) {
+        let Expired::SomeLeft { now, checks } = expired else {
+            return;
+        };
+        while *checks > 0
+            && let Some(slot) = self.policy.first_of_low()
+            && self.deadlines.has_passed(slot, *now)
+        {
+            *checks -= 1;
             self.deadlines.forget(slot);
+            self.policy.set_priority(slot, Priority::DEFAULT);
         }
     }
+}
+
+/// What a visit has left of the directives that have expired.
+pub(super) enum Expired {
+    AllEnded,
+    /// Some may be left that had expired at the time `now`.
+    SomeLeft {
+        now: u64,
+        /// The number of victims that may still be found to be among them.
+        checks: u32,
+    },
 }

@@ -82,7 +82,7 @@ impl ReleaseLog {
     #[inline]
     pub(crate) unsafe fn push(&self, slot: &Slot) {
         // SAFETY: the caller's contract.
-        unsafe { self.0.stack.push_run(slot.id(), &slot.next_queued) };
+        unsafe { self.0.stack.push_run(slot.id(), &slot.next_queued, 1) };
     }
 
     /// Takes all slots off the log. Calls `look` with each, the latest first, before any of
@@ -90,6 +90,7 @@ impl ReleaseLog {
     #[inline]
     pub(crate) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Drained<'s> {
         let first = self.0.stack.drain(
+            u32::MAX,
             |id| &slots[id as usize].next_queued,
             |id| look(&slots[id as usize]),
         );
@@ -129,11 +130,12 @@ impl Drained<'_> {
 /// Slots that will be pushed onto a log together, in the order in which they were added.
 pub(crate) struct Run<'a> {
     ends: Option<(&'a Slot, &'a Slot)>,
+    len: u32,
 }
 
 impl<'a> Run<'a> {
     pub(crate) fn new() -> Self {
-        Self { ends: None }
+        Self { ends: None, len: 0 }
     }
 
     /// Adds a slot.
@@ -144,6 +146,7 @@ impl<'a> Run<'a> {
     /// since.
     #[inline]
     pub(crate) unsafe fn add(&mut self, slot: &'a Slot) {
+        self.len += 1;
         self.ends = match self.ends {
             None => Some((slot, slot)),
             Some((top, bottom)) => {
@@ -163,7 +166,11 @@ impl<'a> Run<'a> {
     pub(crate) fn push_to(self, log: &ReleaseLog) {
         if let Some((top, bottom)) = self.ends {
             // SAFETY: each slot was marked by the thread that added it, which pushes it here.
-            unsafe { log.0.stack.push_run(top.id(), &bottom.next_queued) };
+            unsafe {
+                log.0
+                    .stack
+                    .push_run(top.id(), &bottom.next_queued, self.len)
+            };
         }
     }
 }
