@@ -164,3 +164,105 @@ pub(super) enum Expired {
         checks: u32,
     },
 }
+
+#[cfg(all(test, not(any(kvbm_loom, kvbm_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::policy::{OldestFirst, PolicySpec};
+    use crate::retention::Retention;
+
+    /// Blocks that are listed in the order of their slots, and of which each may be given a
+    /// priority that has expired.
+    struct Listed {
+        slots: Vec<Slot>,
+        directives: Directives,
+        order: Prioritized,
+    }
+
+    impl Listed {
+        fn new(count: u32) -> Self {
+            let directives = Directives::new(count);
+            let slots: Vec<Slot> = (0..count).map(|id| Slot::new(id, false)).collect();
+            // The clock begins with the first directive.
+            let none = Retention::default();
+            assert_eq!(directives.give(&slots[0], 0, none), Some(1));
+            while directives.now() < 2 {
+                std::thread::yield_now();
+            }
+            let policy = OldestFirst::LRU.build(count as usize);
+            let mut order = Prioritized::new(policy, directives.take_room());
+            for slot in &slots {
+                let content = (SequenceHash::default(), 0);
+                order.list(&directives, slot, slot.word(), content);
+            }
+            order.apply_directives(&directives, &slots);
+            Self {
+                slots,
+                directives,
+                order,
+            }
+        }
+
+        /// Gives a block a priority that has expired since the plane was held last.
+        fn expire(&mut self, slot: u32, priority: Priority) {
+            self.order.policy.set_priority(slot, priority);
+            self.order.deadlines.set(slot, Some(1));
+        }
+
+        fn pop(&mut self, victims: usize) -> Vec<u32> {
+            let mut candidates = vec![u32::MAX; victims];
+            let found = self
+                .order
+                .pop(&self.directives, &self.slots, &mut candidates);
+            candidates.truncate(found);
+            candidates
+        }
+    }
+
+    #[test]
+    fn a_visit_ends_a_bounded_number_of_directives() {
+        const EXPIRED: u32 = 3 * DEADLINE_STEPS - 1;
+        let mut listed = Listed::new(EXPIRED + 4);
+        for slot in 0..EXPIRED {
+            listed.expire(slot, Priority::HIGHEST);
+        }
+        // The visits end the directives of the first slots, of the next, and of the rest.
+        for slot in 0..2 {
+            assert_eq!(listed.pop(1), [slot]);
+            let ended = DEADLINE_STEPS * (slot + 1);
+            assert!(listed.order.deadlines.has_passed(ended, 1));
+            assert!(!listed.order.deadlines.has_passed(ended - 1, 1));
+        }
+        let rest: Vec<u32> = (2..EXPIRED + 4).collect();
+        assert_eq!(listed.pop(rest.len()), rest);
+        assert!(listed.order.deadlines.is_empty());
+    }
+
+    /// Although the visit cannot end all directives that have expired.
+    #[test]
+    fn no_victim_is_of_low_priority_that_has_expired() {
+        const EXPIRED: u32 = DEADLINE_STEPS + EXPIRED_VICTIMS;
+        let mut listed = Listed::new(4 + EXPIRED);
+        listed.order.policy.set_priority(2, Priority::LOWEST);
+        // Those that are next by their priority are found last by their deadlines.
+        for slot in (4..4 + EXPIRED).rev() {
+            listed.order.policy.set_priority(slot, Priority::LOWEST);
+        }
+        for slot in 4..4 + EXPIRED {
+            listed.order.deadlines.set(slot, Some(1));
+        }
+        assert_eq!(listed.pop(5), [2, 0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn a_victim_leaves_no_deadline() {
+        let mut listed = Listed::new(4);
+        listed.order.policy.set_priority(3, Priority::LOWEST);
+        listed.order.deadlines.set(3, Some(1 << 38));
+        assert_eq!(listed.pop(1), [3]);
+        assert!(listed.order.deadlines.is_empty());
+        listed.order.deadlines.set(1, Some(1 << 38));
+        listed.order.remove(1);
+        assert!(listed.order.deadlines.is_empty());
+    }
+}

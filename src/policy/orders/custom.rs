@@ -29,7 +29,7 @@ pub(crate) struct Custom {
 enum CustomOrder {
     Users(Box<dyn EvictionPolicy>),
     /// Replaces the user's policy once that has failed.
-    Fallback(Retained<Lru>),
+    Fallback(Box<Retained<Lru>>),
 }
 
 impl Custom {
@@ -77,7 +77,7 @@ impl Custom {
                 lru.set_priority(slot, priority);
             }
         }
-        let failed = std::mem::replace(&mut self.order, CustomOrder::Fallback(lru));
+        let failed = std::mem::replace(&mut self.order, CustomOrder::Fallback(Box::new(lru)));
         contain("an eviction policy panicked when it was dropped", || {
             drop(failed);
         });

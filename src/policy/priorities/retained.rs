@@ -248,7 +248,7 @@ mod tests {
         // Before any victims have been looked for.
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(policy.pop(), Some(1));
-        // After the block was set aside.
+        // After another victim was taken instead.
         policy.set_priority(0, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 3, 2]);
     }
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn among_those_aside_the_last_change_decides() {
+    fn among_those_of_high_priority_the_last_change_decides() {
         let mut policy = retained(5);
         for (slot, of) in [(2, 80), (0, 50), (1, 80), (3, 80)] {
             policy.set_priority(slot, priority(of));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_that_ends_aside_does_not_jump_the_levels() {
+    fn a_priority_that_ends_does_not_jump_the_levels() {
         let mut policy = Retained::new(MultiLru::new(7), Bands::new(7));
         for (slot, level) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
             policy.insert(slot, any_hash(), level);
@@ -341,95 +341,234 @@ mod tests {
         assert_eq!(drain(&mut policy), [5, 6, 0, 4]);
     }
 
+    /// An order that counts how many blocks are taken from it.
+    struct Counted<P> {
+        order: P,
+        taken: u32,
+    }
+
+    impl<P: SlotPolicy> SlotPolicy for Counted<P> {
+        fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8) {
+            self.order.insert(slot, hash, level);
+        }
+
+        fn remove(&mut self, slot: u32) {
+            self.order.remove(slot);
+        }
+
+        fn pop(&mut self) -> Option<u32> {
+            self.taken += 1;
+            self.order.pop()
+        }
+
+        fn next_level(&self) -> u8 {
+            self.order.next_level()
+        }
+
+        fn contains(&self, slot: u32) -> bool {
+            self.order.contains(slot)
+        }
+
+        fn len(&self) -> usize {
+            self.order.len()
+        }
+
+        fn observes_resurrection(&self) -> bool {
+            self.order.observes_resurrection()
+        }
+
+        fn check(&self) -> Result<(), String> {
+            self.order.check()
+        }
+    }
+
     #[derive(Clone, Copy)]
     struct Listed {
         slot: u32,
         level: u8,
         priority: Priority,
-        /// The steps of the last release and of the last change of priority.
-        released: u64,
-        changed: u64,
+        /// The steps of the last release and of the last change of priority. A victim that was
+        /// put back has a negative one.
+        released: i64,
+        changed: i64,
     }
 
     /// States the rule: blocks go by priority. Those with the default priority go by level
     /// and release; others of the same priority go by release or change of priority,
     /// whichever was later.
-    fn agrees<P: SlotPolicy + 'static>(order: P, levels: u64, slots: u64, seed: u64) -> [u32; 4] {
+    struct Rule {
+        listed: Vec<Listed>,
+        /// The numbers of victims of low priority, of those whose priority was always the
+        /// default, of those that had another, and of those of high priority.
+        victims: [u32; 4],
+    }
+
+    impl Rule {
+        fn release(&mut self, slot: u32, level: u8, released: i64) {
+            self.remove(slot);
+            self.listed.push(Listed {
+                slot,
+                level,
+                priority: Priority::DEFAULT,
+                released,
+                changed: 0,
+            });
+        }
+
+        fn remove(&mut self, slot: u32) {
+            self.listed.retain(|listed| listed.slot != slot);
+        }
+
+        fn contains(&self, slot: u32) -> bool {
+            self.listed.iter().any(|listed| listed.slot == slot)
+        }
+
+        fn change(&mut self, slot: u32, priority: Priority, changed: i64) {
+            let mut listed = self.listed.iter_mut();
+            if let Some(listed) = listed.find(|listed| listed.slot == slot)
+                && listed.priority != priority
+            {
+                listed.priority = priority;
+                listed.changed = changed;
+            }
+        }
+
+        fn pop(&mut self) -> Option<u32> {
+            let first = self.listed.iter().copied().min_by_key(|listed| {
+                let place = match listed.priority {
+                    Priority::DEFAULT => (listed.level, listed.released),
+                    _ => (0, listed.released.max(listed.changed)),
+                };
+                (listed.priority, place)
+            })?;
+            self.remove(first.slot);
+            let kind = match first.priority {
+                Priority::DEFAULT => 1 + usize::from(first.changed > 0),
+                other => 3 * usize::from(other > Priority::DEFAULT),
+            };
+            self.victims[kind] += 1;
+            Some(first.slot)
+        }
+    }
+
+    /// Compares with the rule, from before the first directive on. No operation takes more than
+    /// two blocks from the order that there was before.
+    fn agrees<P: SlotPolicy + 'static>(mut order: P, shape: Shape, seed: u64) -> [u32; 4] {
+        let Shape {
+            levels,
+            slots,
+            steps,
+        } = shape;
         let mut random = Random::new(seed);
+        let mut rule = Rule {
+            listed: Vec::new(),
+            victims: [0; 4],
+        };
+        for step in 0..random.below(3 * slots) as i64 {
+            let (slot, level) = (random.below(slots) as u32, random.below(levels) as u8);
+            rule.release(slot, level, step - 1_000);
+            order.insert(slot, any_hash(), level);
+        }
+        let mut ahead = Vec::new();
+        if levels == 1 {
+            ahead.extend((0..random.below(slots)).map_while(|_| order.pop()));
+            ahead.iter().for_each(|&slot| rule.remove(slot));
+        }
+        ahead.reverse();
+        let mut puts_back = -1_000_000;
+        let order = Counted { order, taken: 0 };
         let mut policy = Retained::new(order, Bands::new(slots as usize));
-        let mut model: Vec<Listed> = Vec::new();
-        let mut victims = [0; 4];
-        for step in 0..20_000 {
+        for step in 1..steps {
             let slot = random.below(slots) as u32;
-            let listed = model.iter_mut().find(|listed| listed.slot == slot);
             // The pool fills, and is then emptied.
-            let choices = if step / 100 % 4 < 3 { 16 } else { 48 };
-            match (random.below(choices), listed) {
-                (0..=5, _) => {
+            let choices = if step / 100 % 4 < 3 { 17 } else { 48 };
+            policy.before.taken = 0;
+            match random.below(choices) {
+                0..=5 => {
                     let level = random.below(levels) as u8;
-                    model.retain(|listed| listed.slot != slot);
-                    model.push(Listed {
-                        slot,
-                        level,
-                        priority: Priority::DEFAULT,
-                        released: step,
-                        changed: 0,
-                    });
+                    rule.release(slot, level, step);
                     policy.insert(slot, any_hash(), level);
                 }
-                (6, _) => {
-                    model.retain(|listed| listed.slot != slot);
+                6 => {
+                    rule.remove(slot);
                     policy.remove(slot);
                 }
-                (7..=14, listed) => {
-                    let Some(listed) = listed else { continue };
-                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
-                    if listed.priority != new {
-                        listed.priority = new;
-                        listed.changed = step;
+                7 => {
+                    if let Some(slot) = ahead.pop() {
+                        puts_back += 1;
+                        if !rule.contains(slot) {
+                            rule.release(slot, 0, puts_back);
+                        }
+                        policy.put_back(slot, any_hash(), 0);
                     }
+                }
+                8..=15 => {
+                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
+                    rule.change(slot, new, step);
                     policy.set_priority(slot, new);
                 }
-                _ => {
-                    let first = model.iter().copied().min_by_key(|listed| {
-                        let place = match listed.priority {
-                            Priority::DEFAULT => (listed.level, listed.released),
-                            _ => (0, listed.released.max(listed.changed)),
-                        };
-                        (listed.priority, place)
-                    });
-                    if let Some(first) = first {
-                        model.retain(|listed| listed.slot != first.slot);
-                        let was_other = first.changed > 0;
-                        let kind = match first.priority {
-                            Priority::DEFAULT => 1 + usize::from(was_other),
-                            other => 3 * usize::from(other > Priority::DEFAULT),
-                        };
-                        victims[kind] += 1;
-                    }
-                    let victim = first.map(|first| first.slot);
-                    assert_eq!(policy.pop(), victim, "step {step}");
-                }
+                _ => assert_eq!(policy.pop(), rule.pop(), "seed {seed}, step {step}"),
             }
+            assert!(policy.before.taken <= MOVED_AT_ONCE, "step {step}");
             policy.check().unwrap();
-            assert_eq!(policy.len(), model.len());
-            let is_listed = model.iter().any(|listed| listed.slot == slot);
-            assert_eq!(policy.contains(slot), is_listed);
+            assert_eq!(policy.len(), rule.listed.len());
+            assert_eq!(policy.contains(slot), rule.contains(slot));
         }
-        victims
+        rule.victims
+    }
+
+    #[derive(Clone, Copy)]
+    struct Shape {
+        levels: u64,
+        slots: u64,
+        steps: i64,
     }
 
     #[test]
     fn agrees_with_the_rule() {
         let mut victims = [0; 4];
-        for (seed, slots) in [(7, 3), (8, 12), (9, 40)] {
-            let of_lru = agrees(Lru::new(slots as usize), 1, slots, seed);
-            let of_multi_lru = agrees(MultiLru::new(slots as usize), 4, slots, seed);
+        let mut compare = |slots: u64, steps: i64, seed: u64| {
+            let shape = |levels| Shape {
+                levels,
+                slots,
+                steps,
+            };
+            let of_lru = agrees(Lru::new(slots as usize), shape(1), seed);
+            let of_multi_lru = agrees(MultiLru::new(slots as usize), shape(4), seed);
             for (at, all) in victims.iter_mut().enumerate() {
                 *all += of_lru[at] + of_multi_lru[at];
             }
+        };
+        for (seed, slots) in [(7, 3), (8, 12), (9, 40)] {
+            compare(slots, 20_000, seed);
+        }
+        // The order that there was before is moved meanwhile.
+        for seed in 0..300 {
+            compare(4 + seed % 90, 120, seed);
         }
         assert!(victims.iter().all(|&count| count > 400), "{victims:?}");
+    }
+
+    /// However many blocks there are in front that have a priority, whenever they got it.
+    #[test]
+    fn a_victim_behind_many_retained_ones_takes_two_moves() {
+        const SLOTS: u32 = 4_096;
+        let mut order = Lru::new(SLOTS as usize);
+        for slot in 0..SLOTS {
+            order.insert(slot, any_hash(), 0);
+        }
+        let order = Counted { order, taken: 0 };
+        let mut policy = Retained::new(order, Bands::new(SLOTS as usize));
+        // From the back, so that the blocks have not been moved when they get a priority.
+        for slot in (0..SLOTS - 1).rev() {
+            policy.before.taken = 0;
+            policy.set_priority(slot, Priority::HIGHEST);
+            assert!(policy.before.taken <= MOVED_AT_ONCE);
+        }
+        policy.before.taken = 0;
+        assert_eq!(policy.pop(), Some(SLOTS - 1));
+        assert!(policy.before.taken <= MOVED_AT_ONCE);
+        policy.check().unwrap();
     }
 
     #[test]
