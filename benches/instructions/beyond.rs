@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use dynamo_tokens::PositionalLineageHash as SequenceHash;
 use iai_callgrind::{library_benchmark, library_benchmark_group};
 use kvbm_lockfree::retention::{Priority, Retention};
 use kvbm_lockfree::{BlockManager, BlockRegistry};
@@ -138,6 +139,61 @@ fn set_retention(at: Buffered) -> Buffered {
     at
 }
 
+/// A full pool in which this many inactive blocks have a directive that keeps them, the next
+/// victims first. It has expired if `expires`.
+fn kept((directives, expires): (usize, bool)) -> Buffered {
+    let at = steady_beyond("lru");
+    let mut kept = Retention::new(Priority::HIGHEST);
+    if expires {
+        kept = kept.for_duration(Duration::from_millis(100));
+    }
+    let oldest = 1_000 + (POOL / BATCH) as u64;
+    for number in oldest..oldest + (directives / BATCH) as u64 {
+        let given = at.scene.manager.set_retention(&chain(number), .., kept);
+        assert_eq!(given, BATCH);
+    }
+    // The order has learned of them all, unless there were only a few.
+    if expires {
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    at
+}
+
+// However many blocks have a directive, or one that has just expired.
+#[library_benchmark]
+#[bench::kept_1024(args = ((1_024, false)), setup = kept, config = limit("evict_1.kept_1024"))]
+#[bench::kept_3968(args = ((3_968, false)), setup = kept, config = limit("evict_1.kept_3968"))]
+#[bench::expired_1024(args = ((1_024, true)), setup = kept, config = limit("evict_1.expired_1024"))]
+#[bench::expired_3968(args = ((3_968, true)), setup = kept, config = limit("evict_1.expired_3968"))]
+fn evict_1(mut at: Buffered) -> Buffered {
+    assert!(at.scene.manager.allocate_into(black_box(1), &mut at.fresh));
+    at
+}
+
+/// A pool that is larger by this factor, and has one block to give a directive to.
+fn without_directives(times: usize) -> (BlockManager<Tier>, SequenceHash) {
+    let manager = BlockManager::builder()
+        .block_count(times * POOL)
+        .block_size(16)
+        .registry(BlockRegistry::new())
+        .with_lru_backend()
+        .build()
+        .expect("a valid configuration");
+    let block = manager.allocate_one().expect("all are free");
+    let block = block.stage(chain(1)[0], 16).expect("of this size");
+    drop(manager.register_block(block));
+    (manager, chain(1)[0])
+}
+
+#[library_benchmark]
+#[bench::small(args = (1), setup = without_directives, config = limit("first_directive.small"))]
+#[bench::large(args = (32), setup = without_directives, config = limit("first_directive.large"))]
+fn first_directive((manager, hash): (BlockManager<Tier>, SequenceHash)) -> BlockManager<Tier> {
+    let low = Retention::new(Priority::LOWEST);
+    assert_eq!(manager.set_retention(black_box(&[hash]), .., low), 1);
+    manager
+}
+
 library_benchmark_group!(
     name = beyond;
     benchmarks =
@@ -148,4 +204,6 @@ library_benchmark_group!(
         set_retention,
         snapshot,
         registered_count,
+        evict_1,
+        first_directive,
 );

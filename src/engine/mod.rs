@@ -22,6 +22,7 @@
 //! | `victim_cache` | victims taken from the plane ahead of need, per shard |
 //! | `sweep` | victims without the plane |
 //! | `directives` | the retention directive of each block |
+//! | `prioritized` | the eviction order once there have been directives |
 //! | `deadlines` | when the directives of listed blocks expire |
 //! | `era` | which inactive blocks a clearing has given up |
 //! | `prefetch` | fetches a cache line before it is needed |
@@ -54,7 +55,7 @@
 //! * Its own registration. The block cannot be matched before the registration completes,
 //!   unless another thread that registers the same hash completes it.
 //! * Its own directive for a block that is already inactive, and later directives for that
-//!   block, until the block is released again; and the very first directives of a store.
+//!   block, until the block is released again.
 //! * The policy's order. While it holds the plane or a victim cache, others may have to evict
 //!   by a search of the slots, which follows no policy (but prefers leaves if the policy does).
 //! * The registry's memory. Ended entries are not freed while the thread is inside an epoch

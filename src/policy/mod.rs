@@ -8,9 +8,10 @@
 //! # When does it allocate?
 //!
 //! When it is built. A policy that lists every block of its store allocates nothing
-//! afterwards, with two exceptions: an order of the [lineage](lineage::graph) can be driven
+//! afterwards, with one exception: an order of the [lineage](lineage::graph) can be driven
 //! past its reservation by resetting blocks whose descendants stay inactive (its module says
-//! how far), and blocks with [priorities](containers::bands) are kept in sets that grow.
+//! how far). The [bands](containers::bands) for blocks with priorities come with the first
+//! directive, ready made.
 //!
 //! # How do I add an order?
 //!
@@ -48,6 +49,8 @@ mod spec;
 mod testing;
 
 pub use built_in::{BuiltInPolicy, UnknownPolicy};
+pub(crate) use containers::bands::Bands;
+pub(crate) use containers::list::Lists;
 pub use eviction_policy::{EvictionPolicy, InactiveBlock};
 pub(crate) use lineage::fifo::ByFifo;
 pub(crate) use lineage::key::Keys;
@@ -59,3 +62,5 @@ pub(crate) use orders::lru::OldestFirst;
 pub(crate) use orders::multi_lru::{ByLevel, level};
 pub(crate) use slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 pub(crate) use spec::PolicySpec;
+#[cfg(test)]
+pub(crate) use testing::Random;

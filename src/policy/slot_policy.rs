@@ -4,6 +4,7 @@
 //! and pays nothing for them. When the first block is given a priority, the plain policy
 //! turns into a [`PrioritizedPolicy`].
 
+use super::containers::bands::Bands;
 use crate::SequenceHash;
 use crate::retention::Priority;
 
@@ -75,8 +76,10 @@ pub(crate) trait SlotPolicy: Send {
 /// An order in which all blocks have the default priority.
 pub(crate) trait PlainPolicy: SlotPolicy {
     /// Turns this order into one with the same blocks in the same places that supports
-    /// priorities.
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy>;
+    /// priorities. `bands` are empty, and for as many slots.
+    ///
+    /// Constant time, however many blocks are listed.
+    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy>;
 }
 
 /// An order in which blocks can have priorities.
@@ -87,6 +90,9 @@ pub(crate) trait PrioritizedPolicy: SlotPolicy {
     /// comes last among those that have it. A slot that is given the default priority takes the
     /// place that it would have in the order without priorities.
     fn set_priority(&mut self, slot: u32, priority: Priority);
+
+    /// Returns the next victim if its priority is below the default, and the order knows.
+    fn first_of_low(&self) -> Option<u32>;
 
     /// Returns a victim that was popped ahead of need to the order, unless it is listed.
     ///

@@ -49,6 +49,8 @@ pub(crate) enum Step {
     Discarded,
 
     // ---- directives ----
+    /// The table of directives has been made, but not shown to other threads.
+    DirectivesMade,
     /// A directive has been given, but its slot has not been queued for it.
     DirectiveGiven,
 

@@ -91,6 +91,13 @@ pub(super) const SCENES: &[Scene] = &[
         let blocks: Vec<_> = w.hashes(BACKLOG as usize).into_iter().map(|hash| w.register(hash)).collect();
         Plan::new(at![PlaneHeld], move || drop(blocks)).takes(1)
     }).way("by the release that makes the log too long").holds_up(&[PLANE]),
+    scene(Step::PlaneHeld, |w| {
+        let hashes = w.fill();
+        let world = Arc::clone(w);
+        Plan::new(at![PlaneHeld], move || {
+            world.manager.set_retention(&hashes, .., Retention::new(Priority::HIGHEST))
+        })
+    }).way("by the last of many directives").holds_up(&[PLANE]),
     scene(Step::QueuedTaken, |w| evict(w, at![QueuedTaken], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsPopped, |w| evict(w, at![VictimsPopped], 1)).holds_up(&[PLANE]),
     scene(Step::VictimsInHand, |w| evict(w, at![VictimsInHand], 1)),
@@ -156,6 +163,13 @@ pub(super) const SCENES: &[Scene] = &[
     scene(Step::Discarded, |w| register_cleared(w, at![Discarded])).way("cleared"),
 
     // Directives: the manager's first. The other threads then give more.
+    scene(Step::DirectivesMade, |w| {
+        let hash = w.fill()[CHAIN];
+        let world = Arc::clone(w);
+        Plan::new(at![DirectivesMade], move || {
+            world.manager.set_retention(&[hash], .., Retention::new(Priority::LOWEST))
+        })
+    }),
     scene(Step::DirectiveGiven, |w| {
         let hash = w.fill()[CHAIN];
         let world = Arc::clone(w);

@@ -88,6 +88,19 @@ pub(crate) const CLEARED_LOOKS: u32 = shrunk!(256, in models 1);
 /// The number of blocks of an expired lease that are released in one piece.
 pub(crate) const LEASE_PIECE: usize = shrunk!(64, in models 1);
 
+/// The number of slots whose directives may be announced before a thread that gives another one
+/// has them applied.
+pub(crate) const ANNOUNCED_SLOTS: u32 = shrunk!(64, in models 2);
+/// The maximum number of announced directives that one visit to the policy plane applies. Twice
+/// as many as there are while nothing holds the plane up.
+pub(crate) const ANNOUNCED_PER_VISIT: u32 = shrunk!(2 * ANNOUNCED_SLOTS, in models 1);
+/// The maximum number of steps that one visit to the policy plane takes to find directives that
+/// have expired.
+pub(crate) const DEADLINE_STEPS: u32 = 128;
+/// The maximum number of victims of low priority that one visit to the policy plane finds to have
+/// expired although they have not been found yet.
+pub(crate) const EXPIRED_VICTIMS: u32 = 64;
+
 // ---- the registry ----
 
 /// The number of buckets in the first segment of the entry table, and the fewest that the

@@ -16,10 +16,12 @@ pub(crate) mod canary;
 #[path = "model_epoch.rs"]
 pub(crate) mod epoch;
 pub(crate) mod limits;
+pub(crate) mod once_box;
 mod probe;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod try_lock;
+pub(crate) mod zeroed;
 
 pub(crate) use probe::step;
 

@@ -2,6 +2,7 @@
 
 use kvbm_lockfree::eviction::{BuiltInPolicy, EvictionPolicy, InactiveBlock};
 use kvbm_lockfree::manager::{BlockManagerConfigBuilder, FrequencyTrackingCapacity};
+use kvbm_lockfree::retention::{Priority, Retention};
 use kvbm_lockfree::{BlockId, BlockManager, BlockRegistry};
 
 use crate::counting::{Tally, tally};
@@ -119,6 +120,32 @@ fn just_past_a_power_of_two_a_block_takes_the_most() {
         let (_, documented) = documented(policy);
         require_documented(policy.name(), built.bytes, PAST_A_POWER_OF_TWO, documented);
         drop(manager);
+    }
+}
+
+/// What the documentation of `retention` says that the first directive takes per block.
+const DIRECTIVES: f64 = 53.0;
+
+#[test]
+fn the_first_directive_takes_memory_and_no_other_does() {
+    let _turn = turn();
+    for &policy in BuiltInPolicy::ALL {
+        let manager = builder(policy, BLOCKS).build().unwrap();
+        let hashes = chain(0, BATCH);
+        let blocks = manager.allocate_blocks(BATCH).unwrap();
+        let staged = (blocks.into_iter().zip(&hashes))
+            .map(|(block, &hash)| block.stage(hash, 16).unwrap())
+            .collect();
+        drop(manager.register_blocks(staged));
+        let retention = Retention::new(Priority::HIGHEST);
+        let give = |hashes| manager.set_retention(hashes, .., retention);
+        let (given, first) = tally(|| give(&hashes[..1]));
+        assert_eq!(given, 1);
+        require_documented("the first directive", first.bytes, BLOCKS, DIRECTIVES);
+        // The order is given what was made for it.
+        let (given, others) = tally(|| give(&hashes));
+        assert_eq!(given, BATCH);
+        assert!(others.bytes < 1_024, "{policy:?}: {others:?}");
     }
 }
 

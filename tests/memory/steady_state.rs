@@ -3,8 +3,10 @@
 
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use kvbm_lockfree::manager::FrequencyTrackingCapacity;
+use kvbm_lockfree::retention::{Priority, Retention};
 use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock, MutableBlock, SequenceHash};
 
 use crate::counting::tally;
@@ -115,6 +117,41 @@ fn the_no_heap_methods_take_nothing() {
         });
         let evictions = manager.metrics().snapshot().evictions - evictions;
         assert!(evictions >= (steady.len() * REQUEST) as u64);
+        assert_eq!(
+            counted.allocations, 0,
+            "{policy:?}, tracker {tracker}: {counted:?}"
+        );
+    }
+}
+
+/// Blocks of every priority come and go. Some directives end, others are replaced, and there are more
+/// than are applied one by one.
+#[test]
+fn directives_take_nothing_after_the_first() {
+    let _turn = turn();
+    for (policy, tracker) in configurations() {
+        let manager = manager(policy, tracker);
+        let requests: Vec<_> = (0..3 * WARM).map(|number| chain(number, REQUEST)).collect();
+        let (warm, steady) = requests.split_at(WARM as usize);
+        let mut buffers = Buffers::new();
+        let mut retain_and_serve = |requests: &[Vec<SequenceHash>]| {
+            for (number, hashes) in (0_u64..).zip(requests) {
+                let block = number * REQUEST as u64 % 101;
+                let priority = Priority::new(block as u8).expect("at most 100");
+                let retention = match number % 3 {
+                    0 => Retention::new(priority),
+                    1 => Retention::new(priority).for_duration(Duration::from_millis(1)),
+                    _ => Retention::new(priority).for_duration(Duration::from_secs(3_600)),
+                };
+                serve(&manager, hashes, &mut buffers);
+                manager.set_retention(hashes, .., retention);
+                // Content of earlier requests, if it is still there.
+                let earlier = &requests[number as usize * 7 % requests.len()];
+                manager.set_retention(earlier, .., Retention::default());
+            }
+        };
+        retain_and_serve(warm);
+        let ((), counted) = tally(|| retain_and_serve(steady));
         assert_eq!(
             counted.allocations, 0,
             "{policy:?}, tracker {tracker}: {counted:?}"

@@ -107,7 +107,7 @@ fn among_equals_the_last_release_or_change_decides() {
         say(2, 80);
         let (_blocks, evicted) = evict(&manager, 4);
         assert_eq!(evicted, [1, 0, 5, 6].map(hash), "{policy}");
-        // The policy has set this block aside by now.
+        // It was the next victim but for its priority.
         say(3, 60);
         drop(manager.match_one(hash(4)));
         let (_block, evicted) = evict(&manager, 1);

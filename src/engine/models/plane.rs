@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::SequenceHash;
-use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::{Bands, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::{Priority, Retention};
 
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
@@ -76,7 +76,7 @@ impl SlotPolicy for Glass {
 }
 
 impl PlainPolicy for Glass {
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+    fn with_priorities(self: Box<Self>, _: Bands) -> Box<dyn PrioritizedPolicy> {
         self
     }
 }
@@ -84,6 +84,10 @@ impl PlainPolicy for Glass {
 impl PrioritizedPolicy for Glass {
     fn set_priority(&mut self, slot: u32, priority: Priority) {
         self.priorities.lock().unwrap().insert(slot, priority);
+    }
+
+    fn first_of_low(&self) -> Option<u32> {
+        None
     }
 }
 
@@ -184,7 +188,9 @@ impl PlaneBlocks {
     fn give(&self, slot: &Slot, seen: Word, priority: u8) -> bool {
         let priority = Priority::new(priority).unwrap();
         let retention = Retention::new(priority);
-        self.directives.give(slot, seen.generation(), retention)
+        self.directives
+            .give(slot, seen.generation(), retention)
+            .is_some()
     }
 
     /// Returns the priority that the order has for a slot, once all threads are done.

@@ -158,7 +158,7 @@ impl Store {
     /// Returns all prefetched victims to the order, once there are directives. From then on,
     /// the caches are no longer filled, see [`evict`](Self::evict).
     #[cold]
-    fn empty_victim_caches(&self, plane: &mut EvictionOrder) {
+    pub(super) fn empty_victim_caches(&self, plane: &mut EvictionOrder) {
         for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
             while let Some(slot) = victim_cache.pop(&self.slots) {
                 plane.put_back(slot);

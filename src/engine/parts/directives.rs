@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! One word per slot, in a table that is allocated with the first directive:
+//! One word per slot, in a table that comes with the first directive:
 //!
 //! | bits | |
 //! |---|---|
@@ -35,21 +35,42 @@
 //! block's state; the holder of the plane sees whether it is listed. A slot is on the stack at
 //! most once. A thread that is suspended between the exchange and the push delays directives
 //! for this one block while it stays inactive; its next release still applies them.
+//!
+//! # How many are announced?
+//!
+//! A thread that has announced learns how many slots are announced. If there are
+//! [`ANNOUNCED_SLOTS`] or more, it has the plane apply them. So there are never many, unless the
+//! plane is held meanwhile; and whoever holds it applies at most [`ANNOUNCED_PER_VISIT`] at once,
+//! the latest, and leaves the others to the next.
+//!
+//! # What does the first directive cost?
+//!
+//! O(1), but for the memory: the table, and the [room](PriorityRoom) for the priorities that the
+//! eviction order is about to have, which must not be allocated while the plane is held. All of it
+//! is zero, as new memory is, so there is no pass over it. Threads that give the first directive at
+//! the same time do not wait for one another: see [`OnceBox`].
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::policy::Bands;
 use crate::retention::{Priority, Retention};
+use crate::sync::limits::ANNOUNCED_PER_VISIT;
+use crate::sync::once_box::OnceBox;
 use crate::sync::step;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::try_lock::TryLock;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, zeroed};
 
+use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::slot_stack::{SlotStack, reverse};
+use crate::engine::parts::slot_stack::SlotStack;
+
+#[cfg(doc)]
+use crate::sync::limits::ANNOUNCED_SLOTS;
 
 /// The directives of a store's blocks. Costs no memory per block until the first is given.
 pub(crate) struct Directives {
     block_count: u32,
-    table: OnceLock<DirectiveTable>,
+    table: OnceBox<DirectiveTable>,
 }
 
 struct DirectiveTable {
@@ -59,6 +80,23 @@ struct DirectiveTable {
     announced: SlotStack,
     /// The links of that stack, one per slot.
     next_announced: Box<[AtomicU32]>,
+    /// Taken by the holder of the plane, who is the only one to try.
+    room: TryLock<Option<PriorityRoom>>,
+}
+
+/// What the eviction order needs to have priorities.
+pub(crate) struct PriorityRoom {
+    pub(crate) bands: Bands,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl PriorityRoom {
+    fn new(block_count: u32) -> Self {
+        Self {
+            bands: Bands::new(block_count as usize),
+            deadlines: Deadlines::new(block_count as usize),
+        }
+    }
 }
 
 /// A directive as the eviction order sees it.
@@ -143,9 +181,11 @@ impl DirectiveTable {
     fn new(block_count: u32) -> Self {
         Self {
             since: Instant::now(),
-            words: (0..block_count).map(|_| AtomicU64::new(0)).collect(),
+            // Zero is the word of the first tenancy without a directive.
+            words: zeroed::array(block_count as usize),
             announced: SlotStack::new(),
-            next_announced: (0..block_count).map(|_| AtomicU32::new(NIL)).collect(),
+            next_announced: zeroed::array(block_count as usize),
+            room: TryLock::new(Some(PriorityRoom::new(block_count))),
         }
     }
 
@@ -193,21 +233,31 @@ impl Directives {
     pub(crate) fn new(block_count: u32) -> Self {
         Self {
             block_count,
-            table: OnceLock::new(),
+            table: OnceBox::new(),
         }
     }
 
-    /// Allocates the table. Loom does not see that the allocation happens before its uses.
+    /// Makes the table, so that a model need not explore how that is done.
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn prepare(&self) {
         self.table();
     }
 
-    /// Returns the table, and allocates it first if there is none. Concurrent first calls wait
-    /// for one another.
+    /// Returns the table, and makes it first if there is none.
     fn table(&self) -> &DirectiveTable {
-        self.table
-            .get_or_init(|| DirectiveTable::new(self.block_count))
+        self.table.get_or_make(|| {
+            let table = DirectiveTable::new(self.block_count);
+            step!(DirectivesMade);
+            table
+        })
+    }
+
+    /// Takes the room for priorities, which came with the first directive. Only for the holder of
+    /// the plane, and once.
+    pub(crate) fn take_room(&self) -> PriorityRoom {
+        let room = self.table().room.try_hold();
+        let room = room.and_then(|mut room| room.take());
+        room.unwrap_or_else(|| PriorityRoom::new(self.block_count))
     }
 
     /// Returns whether a directive has ever been given.
@@ -221,8 +271,9 @@ impl Directives {
         self.table.get().map_or(0, DirectiveTable::now)
     }
 
-    /// Gives a block a directive if it is still of this generation. Returns whether it is.
-    pub(crate) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> bool {
+    /// Gives a block a directive if it is still of this generation, and returns how many slots
+    /// are then announced. Returns `None` if the block is of a later generation.
+    pub(crate) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> Option<u32> {
         let table = self.table();
         let word = DirectiveWord::new(generation, table.directive(retention));
         let at = &table.words[slot.id() as usize];
@@ -231,7 +282,7 @@ impl Directives {
         let mut seen = at.load(Ordering::Acquire);
         loop {
             if slot.word().generation() != generation {
-                return false;
+                return None;
             }
             let new = word.0 | DirectiveWord::ANNOUNCED;
             match at.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire) {
@@ -240,12 +291,12 @@ impl Directives {
             }
         }
         step!(DirectiveGiven);
-        if !DirectiveWord(seen).is_announced() {
-            let link = &table.next_announced[slot.id() as usize];
-            // SAFETY: this exchange has set the slot's mark.
-            unsafe { table.announced.push_run(slot.id(), link, 1) };
+        if DirectiveWord(seen).is_announced() {
+            return Some(table.announced.depth());
         }
-        true
+        let link = &table.next_announced[slot.id() as usize];
+        // SAFETY: this exchange has set the slot's mark.
+        Some(unsafe { table.announced.push_run(slot.id(), link, 1) })
     }
 
     /// Returns the directive of a block of this generation, expired or not.
@@ -289,15 +340,14 @@ impl Directives {
         }
     }
 
-    /// Takes all announced slots, and calls `visit` with each, in the order in which they were
-    /// announced. Only for the holder of the plane.
+    /// Takes the announced slots, or the latest of them if there are many, and calls `visit` with
+    /// each, in the order in which they were announced. Only for the holder of the plane.
     pub(crate) fn take_announced(&self, mut visit: impl FnMut(u32)) {
         let Some(table) = self.table.get() else {
             return;
         };
         let link = |slot: u32| &table.next_announced[slot as usize];
-        let last = table.announced.take();
-        let mut next = reverse(last, u32::MAX, link, |_| {}).first;
+        let mut next = table.announced.drain(ANNOUNCED_PER_VISIT, link, |_| {});
         while next != NIL {
             let slot = next;
             // Read before the mark is cleared: from then on, the link may be written again.
@@ -369,13 +419,13 @@ mod tests {
             let slot = Slot::new(0, false);
             let directives = Directives::new(1);
             let first = slot.word().generation();
-            assert!(directives.give(&slot, first, retention));
+            assert!(directives.give(&slot, first, retention).is_some());
             assert!(directives.of(&slot, first).is_some());
             for tenancy in 0..3 << 16 {
                 let generation = next_tenancy(&directives, &slot);
                 assert_eq!(directives.of(&slot, generation), None, "tenancy {tenancy}");
             }
-            assert!(!directives.give(&slot, first, retention), "it has ended");
+            assert_eq!(directives.give(&slot, first, retention), None);
         }
     }
 
@@ -398,7 +448,7 @@ mod tests {
         let directives = Directives::new(1);
         let generation = slot.word().generation();
         let minute = Retention::new(Priority::LOWEST).for_duration(Duration::from_secs(60));
-        assert!(directives.give(&slot, generation, minute));
+        assert_eq!(directives.give(&slot, generation, minute), Some(1));
         let given = directives.in_force(&slot, generation, || 0);
         let deadline = given.expect("given").deadline.expect("with a duration");
         let before = directives.in_force(&slot, generation, || deadline - 1);
@@ -423,13 +473,34 @@ mod tests {
             taken
         };
         assert!(taken().is_empty());
-        for at in [2, 0, 2, 3] {
-            assert!(directives.give(&slots[at], generation(&slots[at]), low));
+        let give = |at: usize| directives.give(&slots[at], generation(&slots[at]), low);
+        for (at, announced) in [(2, 1), (0, 2), (2, 2), (3, 3)] {
+            assert_eq!(give(at), Some(announced));
         }
         assert_eq!(taken(), [2, 0, 3]);
-        assert!(directives.give(&slots[2], generation(&slots[2]), low));
-        assert!(!directives.give(&slots[1], generation(&slots[1]) + 1, low));
+        assert_eq!(give(2), Some(1));
+        let late = directives.give(&slots[1], generation(&slots[1]) + 1, low);
+        assert_eq!(late, None);
         assert_eq!(taken(), [2]);
         assert_eq!(directives.of(&slots[1], 0), None);
+    }
+
+    #[test]
+    fn a_visit_takes_a_bounded_number() {
+        let count = 3 * ANNOUNCED_PER_VISIT + 1;
+        let slots: Vec<Slot> = (0..count).map(|id| Slot::new(id, false)).collect();
+        let directives = Directives::new(count);
+        for slot in &slots {
+            let low = Retention::new(Priority::LOWEST);
+            assert_eq!(directives.give(slot, 0, low), Some(slot.id() + 1));
+        }
+        let mut left = count;
+        while left > 0 {
+            let mut taken = Vec::new();
+            directives.take_announced(|slot| taken.push(slot));
+            let of_visit = left.min(ANNOUNCED_PER_VISIT);
+            assert!(taken.into_iter().eq(left - of_visit..left));
+            left -= of_visit;
+        }
     }
 }

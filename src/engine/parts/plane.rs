@@ -26,9 +26,9 @@
 //! the one queued slot stands for both changes: the policy sees only the last state, in the
 //! place of the first change. In addition, an eviction may precede what is still queued on the
 //! logs of other shards, or cached there as a victim; a sweep follows no order; and if a log has
-//! become so long while the plane was held that a drain leaves a
-//! [rest](crate::engine::parts::release_log), the rest is listed behind later releases, and a
-//! block whose child is in the rest may be taken for a leaf.
+//! become so long while the plane was held that a drain [leaves some of
+//! it](crate::engine::parts::release_log), these are listed behind later releases, and a block
+//! whose child is among them may be taken for a leaf.
 //!
 //! If the order of resurrections does not matter to the policy, a match of a block whose
 //! release is still queued does not drain. The next drain decides what becomes of such
@@ -44,13 +44,12 @@
 
 use std::sync::Arc;
 
-use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
-use crate::retention::Priority;
+use crate::policy::{PlainPolicy, SlotPolicy};
 use crate::sync::step;
 use crate::sync::try_lock::{TryLock, TryLockGuard};
 
-use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::directives::Directives;
+use crate::engine::parts::prioritized::Prioritized;
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
@@ -137,19 +136,12 @@ pub(crate) enum Policy {
     Ended,
 }
 
-/// A policy that knows priorities, and the times at which they end.
-pub(crate) struct Prioritized {
-    policy: Box<dyn PrioritizedPolicy>,
-    /// When the directives of listed blocks end.
-    deadlines: Deadlines,
-}
-
 impl EvictionOrder {
     /// Returns the policy, unless the store has [ended](Self::end).
     pub(crate) fn policy(&self) -> Option<&dyn SlotPolicy> {
         match &self.policy {
             Policy::Plain(policy) => Some(&**policy),
-            Policy::Prioritized(prioritized) => Some(&*prioritized.policy),
+            Policy::Prioritized(prioritized) => Some(prioritized.policy()),
             Policy::Ended => None,
         }
     }
@@ -168,11 +160,7 @@ impl EvictionOrder {
     ) {
         self.look_for_directives();
         for log in logs {
-            let had_rest = log.has_rest();
             self.drain_log(slots, log);
-            if had_rest && !log.has_rest() {
-                self.drain_log(slots, log);
-            }
         }
     }
 
@@ -209,7 +197,7 @@ impl EvictionOrder {
             }),
             None => log.take(slots, |_| {}),
         };
-        if log.has_rest() {
+        if log.len() > 0 {
             log.mark_cancelled();
         }
         taken.for_each(|slot| {
@@ -264,10 +252,7 @@ impl EvictionOrder {
         match &mut self.policy {
             Policy::Plain(policy) => policy.insert(slot.id(), hash, level),
             Policy::Prioritized(prioritized) => {
-                prioritized.policy.insert(slot.id(), hash, level);
-                // A directive that is given meanwhile is announced, and applied before the next
-                // victim is popped.
-                prioritized.apply_directive(&self.directives, slot, seen);
+                prioritized.list(&self.directives, slot, seen, (hash, level));
             }
             Policy::Ended => return false,
         }
@@ -297,10 +282,9 @@ impl EvictionOrder {
     #[cold]
     fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
         self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
-            Policy::Plain(policy) => Policy::Prioritized(Prioritized {
-                policy: policy.with_priorities(),
-                deadlines: Deadlines::default(),
-            }),
+            Policy::Plain(policy) => {
+                Policy::Prioritized(Prioritized::new(policy, self.directives.take_room()))
+            }
             other => other,
         };
         match &mut self.policy {
@@ -318,9 +302,15 @@ impl EvictionOrder {
     pub(crate) fn put_back(&mut self, slot: &Slot) {
         let directives = Arc::clone(&self.directives);
         if let Some(prioritized) = self.begin_priorities() {
-            let (hash, level) = (slot.hash(), slot.level());
-            prioritized.policy.put_back(slot.id(), hash, level);
-            prioritized.apply_directive(&directives, slot, slot.word());
+            prioritized.put_back(&directives, slot);
+        }
+    }
+
+    /// Applies the directives that were announced, and ends those that have expired: as many as a
+    /// visit does.
+    pub(crate) fn apply_directives(&mut self, slots: &[Slot]) {
+        if let Policy::Prioritized(prioritized) = &mut self.policy {
+            prioritized.apply_directives(&self.directives, slots);
         }
     }
 
@@ -353,60 +343,4 @@ fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> u
         found += 1;
     }
     found
-}
-
-impl Prioritized {
-    fn remove(&mut self, slot: u32) {
-        self.policy.remove(slot);
-        self.forget_deadlines(&[slot]);
-    }
-
-    /// Applies the directive of a listed block whose word was `seen`, if it has one. Returns
-    /// whether it has.
-    #[cold]
-    fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
-        self.deadlines.forget(slot.id());
-        let in_force = directives.in_force(slot, seen.generation(), || directives.now());
-        if let Some(directive) = in_force {
-            self.policy.set_priority(slot.id(), directive.priority);
-            self.deadlines.set(slot.id(), directive.deadline);
-        }
-        in_force.is_some()
-    }
-
-    /// Applies the directives that were given to listed blocks, and ends those that have
-    /// expired.
-    #[cold]
-    fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) {
-        directives.take_announced(|slot| {
-            if self.policy.contains(slot) {
-                let slot = &slots[slot as usize];
-                if !self.apply_directive(directives, slot, slot.word()) {
-                    // It replaced another one, and has expired already.
-                    self.policy.set_priority(slot.id(), Priority::DEFAULT);
-                }
-            }
-        });
-        if !self.deadlines.is_empty() {
-            let now = directives.now();
-            while let Some(slot) = self.deadlines.take_due(now) {
-                self.policy.set_priority(slot, Priority::DEFAULT);
-            }
-        }
-    }
-
-    fn pop(&mut self, directives: &Directives, slots: &[Slot], candidates: &mut [u32]) -> usize {
-        self.apply_directives(directives, slots);
-        let found = pop_each(&mut *self.policy, candidates);
-        self.forget_deadlines(&candidates[..found]);
-        found
-    }
-
-    /// Removes the deadlines of blocks that have left the order.
-    #[cold]
-    fn forget_deadlines(&mut self, slots: &[u32]) {
-        for &slot in slots {
-            self.deadlines.forget(slot);
-        }
-    }
 }

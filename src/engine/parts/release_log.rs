@@ -33,25 +33,22 @@
 //! uses has fewer than `BACKLOG` slots between its operations. While another thread holds the
 //! plane, logs get longer, up to one slot per block.
 //!
-//! A drain takes the whole log, but applies at most [`DRAINED`] updates. If there are more, it
-//! takes the latest of them, and leaves the *rest* to the next drains. Links lead to earlier
-//! slots only, so beginning with the earliest would take a step for each slot.
+//! A drain takes at most [`DRAINED`] slots off the log. If there are more, it takes the latest
+//! of them, and leaves the others to the next drains. Links lead to earlier slots only, so
+//! beginning with the earliest would take a step for each slot.
 
 use crossbeam_utils::CachePadded;
 
 use crate::engine::parts::slot::{NIL, Slot};
-use crate::engine::parts::slot_stack::{Reversed, SlotStack, for_each_below, reverse};
+use crate::engine::parts::slot_stack::SlotStack;
 use crate::sync::limits::{BACKLOG, DRAINED, RUN};
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 
 /// The release log of one shard: a stack of queued slots.
 pub(crate) struct ReleaseLog(CachePadded<Log>);
 
 struct Log {
     stack: SlotStack,
-    /// The latest slot that a drain has taken and not applied, or [`NIL`]. Only for the holder
-    /// of the plane.
-    rest: AtomicU32,
     /// Whether the log probably holds cancelled releases. A hint: a wrong value costs those
     /// blocks their exact place in the eviction order.
     cancelled: AtomicBool,
@@ -61,7 +58,6 @@ impl ReleaseLog {
     pub(crate) fn new() -> Self {
         Self(CachePadded::new(Log {
             stack: SlotStack::new(),
-            rest: AtomicU32::new(NIL),
             cancelled: AtomicBool::new(false),
         }))
     }
@@ -103,47 +99,30 @@ impl ReleaseLog {
         depth >= BACKLOG
     }
 
-    /// Returns the number of slots on the log, apart from the rest that a drain has taken. A
-    /// hint.
+    /// Returns the number of slots on the log. A hint.
     pub(crate) fn len(&self) -> u32 {
         self.0.stack.depth()
     }
 
-    /// Takes up to [`DRAINED`] slots off the log: all of them, unless other threads have pushed
-    /// while the plane was held. Calls `look` with each, the latest first, before any of them
-    /// is visited. Only for the holder of the plane.
+    /// Takes up to [`DRAINED`] slots off the log, and those that are pushed meanwhile: all of
+    /// them, unless other threads have pushed while the plane was held. Calls `look` with each,
+    /// the latest first, before any of them is visited. Only for the holder of the plane.
     #[inline]
     pub(crate) fn take<'s>(&self, slots: &'s [Slot], mut look: impl FnMut(&Slot)) -> Drained<'s> {
-        let rest = self.0.rest.load(Ordering::Relaxed);
-        let last = if rest == NIL {
-            self.0.stack.take()
-        } else {
-            rest
-        };
-        let Reversed { first, rest: left } = reverse(
-            last,
+        let first = self.0.stack.drain(
             DRAINED,
             |id| &slots[id as usize].next_queued,
             |id| look(&slots[id as usize]),
         );
-        if left != rest {
-            self.0.rest.store(left, Ordering::Relaxed);
-        }
         Drained { slots, first }
-    }
-
-    /// Returns whether a drain has left a rest. Only for the holder of the plane.
-    #[inline]
-    pub(crate) fn has_rest(&self) -> bool {
-        self.0.rest.load(Ordering::Relaxed) != NIL
     }
 
     /// Calls `visit` with every slot on the log. Only while no other thread uses it.
     pub(crate) fn for_each(&self, slots: &[Slot], mut visit: impl FnMut(&Slot)) {
-        let link = |id: u32| &slots[id as usize].next_queued;
-        self.0.stack.for_each(link, |id| visit(&slots[id as usize]));
-        let rest = self.0.rest.load(Ordering::Relaxed);
-        for_each_below(rest, link, |id| visit(&slots[id as usize]));
+        self.0.stack.for_each(
+            |id| &slots[id as usize].next_queued,
+            |id| visit(&slots[id as usize]),
+        );
     }
 }
 
@@ -291,7 +270,7 @@ mod tests {
             let _ = unsafe { log.push(slot) };
         }
         let mut parts = Vec::new();
-        while parts.is_empty() || log.has_rest() {
+        while parts.is_empty() || log.len() > 0 {
             parts.push(drained(&log, &slots));
             let mut left = 0;
             log.for_each(&slots, |slot| {

@@ -1,11 +1,11 @@
 //! A stack of slot numbers, linked through words that its user supplies.
 //!
-//! A push is one exchange; a drain takes the whole stack with one swap. So there is no ABA
-//! problem: a push only requires that the head is what the pushed link says, not that it never
-//! changed in between.
+//! A push is one exchange, and so is a drain. There is no ABA problem: a push only requires that
+//! the head is what the pushed link says, and only one thread at a time drains, so a head that is
+//! unchanged means an unchanged stack.
 //!
-//! The head counts the slots, so that whoever pushes learns how many are on the stack, and can
-//! see to it that they do not become too many.
+//! The head also counts the slots. So whoever pushes learns how many are waiting, and a drain can
+//! take some of them, the latest, with bounded work.
 //!
 //! # Which thread owns a link?
 //!
@@ -21,133 +21,185 @@
 use crate::engine::parts::slot::NIL;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The head of the stack: `0..32` the top slot, or [`NIL`]; `32..64` the number of slots.
+/// See the module documentation.
 pub(crate) struct SlotStack {
+    /// A [`Head`].
     head: AtomicU64,
 }
 
-/// A value of the head.
+/// The slot on top, and the number of slots.
 #[derive(Clone, Copy)]
-struct Head(u64);
+struct Head {
+    /// [`NIL`] if the stack is empty.
+    top: u32,
+    depth: u32,
+}
 
 impl Head {
-    const EMPTY: Self = Self::new(NIL, 0);
+    const EMPTY: Self = Self { top: NIL, depth: 0 };
 
-    const fn new(top: u32, depth: u32) -> Self {
-        Self((depth as u64) << 32 | top as u64)
+    fn of(word: u64) -> Self {
+        Self {
+            top: word as u32,
+            depth: (word >> 32) as u32,
+        }
     }
 
-    fn top(self) -> u32 {
-        self.0 as u32
-    }
-
-    fn depth(self) -> u32 {
-        (self.0 >> 32) as u32
+    fn word(self) -> u64 {
+        u64::from(self.depth) << 32 | u64::from(self.top)
     }
 }
 
 impl SlotStack {
     pub(crate) fn new() -> Self {
         Self {
-            head: AtomicU64::new(Head::EMPTY.0),
+            head: AtomicU64::new(Head::EMPTY.word()),
         }
     }
 
-    /// Pushes a run of `count` slots that are linked from `top`, the latest, down to the slot
-    /// whose link is `bottom`. Returns the number of slots that are then on the stack.
-    /// Lock-free: one exchange, repeated if another thread pushes first.
+    /// Pushes a run of `len` slots that are linked from `top`, the latest, down to the slot whose
+    /// link is `bottom`. Returns how many slots are then on the stack. Lock-free: one exchange,
+    /// repeated if another thread pushes first.
     ///
     /// # Safety
     ///
     /// None of the slots is on the stack or in the hands of a drain, and no other thread pushes
     /// one of them: the caller has set their marks.
     #[inline(always)]
-    pub(crate) unsafe fn push_run(&self, top: u32, bottom: &AtomicU32, count: u32) -> u32 {
-        let mut head = Head(self.head.load(Ordering::Relaxed));
+    pub(crate) unsafe fn push_run(&self, top: u32, bottom: &AtomicU32, len: u32) -> u32 {
+        let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            bottom.store(head.top(), Ordering::Relaxed);
-            let depth = head.depth() + count;
-            let new = Head::new(top, depth);
-            // Release: pairs with the acquire in `take`, for the links.
-            match self.head.compare_exchange_weak(
-                head.0,
-                new.0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
+            let Head { top: below, depth } = Head::of(head);
+            bottom.store(below, Ordering::Relaxed);
+            let depth = depth + len;
+            let new = Head { top, depth }.word();
+            // Release: pairs with the acquire in `drain`, for the links.
+            match self
+                .head
+                .compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => return depth,
-                Err(now) => head = Head(now),
+                Err(now) => head = now,
             }
         }
     }
 
-    /// Returns the number of slots on the stack. A hint while others push or take.
+    /// Returns how many slots are on the stack. A hint, unless the caller keeps others from using
+    /// it.
     #[inline]
     pub(crate) fn depth(&self) -> u32 {
-        Head(self.head.load(Ordering::Relaxed)).depth()
+        Head::of(self.head.load(Ordering::Relaxed)).depth
     }
 
-    /// Takes all slots off the stack, with their marks. Returns the slot that was pushed last,
-    /// or [`NIL`], from which the links lead to the earlier ones. One swap, whatever their number.
+    /// Takes slots off the stack, up to `max` and those that are pushed meanwhile, the latest, and
+    /// reverses their links, so that they can be followed in the order of the pushes. Calls `look` with each slot, the latest first.
+    /// Returns the one of them that was pushed first, or [`NIL`] if the stack was empty.
+    ///
+    /// Only one thread at a time may do this.
     #[inline(always)]
-    pub(crate) fn take(&self) -> u32 {
-        if Head(self.head.load(Ordering::Relaxed)).top() == NIL {
-            return NIL;
+    pub(crate) fn drain<'l>(
+        &self,
+        max: u32,
+        link: impl Fn(u32) -> &'l AtomicU32,
+        mut look: impl FnMut(u32),
+    ) -> u32 {
+        let Head { top, depth } = self.take(max, &link);
+        let (mut at, mut first) = (top, NIL);
+        for _ in 0..depth {
+            let next = link(at).load(Ordering::Relaxed);
+            link(at).store(first, Ordering::Relaxed);
+            look(at);
+            first = at;
+            at = next;
         }
-        // Acquire: pairs with the release of every push on the stack, since each of them read
-        // the head that the push below it wrote.
-        Head(self.head.swap(Head::EMPTY.0, Ordering::Acquire)).top()
+        first
+    }
+
+    /// Takes slots off the top of the stack, as [`drain`](Self::drain) does. Returns the topmost,
+    /// and how many there are.
+    #[inline(always)]
+    fn take<'l>(&self, max: u32, link: &impl Fn(u32) -> &'l AtomicU32) -> Head {
+        if self.depth() == 0 {
+            return Head::EMPTY;
+        }
+        // Acquire, here and below: pairs with the release of every push on the stack, since each
+        // of them has exchanged the head that the push below it wrote.
+        let mut head = self.head.load(Ordering::Acquire);
+        let Head { top, depth } = Head::of(head);
+        let left = if depth <= max {
+            Head::EMPTY
+        } else {
+            Head {
+                top: Self::below(top, max, link),
+                depth: depth - max,
+            }
+        };
+        // Only this thread takes slots off, so what is left stays where it is. What others push
+        // meanwhile is taken as well.
+        while let Err(now) =
+            self.head
+                .compare_exchange_weak(head, left.word(), Ordering::Acquire, Ordering::Acquire)
+        {
+            head = now;
+        }
+        let Head { top, depth } = Head::of(head);
+        Head {
+            top,
+            depth: depth - left.depth,
+        }
+    }
+
+    /// Returns the slot that is `depth` below another.
+    fn below<'l>(top: u32, depth: u32, link: &impl Fn(u32) -> &'l AtomicU32) -> u32 {
+        (0..depth).fold(top, |at, _| link(at).load(Ordering::Relaxed))
     }
 
     /// Calls `visit` with every slot on the stack. Only while no other thread uses it.
-    pub(crate) fn for_each<'l>(&self, link: impl Fn(u32) -> &'l AtomicU32, visit: impl FnMut(u32)) {
-        let top = Head(self.head.load(Ordering::Acquire)).top();
-        for_each_below(top, link, visit);
-    }
-}
-
-/// Calls `visit` with the slot `at` and every slot that its links lead to.
-pub(crate) fn for_each_below<'l>(
-    mut at: u32,
-    link: impl Fn(u32) -> &'l AtomicU32,
-    mut visit: impl FnMut(u32),
-) {
-    while at != NIL {
-        visit(at);
-        at = link(at).load(Ordering::Relaxed);
-    }
-}
-
-/// Slots that were taken off a stack and divided by [`reverse`].
-pub(crate) struct Reversed {
-    /// The slot of the later part that was pushed first, or [`NIL`]. From it, the links lead to
-    /// those that were pushed after it.
-    pub(crate) first: u32,
-    /// The slot of the earlier part that was pushed last, or [`NIL`]. Its links are unchanged.
-    pub(crate) rest: u32,
-}
-
-/// Reverses the links of up to `max` slots, from `last` towards the earlier ones, so that they
-/// can be followed in the order of the pushes. Calls `look` with each, the latest first.
-///
-/// Only for the thread that has taken the slots off their stack.
-#[inline(always)]
-pub(crate) fn reverse<'l>(
-    last: u32,
-    max: u32,
-    link: impl Fn(u32) -> &'l AtomicU32,
-    mut look: impl FnMut(u32),
-) -> Reversed {
-    let (mut first, mut at) = (NIL, last);
-    for _ in 0..max {
-        if at == NIL {
-            break;
+    pub(crate) fn for_each<'l>(
+        &self,
+        link: impl Fn(u32) -> &'l AtomicU32,
+        mut visit: impl FnMut(u32),
+    ) {
+        let mut at = Head::of(self.head.load(Ordering::Acquire)).top;
+        while at != NIL {
+            visit(at);
+            at = link(at).load(Ordering::Relaxed);
         }
-        let next = link(at).load(Ordering::Relaxed);
-        link(at).store(first, Ordering::Relaxed);
-        look(at);
-        first = at;
-        at = next;
     }
-    Reversed { first, rest: at }
+}
+
+#[cfg(all(test, not(kvbm_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_takes_the_latest_and_leaves_the_rest() {
+        let links: Vec<AtomicU32> = (0..10).map(|_| AtomicU32::new(0)).collect();
+        let stack = SlotStack::new();
+        let link = |slot: u32| &links[slot as usize];
+        let drain = |max| {
+            let mut order = Vec::new();
+            let mut looked = Vec::new();
+            let mut at = stack.drain(max, link, |slot| looked.push(slot));
+            while at != NIL {
+                order.push(at);
+                at = link(at).load(Ordering::Relaxed);
+            }
+            looked.reverse();
+            assert_eq!(looked, order);
+            order
+        };
+        assert!(drain(3).is_empty());
+        for (depth, slot) in (1..).zip([4, 0, 6, 2, 1]) {
+            // SAFETY: the slot is not on the stack.
+            assert_eq!(unsafe { stack.push_run(slot, link(slot), 1) }, depth);
+        }
+        assert_eq!(drain(2), [2, 1]);
+        link(9).store(8, Ordering::Relaxed);
+        // SAFETY: the slots are not on the stack, and are linked.
+        assert_eq!(unsafe { stack.push_run(9, link(8), 2) }, 5);
+        assert_eq!(drain(4), [0, 6, 8, 9]);
+        assert_eq!(drain(4), [4]);
+        assert!(drain(u32::MAX).is_empty());
+    }
 }

@@ -1,24 +1,43 @@
 //! A binary heap of slots that knows where in it each slot is.
 //!
 //! It allocates only when it is built. Every operation but [`check`](SlotHeap::check) is at
-//! most O(log n).
+//! most O(log n). Creating it is O(1) but for the memory, which is zero, as new memory is.
 
-use super::{NIL, ensure};
+use std::cmp::Ordering;
 
-/// Slots by their keys, the smallest key first; among equal keys, the smallest slot first.
-pub(crate) struct SlotHeap {
-    heap: Vec<u32>,
-    /// Where in the heap each slot is; `NIL` if it is not in the heap.
-    places: Box<[u32]>,
-    keys: Box<[f64]>,
+use super::ensure;
+
+/// What slots are ordered by.
+pub(crate) trait HeapKey: Copy + Default {
+    fn compare(self, other: Self) -> Ordering;
 }
 
-impl SlotHeap {
+impl HeapKey for f64 {
+    fn compare(self, other: Self) -> Ordering {
+        self.total_cmp(&other)
+    }
+}
+
+impl HeapKey for u64 {
+    fn compare(self, other: Self) -> Ordering {
+        self.cmp(&other)
+    }
+}
+
+/// Slots by their keys, the smallest key first; among equal keys, the smallest slot first.
+pub(crate) struct SlotHeap<K = f64> {
+    heap: Vec<u32>,
+    /// Where in the heap each slot is, counted from one; zero if it is not in the heap.
+    places: Box<[u32]>,
+    keys: Box<[K]>,
+}
+
+impl<K: HeapKey> SlotHeap<K> {
     pub(crate) fn new(slots: usize) -> Self {
         Self {
             heap: Vec::with_capacity(slots),
-            places: vec![NIL; slots].into_boxed_slice(),
-            keys: vec![0.0; slots].into_boxed_slice(),
+            places: vec![0; slots].into_boxed_slice(),
+            keys: vec![K::default(); slots].into_boxed_slice(),
         }
     }
 
@@ -27,7 +46,12 @@ impl SlotHeap {
     }
 
     pub(crate) fn contains(&self, slot: u32) -> bool {
-        self.places[slot as usize] != NIL
+        self.places[slot as usize] != 0
+    }
+
+    /// Returns the key that was set last, whether the slot is in the heap or not.
+    pub(crate) fn key(&self, slot: u32) -> K {
+        self.keys[slot as usize]
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,7 +59,7 @@ impl SlotHeap {
     }
 
     /// Sets the key of a slot that is not in the heap.
-    pub(crate) fn set_key(&mut self, slot: u32, key: f64) {
+    pub(crate) fn set_key(&mut self, slot: u32, key: K) {
         debug_assert!(!self.contains(slot), "slot {slot}");
         self.keys[slot as usize] = key;
     }
@@ -49,23 +73,23 @@ impl SlotHeap {
 
     /// Takes a slot out. Does nothing if it is not in the heap.
     pub(crate) fn remove(&mut self, slot: u32) {
-        let place = std::mem::replace(&mut self.places[slot as usize], NIL);
-        if place == NIL {
+        let place = std::mem::take(&mut self.places[slot as usize]) as usize;
+        if place == 0 {
             return;
         }
-        self.heap.swap_remove(place as usize);
-        if (place as usize) < self.heap.len() {
+        let place = place - 1;
+        self.heap.swap_remove(place);
+        if place < self.heap.len() {
             // The slot that has taken its place may be smaller than what is above it, or
             // larger than what is below.
-            let place = self.rise(place as usize);
+            let place = self.rise(place);
             self.sink(place);
         }
     }
 
     fn is_before(&self, a: u32, b: u32) -> bool {
-        let key = |slot: u32| self.keys[slot as usize];
-        match key(a).total_cmp(&key(b)) {
-            std::cmp::Ordering::Equal => a < b,
+        match self.key(a).compare(self.key(b)) {
+            Ordering::Equal => a < b,
             order => order.is_lt(),
         }
     }
@@ -108,21 +132,21 @@ impl SlotHeap {
 
     fn put(&mut self, place: usize, slot: u32) {
         self.heap[place] = slot;
-        self.places[slot as usize] = place as u32;
+        self.places[slot as usize] = 1 + place as u32;
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
         for (place, &slot) in self.heap.iter().enumerate() {
             let recorded = self.places[slot as usize];
-            ensure(recorded == place as u32, || {
-                format!("slot {slot} is at {place} of the heap, but recorded at {recorded}")
+            ensure(recorded == 1 + place as u32, || {
+                format!("slot {slot} is at 1 + {place} of the heap, but recorded at {recorded}")
             })?;
             let above = self.heap[place.saturating_sub(1) / 2];
             ensure(!self.is_before(slot, above), || {
                 format!("slot {slot} is below {above}, but comes before it")
             })?;
         }
-        let recorded = self.places.iter().filter(|&&place| place != NIL).count();
+        let recorded = self.places.iter().filter(|&&place| place != 0).count();
         ensure(recorded == self.heap.len(), || {
             format!("{} slots in the heap, {recorded} recorded", self.heap.len())
         })

@@ -1,91 +1,103 @@
 //! Doubly linked lists in one array of slots.
 //!
 //! A slot is in at most one list, so one pair of links per slot serves any number of lists.
-//! The ends of each list are closed by a sentinel, an entry of the same array behind the
+//! The ends of each list are closed by a sentinel, an entry of the same array in front of the
 //! slots. This makes every list a ring: linking and unlinking store to both neighbours without
 //! checking whether these are ends, and a slot can leave its list even if the caller does not
 //! know which list that is.
 //!
-//! A slot's `prev` and `next` are adjacent, so a step along a list, or an unlinking, touches
-//! one cache line per entry. All operations but [`check`](Lists::check) are O(1).
+//! A slot's two links are adjacent, so a step along a list, or an unlinking, touches one cache
+//! line per entry. All operations but [`check`](Lists::check) are O(1); creating the lists is
+//! O(lists), because the links of slots that are in no list are zero, as new memory is.
 
-use super::{NIL, ensure};
+use super::ensure;
 
-#[derive(Clone, Copy)]
-struct ListLink {
-    /// `NIL` while the slot is in no list, as is `next`.
-    prev: u32,
-    next: u32,
-}
+/// The entry that no sentinel and no slot has.
+const NONE: u32 = 0;
 
-const UNLINKED: ListLink = ListLink {
-    prev: NIL,
-    next: NIL,
-};
+/// The links of an entry: to the one before it, and to the one after it. Both are [`NONE`] for
+/// a slot that is in no list.
+type Links = [u32; 2];
+const PREV: usize = 0;
+const NEXT: usize = 1;
 
 /// A fixed number of lists over slots `0..slots`.
 pub(crate) struct Lists {
-    /// Slot `s` is at index `s`, and the sentinel of list `l` at `slots + l`.
-    links: Box<[ListLink]>,
-    slots: u32,
+    /// The sentinel of list `l` is at index `1 + l`, and slot `s` at `first_slot + s`.
+    links: Box<[Links]>,
+    first_slot: u32,
     len: usize,
 }
 
 impl Lists {
     pub(crate) fn new(slots: usize, lists: usize) -> Self {
-        assert!(slots + lists < NIL as usize, "too many slots: {slots}");
-        let mut links = vec![UNLINKED; slots + lists].into_boxed_slice();
-        for sentinel in slots..slots + lists {
-            links[sentinel] = ListLink {
-                prev: sentinel as u32,
-                next: sentinel as u32,
-            };
+        let first_slot = 1 + lists;
+        let entries = first_slot + slots;
+        assert!(entries <= u32::MAX as usize, "too many slots: {slots}");
+        let mut links = vec![[NONE; 2]; entries].into_boxed_slice();
+        for sentinel in 1..first_slot {
+            links[sentinel] = [sentinel as u32; 2];
         }
         Self {
             links,
-            slots: slots as u32,
+            first_slot: first_slot as u32,
             len: 0,
         }
+    }
+
+    #[inline]
+    fn links(&mut self, entry: u32) -> &mut Links {
+        &mut self.links[entry as usize]
+    }
+
+    #[inline]
+    fn slot_of(&self, entry: u32) -> Option<u32> {
+        entry.checked_sub(self.first_slot)
     }
 
     /// Appends `slot`, which is in no list, to `list`.
     #[inline]
     pub(crate) fn push_back(&mut self, list: u32, slot: u32) {
-        debug_assert!(slot < self.slots && !self.contains(slot), "slot {slot}");
-        let sentinel = self.slots + list;
-        let last = self.links[sentinel as usize].prev;
-        self.links[slot as usize] = ListLink {
-            prev: last,
-            next: sentinel,
-        };
-        self.links[last as usize].next = slot;
-        self.links[sentinel as usize].prev = slot;
+        debug_assert!(!self.contains(slot), "slot {slot}");
+        let (sentinel, entry) = (1 + list, self.first_slot + slot);
+        let last = std::mem::replace(&mut self.links(sentinel)[PREV], entry);
+        *self.links(entry) = [last, sentinel];
+        self.links(last)[NEXT] = entry;
         self.len += 1;
     }
 
-    /// Takes `slot` out of its list. Does nothing if it is in none.
+    /// Takes `slot` out of its list. Does nothing if it is in none. Returns the list if that
+    /// is empty now.
     #[inline]
-    pub(crate) fn unlink(&mut self, slot: u32) {
-        debug_assert!(slot < self.slots, "slot {slot}");
-        let ListLink { prev, next } = std::mem::replace(&mut self.links[slot as usize], UNLINKED);
-        if next == NIL {
-            return;
+    pub(crate) fn unlink(&mut self, slot: u32) -> Option<u32> {
+        let entry = self.first_slot + slot;
+        let [prev, next] = std::mem::replace(self.links(entry), [NONE; 2]);
+        if next == NONE {
+            return None;
         }
-        self.links[prev as usize].next = next;
-        self.links[next as usize].prev = prev;
+        self.links(prev)[NEXT] = next;
+        self.links(next)[PREV] = prev;
         self.len -= 1;
+        // Only a sentinel is on both sides.
+        (prev == next).then(|| next - 1)
     }
 
     /// Returns the front of `list`.
     #[inline]
     pub(crate) fn first(&self, list: u32) -> Option<u32> {
-        let first = self.links[(self.slots + list) as usize].next;
-        (first < self.slots).then_some(first)
+        self.slot_of(self.links[1 + list as usize][NEXT])
+    }
+
+    /// Returns the back of `list`.
+    #[inline]
+    pub(crate) fn last(&self, list: u32) -> Option<u32> {
+        self.slot_of(self.links[1 + list as usize][PREV])
     }
 
     /// Returns whether `slot` is in a list.
+    #[inline]
     pub(crate) fn contains(&self, slot: u32) -> bool {
-        self.links[slot as usize].next != NIL
+        self.links[(self.first_slot + slot) as usize][NEXT] != NONE
     }
 
     /// Returns the number of slots that are in a list.
@@ -97,25 +109,26 @@ impl Lists {
     /// hold exactly the linked slots.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut walked = 0;
-        for sentinel in self.slots..self.links.len() as u32 {
+        for sentinel in 1..self.first_slot {
             let mut at = sentinel;
             loop {
-                let next = self.links[at as usize].next;
-                let back = self.links.get(next as usize).map(|link| link.prev);
+                let next = self.links[at as usize][NEXT];
+                let back = self.links.get(next as usize).map(|links| links[PREV]);
                 ensure(back == Some(at), || {
                     format!("list entry {at} leads to {next}, which leads back to {back:?}")
                 })?;
                 if next == sentinel {
                     break;
                 }
-                ensure(next < self.slots, || {
+                ensure(self.slot_of(next).is_some(), || {
                     format!("list {sentinel} runs into list {next}")
                 })?;
                 walked += 1;
                 at = next;
             }
         }
-        let linked = (0..self.slots).filter(|&slot| self.contains(slot)).count();
+        let slots = self.links.len() as u32 - self.first_slot;
+        let linked = (0..slots).filter(|&slot| self.contains(slot)).count();
         ensure(walked == self.len && linked == self.len, || {
             format!(
                 "{walked} slots reached, {linked} linked, {} counted",
@@ -162,13 +175,30 @@ mod tests {
             lists.push_back(0, slot);
         }
         for slot in [0, 2, 4] {
-            lists.unlink(slot);
+            assert_eq!(lists.unlink(slot), None);
             lists.check().unwrap();
             assert!(!lists.contains(slot));
         }
-        lists.unlink(2);
+        assert_eq!(lists.unlink(2), None);
         lists.push_back(0, 2);
         assert_eq!(drain(&mut lists, 0), [1, 3, 2]);
+    }
+
+    #[test]
+    fn says_which_list_is_empty() {
+        let mut lists = Lists::new(3, 4);
+        for slot in 0..3 {
+            lists.push_back(2, slot);
+        }
+        assert_eq!(
+            [0, 2, 1].map(|slot| lists.unlink(slot)),
+            [None, None, Some(2)]
+        );
+        assert_eq!((lists.first(2), lists.last(2)), (None, None));
+        for slot in [2, 0] {
+            lists.push_back(0, slot);
+        }
+        assert_eq!((lists.first(0), lists.last(0)), (Some(2), Some(0)));
     }
 
     #[test]
@@ -176,7 +206,8 @@ mod tests {
         let mut lists = Lists::new(3, 1);
         lists.push_back(0, 0);
         lists.push_back(0, 1);
-        lists.links[1].prev = 2;
+        let entry = lists.first_slot + 1;
+        lists.links(entry)[PREV] = lists.first_slot + 2;
         assert!(lists.check().is_err());
     }
 

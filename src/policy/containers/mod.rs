@@ -6,7 +6,7 @@
 //! | [`ring`] | slots in order of release |
 //! | [`heap`] | a binary heap that knows where each slot is |
 //! | [`bitmap`] | a set of numbers that finds its next member quickly |
-//! | [`bands`] | slots with priorities other than the default |
+//! | [`bands`] | slots by priority |
 //!
 //! A link to a slot is a `u32`, with [`NIL`] for "none". That is half the size of an
 //! `Option<u32>`; in arrays as long as the store, it is the difference between touching one

@@ -43,6 +43,7 @@ use super::nodes::{LineageNode, Nodes};
 use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::containers::NIL;
+use crate::policy::containers::bands::Bands;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
@@ -326,7 +327,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
 }
 
 impl<L: Leaves> PlainPolicy for Lineage<L> {
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
         let Self {
             residents,
             nodes,
@@ -337,7 +338,7 @@ impl<L: Leaves> PlainPolicy for Lineage<L> {
         Box::new(Lineage {
             residents,
             nodes,
-            leaves: RetainedLeaves::of(leaves),
+            leaves: RetainedLeaves::of(leaves, bands),
             recent,
             recent_parent,
         })
@@ -349,5 +350,9 @@ impl<L: Leaves> PrioritizedPolicy for Lineage<RetainedLeaves<L>> {
         if self.contains(slot) {
             self.leaves.set_priority(slot, priority);
         }
+    }
+
+    fn first_of_low(&self) -> Option<u32> {
+        self.leaves.first_of_low()
     }
 }

@@ -11,6 +11,7 @@ use crate::retention::Priority;
 use crate::user_code::contain;
 
 use super::lru::Lru;
+use crate::policy::containers::bands::Bands;
 use crate::policy::containers::ensure;
 use crate::policy::priorities::retained::Retained;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
@@ -21,12 +22,14 @@ pub(crate) struct Custom {
     /// The priorities of the listed blocks; `None` for blocks that are not listed.
     listed: Box<[Option<Priority>]>,
     len: usize,
+    /// For the fallback.
+    bands: Option<Bands>,
 }
 
 enum CustomOrder {
     Users(Box<dyn EvictionPolicy>),
     /// Replaces the user's policy once that has failed.
-    Fallback(Retained<Lru>),
+    Fallback(Box<Retained<Lru>>),
 }
 
 impl Custom {
@@ -35,6 +38,7 @@ impl Custom {
             order: CustomOrder::Users(policy),
             listed: vec![None; block_count].into_boxed_slice(),
             len: 0,
+            bands: None,
         }
     }
 
@@ -64,14 +68,16 @@ impl Custom {
                 "an eviction policy failed: from now on, the least recently released block is evicted"
             );
         });
-        let mut lru = Retained::new(Lru::new(self.listed.len()));
+        let slots = self.listed.len();
+        let bands = self.bands.take().unwrap_or_else(|| Bands::new(slots));
+        let mut lru = Retained::new(Lru::new(slots), bands);
         for (slot, listed) in (0..).zip(&self.listed) {
             if let Some(priority) = *listed {
                 lru.insert(slot, SequenceHash::default(), 0);
                 lru.set_priority(slot, priority);
             }
         }
-        let failed = std::mem::replace(&mut self.order, CustomOrder::Fallback(lru));
+        let failed = std::mem::replace(&mut self.order, CustomOrder::Fallback(Box::new(lru)));
         contain("an eviction policy panicked when it was dropped", || {
             drop(failed);
         });
@@ -181,7 +187,8 @@ impl SlotPolicy for Custom {
 }
 
 impl PlainPolicy for Custom {
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
+    fn with_priorities(mut self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
+        self.bands = Some(bands);
         self
     }
 }
@@ -198,6 +205,14 @@ impl PrioritizedPolicy for Custom {
         );
         if let Err(why) = set {
             self.give_up(&why);
+        }
+    }
+
+    /// `None` until the user's policy, which does not say, has failed.
+    fn first_of_low(&self) -> Option<u32> {
+        match &self.order {
+            CustomOrder::Users(_) => None,
+            CustomOrder::Fallback(lru) => lru.first_of_low(),
         }
     }
 }

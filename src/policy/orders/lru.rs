@@ -15,6 +15,7 @@
 //! Both evict in order of last release.
 
 use crate::SequenceHash;
+use crate::policy::containers::bands::Bands;
 use crate::policy::containers::ring::ReleaseRing;
 use crate::policy::priorities::retained::Retained;
 use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
@@ -110,8 +111,8 @@ impl SlotPolicy for Lru {
 }
 
 impl PlainPolicy for Lru {
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
-        Box::new(Retained::new(*self))
+    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
+        Box::new(Retained::new(*self, bands))
     }
 }
 

@@ -9,6 +9,7 @@
 //! block that was matched often and then never again keeps its rank until it is evicted.
 
 use crate::SequenceHash;
+use crate::policy::containers::bands::Bands;
 use crate::policy::containers::ensure;
 use crate::policy::containers::list::Lists;
 use crate::policy::priorities::retained::Retained;
@@ -134,8 +135,8 @@ impl SlotPolicy for MultiLru {
 }
 
 impl PlainPolicy for MultiLru {
-    fn with_priorities(self: Box<Self>) -> Box<dyn PrioritizedPolicy> {
-        Box::new(Retained::new(*self))
+    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
+        Box::new(Retained::new(*self, bands))
     }
 }
 

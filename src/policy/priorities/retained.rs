@@ -1,228 +1,204 @@
 //! Priorities in front of an order that has no graph.
 //!
-//! A block of low priority stays in the order, and also waits in its
-//! [band](crate::policy::containers::bands). A block of high priority stays in the order
-//! until it comes up as a victim, and is then *set aside*, where it waits.
+//! All blocks wait in [bands](crate::policy::containers::bands): those with a priority in the band
+//! of that, in the order in which they got it; those with the default priority in a band of their
+//! level, in the order of their releases. A block whose priority ends returns to the place that its
+//! release gave it, so no block is ever looked at and set aside.
 //!
-//! If the priority of a block that is aside ends, the block takes the place that its release
-//! would give it now: before all blocks of its level that are still in the order, since it came
-//! up before them, and after those of lower levels. Blocks that are aside are ordered by the
-//! times at which they were set aside.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! # What becomes of the order that there was before?
+//!
+//! The blocks that are listed when the first directive is given are *moved* to the bands, in their
+//! order: [two](MOVED_AT_ONCE) whenever a block is listed, taken out or given a priority. Until
+//! then they keep their places in the old order. A block of them that is given a priority waits in
+//! the band of that at once; when its turn comes, only its place is noted.
+//!
+//! No victim is ever looked for in the old order, because it is certain to come after those that
+//! were moved: each operation moves two blocks, and takes at most one away from those that have the
+//! default priority, so of the blocks that were moved there are always some left until all are
+//! moved.
 
 use crate::SequenceHash;
-use crate::policy::containers::bands::Bands;
+use crate::policy::containers::bands::{Band, Bands};
 use crate::policy::containers::ensure;
 use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
-/// An order, and the priorities of its blocks.
+/// The number of blocks that each operation moves from the old order to the bands.
+const MOVED_AT_ONCE: u32 = 2;
+
+/// An order with priorities. Its levels are 0 to 3.
 pub(crate) struct Retained<P> {
-    order: P,
     bands: Bands,
-    aside: Aside,
-}
-
-/// Blocks that have been taken out of the order but are still listed.
-#[derive(Default)]
-struct Aside {
-    of: BTreeMap<u32, Place>,
-    /// Those that have the default priority.
-    ended: BTreeSet<(Place, u32)>,
-    were_set_aside: u64,
+    /// The order of the blocks that have not been moved yet.
+    before: P,
+    has_moved_all: bool,
+    /// The number of blocks that were put back, moved and released so far: the numbers of their
+    /// places in the bands below.
     were_put_back: u64,
+    were_moved: u64,
+    were_released: u64,
 }
 
-/// Where a block that is aside stood in the order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    level: u8,
-    /// False for a victim that was handed out ahead of need, which comes before all that
-    /// have been set aside.
-    was_set_aside: bool,
-    number: u64,
+/// The band of victims that were handed out ahead of need, which are next.
+fn band_of_put_back() -> Band {
+    Band::of_default(0)
 }
 
-impl Aside {
-    /// Adds a block that has a band and came up as a victim of this level.
-    fn set_aside(&mut self, slot: u32, level: u8) {
-        self.were_set_aside += 1;
-        let place = Place {
-            level,
-            was_set_aside: true,
-            number: self.were_set_aside,
-        };
-        self.of.insert(slot, place);
-    }
+fn band_of_moved(level: u8) -> Band {
+    Band::of_default(1 + 2 * level)
+}
 
-    /// Adds a block that has no band and was handed out ahead of need.
-    fn put_back(&mut self, slot: u32) {
-        self.were_put_back += 1;
-        let place = Place {
-            level: 0,
-            was_set_aside: false,
-            number: self.were_put_back,
-        };
-        self.of.insert(slot, place);
-        self.end(slot);
-    }
-
-    /// Records that a block has the default priority. Does nothing if the block is not
-    /// aside.
-    fn end(&mut self, slot: u32) {
-        if let Some(&place) = self.of.get(&slot) {
-            self.ended.insert((place, slot));
-        }
-    }
-
-    /// Records that a block has another priority. Returns whether the block is aside.
-    fn begin(&mut self, slot: u32) -> bool {
-        let place = self.of.get(&slot);
-        if let Some(&place) = place {
-            self.ended.remove(&(place, slot));
-        }
-        place.is_some()
-    }
-
-    fn remove(&mut self, slot: u32) {
-        if let Some(place) = self.of.remove(&slot) {
-            self.ended.remove(&(place, slot));
-        }
-    }
-
-    /// Returns the first block that has the default priority, with its level.
-    fn first(&self) -> Option<(u8, u32)> {
-        let &(place, slot) = self.ended.first()?;
-        Some((place.level, slot))
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        self.of.contains_key(&slot)
-    }
+fn band_of_released(level: u8) -> Band {
+    Band::of_default(2 + 2 * level)
 }
 
 impl<P: SlotPolicy> Retained<P> {
-    pub(crate) fn new(order: P) -> Self {
+    /// Wraps an order. The bands are empty.
+    pub(crate) fn new(before: P, bands: Bands) -> Self {
         Self {
-            order,
-            bands: Bands::default(),
-            aside: Aside::default(),
+            bands,
+            before,
+            has_moved_all: false,
+            were_put_back: 0,
+            were_moved: 0,
+            were_released: 0,
         }
     }
 
-    /// Returns the first victim of default priority. Sets aside what comes up before it.
-    fn pop_default(&mut self) -> Option<u32> {
-        loop {
-            let ended = self.aside.first();
-            let level = self.order.next_level();
-            if let Some((of_ended, slot)) = ended
-                && of_ended <= level
-            {
-                return Some(slot);
+    fn move_some(&mut self) {
+        for _ in 0..MOVED_AT_ONCE {
+            if !self.move_one() {
+                return;
             }
-            let Some(slot) = self.order.pop() else {
-                return ended.map(|(_, slot)| slot);
-            };
-            if !self.bands.wait(slot) {
-                return Some(slot);
-            }
-            self.aside.set_aside(slot, level);
         }
+    }
+
+    /// Moves the next block of the old order to the bands. Returns whether there was one.
+    fn move_one(&mut self) -> bool {
+        if self.has_moved_all {
+            return false;
+        }
+        let level = self.before.next_level();
+        let Some(slot) = self.before.pop() else {
+            self.has_moved_all = true;
+            return false;
+        };
+        self.were_moved += 1;
+        self.bands
+            .set_place(slot, band_of_moved(level), self.were_moved);
+        if self.bands.band(slot).is_none() {
+            self.bands.enter(slot);
+        }
+        true
+    }
+
+    /// Returns whether a block still has its place in the old order.
+    fn is_to_be_moved(&self, slot: u32) -> bool {
+        !self.has_moved_all && self.before.contains(slot)
+    }
+
+    fn take_out(&mut self, slot: u32) {
+        self.bands.leave(slot);
+        if !self.has_moved_all {
+            self.before.remove(slot);
+        }
+    }
+
+    fn priority(&self, slot: u32) -> Priority {
+        self.bands
+            .band(slot)
+            .map_or(Priority::DEFAULT, Band::priority)
     }
 }
 
 impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
-    fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8) {
-        self.bands.forget(slot);
-        self.aside.remove(slot);
-        self.order.insert(slot, hash, level);
+    fn insert(&mut self, slot: u32, _hash: SequenceHash, level: u8) {
+        self.move_some();
+        self.take_out(slot);
+        self.were_released += 1;
+        self.bands
+            .set_place(slot, band_of_released(level), self.were_released);
+        self.bands.enter(slot);
     }
 
     fn remove(&mut self, slot: u32) {
-        self.bands.forget(slot);
-        self.aside.remove(slot);
-        self.order.remove(slot);
+        self.move_some();
+        self.take_out(slot);
     }
 
     fn pop(&mut self) -> Option<u32> {
-        let low = self.bands.first_of_low();
-        let victim = low.or_else(|| self.pop_default());
-        let victim = victim.or_else(|| self.bands.first())?;
-        self.remove(victim);
+        self.move_some();
+        let victim = loop {
+            match self.bands.first() {
+                Some((band, slot)) if !band.is_high() => break slot,
+                first => {
+                    if !self.move_one() {
+                        break first?.1;
+                    }
+                }
+            }
+        };
+        self.take_out(victim);
         Some(victim)
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.order.contains(slot) || self.aside.contains(slot)
+        self.bands.band(slot).is_some() || self.is_to_be_moved(slot)
     }
 
     fn len(&self) -> usize {
-        self.order.len() + self.aside.of.len()
+        let slots = 0..self.bands.slots();
+        slots.filter(|&slot| self.contains(slot)).count()
     }
 
     fn observes_resurrection(&self) -> bool {
-        self.order.observes_resurrection()
-    }
-
-    fn resurrections_commute(&self) -> bool {
-        self.order.resurrections_commute()
-    }
-
-    fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
-        !self.aside.contains(slot) && self.order.leaves_no_trace(slot, hash)
+        self.before.observes_resurrection()
     }
 
     fn check(&self) -> Result<(), String> {
-        self.order.check()?;
+        self.before.check()?;
         self.bands.check()?;
-        for (priority, slot) in self.bands.waiting() {
-            let is_aside = self.aside.contains(slot);
-            let is_low = priority < Priority::DEFAULT && self.order.contains(slot);
-            ensure(is_aside || is_low, || {
-                format!("slot {slot} waits with priority {priority}, but is not aside")
+        for (band, slot) in self.bands.waiting() {
+            let has_priority = band.priority() != Priority::DEFAULT;
+            ensure(has_priority || !self.is_to_be_moved(slot), || {
+                format!("slot {slot} waits in {band:?}, but has not been moved")
+            })?;
+            ensure(has_priority || self.bands.place(slot) == Some(band), || {
+                format!("slot {slot} waits in {band:?}, but has its place elsewhere")
             })?;
         }
-        for (&slot, &place) in &self.aside.of {
-            ensure(!self.order.contains(slot), || {
-                format!("slot {slot} is both aside and in the order")
-            })?;
-            let has_ended = self.aside.ended.contains(&(place, slot));
-            ensure(has_ended != self.bands.waits(slot), || {
-                format!(
-                    "slot {slot} is aside, and its priority has ended: {has_ended}; its band disagrees"
-                )
-            })?;
-        }
-        let ended = self.aside.ended.iter();
-        let stray = ended.filter(|(_, slot)| !self.aside.contains(*slot));
-        ensure(stray.count() == 0, || {
-            "a block that is not aside is recorded among those aside whose priority has ended"
-                .into()
+        let left = self.before.len();
+        ensure(!self.has_moved_all || left == 0, || {
+            format!("all blocks have been moved, but {left} are left")
         })
     }
 }
 
 impl<P: SlotPolicy + 'static> PrioritizedPolicy for Retained<P> {
     fn set_priority(&mut self, slot: u32, priority: Priority) {
-        if priority == self.bands.priority(slot) {
+        self.move_some();
+        if !self.contains(slot) || priority == self.priority(slot) {
             return;
         }
-        if priority == Priority::DEFAULT {
-            self.bands.forget(slot);
-            return self.aside.end(slot);
+        self.bands.leave(slot);
+        if priority != Priority::DEFAULT {
+            self.bands.append(slot, Band::of(priority));
+        } else if !self.is_to_be_moved(slot) {
+            self.bands.enter(slot);
         }
-        self.bands.set(slot, priority);
-        if self.aside.begin(slot) || priority < Priority::DEFAULT {
-            self.bands.wait(slot);
-        } else {
-            self.bands.unwait(slot);
-        }
+    }
+
+    fn first_of_low(&self) -> Option<u32> {
+        let (band, slot) = self.bands.first()?;
+        band.is_low().then_some(slot)
     }
 
     fn put_back(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
         if !self.contains(slot) {
-            self.aside.put_back(slot);
+            self.were_put_back += 1;
+            self.bands
+                .set_place(slot, band_of_put_back(), self.were_put_back);
+            self.bands.enter(slot);
         }
     }
 }
@@ -239,7 +215,7 @@ mod tests {
     }
 
     fn retained(slots: u32) -> Retained<Lru> {
-        let mut policy = Retained::new(Lru::new(slots as usize));
+        let mut policy = Retained::new(Lru::new(slots as usize), Bands::new(slots as usize));
         for slot in 0..slots {
             policy.insert(slot, any_hash(), 0);
         }
@@ -272,7 +248,7 @@ mod tests {
         // Before any victims have been looked for.
         policy.set_priority(1, Priority::DEFAULT);
         assert_eq!(policy.pop(), Some(1));
-        // After the block was set aside.
+        // After another victim was taken instead.
         policy.set_priority(0, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 3, 2]);
     }
@@ -322,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn among_those_aside_the_last_change_decides() {
+    fn among_those_of_high_priority_the_last_change_decides() {
         let mut policy = retained(5);
         for (slot, of) in [(2, 80), (0, 50), (1, 80), (3, 80)] {
             policy.set_priority(slot, priority(of));
@@ -350,8 +326,8 @@ mod tests {
     }
 
     #[test]
-    fn a_priority_that_ends_aside_does_not_jump_the_levels() {
-        let mut policy = Retained::new(MultiLru::new(7));
+    fn a_priority_that_ends_does_not_jump_the_levels() {
+        let mut policy = Retained::new(MultiLru::new(7), Bands::new(7));
         for (slot, level) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
             policy.insert(slot, any_hash(), level);
         }
@@ -365,95 +341,234 @@ mod tests {
         assert_eq!(drain(&mut policy), [5, 6, 0, 4]);
     }
 
+    /// An order that counts how many blocks are taken from it.
+    struct Counted<P> {
+        order: P,
+        taken: u32,
+    }
+
+    impl<P: SlotPolicy> SlotPolicy for Counted<P> {
+        fn insert(&mut self, slot: u32, hash: SequenceHash, level: u8) {
+            self.order.insert(slot, hash, level);
+        }
+
+        fn remove(&mut self, slot: u32) {
+            self.order.remove(slot);
+        }
+
+        fn pop(&mut self) -> Option<u32> {
+            self.taken += 1;
+            self.order.pop()
+        }
+
+        fn next_level(&self) -> u8 {
+            self.order.next_level()
+        }
+
+        fn contains(&self, slot: u32) -> bool {
+            self.order.contains(slot)
+        }
+
+        fn len(&self) -> usize {
+            self.order.len()
+        }
+
+        fn observes_resurrection(&self) -> bool {
+            self.order.observes_resurrection()
+        }
+
+        fn check(&self) -> Result<(), String> {
+            self.order.check()
+        }
+    }
+
     #[derive(Clone, Copy)]
     struct Listed {
         slot: u32,
         level: u8,
         priority: Priority,
-        /// The steps of the last release and of the last change of priority.
-        released: u64,
-        changed: u64,
+        /// The steps of the last release and of the last change of priority. A victim that was
+        /// put back has a negative one.
+        released: i64,
+        changed: i64,
     }
 
     /// States the rule: blocks go by priority. Those with the default priority go by level
     /// and release; others of the same priority go by release or change of priority,
     /// whichever was later.
-    fn agrees<P: SlotPolicy + 'static>(order: P, levels: u64, slots: u64, seed: u64) -> [u32; 4] {
+    struct Rule {
+        listed: Vec<Listed>,
+        /// The numbers of victims of low priority, of those whose priority was always the
+        /// default, of those that had another, and of those of high priority.
+        victims: [u32; 4],
+    }
+
+    impl Rule {
+        fn release(&mut self, slot: u32, level: u8, released: i64) {
+            self.remove(slot);
+            self.listed.push(Listed {
+                slot,
+                level,
+                priority: Priority::DEFAULT,
+                released,
+                changed: 0,
+            });
+        }
+
+        fn remove(&mut self, slot: u32) {
+            self.listed.retain(|listed| listed.slot != slot);
+        }
+
+        fn contains(&self, slot: u32) -> bool {
+            self.listed.iter().any(|listed| listed.slot == slot)
+        }
+
+        fn change(&mut self, slot: u32, priority: Priority, changed: i64) {
+            let mut listed = self.listed.iter_mut();
+            if let Some(listed) = listed.find(|listed| listed.slot == slot)
+                && listed.priority != priority
+            {
+                listed.priority = priority;
+                listed.changed = changed;
+            }
+        }
+
+        fn pop(&mut self) -> Option<u32> {
+            let first = self.listed.iter().copied().min_by_key(|listed| {
+                let place = match listed.priority {
+                    Priority::DEFAULT => (listed.level, listed.released),
+                    _ => (0, listed.released.max(listed.changed)),
+                };
+                (listed.priority, place)
+            })?;
+            self.remove(first.slot);
+            let kind = match first.priority {
+                Priority::DEFAULT => 1 + usize::from(first.changed > 0),
+                other => 3 * usize::from(other > Priority::DEFAULT),
+            };
+            self.victims[kind] += 1;
+            Some(first.slot)
+        }
+    }
+
+    /// Compares with the rule, from before the first directive on. No operation takes more than
+    /// two blocks from the order that there was before.
+    fn agrees<P: SlotPolicy + 'static>(mut order: P, shape: Shape, seed: u64) -> [u32; 4] {
+        let Shape {
+            levels,
+            slots,
+            steps,
+        } = shape;
         let mut random = Random::new(seed);
-        let mut policy = Retained::new(order);
-        let mut model: Vec<Listed> = Vec::new();
-        let mut victims = [0; 4];
-        for step in 0..20_000 {
+        let mut rule = Rule {
+            listed: Vec::new(),
+            victims: [0; 4],
+        };
+        for step in 0..random.below(3 * slots) as i64 {
+            let (slot, level) = (random.below(slots) as u32, random.below(levels) as u8);
+            rule.release(slot, level, step - 1_000);
+            order.insert(slot, any_hash(), level);
+        }
+        let mut ahead = Vec::new();
+        if levels == 1 {
+            ahead.extend((0..random.below(slots)).map_while(|_| order.pop()));
+            ahead.iter().for_each(|&slot| rule.remove(slot));
+        }
+        ahead.reverse();
+        let mut puts_back = -1_000_000;
+        let order = Counted { order, taken: 0 };
+        let mut policy = Retained::new(order, Bands::new(slots as usize));
+        for step in 1..steps {
             let slot = random.below(slots) as u32;
-            let listed = model.iter_mut().find(|listed| listed.slot == slot);
             // The pool fills, and is then emptied.
-            let choices = if step / 100 % 4 < 3 { 16 } else { 48 };
-            match (random.below(choices), listed) {
-                (0..=5, _) => {
+            let choices = if step / 100 % 4 < 3 { 17 } else { 48 };
+            policy.before.taken = 0;
+            match random.below(choices) {
+                0..=5 => {
                     let level = random.below(levels) as u8;
-                    model.retain(|listed| listed.slot != slot);
-                    model.push(Listed {
-                        slot,
-                        level,
-                        priority: Priority::DEFAULT,
-                        released: step,
-                        changed: 0,
-                    });
+                    rule.release(slot, level, step);
                     policy.insert(slot, any_hash(), level);
                 }
-                (6, _) => {
-                    model.retain(|listed| listed.slot != slot);
+                6 => {
+                    rule.remove(slot);
                     policy.remove(slot);
                 }
-                (7..=14, listed) => {
-                    let Some(listed) = listed else { continue };
-                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
-                    if listed.priority != new {
-                        listed.priority = new;
-                        listed.changed = step;
+                7 => {
+                    if let Some(slot) = ahead.pop() {
+                        puts_back += 1;
+                        if !rule.contains(slot) {
+                            rule.release(slot, 0, puts_back);
+                        }
+                        policy.put_back(slot, any_hash(), 0);
                     }
+                }
+                8..=15 => {
+                    let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);
+                    rule.change(slot, new, step);
                     policy.set_priority(slot, new);
                 }
-                _ => {
-                    let first = model.iter().copied().min_by_key(|listed| {
-                        let place = match listed.priority {
-                            Priority::DEFAULT => (listed.level, listed.released),
-                            _ => (0, listed.released.max(listed.changed)),
-                        };
-                        (listed.priority, place)
-                    });
-                    if let Some(first) = first {
-                        model.retain(|listed| listed.slot != first.slot);
-                        let was_other = first.changed > 0;
-                        let kind = match first.priority {
-                            Priority::DEFAULT => 1 + usize::from(was_other),
-                            other => 3 * usize::from(other > Priority::DEFAULT),
-                        };
-                        victims[kind] += 1;
-                    }
-                    let victim = first.map(|first| first.slot);
-                    assert_eq!(policy.pop(), victim, "step {step}");
-                }
+                _ => assert_eq!(policy.pop(), rule.pop(), "seed {seed}, step {step}"),
             }
+            assert!(policy.before.taken <= MOVED_AT_ONCE, "step {step}");
             policy.check().unwrap();
-            assert_eq!(policy.len(), model.len());
-            let is_listed = model.iter().any(|listed| listed.slot == slot);
-            assert_eq!(policy.contains(slot), is_listed);
+            assert_eq!(policy.len(), rule.listed.len());
+            assert_eq!(policy.contains(slot), rule.contains(slot));
         }
-        victims
+        rule.victims
+    }
+
+    #[derive(Clone, Copy)]
+    struct Shape {
+        levels: u64,
+        slots: u64,
+        steps: i64,
     }
 
     #[test]
     fn agrees_with_the_rule() {
         let mut victims = [0; 4];
-        for (seed, slots) in [(7, 3), (8, 12), (9, 40)] {
-            let of_lru = agrees(Lru::new(slots as usize), 1, slots, seed);
-            let of_multi_lru = agrees(MultiLru::new(slots as usize), 4, slots, seed);
+        let mut compare = |slots: u64, steps: i64, seed: u64| {
+            let shape = |levels| Shape {
+                levels,
+                slots,
+                steps,
+            };
+            let of_lru = agrees(Lru::new(slots as usize), shape(1), seed);
+            let of_multi_lru = agrees(MultiLru::new(slots as usize), shape(4), seed);
             for (at, all) in victims.iter_mut().enumerate() {
                 *all += of_lru[at] + of_multi_lru[at];
             }
+        };
+        for (seed, slots) in [(7, 3), (8, 12), (9, 40)] {
+            compare(slots, 20_000, seed);
+        }
+        // The order that there was before is moved meanwhile.
+        for seed in 0..300 {
+            compare(4 + seed % 90, 120, seed);
         }
         assert!(victims.iter().all(|&count| count > 400), "{victims:?}");
+    }
+
+    /// However many blocks there are in front that have a priority, whenever they got it.
+    #[test]
+    fn a_victim_behind_many_retained_ones_takes_two_moves() {
+        const SLOTS: u32 = 4_096;
+        let mut order = Lru::new(SLOTS as usize);
+        for slot in 0..SLOTS {
+            order.insert(slot, any_hash(), 0);
+        }
+        let order = Counted { order, taken: 0 };
+        let mut policy = Retained::new(order, Bands::new(SLOTS as usize));
+        // From the back, so that the blocks have not been moved when they get a priority.
+        for slot in (0..SLOTS - 1).rev() {
+            policy.before.taken = 0;
+            policy.set_priority(slot, Priority::HIGHEST);
+            assert!(policy.before.taken <= MOVED_AT_ONCE);
+        }
+        policy.before.taken = 0;
+        assert_eq!(policy.pop(), Some(SLOTS - 1));
+        assert!(policy.before.taken <= MOVED_AT_ONCE);
+        policy.check().unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::model::Model;
 use super::*;
+use crate::policy::containers::bands::Bands;
 use crate::policy::lineage::retained::RetainedLeaves;
 use crate::policy::slot_policy::SlotPolicy;
 use crate::policy::testing::Random;
@@ -115,7 +116,7 @@ fn what_was_evicted_and_comes_again_is_new() {
 
 #[test]
 fn a_leaf_with_a_priority_ends_its_chain() {
-    let mut leaves = RetainedLeaves::of(TinyLfuLeaves::with_window(6, 50));
+    let mut leaves = RetainedLeaves::of(TinyLfuLeaves::with_window(6, 50), Bands::new(6));
     for _ in 0..2 {
         leaves.list(0, hash(0), true);
         leaves.unlist(0);
