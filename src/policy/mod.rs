@@ -45,7 +45,7 @@ mod priorities;
 mod slot_policy;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use built_in::{BuiltInPolicy, UnknownPolicy};
 pub use eviction_policy::{EvictionPolicy, InactiveBlock};

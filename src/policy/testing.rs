@@ -3,15 +3,15 @@
 use dynamo_tokens::PositionalLineageHash;
 
 /// A xorshift generator: many cheap numbers, the same in every run.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// Returns a number in `0..bound`.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -20,11 +20,11 @@ impl Random {
 }
 
 /// Returns a hash for tests in which the content does not matter.
-pub(super) fn any_hash() -> PositionalLineageHash {
+pub(crate) fn any_hash() -> PositionalLineageHash {
     PositionalLineageHash::root(0)
 }
 
 /// Returns a hash made from raw bits, as deserializing untrusted bytes would make it.
-pub(super) fn raw_hash(bits: u128) -> PositionalLineageHash {
+pub(crate) fn raw_hash(bits: u128) -> PositionalLineageHash {
     serde_json::from_value(serde_json::json!(bits.to_be_bytes())).expect("sixteen bytes are a hash")
 }

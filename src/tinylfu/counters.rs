@@ -1,295 +1,487 @@
 //! The table of 4-bit counters, and which four of them belong to a key.
 //!
-//! Sixteen counters share a word. Any thread may read the table at any time, but it has **one
-//! writer at a time**: the owner of a sketch, or the thread that holds a tracker's lock. An
-//! increment can therefore be a plain load and a plain store. Words are accessed with relaxed
-//! ordering: they publish nothing but themselves, and the lock orders one writer after the
-//! other.
+//! Sixteen counters share a word, and seven words share a cache line, a [`Line`]. Any number of
+//! threads read and write the words at once.
 //!
-//! # Which counter does a hash select?
+//! # Which counters does a key select?
 //!
-//! A hash selects a word and a counter within it. The two choices must be independent: if the
-//! word determines the counter, the other fifteen counters of each word are never used. The
-//! word is the hash modulo the length of the table (its low bits if the length is a power of
-//! two), so the two highest bits select the counter. Two bits suffice because each of a key's
-//! four hashes has a quarter of every word to itself. The rows of the sketch are thus
-//! disjoint, as in a count-min sketch.
+//! One in each of four rows. Every word has four counters of each row, so the rows are disjoint,
+//! as in a count-min sketch. A key is hashed twice, and each half of a hash selects the counter of
+//! one row: the high bits of the half select the line and the word, and the two lowest the counter
+//! in the word. The choices must be independent: if the word determined the counter, the others in
+//! the word would never be used.
 //!
-//! Disjoint rows also make up for the similarity of the four secrets. Two keys that differ in
-//! the way two secrets do have the same four hashes in a different order, but not the same
-//! counters.
+//! Disjoint rows also make up for the similarity of the secrets. Two keys that differ in the way
+//! two secrets do have the same two hashes in a different order, but not the same counters.
 //!
-//! [`Layout::Reference`] selects the counter by the lowest four bits instead. It exists for
-//! comparisons with the reference.
+//! [`Layout::Reference`] hashes a key four times and selects the counter by the lowest four bits
+//! instead. It exists for comparisons with the reference.
+//!
+//! # How are the counters halved?
+//!
+//! Not all at once. Every line has the number of halvings that it has been through. A line that is
+//! behind is *caught up* by the thread that next raises a counter in it: that thread claims the
+//! halvings by exchanging the line's number, and then shifts each of the line's words. A thread that
+//! only reads a word of a line that is behind shifts what it has read. A halving therefore consists
+//! of [counting](super::tally) it.
+//!
+//! * *Backlog*: lines may be behind by any number of halvings, at no cost to anybody. After four
+//!   halvings, all counters are 0. (The number wraps around after 2^32 halvings. A line in which
+//!   nothing was raised meanwhile is then taken for one that is not behind.)
+//! * *Cost*: raising a key's counters catches up at most four lines, which have 28 words.
+//!
+//! # What may threads do to each other?
+//!
+//! Every change of a word is one exchange, so none is lost and none is made twice:
+//!
+//! | transition | by |
+//! |---|---|
+//! | a counter, below 15, is raised by one | any thread |
+//! | a line's number grows; each such step is claimed by exactly one thread | any thread that would raise a counter in it |
+//! | a line's word is shifted once, by as many bits as the step has halvings | the thread that claimed the step |
+//!
+//! All accesses are relaxed: they protect no memory, and a thread that is ordered after another, by
+//! whatever means, sees all that the other did. From one thread at a time, estimates are therefore
+//! exactly those of a table that is halved at once. With several, an exchange fails only if another
+//! has succeeded. A word changes at most 240 times before all of its counters are full, so an
+//! exchange can fail that often between two halvings.
+//!
+//! A thread that is suspended between claiming a step and shifting the last word blocks nobody.
+//! Until it resumes, the words that it has not shifted count as not halved by this step; they can be
+//! raised, and later halvings go on. One line per suspended thread is affected. A counter that is
+//! raised after the claim and before its shift is halved with that raise.
 
 use std::array;
 use std::fmt;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+#[cfg(not(kvbm_loom))]
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+#[cfg(kvbm_loom)]
+use crate::sync::{AtomicU32, AtomicU64};
+use std::sync::atomic::Ordering::Relaxed;
 
 use xxhash_rust::const_xxh3::const_custom_default_secret;
 
 use super::SketchKey;
+use super::tally::Change;
+use crate::sync::count_work;
 
 /// The number of counters per key.
-pub(super) const DEPTH: usize = 4;
+const DEPTH: usize = 4;
 
-const SECRETS: [[u8; 192]; DEPTH] = [
+static SECRETS: [[u8; 192]; DEPTH] = [
     const_custom_default_secret(0),
     const_custom_default_secret(1),
     const_custom_default_secret(2),
     const_custom_default_secret(3),
 ];
 
-/// The number of words in a table of 2 MiB, roughly the size of a core's private caches.
-const FAR: usize = 1 << 18;
+/// The number of words in a line.
+const WORDS: usize = if cfg!(kvbm_loom) { 1 } else { 7 };
+
+/// The number of lines in a table of 2 MiB, roughly the size of a core's private caches.
+const FAR: usize = 1 << 15;
 
 /// The largest value of a counter.
 const SATURATED: u64 = 0xF;
-/// The lowest bit of each counter in a word.
-const LOWEST_BITS: u64 = 0x1111_1111_1111_1111;
-/// All but the highest bit of each counter in a word.
-const ALL_BUT_HIGHEST_BITS: u64 = 0x7777_7777_7777_7777;
+/// What remains of a word that is shifted by up to four bits, one per halving.
+const KEPT: [u64; 5] = [
+    0xFFFF_FFFF_FFFF_FFFF,
+    0x7777_7777_7777_7777,
+    0x3333_3333_3333_3333,
+    0x1111_1111_1111_1111,
+    0,
+];
 
-/// How a hash selects the counter within a word.
+/// How a key selects its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// By its highest two bits, in the quarter of the word that belongs to the row.
+    /// In each row, by half of a hash.
     #[default]
     Spread,
-    /// By its lowest four bits. Two hashes of a key may select the same counter, which is then
-    /// incremented twice.
+    /// By a hash each, whose lowest bits select the word as well as the counter. Two hashes of a
+    /// key may select the same counter, which is then raised twice.
     Reference,
 }
 
-/// The four hashes of a key, one per row. Each selects one counter; see the module
-/// documentation.
-#[derive(Clone, Copy)]
-pub(super) struct Hashes(pub(super) [u64; DEPTH]);
-
-impl Hashes {
-    /// A placeholder to be overwritten with the hashes of a key.
-    pub(super) const NONE: Self = Self([0; DEPTH]);
-
-    #[inline]
-    pub(super) fn of<K: SketchKey>(key: K) -> Self {
-        Self(array::from_fn(|row| key.hash_with_secret(&SECRETS[row])))
-    }
+/// Counters that are halved together.
+#[repr(align(64))]
+struct Line {
+    /// The number of halvings that the words have been through.
+    halvings: AtomicU32,
+    words: [AtomicU64; WORDS],
 }
+
+/// Where a counter is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    line: u32,
+    word: u8,
+    /// The lowest of the counter's bits.
+    shift: u8,
+}
+
+/// The places of a key's counters.
+pub(super) type Places = [Place; DEPTH];
 
 /// A table of saturating 4-bit counters.
 pub(super) struct Counters {
-    words: Box<[AtomicU64]>,
-    /// If set, a mask replaces the division that other table lengths need.
-    power_of_two: bool,
+    lines: Box<[Line]>,
+    /// The number of words in the reference's table.
+    words: usize,
     layout: Layout,
 }
 
 impl Counters {
-    /// Creates a table of zeros with one word per four keys of `capacity`, that is, four
-    /// counters per key, and at least one word.
+    /// Creates a table of zeros with at least one word per four keys of `capacity`, that is, four
+    /// counters per key.
     pub(super) fn new(capacity: usize, layout: Layout) -> Self {
-        let words: Box<[AtomicU64]> = (0..(capacity / 4).max(1))
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let words = (capacity / 4).max(1);
+        let lines = words.div_ceil(WORDS);
+        assert!(lines <= 1 << 32, "the capacity is too large: {capacity}");
+        let line = |_| Line {
+            halvings: AtomicU32::new(0),
+            words: array::from_fn(|_| AtomicU64::new(0)),
+        };
         Self {
-            power_of_two: words.len().is_power_of_two(),
+            lines: (0..lines).map(line).collect(),
             words,
             layout,
         }
     }
 
-    /// Increments each of the four counters that is not saturated. Returns whether any counter
-    /// was incremented.
+    /// Returns where a key's counters are.
     #[inline(always)]
-    pub(super) fn increment(&self, hashes: Hashes) -> bool {
-        let words = self.words_of(hashes);
-        let shifts: [u32; DEPTH] = match self.layout {
-            Layout::Spread => array::from_fn(|row| spread(row, hashes.0[row])),
-            Layout::Reference => array::from_fn(|row| reference(row, hashes.0[row])),
-        };
-        let mut counted = false;
-        // One at a time, because rows may share a word and, in the reference's layout, even a
-        // counter: each step must see the result of the one before.
-        for (index, shift) in words.into_iter().zip(shifts) {
-            let word = &self.words[index];
-            let value = word.load(Relaxed);
-            if (value >> shift) & SATURATED != SATURATED {
-                word.store(value + (1 << shift), Relaxed);
-                counted = true;
+    pub(super) fn places<K: SketchKey>(&self, key: K) -> Places {
+        match self.layout {
+            Layout::Spread => {
+                let first = key.hash_with_secret(&SECRETS[0]);
+                let second = key.hash_with_secret(&SECRETS[1]);
+                [
+                    self.spread(0, first as u32),
+                    self.spread(1, (first >> 32) as u32),
+                    self.spread(2, second as u32),
+                    self.spread(3, (second >> 32) as u32),
+                ]
             }
+            Layout::Reference => self.reference(key),
         }
-        counted
+    }
+
+    /// Returns the place in a row that the half of a hash selects.
+    #[inline(always)]
+    fn spread(&self, row: u8, half: u32) -> Place {
+        // The half as a fraction of one: its share of the lines, and what is left of that as a
+        // share of the words.
+        let line = u64::from(half) * self.lines.len() as u64;
+        let word = u64::from(line as u32) * WORDS as u64;
+        Place {
+            line: (line >> 32) as u32,
+            word: (word >> 32) as u8,
+            shift: half as u8 % 4 * 4 + row * 16,
+        }
+    }
+
+    #[cold]
+    fn reference<K: SketchKey>(&self, key: K) -> Places {
+        SECRETS.each_ref().map(|secret| {
+            let hash = key.hash_with_secret(secret);
+            self.nth(hash as usize % self.words, hash as u8 % 16)
+        })
+    }
+
+    /// Returns the place of a word's counter.
+    fn nth(&self, word: usize, counter: u8) -> Place {
+        Place {
+            line: (word / WORDS) as u32,
+            word: (word % WORDS) as u8,
+            shift: counter * 4,
+        }
+    }
+
+    #[inline(always)]
+    fn line(&self, place: Place) -> &Line {
+        &self.lines[place.line as usize]
+    }
+
+    /// Raises each of the counters that is not full, in a table that has been halved `halvings`
+    /// times. Returns what has changed.
+    #[inline(always)]
+    pub(super) fn raise(&self, places: Places, halvings: u32) -> Change {
+        let lines = places.map(|place| self.line(place));
+        // All loads come first, so that their cache misses overlap.
+        let mut behind = 0;
+        for line in lines {
+            behind |= line.halvings.load(Relaxed) ^ halvings;
+        }
+        if behind != 0 {
+            lines.into_iter().for_each(|line| line.catch_up(halvings));
+        }
+        let mut change = Change::default();
+        for (line, place) in lines.into_iter().zip(places) {
+            line.raise(place, &mut change);
+        }
+        change
+    }
+
+    /// Returns the smallest of the counters in a table that has been halved `halvings` times.
+    #[inline(always)]
+    pub(super) fn estimate(&self, places: Places, halvings: u32) -> u32 {
+        let mut least = SATURATED;
+        let mut behind = 0;
+        for place in places {
+            let line = self.line(place);
+            behind |= line.halvings.load(Relaxed) ^ halvings;
+            least =
+                least.min(line.words[place.word as usize].load(Relaxed) >> place.shift & SATURATED);
+        }
+        if behind != 0 {
+            return self.estimate_behind(places, halvings);
+        }
+        least as u32
+    }
+
+    /// The estimate if some of the lines are behind, or ahead of what the thread knows.
+    #[cold]
+    fn estimate_behind(&self, places: Places, halvings: u32) -> u32 {
+        let counters = places.map(|place| {
+            let line = self.line(place);
+            let behind = behind(line.halvings.load(Relaxed), halvings);
+            halved(line.words[place.word as usize].load(Relaxed), behind) >> place.shift & SATURATED
+        });
+        counters.into_iter().min().unwrap_or(0) as u32
     }
 
     /// Returns whether the table exceeds the caches close to a core, so that it pays to
     /// [`fetch`](Self::fetch) a batch before counting it.
     #[inline]
     pub(super) fn are_far(&self) -> bool {
-        self.words.len() >= FAR
+        self.lines.len() >= FAR
     }
 
-    /// Brings the four counters into the cache. An increment stalls on each cache miss, since
-    /// it must know whether the counter is saturated; consecutive fetches overlap their misses.
+    /// Brings the four counters into the cache. Consecutive fetches overlap their misses.
     #[inline]
-    pub(super) fn fetch(&self, hashes: Hashes) {
-        for word in self.words_of(hashes) {
+    pub(super) fn fetch(&self, places: Places) {
+        for place in places {
             // The compiler would remove a load whose result is not used.
-            black_box(self.words[word].load(Relaxed));
+            black_box(self.line(place).halvings.load(Relaxed));
         }
     }
+}
 
-    /// Returns the smallest of the four counters.
-    #[inline]
-    pub(super) fn estimate(&self, hashes: Hashes) -> u32 {
-        match self.layout {
-            Layout::Spread => self.estimate_at(hashes, spread),
-            Layout::Reference => self.estimate_at(hashes, reference),
-        }
-    }
-
+impl Line {
+    /// Raises a counter, unless it is full.
     #[inline(always)]
-    fn estimate_at(&self, hashes: Hashes, shift: impl Fn(usize, u64) -> u32) -> u32 {
-        let words = self.words_of(hashes);
-        let mut least = SATURATED;
-        for (row, index) in words.into_iter().enumerate() {
-            let value = self.words[index].load(Relaxed);
-            least = least.min((value >> shift(row, hashes.0[row])) & SATURATED);
+    fn raise(&self, place: Place, change: &mut Change) {
+        let word = &self.words[place.word as usize];
+        let mut value = word.load(Relaxed);
+        loop {
+            let counter = value >> place.shift & SATURATED;
+            if counter == SATURATED {
+                return;
+            }
+            let raised = value + (1 << place.shift);
+            match word.compare_exchange_weak(value, raised, Relaxed, Relaxed) {
+                Ok(_) => return change.include(counter as usize),
+                Err(now) => value = now,
+            }
         }
-        least as u32
     }
 
-    /// Halves every counter, rounding down. Returns how many were odd.
-    pub(super) fn halve(&self) -> u32 {
-        let mut odd = 0u32;
+    /// Claims the halvings that the line is behind, and carries them out.
+    #[cold]
+    #[inline(never)]
+    fn catch_up(&self, halvings: u32) {
+        let mut before = self.halvings.load(Relaxed);
+        while behind(before, halvings) > 0 {
+            match (self.halvings).compare_exchange(before, halvings, Relaxed, Relaxed) {
+                Ok(_) => return self.halve(behind(before, halvings)),
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    /// Shifts the words, as the thread that has claimed to do so.
+    fn halve(&self, times: u32) {
         for word in &self.words {
-            let value = word.load(Relaxed);
-            odd = odd.wrapping_add((value & LOWEST_BITS).count_ones());
-            word.store((value >> 1) & ALL_BUT_HIGHEST_BITS, Relaxed);
+            count_work!(1);
+            let mut value = word.load(Relaxed);
+            while value != 0 {
+                match word.compare_exchange_weak(value, halved(value, times), Relaxed, Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => value = now,
+                }
+            }
         }
-        odd
     }
+}
 
-    /// Returns the indices of the words that hold the four counters.
-    #[inline(always)]
-    fn words_of(&self, hashes: Hashes) -> [usize; DEPTH] {
-        let len = self.words.len();
-        if self.power_of_two {
-            array::from_fn(|row| hashes.0[row] as usize & (len - 1))
-        } else {
-            array::from_fn(|row| hashes.0[row] as usize % len)
-        }
-    }
+/// Returns how many halvings a line is behind, at most four of which make a difference. It is not
+/// behind if another thread has caught it up further than the caller knows of.
+#[inline]
+fn behind(line: u32, halvings: u32) -> u32 {
+    (halvings.wrapping_sub(line) as i32).clamp(0, 4) as u32
+}
+
+/// Returns a word whose counters have been halved this often, at most four times.
+#[inline]
+fn halved(word: u64, times: u32) -> u64 {
+    word >> times & KEPT[times as usize]
 }
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters")
-            .field("words", &self.words.len())
+            .field("lines", &self.lines.len())
             .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
 }
 
-/// Returns the bit at which a row's counter starts in its word, for [`Layout::Spread`].
-#[inline(always)]
-fn spread(row: usize, hash: u64) -> u32 {
-    (hash >> 62) as u32 * 4 + row as u32 * 16
-}
-
-/// Returns the bit at which the counter starts in its word, for [`Layout::Reference`].
-#[inline(always)]
-fn reference(_row: usize, hash: u64) -> u32 {
-    (hash as u32 & 15) * 4
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
+    use crate::sync::work_of;
 
-    const LAYOUTS: [Layout; 2] = [Layout::Spread, Layout::Reference];
-
-    /// Returns a hash that selects this counter of a two-word table in either layout.
-    fn counter(word: u64, counter: u64) -> u64 {
-        counter << 62 | counter << 1 | word
+    /// Returns the place in a row of each of these counters.
+    fn spread(counters: &Counters, halves: [u32; DEPTH]) -> Places {
+        array::from_fn(|row| counters.spread(row as u8, halves[row]))
     }
 
     #[test]
-    fn the_table_has_a_word_for_four_keys_and_one_at_least() {
-        for (capacity, words) in [(0, 1), (3, 1), (4, 1), (7, 1), (8, 2), (1000, 250)] {
+    fn the_table_has_a_word_for_four_keys_and_one_line_at_least() {
+        for (capacity, lines) in [(0, 1), (3, 1), (28, 1), (31, 1), (32, 2), (1000, 36)] {
             let counters = Counters::new(capacity, Layout::default());
-            assert_eq!(counters.words.len(), words, "{capacity}");
+            assert_eq!(counters.lines.len(), lines, "{capacity}");
+        }
+        assert_eq!(size_of::<Line>(), 64);
+    }
+
+    #[test]
+    fn halves_of_hashes_select_every_counter_of_every_word_evenly() {
+        for lines in [1_usize, 2, 3, 64, 1000] {
+            let words = lines * WORDS;
+            let counters = Counters::new(words * 4, Layout::Spread);
+            for row in 0..DEPTH {
+                let mut selected = vec![0; words * 16];
+                for n in 0..(words * 4 * 64) as u32 {
+                    let half = n.wrapping_mul(0x9e37_79b9);
+                    let place = counters.spread(row as u8, half);
+                    let word = place.line as usize * WORDS + place.word as usize;
+                    selected[word * 16 + place.shift as usize / 4] += 1;
+                }
+                for (at, &count) in selected.iter().enumerate() {
+                    let own = at % 16 / 4 == row;
+                    assert!(
+                        if own { count > 20 } else { count == 0 },
+                        "{at} of {words}: {count}"
+                    );
+                }
+            }
         }
     }
 
     #[test]
-    fn rows_have_counters_of_their_own() {
-        let counters = Counters::new(4, Layout::Spread);
-        let mut named = 0;
-        for (row, highest) in (0..DEPTH).flat_map(|row| (0..4).map(move |bits| (row, bits))) {
-            named |= SATURATED << spread(row, highest << 62);
-        }
-        assert_eq!(named, u64::MAX, "sixteen counters, each named once");
-        let one = counter(0, 1);
-        assert!(counters.increment(Hashes([one; DEPTH])));
-        assert_eq!(counters.estimate(Hashes([one; DEPTH])), 1);
-    }
-
-    #[test]
-    fn a_counter_named_twice_counts_twice_in_the_layout_of_the_reference() {
+    fn a_counter_named_twice_counts_twice() {
         let counters = Counters::new(8, Layout::Reference);
-        let (one, other) = (counter(1, 3), counter(0, 0));
-        assert!(counters.increment(Hashes([one, one, other, other])));
-        assert_eq!(counters.estimate(Hashes([one, one, other, other])), 2);
-        assert_eq!(counters.estimate(Hashes([counter(0, 3); DEPTH])), 0);
+        let (one, other) = (counters.nth(1, 3), counters.nth(0, 0));
+        let change = counters.raise([one, one, other, other], 0);
+        assert_eq!(change.raises(), 1);
+        assert_eq!(counters.estimate([one, one, other, other], 0), 2);
+        assert_eq!(counters.estimate([counters.nth(0, 3); DEPTH], 0), 0);
     }
 
     #[test]
     fn a_full_counter_stays_and_is_not_counted() {
-        for layout in LAYOUTS {
-            let counters = Counters::new(4, layout);
-            let full = Hashes([counter(0, 3); DEPTH]);
-            while counters.increment(full) {}
-            assert_eq!(counters.estimate(full), 15);
-            let neighbours = Hashes([2, 1, 0, 3].map(|at| counter(0, at)));
-            assert_eq!(counters.estimate(neighbours), 0);
-            assert!(counters.increment(neighbours), "three of four had room");
-            assert_eq!(counters.estimate(neighbours), 1);
-            assert!(!counters.increment(full));
+        let counters = Counters::new(4, Layout::Spread);
+        let full = spread(&counters, [3; DEPTH]);
+        while counters.raise(full, 0).raises() > 0 {}
+        assert_eq!(counters.estimate(full, 0), 15);
+        let neighbours = spread(&counters, [3, 2, 1, 0]);
+        assert_eq!(counters.estimate(neighbours, 0), 0);
+        assert_eq!(
+            counters.raise(neighbours, 0).raises(),
+            1,
+            "three of four had room"
+        );
+        assert_eq!(counters.estimate(neighbours, 0), 1);
+        assert_eq!(counters.raise(full, 0).raises(), 0);
+    }
+
+    /// With one thread, a table that is caught up as needed cannot be told from one that is halved
+    /// at once.
+    #[test]
+    fn agrees_with_a_table_that_is_halved_at_once() {
+        let mut random = crate::policy::testing::Random::new(1);
+        for words in [1, WORDS - 1, WORDS, 5 * WORDS + 3] {
+            let counters = Counters::new(4 * words, Layout::Reference);
+            let mut model = vec![[0_u8; 16]; words];
+            let mut halvings = u32::MAX - 50;
+            for line in &counters.lines {
+                line.halvings.store(halvings, Relaxed);
+            }
+            for _ in 0..20_000 {
+                let chosen = [(); DEPTH].map(|()| {
+                    (
+                        random.below(words as u64) as usize,
+                        random.below(16) as usize,
+                    )
+                });
+                let places = chosen.map(|(word, counter)| counters.nth(word, counter as u8));
+                match random.below(100) {
+                    // Often several in a row.
+                    0 => {
+                        let times = 1 + random.below(6) as u32;
+                        halvings = halvings.wrapping_add(times);
+                        let all = model.iter_mut().flatten();
+                        all.for_each(|counter| *counter = *counter >> times.min(4));
+                    }
+                    1..30 => {
+                        counters.raise(places, halvings);
+                        for (word, counter) in chosen {
+                            let counter = &mut model[word][counter];
+                            *counter = (*counter + 1).min(15);
+                        }
+                    }
+                    _ => {
+                        let counters_of = chosen.map(|(word, counter)| model[word][counter]);
+                        let least = counters_of.into_iter().min().map(u32::from);
+                        assert_eq!(Some(counters.estimate(places, halvings)), least);
+                    }
+                }
+            }
         }
     }
 
     #[test]
-    fn halving_rounds_down_and_reports_the_odd_ones() {
-        let counters = Counters::new(8, Layout::Reference);
-        let (three, one) = (counter(0, 0), counter(1, 3));
-        counters.increment(Hashes([three, three, three, one]));
-        assert_eq!(counters.halve(), 2);
-        assert_eq!(counters.estimate(Hashes([three; DEPTH])), 1);
-        assert_eq!(counters.estimate(Hashes([one; DEPTH])), 0);
-
-        let counters = Counters::new(8, Layout::Spread);
-        let (three, one) = (Hashes([three; DEPTH]), Hashes([one; DEPTH]));
-        for hashes in [three, three, three, one] {
-            counters.increment(hashes);
+    fn a_raise_visits_at_most_four_lines_and_an_estimate_none() {
+        for words in [1 << 10, 1 << 16] {
+            let counters = Counters::new(4 * words, Layout::Spread);
+            for halvings in 1..10_u64 {
+                for n in 0..200 {
+                    let places = counters.places(n * halvings);
+                    let (_, work) = work_of(|| counters.estimate(places, halvings as u32));
+                    assert_eq!(work, 0);
+                    let (_, work) = work_of(|| counters.raise(places, halvings as u32));
+                    assert!(work <= (DEPTH * WORDS) as u64, "{work} of {words}");
+                }
+            }
         }
-        assert_eq!(counters.halve(), 8);
-        assert_eq!(counters.estimate(three), 1);
-        assert_eq!(counters.estimate(one), 0);
     }
 
     #[test]
-    fn words_are_remainders_at_any_length() {
-        for words in [1usize, 2, 3, 7, 64, 1000] {
-            let counters = Counters::new(words * 4, Layout::Reference);
-            let hash = 0xFEDC_BA98_7654_3210_u64;
-            counters.increment(Hashes([hash; DEPTH]));
-            let word = &counters.words[hash as usize % words];
-            assert_eq!(word.load(Relaxed), 4, "{words}");
-            let counters = Counters::new(words * 4, Layout::Spread);
-            counters.increment(Hashes([hash; DEPTH]));
-            let word = &counters.words[hash as usize % words];
-            assert_eq!(word.load(Relaxed), 0x1000_1000_1000_1000, "{words}");
+    fn a_thread_that_knows_of_fewer_halvings_leaves_the_line_alone() {
+        let counters = Counters::new(4, Layout::Spread);
+        let places = counters.places(1_u64);
+        for _ in 0..8 {
+            counters.raise(places, 0);
         }
+        counters.raise(places, 2);
+        assert_eq!(counters.estimate(places, 2), 3);
+        counters.raise(places, 1);
+        assert_eq!(counters.estimate(places, 1), 4);
+        assert_eq!(counters.estimate(places, 2), 4);
     }
 }

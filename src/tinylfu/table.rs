@@ -1,0 +1,114 @@
+//! A table of counters with its age: what a sketch and a tracker have in common.
+
+use std::fmt;
+
+use crossbeam_utils::CachePadded;
+
+use super::SketchKey;
+use super::counters::{Counters, Layout, Places};
+use super::decay::Decay;
+use super::tally::{Age, Change, Tally};
+use crate::user_code::Panics;
+
+/// The number of keys that are counted together.
+const BATCH: usize = 32;
+
+/// Any number of threads count uses here, and read the counts.
+pub(super) struct Table {
+    counters: Counters,
+    decay: Decay,
+    tally: CachePadded<Tally>,
+}
+
+impl Table {
+    pub(super) fn new(capacity: usize, decay: Decay, layout: Layout) -> Self {
+        Self {
+            counters: Counters::new(capacity, layout),
+            decay,
+            tally: CachePadded::new(Tally::new()),
+        }
+    }
+
+    /// Counts one use of `key`, and a halving if it is due.
+    #[inline]
+    pub(super) fn touch<K: SketchKey>(&self, key: K) {
+        let places = self.counters.places(key);
+        let change = self.counters.raise(places, self.tally.age().halvings);
+        if change.raises() > 0 {
+            self.add(change);
+        }
+    }
+
+    #[inline]
+    fn add(&self, change: Change) {
+        let Age { size, halvings } = self.tally.add(change);
+        if self.decay.is_due(size) {
+            self.tally.halve(halvings);
+        }
+    }
+
+    /// Counts one use of each of `keys`, in order.
+    pub(super) fn touch_all<K: SketchKey>(&self, keys: &[K]) {
+        match &self.decay {
+            Decay::Fixed { sample_size } => {
+                for keys in keys.chunks(BATCH) {
+                    self.touch_batch(keys, *sample_size);
+                }
+            }
+            Decay::Custom(_) => {
+                let mut panics = Panics::new();
+                for &key in keys {
+                    panics.catch(|| self.touch(key));
+                }
+                panics.resume();
+            }
+        }
+    }
+
+    /// Counts one use of each of `keys`, and a halving whenever there have been `sample_size`
+    /// raises.
+    fn touch_batch<K: SketchKey>(&self, keys: &[K], sample_size: u32) {
+        let mut places = [Places::default(); BATCH];
+        let places = &mut places[..keys.len()];
+        for (places, &key) in places.iter_mut().zip(keys) {
+            *places = self.counters.places(key);
+        }
+        if self.counters.are_far() {
+            places.iter().for_each(|&it| self.counters.fetch(it));
+        }
+        let mut age = self.tally.age();
+        let mut changes = Change::default();
+        for &mut places in places {
+            changes.add(self.counters.raise(places, age.halvings));
+            if changes.raises() >= sample_size.saturating_sub(age.size).max(1) {
+                self.add(changes);
+                changes = Change::default();
+                age = self.tally.age();
+            }
+        }
+        if changes.raises() > 0 {
+            self.add(changes);
+        }
+    }
+
+    #[cfg(all(test, kvbm_loom))]
+    pub(super) fn age(&self) -> Age {
+        self.tally.age()
+    }
+
+    /// Returns how often `key` has been used recently.
+    #[inline]
+    pub(super) fn estimate<K: SketchKey>(&self, key: K) -> u32 {
+        let places = self.counters.places(key);
+        self.counters.estimate(places, self.tally.age().halvings)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("counters", &self.counters)
+            .field("age", &self.tally.age())
+            .finish_non_exhaustive()
+    }
+}
