@@ -6,16 +6,17 @@
 //! # Which counters does a key select?
 //!
 //! One in each of four rows. Every word has four counters of each row, so the rows are disjoint,
-//! as in a count-min sketch. A key is hashed twice, and each half of a hash selects the counter of
-//! one row: the high bits of the half select the line and the word, and the two lowest the counter
-//! in the word. The choices must be independent: if the word determined the counter, the others in
-//! the word would never be used.
+//! as in a count-min sketch. A key is hashed once. Each half of the hash selects a line, and in it
+//! the counters of two rows, each with a word of its own. So a key has two lines rather than four,
+//! which costs half the cache misses. Two keys that share a line are more likely to share two
+//! counters than with four lines; that makes a tenth more estimates too high.
 //!
-//! Disjoint rows also make up for the similarity of the secrets. Two keys that differ in the way
-//! two secrets do have the same two hashes in a different order, but not the same counters.
+//! The bits that select the line, the word and the counter must be independent: if the word
+//! determined the counter, the others in the word would never be used. A half has bits enough
+//! for tables of up to 2^22 lines; in larger ones, the second row increasingly depends on the first.
 //!
-//! [`Layout::Reference`] hashes a key four times and selects the counter by the lowest four bits
-//! instead. It exists for comparisons with the reference.
+//! [`Layout::Reference`] hashes a key four times and selects the counter by the lowest four bits,
+//! which also select the word. It exists for comparisons with the reference.
 //!
 //! # How are the counters halved?
 //!
@@ -28,7 +29,7 @@
 //! * *Backlog*: lines may be behind by any number of halvings, at no cost to anybody. After four
 //!   halvings, all counters are 0. (The number wraps around after 2^32 halvings. A line in which
 //!   nothing was raised meanwhile is then taken for one that is not behind.)
-//! * *Cost*: raising a key's counters catches up at most four lines, which have 28 words.
+//! * *Cost*: raising a key's counters catches up two lines, which have 14 words.
 //!
 //! # What may threads do to each other?
 //!
@@ -68,10 +69,8 @@ use super::SketchKey;
 use super::tally::Change;
 use crate::sync::count_work;
 
-/// The number of counters per key.
-const DEPTH: usize = 4;
-
-static SECRETS: [[u8; 192]; DEPTH] = [
+/// The secrets of the four hashes in the reference's layout, of which the other layout uses the first.
+static SECRETS: [[u8; 192]; 4] = [
     const_custom_default_secret(0),
     const_custom_default_secret(1),
     const_custom_default_secret(2),
@@ -98,7 +97,7 @@ const KEPT: [u64; 5] = [
 /// How a key selects its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// In each row, by half of a hash.
+    /// In two rows each, by half of a hash.
     #[default]
     Spread,
     /// By a hash each, whose lowest bits select the word as well as the counter. Two hashes of a
@@ -114,17 +113,20 @@ struct Line {
     words: [AtomicU64; WORDS],
 }
 
-/// Where a counter is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    line: u32,
-    word: u8,
+/// Where in its line a counter is.
+#[derive(Clone, Copy)]
+struct Counter {
+    word: u32,
     /// The lowest of the counter's bits.
-    shift: u8,
+    shift: u32,
 }
 
-/// The places of a key's counters.
-pub(super) type Places = [Place; DEPTH];
+/// The counters of a key in one line.
+#[derive(Clone, Copy)]
+struct Selected<const N: usize> {
+    line: usize,
+    counters: [Counter; N],
+}
 
 /// A table of saturating 4-bit counters.
 pub(super) struct Counters {
@@ -152,106 +154,136 @@ impl Counters {
         }
     }
 
-    /// Returns where a key's counters are.
+    /// Returns whether a [hash](Self::hash) says everything about a key.
+    #[inline]
+    pub(super) fn is_spread(&self) -> bool {
+        self.layout == Layout::Spread
+    }
+
     #[inline(always)]
-    pub(super) fn places<K: SketchKey>(&self, key: K) -> Places {
+    pub(super) fn hash<K: SketchKey>(key: K) -> u64 {
+        key.hash_with_secret(&SECRETS[0])
+    }
+
+    /// Raises each of a key's counters that is not full, in a table that has been halved `halvings`
+    /// times. Returns what has changed.
+    #[inline(always)]
+    pub(super) fn raise<K: SketchKey>(&self, key: K, halvings: u32) -> Change {
         match self.layout {
-            Layout::Spread => {
-                let first = key.hash_with_secret(&SECRETS[0]);
-                let second = key.hash_with_secret(&SECRETS[1]);
-                [
-                    self.spread(0, first as u32),
-                    self.spread(1, (first >> 32) as u32),
-                    self.spread(2, second as u32),
-                    self.spread(3, (second >> 32) as u32),
-                ]
-            }
-            Layout::Reference => self.reference(key),
+            Layout::Spread => self.raise_hashed(Self::hash(key), halvings),
+            Layout::Reference => self.raise_as_reference(key, halvings),
         }
     }
 
-    /// Returns the place in a row that the half of a hash selects.
+    /// Like [`raise`](Self::raise), if the table [is spread](Self::is_spread).
     #[inline(always)]
-    fn spread(&self, row: u8, half: u32) -> Place {
-        // The half as a fraction of one: its share of the lines, and what is left of that as a
-        // share of the words.
-        let line = u64::from(half) * self.lines.len() as u64;
-        let word = u64::from(line as u32) * WORDS as u64;
-        Place {
-            line: (line >> 32) as u32,
-            word: (word >> 32) as u8,
-            shift: half as u8 % 4 * 4 + row * 16,
+    pub(super) fn raise_hashed(&self, hash: u64, halvings: u32) -> Change {
+        self.raise_selected(self.spread(hash), halvings)
+    }
+
+    #[cold]
+    fn raise_as_reference<K: SketchKey>(&self, key: K, halvings: u32) -> Change {
+        self.raise_selected(self.reference(key), halvings)
+    }
+
+    /// Returns the smallest of a key's counters in a table that has been halved `halvings` times.
+    #[inline(always)]
+    pub(super) fn estimate<K: SketchKey>(&self, key: K, halvings: u32) -> u32 {
+        match self.layout {
+            Layout::Spread => self.least(self.spread(Self::hash(key)), halvings),
+            Layout::Reference => self.estimate_as_reference(key, halvings),
         }
     }
 
     #[cold]
-    fn reference<K: SketchKey>(&self, key: K) -> Places {
+    fn estimate_as_reference<K: SketchKey>(&self, key: K, halvings: u32) -> u32 {
+        self.least(self.reference(key), halvings)
+    }
+
+    #[inline(always)]
+    fn spread(&self, hash: u64) -> [Selected<2>; 2] {
+        [
+            self.spread_half(0, hash as u32),
+            self.spread_half(2, (hash >> 32) as u32),
+        ]
+    }
+
+    /// Returns the counters that half of a hash selects in `row` and the next one.
+    #[inline(always)]
+    fn spread_half(&self, row: u32, half: u32) -> Selected<2> {
+        /// Each row's counters in a line.
+        const CHOICES: u64 = WORDS as u64 * 4;
+        // The half is a fraction of one. It is multiplied by the number of lines, and what is behind
+        // the point, again a fraction, by the numbers of choices.
+        let line = u64::from(half) * self.lines.len() as u64;
+        let first = u64::from(line as u32) * CHOICES;
+        let second = u64::from(first as u32) * CHOICES;
+        let counter = |row: u32, choice: u64| Counter {
+            word: choice as u32 / 4,
+            shift: choice as u32 % 4 * 4 + row * 16,
+        };
+        Selected {
+            line: (line >> 32) as usize,
+            counters: [counter(row, first >> 32), counter(row + 1, second >> 32)],
+        }
+    }
+
+    fn reference<K: SketchKey>(&self, key: K) -> [Selected<1>; 4] {
         SECRETS.each_ref().map(|secret| {
             let hash = key.hash_with_secret(secret);
-            self.nth(hash as usize % self.words, hash as u8 % 16)
+            self.nth(hash as usize % self.words, hash as u32 % 16)
         })
     }
 
-    /// Returns the place of a word's counter.
-    fn nth(&self, word: usize, counter: u8) -> Place {
-        Place {
-            line: (word / WORDS) as u32,
-            word: (word % WORDS) as u8,
-            shift: counter * 4,
+    /// Returns a counter of a word.
+    fn nth(&self, word: usize, counter: u32) -> Selected<1> {
+        Selected {
+            line: word / WORDS,
+            counters: [Counter {
+                word: (word % WORDS) as u32,
+                shift: counter * 4,
+            }],
         }
     }
 
     #[inline(always)]
-    fn line(&self, place: Place) -> &Line {
-        &self.lines[place.line as usize]
-    }
-
-    /// Raises each of the counters that is not full, in a table that has been halved `halvings`
-    /// times. Returns what has changed.
-    #[inline(always)]
-    pub(super) fn raise(&self, places: Places, halvings: u32) -> Change {
-        let lines = places.map(|place| self.line(place));
+    fn raise_selected<const N: usize, const LINES: usize>(
+        &self,
+        selected: [Selected<N>; LINES],
+        halvings: u32,
+    ) -> Change {
+        let lines = selected.map(|it| &self.lines[it.line]);
         // All loads come first, so that their cache misses overlap.
-        let mut behind = 0;
-        for line in lines {
-            behind |= line.halvings.load(Relaxed) ^ halvings;
-        }
-        if behind != 0 {
+        if is_any_behind(lines, halvings) {
             lines.into_iter().for_each(|line| line.catch_up(halvings));
         }
         let mut change = Change::default();
-        for (line, place) in lines.into_iter().zip(places) {
-            line.raise(place, &mut change);
+        for (line, Selected { counters, .. }) in lines.into_iter().zip(selected) {
+            for counter in counters {
+                line.raise(counter, &mut change);
+            }
         }
         change
     }
 
-    /// Returns the smallest of the counters in a table that has been halved `halvings` times.
     #[inline(always)]
-    pub(super) fn estimate(&self, places: Places, halvings: u32) -> u32 {
-        let mut least = SATURATED;
-        let mut behind = 0;
-        for place in places {
-            let line = self.line(place);
-            behind |= line.halvings.load(Relaxed) ^ halvings;
-            least =
-                least.min(line.words[place.word as usize].load(Relaxed) >> place.shift & SATURATED);
+    fn least<const N: usize, const LINES: usize>(
+        &self,
+        selected: [Selected<N>; LINES],
+        halvings: u32,
+    ) -> u32 {
+        let lines = selected.map(|it| &self.lines[it.line]);
+        let mut behind = [0; LINES];
+        if is_any_behind(lines, halvings) {
+            behind = lines.map(|line| behind_by(line.halvings.load(Relaxed), halvings));
         }
-        if behind != 0 {
-            return self.estimate_behind(places, halvings);
+        let mut least = SATURATED;
+        for (at, Selected { counters, .. }) in selected.into_iter().enumerate() {
+            for counter in counters {
+                least = least.min(lines[at].read(counter) >> behind[at]);
+            }
         }
         least as u32
-    }
-
-    /// The estimate if some of the lines are behind, or ahead of what the thread knows.
-    #[cold]
-    fn estimate_behind(&self, places: Places, halvings: u32) -> u32 {
-        let counters = places.map(|place| {
-            let line = self.line(place);
-            let behind = behind(line.halvings.load(Relaxed), halvings);
-            halved(line.words[place.word as usize].load(Relaxed), behind) >> place.shift & SATURATED
-        });
-        counters.into_iter().min().unwrap_or(0) as u32
     }
 
     /// Returns whether the table exceeds the caches close to a core, so that it pays to
@@ -261,28 +293,40 @@ impl Counters {
         self.lines.len() >= FAR
     }
 
-    /// Brings the four counters into the cache. Consecutive fetches overlap their misses.
+    /// Brings a key's lines into the cache. Consecutive fetches overlap their misses.
     #[inline]
-    pub(super) fn fetch(&self, places: Places) {
-        for place in places {
+    pub(super) fn fetch(&self, hash: u64) {
+        for selected in self.spread(hash) {
             // The compiler would remove a load whose result is not used.
-            black_box(self.line(place).halvings.load(Relaxed));
+            black_box(self.lines[selected.line].halvings.load(Relaxed));
         }
     }
 }
 
+/// Returns whether not all of the lines have been halved `halvings` times.
+#[inline(always)]
+fn is_any_behind<const LINES: usize>(lines: [&Line; LINES], halvings: u32) -> bool {
+    let differences = lines.map(|line| line.halvings.load(Relaxed) ^ halvings);
+    differences.into_iter().fold(0, |all, one| all | one) != 0
+}
+
 impl Line {
+    #[inline(always)]
+    fn read(&self, Counter { word, shift }: Counter) -> u64 {
+        self.words[word as usize].load(Relaxed) >> shift & SATURATED
+    }
+
     /// Raises a counter, unless it is full.
     #[inline(always)]
-    fn raise(&self, place: Place, change: &mut Change) {
-        let word = &self.words[place.word as usize];
+    fn raise(&self, Counter { word, shift }: Counter, change: &mut Change) {
+        let word = &self.words[word as usize];
         let mut value = word.load(Relaxed);
         loop {
-            let counter = value >> place.shift & SATURATED;
+            let counter = value >> shift & SATURATED;
             if counter == SATURATED {
                 return;
             }
-            let raised = value + (1 << place.shift);
+            let raised = value + (1 << shift);
             match word.compare_exchange_weak(value, raised, Relaxed, Relaxed) {
                 Ok(_) => return change.include(counter as usize),
                 Err(now) => value = now,
@@ -295,9 +339,9 @@ impl Line {
     #[inline(never)]
     fn catch_up(&self, halvings: u32) {
         let mut before = self.halvings.load(Relaxed);
-        while behind(before, halvings) > 0 {
+        while behind_by(before, halvings) > 0 {
             match (self.halvings).compare_exchange(before, halvings, Relaxed, Relaxed) {
-                Ok(_) => return self.halve(behind(before, halvings)),
+                Ok(_) => return self.halve(behind_by(before, halvings)),
                 Err(now) => before = now,
             }
         }
@@ -321,7 +365,7 @@ impl Line {
 /// Returns how many halvings a line is behind, at most four of which make a difference. It is not
 /// behind if another thread has caught it up further than the caller knows of.
 #[inline]
-fn behind(line: u32, halvings: u32) -> u32 {
+fn behind_by(line: u32, halvings: u32) -> u32 {
     (halvings.wrapping_sub(line) as i32).clamp(0, 4) as u32
 }
 
@@ -345,11 +389,6 @@ mod tests {
     use super::*;
     use crate::sync::work_of;
 
-    /// Returns the place in a row of each of these counters.
-    fn spread(counters: &Counters, halves: [u32; DEPTH]) -> Places {
-        array::from_fn(|row| counters.spread(row as u8, halves[row]))
-    }
-
     #[test]
     fn the_table_has_a_word_for_four_keys_and_one_line_at_least() {
         for (capacity, lines) in [(0, 1), (3, 1), (28, 1), (31, 1), (32, 2), (1000, 36)] {
@@ -360,54 +399,62 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_hashes_select_every_counter_of_every_word_evenly() {
+    fn halves_of_hashes_select_every_counter_of_every_line_evenly() {
         for lines in [1_usize, 2, 3, 64, 1000] {
-            let words = lines * WORDS;
-            let counters = Counters::new(words * 4, Layout::Spread);
-            for row in 0..DEPTH {
-                let mut selected = vec![0; words * 16];
-                for n in 0..(words * 4 * 64) as u32 {
-                    let half = n.wrapping_mul(0x9e37_79b9);
-                    let place = counters.spread(row as u8, half);
-                    let word = place.line as usize * WORDS + place.word as usize;
-                    selected[word * 16 + place.shift as usize / 4] += 1;
-                }
-                for (at, &count) in selected.iter().enumerate() {
-                    let own = at % 16 / 4 == row;
-                    assert!(
-                        if own { count > 20 } else { count == 0 },
-                        "{at} of {words}: {count}"
-                    );
+            let counters = Counters::new(lines * WORDS * 4, Layout::Spread);
+            let mut selected = vec![0; lines * WORDS * 16];
+            let tried = lines * WORDS * 4 * 64;
+            for n in 0..tried as u32 {
+                // Evenly spread over all halves.
+                let half = n.wrapping_mul(0x9e37_79b9);
+                for Selected { line, counters } in [0, 2].map(|row| counters.spread_half(row, half))
+                {
+                    for Counter { word, shift } in counters {
+                        selected[(line * WORDS + word as usize) * 16 + shift as usize / 4] += 1;
+                    }
                 }
             }
+            for (at, &count) in selected.iter().enumerate() {
+                assert!((20..200).contains(&count), "{at} of {lines} lines: {count}");
+            }
         }
+    }
+
+    /// The second row's choice does not follow from the first's.
+    #[test]
+    fn rows_are_independent() {
+        let counters = Counters::new(4 << 21, Layout::Spread);
+        let mut pairs = std::collections::BTreeSet::new();
+        for n in 0..100_000_u32 {
+            let selected = counters.spread_half(0, n.wrapping_mul(0x9e37_79b9));
+            let [first, second] = selected.counters.map(|it| (it.word, it.shift));
+            pairs.insert((first, second));
+        }
+        assert_eq!(pairs.len(), 28 * 28);
     }
 
     #[test]
     fn a_counter_named_twice_counts_twice() {
         let counters = Counters::new(8, Layout::Reference);
         let (one, other) = (counters.nth(1, 3), counters.nth(0, 0));
-        let change = counters.raise([one, one, other, other], 0);
+        let change = counters.raise_selected([one, one, other, other], 0);
         assert_eq!(change.raises(), 1);
-        assert_eq!(counters.estimate([one, one, other, other], 0), 2);
-        assert_eq!(counters.estimate([counters.nth(0, 3); DEPTH], 0), 0);
+        assert_eq!(counters.least([one, one, other, other], 0), 2);
+        assert_eq!(counters.least([counters.nth(0, 3); 4], 0), 0);
     }
 
     #[test]
     fn a_full_counter_stays_and_is_not_counted() {
-        let counters = Counters::new(4, Layout::Spread);
-        let full = spread(&counters, [3; DEPTH]);
-        while counters.raise(full, 0).raises() > 0 {}
-        assert_eq!(counters.estimate(full, 0), 15);
-        let neighbours = spread(&counters, [3, 2, 1, 0]);
-        assert_eq!(counters.estimate(neighbours, 0), 0);
-        assert_eq!(
-            counters.raise(neighbours, 0).raises(),
-            1,
-            "three of four had room"
-        );
-        assert_eq!(counters.estimate(neighbours, 0), 1);
-        assert_eq!(counters.raise(full, 0).raises(), 0);
+        let counters = Counters::new(4, Layout::Reference);
+        let full = [0, 4, 8, 12].map(|counter| counters.nth(0, counter));
+        while counters.raise_selected(full, 0).raises() > 0 {}
+        assert_eq!(counters.least(full, 0), 15);
+        let neighbours = [0, 5, 9, 13].map(|counter| counters.nth(0, counter));
+        assert_eq!(counters.least(neighbours, 0), 0);
+        let change = counters.raise_selected(neighbours, 0);
+        assert_eq!(change.raises(), 1, "three of four had room");
+        assert_eq!(counters.least(neighbours, 0), 1);
+        assert_eq!(counters.raise_selected(full, 0).raises(), 0);
     }
 
     /// With one thread, a table that is caught up as needed cannot be told from one that is halved
@@ -423,23 +470,23 @@ mod tests {
                 line.halvings.store(halvings, Relaxed);
             }
             for _ in 0..20_000 {
-                let chosen = [(); DEPTH].map(|()| {
+                let chosen = [(); 4].map(|()| {
                     (
                         random.below(words as u64) as usize,
                         random.below(16) as usize,
                     )
                 });
-                let places = chosen.map(|(word, counter)| counters.nth(word, counter as u8));
+                let selected = chosen.map(|(word, counter)| counters.nth(word, counter as u32));
                 match random.below(100) {
                     // Often several in a row.
                     0 => {
                         let times = 1 + random.below(6) as u32;
                         halvings = halvings.wrapping_add(times);
                         let all = model.iter_mut().flatten();
-                        all.for_each(|counter| *counter = *counter >> times.min(4));
+                        all.for_each(|counter| *counter >>= times.min(4));
                     }
                     1..30 => {
-                        counters.raise(places, halvings);
+                        counters.raise_selected(selected, halvings);
                         for (word, counter) in chosen {
                             let counter = &mut model[word][counter];
                             *counter = (*counter + 1).min(15);
@@ -448,7 +495,7 @@ mod tests {
                     _ => {
                         let counters_of = chosen.map(|(word, counter)| model[word][counter]);
                         let least = counters_of.into_iter().min().map(u32::from);
-                        assert_eq!(Some(counters.estimate(places, halvings)), least);
+                        assert_eq!(Some(counters.least(selected, halvings)), least);
                     }
                 }
             }
@@ -456,16 +503,16 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_visits_at_most_four_lines_and_an_estimate_none() {
+    fn a_raise_visits_at_most_two_lines_and_an_estimate_none() {
         for words in [1 << 10, 1 << 16] {
             let counters = Counters::new(4 * words, Layout::Spread);
             for halvings in 1..10_u64 {
                 for n in 0..200 {
-                    let places = counters.places(n * halvings);
-                    let (_, work) = work_of(|| counters.estimate(places, halvings as u32));
+                    let key = n * halvings;
+                    let (_, work) = work_of(|| counters.estimate(key, halvings as u32));
                     assert_eq!(work, 0);
-                    let (_, work) = work_of(|| counters.raise(places, halvings as u32));
-                    assert!(work <= (DEPTH * WORDS) as u64, "{work} of {words}");
+                    let (_, work) = work_of(|| counters.raise(key, halvings as u32));
+                    assert!(work <= 2 * WORDS as u64, "{work} of {words}");
                 }
             }
         }
@@ -474,14 +521,13 @@ mod tests {
     #[test]
     fn a_thread_that_knows_of_fewer_halvings_leaves_the_line_alone() {
         let counters = Counters::new(4, Layout::Spread);
-        let places = counters.places(1_u64);
         for _ in 0..8 {
-            counters.raise(places, 0);
+            counters.raise(1_u64, 0);
         }
-        counters.raise(places, 2);
-        assert_eq!(counters.estimate(places, 2), 3);
-        counters.raise(places, 1);
-        assert_eq!(counters.estimate(places, 1), 4);
-        assert_eq!(counters.estimate(places, 2), 4);
+        counters.raise(1_u64, 2);
+        assert_eq!(counters.estimate(1_u64, 2), 3);
+        counters.raise(1_u64, 1);
+        assert_eq!(counters.estimate(1_u64, 1), 4);
+        assert_eq!(counters.estimate(1_u64, 2), 4);
     }
 }

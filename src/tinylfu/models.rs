@@ -1,7 +1,6 @@
 //! Loom models of the table of counters: touches that meet each other and a halving.
 //!
-//! A line has one word here. The key is of a type whose four counters are in one word or in
-//! several, as the model needs.
+//! A line has one word here, and the table one line.
 
 use std::sync::Arc;
 
@@ -23,8 +22,8 @@ impl SketchKey for Plain {
 }
 
 const KEY: Plain = Plain(0);
-/// A key with the same words and other counters.
-const OTHER: Plain = Plain(1 << 32 | 1);
+/// A key with the same word and other counters.
+const OTHER: Plain = Plain(!0);
 
 /// Returns a table of one word, in which `touches` of `KEY` have been counted.
 fn table(sample_size: u32, touches: u32) -> Arc<Table> {

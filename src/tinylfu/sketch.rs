@@ -25,7 +25,7 @@ use super::{FixedDecayPolicy, SketchKey};
 /// Estimates are capped at 15. Up to 15, and until the counters are halved, an estimate is never
 /// below the true count. It is too high if each of the key's four counters is shared with
 /// another key in use. Once `n` different keys have been counted, the probability of that is
-/// about `(1 - exp(-n / capacity))^4`: 2.4 % if `n` is half of the capacity, and 16 % if it
+/// about `(1 - exp(-n / capacity))^4`: less than 3 % if `n` is half of the capacity, and 17 % if it
 /// equals the capacity.
 pub struct TinyLFUSketch<K: SketchKey> {
     table: Table,
@@ -52,8 +52,8 @@ impl<K: SketchKey> TinyLFUSketch<K> {
 
     /// Counts one use of `key`, and halves every counter if the decay policy says so.
     ///
-    /// Computes two hashes, and updates four counters. A halving is counted rather than carried out,
-    /// and each of the next increments makes up for it in at most 28 words of the table.
+    /// Computes a hash, and updates four counters. A halving is counted rather than carried out,
+    /// and each of the next increments makes up for it in at most 14 words of the table.
     #[inline]
     pub fn increment(&mut self, key: K) {
         self.table.touch(key);

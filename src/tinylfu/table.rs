@@ -5,7 +5,7 @@ use std::fmt;
 use crossbeam_utils::CachePadded;
 
 use super::SketchKey;
-use super::counters::{Counters, Layout, Places};
+use super::counters::{Counters, Layout};
 use super::decay::Decay;
 use super::tally::{Age, Change, Tally};
 use crate::user_code::Panics;
@@ -32,8 +32,7 @@ impl Table {
     /// Counts one use of `key`, and a halving if it is due.
     #[inline]
     pub(super) fn touch<K: SketchKey>(&self, key: K) {
-        let places = self.counters.places(key);
-        let change = self.counters.raise(places, self.tally.age().halvings);
+        let change = self.counters.raise(key, self.tally.age().halvings);
         if change.raises() > 0 {
             self.add(change);
         }
@@ -50,12 +49,12 @@ impl Table {
     /// Counts one use of each of `keys`, in order.
     pub(super) fn touch_all<K: SketchKey>(&self, keys: &[K]) {
         match &self.decay {
-            Decay::Fixed { sample_size } => {
+            Decay::Fixed { sample_size } if self.counters.is_spread() => {
                 for keys in keys.chunks(BATCH) {
                     self.touch_batch(keys, *sample_size);
                 }
             }
-            Decay::Custom(_) => {
+            _ => {
                 let mut panics = Panics::new();
                 for &key in keys {
                     panics.catch(|| self.touch(key));
@@ -68,18 +67,18 @@ impl Table {
     /// Counts one use of each of `keys`, and a halving whenever there have been `sample_size`
     /// raises.
     fn touch_batch<K: SketchKey>(&self, keys: &[K], sample_size: u32) {
-        let mut places = [Places::default(); BATCH];
-        let places = &mut places[..keys.len()];
-        for (places, &key) in places.iter_mut().zip(keys) {
-            *places = self.counters.places(key);
+        let mut hashes = [0; BATCH];
+        let hashes = &mut hashes[..keys.len()];
+        for (hash, &key) in hashes.iter_mut().zip(keys) {
+            *hash = Counters::hash(key);
         }
         if self.counters.are_far() {
-            places.iter().for_each(|&it| self.counters.fetch(it));
+            hashes.iter().for_each(|&hash| self.counters.fetch(hash));
         }
         let mut age = self.tally.age();
         let mut changes = Change::default();
-        for &mut places in places {
-            changes.add(self.counters.raise(places, age.halvings));
+        for &mut hash in hashes {
+            changes.add(self.counters.raise_hashed(hash, age.halvings));
             if changes.raises() >= sample_size.saturating_sub(age.size).max(1) {
                 self.add(changes);
                 changes = Change::default();
@@ -99,8 +98,7 @@ impl Table {
     /// Returns how often `key` has been used recently.
     #[inline]
     pub(super) fn estimate<K: SketchKey>(&self, key: K) -> u32 {
-        let places = self.counters.places(key);
-        self.counters.estimate(places, self.tally.age().halvings)
+        self.counters.estimate(key, self.tally.age().halvings)
     }
 }
 

@@ -83,13 +83,13 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
 ///
 /// # What does it cost?
 ///
-/// * [`touch`](FrequencyTracker::touch) computes two hashes and raises four counters, with an
+/// * [`touch`](FrequencyTracker::touch) computes a hash and raises four counters, with an
 ///   exchange for each that is not full and up to three additions. There are no locks.
 /// * [`touch_all`](FrequencyTracker::touch_all) shares the additions among up to 32 keys, and the
 ///   cache misses of a large table overlap.
-/// * [`count`](FrequencyTracker::count) computes two hashes and reads four counters.
+/// * [`count`](FrequencyTracker::count) computes a hash and reads four counters.
 /// * When the counters are halved, that is counted rather than carried out: a touch makes up for it
-///   in the parts of the table in which it raises a counter, in at most 28 words per key, and a
+///   in the parts of the table in which it raises a counter, in at most 14 words per key, and a
 ///   count in what it has read.
 /// * Memory is 2.3 bytes per key of the capacity. Nothing is allocated after construction.
 ///

@@ -1,16 +1,17 @@
 //! A binary heap of slots that knows where in it each slot is.
 //!
-//! It allocates only when it is built. Every operation but [`check`](SlotHeap::check) is at
-//! most O(log n).
+//! It allocates only when it is built. Every operation but [`check`](SlotHeap::check) moves at most
+//! two slots per level: 40 in a heap of a million.
 
 use super::{NIL, ensure};
+use crate::sync::count_work;
 
 /// Slots by their keys, the smallest key first; among equal keys, the smallest slot first.
 pub(crate) struct SlotHeap {
     heap: Vec<u32>,
     /// Where in the heap each slot is; `NIL` if it is not in the heap.
     places: Box<[u32]>,
-    keys: Box<[f64]>,
+    keys: Box<[u64]>,
 }
 
 impl SlotHeap {
@@ -18,7 +19,7 @@ impl SlotHeap {
         Self {
             heap: Vec::with_capacity(slots),
             places: vec![NIL; slots].into_boxed_slice(),
-            keys: vec![0.0; slots].into_boxed_slice(),
+            keys: vec![0; slots].into_boxed_slice(),
         }
     }
 
@@ -35,7 +36,7 @@ impl SlotHeap {
     }
 
     /// Sets the key of a slot that is not in the heap.
-    pub(crate) fn set_key(&mut self, slot: u32, key: f64) {
+    pub(crate) fn set_key(&mut self, slot: u32, key: u64) {
         debug_assert!(!self.contains(slot), "slot {slot}");
         self.keys[slot as usize] = key;
     }
@@ -63,11 +64,7 @@ impl SlotHeap {
     }
 
     fn is_before(&self, a: u32, b: u32) -> bool {
-        let key = |slot: u32| self.keys[slot as usize];
-        match key(a).total_cmp(&key(b)) {
-            std::cmp::Ordering::Equal => a < b,
-            order => order.is_lt(),
-        }
+        (self.keys[a as usize], a) < (self.keys[b as usize], b)
     }
 
     /// Moves the slot at `place` up to where it belongs. Returns its new place.
@@ -80,6 +77,7 @@ impl SlotHeap {
             }
             self.put(place, self.heap[above]);
             place = above;
+            count_work!(1);
         }
         self.put(place, slot);
         place
@@ -102,6 +100,7 @@ impl SlotHeap {
             }
             self.put(place, below);
             place = at;
+            count_work!(1);
         }
         self.put(place, slot);
     }
@@ -147,7 +146,7 @@ mod tests {
                 sorted.retain(|&(_, other)| other != slot);
             } else {
                 let key = random.below(20);
-                heap.set_key(slot, key as f64);
+                heap.set_key(slot, key);
                 heap.push(slot);
                 sorted.push((key, slot));
             }
