@@ -5,15 +5,15 @@
 //!
 //! # Which counters does a key select?
 //!
-//! One in each of four rows. Every word has four counters of each row, so the rows are disjoint,
-//! as in a count-min sketch. A key is hashed once. Each half of the hash selects a line, and in it
-//! the counters of two rows, each with a word of its own. So a key has two lines rather than four,
-//! which costs half the cache misses. Two keys that share a line are more likely to share two
-//! counters than with four lines; that makes a tenth more estimates too high.
+//! Four. A key is hashed once, and each half of the hash selects a line and two of its counters: one
+//! of those at even places in their words, and one of those at odd places. So a key has two lines
+//! rather than four, which costs half the cache misses. Two keys that share a line are more likely
+//! to share two counters than with four lines, which makes a few more estimates too high.
 //!
-//! The bits that select the line, the word and the counter must be independent: if the word
-//! determined the counter, the others in the word would never be used. A half has bits enough
-//! for tables of up to 2^22 lines; in larger ones, the second row increasingly depends on the first.
+//! The high bits of the half select the line, the bits after those the two words, and the low bits the
+//! places. These choices must be independent: if the word determined the place, the other counters
+//! of the word would never be used. A half has bits enough for tables of up to 2^20 lines; in larger
+//! ones, the choices increasingly depend on each other.
 //!
 //! [`Layout::Reference`] hashes a key four times and selects the counter by the lowest four bits,
 //! which also select the word. It exists for comparisons with the reference.
@@ -97,7 +97,7 @@ const KEPT: [u64; 5] = [
 /// How a key selects its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// In two rows each, by half of a hash.
+    /// Two each by half of a hash.
     #[default]
     Spread,
     /// By a hash each, whose lowest bits select the word as well as the counter. Two hashes of a
@@ -116,14 +116,14 @@ struct Line {
 /// Where in its line a counter is.
 #[derive(Clone, Copy)]
 struct Counter {
-    word: u32,
+    word: usize,
     /// The lowest of the counter's bits.
     shift: u32,
 }
 
 /// The counters of a key in one line.
 #[derive(Clone, Copy)]
-struct Selected<const N: usize> {
+pub(super) struct Selected<const N: usize> {
     line: usize,
     counters: [Counter; N],
 }
@@ -154,10 +154,9 @@ impl Counters {
         }
     }
 
-    /// Returns whether a [hash](Self::hash) says everything about a key.
     #[inline]
-    pub(super) fn is_spread(&self) -> bool {
-        self.layout == Layout::Spread
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     #[inline(always)]
@@ -165,70 +164,31 @@ impl Counters {
         key.hash_with_secret(&SECRETS[0])
     }
 
-    /// Raises each of a key's counters that is not full, in a table that has been halved `halvings`
-    /// times. Returns what has changed.
+    /// Returns the counters of a key that has this hash, in [`Layout::Spread`].
     #[inline(always)]
-    pub(super) fn raise<K: SketchKey>(&self, key: K, halvings: u32) -> Change {
-        match self.layout {
-            Layout::Spread => self.raise_hashed(Self::hash(key), halvings),
-            Layout::Reference => self.raise_as_reference(key, halvings),
-        }
+    pub(super) fn spread(&self, hash: u64) -> [Selected<2>; 2] {
+        [hash as u32, (hash >> 32) as u32].map(|half| {
+            // The half is a fraction of one. It is multiplied by the number of lines, and what is
+            // behind the point, again a fraction, by the number of words, twice.
+            let line = u64::from(half) * self.lines.len() as u64;
+            let first = u64::from(line as u32) * WORDS as u64;
+            let second = u64::from(first as u32) * WORDS as u64;
+            let counter = |word: u64, shift: u32| Counter {
+                word: (word >> 32) as usize,
+                shift,
+            };
+            Selected {
+                line: (line >> 32) as usize,
+                counters: [
+                    counter(first, half & 0x38),
+                    counter(second, half >> 3 & 0x38 | 4),
+                ],
+            }
+        })
     }
 
-    /// Like [`raise`](Self::raise), if the table [is spread](Self::is_spread).
-    #[inline(always)]
-    pub(super) fn raise_hashed(&self, hash: u64, halvings: u32) -> Change {
-        self.raise_selected(self.spread(hash), halvings)
-    }
-
-    #[cold]
-    fn raise_as_reference<K: SketchKey>(&self, key: K, halvings: u32) -> Change {
-        self.raise_selected(self.reference(key), halvings)
-    }
-
-    /// Returns the smallest of a key's counters in a table that has been halved `halvings` times.
-    #[inline(always)]
-    pub(super) fn estimate<K: SketchKey>(&self, key: K, halvings: u32) -> u32 {
-        match self.layout {
-            Layout::Spread => self.least(self.spread(Self::hash(key)), halvings),
-            Layout::Reference => self.estimate_as_reference(key, halvings),
-        }
-    }
-
-    #[cold]
-    fn estimate_as_reference<K: SketchKey>(&self, key: K, halvings: u32) -> u32 {
-        self.least(self.reference(key), halvings)
-    }
-
-    #[inline(always)]
-    fn spread(&self, hash: u64) -> [Selected<2>; 2] {
-        [
-            self.spread_half(0, hash as u32),
-            self.spread_half(2, (hash >> 32) as u32),
-        ]
-    }
-
-    /// Returns the counters that half of a hash selects in `row` and the next one.
-    #[inline(always)]
-    fn spread_half(&self, row: u32, half: u32) -> Selected<2> {
-        /// Each row's counters in a line.
-        const CHOICES: u64 = WORDS as u64 * 4;
-        // The half is a fraction of one. It is multiplied by the number of lines, and what is behind
-        // the point, again a fraction, by the numbers of choices.
-        let line = u64::from(half) * self.lines.len() as u64;
-        let first = u64::from(line as u32) * CHOICES;
-        let second = u64::from(first as u32) * CHOICES;
-        let counter = |row: u32, choice: u64| Counter {
-            word: choice as u32 / 4,
-            shift: choice as u32 % 4 * 4 + row * 16,
-        };
-        Selected {
-            line: (line >> 32) as usize,
-            counters: [counter(row, first >> 32), counter(row + 1, second >> 32)],
-        }
-    }
-
-    fn reference<K: SketchKey>(&self, key: K) -> [Selected<1>; 4] {
+    /// Returns the counters of a key in [`Layout::Reference`].
+    pub(super) fn reference<K: SketchKey>(&self, key: K) -> [Selected<1>; 4] {
         SECRETS.each_ref().map(|secret| {
             let hash = key.hash_with_secret(secret);
             self.nth(hash as usize % self.words, hash as u32 % 16)
@@ -240,34 +200,57 @@ impl Counters {
         Selected {
             line: word / WORDS,
             counters: [Counter {
-                word: (word % WORDS) as u32,
+                word: word % WORDS,
                 shift: counter * 4,
             }],
         }
     }
 
+    /// Returns whether raising the counters would change nothing, in a table that has been halved
+    /// `halvings` times.
     #[inline(always)]
-    fn raise_selected<const N: usize, const LINES: usize>(
+    pub(super) fn are_full<const N: usize, const LINES: usize>(
         &self,
-        selected: [Selected<N>; LINES],
+        selected: &[Selected<N>; LINES],
+        halvings: u32,
+    ) -> bool {
+        // All loads come first, so that their cache misses overlap.
+        let mut counters = SATURATED;
+        let mut behind = 0;
+        for selected in selected {
+            let line = &self.lines[selected.line];
+            behind |= line.halvings.load(Relaxed) ^ halvings;
+            for &Counter { word, shift } in &selected.counters {
+                counters &= line.words[word].load(Relaxed) >> shift;
+            }
+        }
+        counters == SATURATED && behind == 0
+    }
+
+    /// Raises each of the counters that is not full, in a table that has been halved `halvings`
+    /// times. Returns what has changed.
+    #[inline(always)]
+    pub(super) fn raise<const N: usize, const LINES: usize>(
+        &self,
+        selected: &[Selected<N>; LINES],
         halvings: u32,
     ) -> Change {
-        let lines = selected.map(|it| &self.lines[it.line]);
-        // All loads come first, so that their cache misses overlap.
-        if is_any_behind(lines, halvings) {
-            lines.into_iter().for_each(|line| line.catch_up(halvings));
-        }
         let mut change = Change::default();
-        for (line, Selected { counters, .. }) in lines.into_iter().zip(selected) {
-            for counter in counters {
+        for Selected { line, counters } in selected {
+            let line = &self.lines[*line];
+            if line.halvings.load(Relaxed) != halvings {
+                line.catch_up(halvings);
+            }
+            for &counter in counters {
                 line.raise(counter, &mut change);
             }
         }
         change
     }
 
+    /// Returns the smallest of the counters in a table that has been halved `halvings` times.
     #[inline(always)]
-    fn least<const N: usize, const LINES: usize>(
+    pub(super) fn estimate<const N: usize, const LINES: usize>(
         &self,
         selected: [Selected<N>; LINES],
         halvings: u32,
@@ -313,13 +296,13 @@ fn is_any_behind<const LINES: usize>(lines: [&Line; LINES], halvings: u32) -> bo
 impl Line {
     #[inline(always)]
     fn read(&self, Counter { word, shift }: Counter) -> u64 {
-        self.words[word as usize].load(Relaxed) >> shift & SATURATED
+        self.words[word].load(Relaxed) >> shift & SATURATED
     }
 
     /// Raises a counter, unless it is full.
     #[inline(always)]
     fn raise(&self, Counter { word, shift }: Counter, change: &mut Change) {
-        let word = &self.words[word as usize];
+        let word = &self.words[word];
         let mut value = word.load(Relaxed);
         loop {
             let counter = value >> shift & SATURATED;
@@ -399,19 +382,16 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_hashes_select_every_counter_of_every_line_evenly() {
+    fn halves_of_hashes_select_every_counter_evenly() {
         for lines in [1_usize, 2, 3, 64, 1000] {
             let counters = Counters::new(lines * WORDS * 4, Layout::Spread);
             let mut selected = vec![0; lines * WORDS * 16];
-            let tried = lines * WORDS * 4 * 64;
-            for n in 0..tried as u32 {
+            for n in 0..(lines * WORDS * 8 * 64) as u32 {
                 // Evenly spread over all halves.
                 let half = n.wrapping_mul(0x9e37_79b9);
-                for Selected { line, counters } in [0, 2].map(|row| counters.spread_half(row, half))
-                {
-                    for Counter { word, shift } in counters {
-                        selected[(line * WORDS + word as usize) * 16 + shift as usize / 4] += 1;
-                    }
+                let [Selected { line, counters }, _] = counters.spread(half.into());
+                for Counter { word, shift } in counters {
+                    selected[(line * WORDS + word) * 16 + shift as usize / 4] += 1;
                 }
             }
             for (at, &count) in selected.iter().enumerate() {
@@ -420,41 +400,42 @@ mod tests {
         }
     }
 
-    /// The second row's choice does not follow from the first's.
+    /// In a table of nearly 2^19 lines, as the largest that is built in.
     #[test]
-    fn rows_are_independent() {
-        let counters = Counters::new(4 << 21, Layout::Spread);
-        let mut pairs = std::collections::BTreeSet::new();
-        for n in 0..100_000_u32 {
-            let selected = counters.spread_half(0, n.wrapping_mul(0x9e37_79b9));
-            let [first, second] = selected.counters.map(|it| (it.word, it.shift));
-            pairs.insert((first, second));
+    fn choices_are_independent() {
+        let counters = Counters::new(1 << 23, Layout::Spread);
+        let mut choices = std::collections::BTreeMap::<_, u32>::new();
+        for n in 0..1_000_000_u32 {
+            let [selected, _] = counters.spread(n.wrapping_mul(0x9e37_79b9).into());
+            let choice = selected.counters.map(|it| (it.word, it.shift));
+            *choices.entry(choice).or_default() += 1;
         }
-        assert_eq!(pairs.len(), 28 * 28);
+        assert_eq!(choices.len(), 56 * 56);
+        assert!(choices.values().all(|count| (160..640).contains(count)));
     }
 
     #[test]
     fn a_counter_named_twice_counts_twice() {
         let counters = Counters::new(8, Layout::Reference);
         let (one, other) = (counters.nth(1, 3), counters.nth(0, 0));
-        let change = counters.raise_selected([one, one, other, other], 0);
+        let change = counters.raise(&[one, one, other, other], 0);
         assert_eq!(change.raises(), 1);
-        assert_eq!(counters.least([one, one, other, other], 0), 2);
-        assert_eq!(counters.least([counters.nth(0, 3); 4], 0), 0);
+        assert_eq!(counters.estimate([one, one, other, other], 0), 2);
+        assert_eq!(counters.estimate([counters.nth(0, 3); 4], 0), 0);
     }
 
     #[test]
     fn a_full_counter_stays_and_is_not_counted() {
         let counters = Counters::new(4, Layout::Reference);
         let full = [0, 4, 8, 12].map(|counter| counters.nth(0, counter));
-        while counters.raise_selected(full, 0).raises() > 0 {}
-        assert_eq!(counters.least(full, 0), 15);
+        while counters.raise(&full, 0).raises() > 0 {}
+        assert_eq!(counters.estimate(full, 0), 15);
         let neighbours = [0, 5, 9, 13].map(|counter| counters.nth(0, counter));
-        assert_eq!(counters.least(neighbours, 0), 0);
-        let change = counters.raise_selected(neighbours, 0);
+        assert_eq!(counters.estimate(neighbours, 0), 0);
+        let change = counters.raise(&neighbours, 0);
         assert_eq!(change.raises(), 1, "three of four had room");
-        assert_eq!(counters.least(neighbours, 0), 1);
-        assert_eq!(counters.raise_selected(full, 0).raises(), 0);
+        assert_eq!(counters.estimate(neighbours, 0), 1);
+        assert_eq!(counters.raise(&full, 0).raises(), 0);
     }
 
     /// With one thread, a table that is caught up as needed cannot be told from one that is halved
@@ -486,7 +467,10 @@ mod tests {
                         all.for_each(|counter| *counter >>= times.min(4));
                     }
                     1..30 => {
-                        counters.raise_selected(selected, halvings);
+                        assert_eq!(
+                            counters.are_full(&selected, halvings),
+                            counters.raise(&selected, halvings).raises() == 0
+                        );
                         for (word, counter) in chosen {
                             let counter = &mut model[word][counter];
                             *counter = (*counter + 1).min(15);
@@ -495,7 +479,7 @@ mod tests {
                     _ => {
                         let counters_of = chosen.map(|(word, counter)| model[word][counter]);
                         let least = counters_of.into_iter().min().map(u32::from);
-                        assert_eq!(Some(counters.least(selected, halvings)), least);
+                        assert_eq!(Some(counters.estimate(selected, halvings)), least);
                     }
                 }
             }
@@ -508,10 +492,11 @@ mod tests {
             let counters = Counters::new(4 * words, Layout::Spread);
             for halvings in 1..10_u64 {
                 for n in 0..200 {
-                    let key = n * halvings;
-                    let (_, work) = work_of(|| counters.estimate(key, halvings as u32));
+                    let selected = counters.spread(Counters::hash(n * halvings));
+                    let halvings = halvings as u32;
+                    let (_, work) = work_of(|| counters.estimate(selected, halvings));
                     assert_eq!(work, 0);
-                    let (_, work) = work_of(|| counters.raise(key, halvings as u32));
+                    let (_, work) = work_of(|| counters.raise(&selected, halvings));
                     assert!(work <= 2 * WORDS as u64, "{work} of {words}");
                 }
             }
@@ -521,13 +506,14 @@ mod tests {
     #[test]
     fn a_thread_that_knows_of_fewer_halvings_leaves_the_line_alone() {
         let counters = Counters::new(4, Layout::Spread);
+        let selected = counters.spread(Counters::hash(1_u64));
         for _ in 0..8 {
-            counters.raise(1_u64, 0);
+            counters.raise(&selected, 0);
         }
-        counters.raise(1_u64, 2);
-        assert_eq!(counters.estimate(1_u64, 2), 3);
-        counters.raise(1_u64, 1);
-        assert_eq!(counters.estimate(1_u64, 1), 4);
-        assert_eq!(counters.estimate(1_u64, 2), 4);
+        counters.raise(&selected, 2);
+        assert_eq!(counters.estimate(selected, 2), 3);
+        counters.raise(&selected, 1);
+        assert_eq!(counters.estimate(selected, 1), 4);
+        assert_eq!(counters.estimate(selected, 2), 4);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crossbeam_utils::CachePadded;
 
 use super::SketchKey;
-use super::counters::{Counters, Layout};
+use super::counters::{Counters, Layout, Selected};
 use super::decay::Decay;
 use super::tally::{Age, Change, Tally};
 use crate::user_code::Panics;
@@ -32,7 +32,33 @@ impl Table {
     /// Counts one use of `key`, and a halving if it is due.
     #[inline]
     pub(super) fn touch<K: SketchKey>(&self, key: K) {
-        let change = self.counters.raise(key, self.tally.age().halvings);
+        match self.counters.layout() {
+            Layout::Spread => self.touch_selected(self.counters.spread(Counters::hash(key))),
+            Layout::Reference => self.touch_as_reference(key),
+        }
+    }
+
+    #[cold]
+    fn touch_as_reference<K: SketchKey>(&self, key: K) {
+        self.touch_selected(self.counters.reference(key));
+    }
+
+    #[inline(always)]
+    fn touch_selected<const N: usize, const LINES: usize>(&self, selected: [Selected<N>; LINES]) {
+        let halvings = self.tally.age().halvings;
+        if !self.counters.are_full(&selected, halvings) {
+            self.raise(&selected, halvings);
+        }
+    }
+
+    /// Out of line, because most uses are of content whose counters are full.
+    #[inline(never)]
+    fn raise<const N: usize, const LINES: usize>(
+        &self,
+        selected: &[Selected<N>; LINES],
+        halvings: u32,
+    ) {
+        let change = self.counters.raise(selected, halvings);
         if change.raises() > 0 {
             self.add(change);
         }
@@ -49,7 +75,7 @@ impl Table {
     /// Counts one use of each of `keys`, in order.
     pub(super) fn touch_all<K: SketchKey>(&self, keys: &[K]) {
         match &self.decay {
-            Decay::Fixed { sample_size } if self.counters.is_spread() => {
+            Decay::Fixed { sample_size } if self.counters.layout() == Layout::Spread => {
                 for keys in keys.chunks(BATCH) {
                     self.touch_batch(keys, *sample_size);
                 }
@@ -78,7 +104,11 @@ impl Table {
         let mut age = self.tally.age();
         let mut changes = Change::default();
         for &mut hash in hashes {
-            changes.add(self.counters.raise_hashed(hash, age.halvings));
+            let selected = self.counters.spread(hash);
+            if self.counters.are_full(&selected, age.halvings) {
+                continue;
+            }
+            changes.add(self.counters.raise(&selected, age.halvings));
             if changes.raises() >= sample_size.saturating_sub(age.size).max(1) {
                 self.add(changes);
                 changes = Change::default();
@@ -98,7 +128,23 @@ impl Table {
     /// Returns how often `key` has been used recently.
     #[inline]
     pub(super) fn estimate<K: SketchKey>(&self, key: K) -> u32 {
-        self.counters.estimate(key, self.tally.age().halvings)
+        match self.counters.layout() {
+            Layout::Spread => self.estimate_selected(self.counters.spread(Counters::hash(key))),
+            Layout::Reference => self.estimate_as_reference(key),
+        }
+    }
+
+    #[cold]
+    fn estimate_as_reference<K: SketchKey>(&self, key: K) -> u32 {
+        self.estimate_selected(self.counters.reference(key))
+    }
+
+    #[inline(always)]
+    fn estimate_selected<const N: usize, const LINES: usize>(
+        &self,
+        selected: [Selected<N>; LINES],
+    ) -> u32 {
+        self.counters.estimate(selected, self.tally.age().halvings)
     }
 }
 
