@@ -46,7 +46,7 @@ mod priorities;
 mod slot_policy;
 mod spec;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use built_in::{BuiltInPolicy, UnknownPolicy};
 pub(crate) use containers::bands::Bands;

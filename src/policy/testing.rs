@@ -20,11 +20,11 @@ impl Random {
 }
 
 /// Returns a hash for tests in which the content does not matter.
-pub(super) fn any_hash() -> PositionalLineageHash {
+pub(crate) fn any_hash() -> PositionalLineageHash {
     PositionalLineageHash::root(0)
 }
 
 /// Returns a hash made from raw bits, as deserializing untrusted bytes would make it.
-pub(super) fn raw_hash(bits: u128) -> PositionalLineageHash {
+pub(crate) fn raw_hash(bits: u128) -> PositionalLineageHash {
     serde_json::from_value(serde_json::json!(bits.to_be_bytes())).expect("sixteen bytes are a hash")
 }

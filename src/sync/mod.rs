@@ -5,8 +5,9 @@
 //! kvbm_shuttle`, the atomics are the model checker's, and [`epoch`] is this crate's own,
 //! which decides when garbage is freed.
 //!
-//! Metrics and frequency trackers do not use this module: no other decision depends on their
-//! counters.
+//! Metrics do not use this module: no other decision depends on their counters. Frequency trackers
+//! use it only in loom's models. Their tables are too long for shuttle, and their counts decide
+//! nothing but the eviction order.
 
 #[cfg(kvbm_loom)]
 #[path = "model_atomic.rs"]
@@ -21,9 +22,13 @@ mod probe;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod try_lock;
+pub(crate) mod work;
 pub(crate) mod zeroed;
 
 pub(crate) use probe::step;
+pub(crate) use work::count_work;
+#[cfg(all(test, not(kvbm_loom)))]
+pub(crate) use work::work_of;
 
 #[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
 pub(crate) use crossbeam_epoch as epoch;

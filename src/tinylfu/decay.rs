@@ -1,8 +1,7 @@
 //! When the counters of a sketch are halved.
 
-use std::fmt;
-
-use super::counters::Counters;
+use std::any::Any;
+use std::cell::Cell;
 
 /// Decides when the counters of a sketch are halved, so that old popularity fades.
 ///
@@ -34,15 +33,15 @@ pub trait DecayPolicy: Send + Sync {
     ///
     /// # When does a tracker call it?
     ///
-    /// While it holds the lock of its table, on the thread that applies a batch of touches.
-    /// Since threads only ever try that lock, a policy may use the tracker that it belongs
-    /// to: it then finds the lock held, as if by another thread.
+    /// On the thread that touches, after the touch has been counted, and while it holds nothing. A
+    /// policy may use the tracker that it belongs to: its own touches count, but it is not called
+    /// for them. Several threads may call it at once. If more than one of them is told to halve
+    /// the same counters, one does.
     ///
     /// # Panics
     ///
-    /// An implementation may panic. The panic propagates out of the `touch`, `touch_all` or
-    /// `count` that applied the batch. The halving is then skipped, and a `touch_all` loses
-    /// those of its touches that it has not applied yet.
+    /// An implementation may panic. The panic propagates out of the `touch` or, once all keys have
+    /// been touched, out of the `touch_all` that called it. Only the halving is skipped.
     fn should_decay(&self, increments_since_last_reset: u32) -> bool;
 }
 
@@ -74,37 +73,53 @@ impl DecayPolicy for FixedDecayPolicy {
     }
 }
 
-/// The age of a table: how much has been counted since it was last halved.
-pub(super) struct Age {
-    size: u32,
-    policy: Box<dyn DecayPolicy>,
+/// The decay policy of a sketch.
+pub(super) enum Decay {
+    /// That of a [`FixedDecayPolicy`], which need not be called to be known.
+    Fixed {
+        sample_size: u32,
+    },
+    Custom(Box<dyn DecayPolicy>),
 }
 
-impl Age {
-    pub(super) fn new(policy: Box<dyn DecayPolicy>) -> Self {
-        Self { size: 0, policy }
+thread_local! {
+    /// Whether the thread is calling a policy.
+    static IS_CALLING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Decay {
+    pub(super) fn of(policy: impl DecayPolicy + 'static) -> Self {
+        match (&policy as &dyn Any).downcast_ref() {
+            Some(&FixedDecayPolicy { sample_size }) => Self::Fixed { sample_size },
+            None => Self::Custom(Box::new(policy)),
+        }
     }
 
-    /// Counts an increment that raised a counter, and halves `counters` if the policy says
-    /// so. The caller must be their only writer.
-    #[inline]
-    pub(super) fn advance(&mut self, counters: &Counters) {
-        self.size = self.size.wrapping_add(1);
-        if self.policy.should_decay(self.size) {
-            // Rounding down lost one from every odd counter, and an increment adds to four
-            // counters.
-            let odd = counters.halve();
-            self.size = (self.size / 2).saturating_sub(odd / 4);
+    /// Returns whether to halve at this size.
+    #[inline(always)]
+    pub(super) fn is_due(&self, size: u32) -> bool {
+        match self {
+            Self::Fixed { sample_size } => size >= *sample_size,
+            Self::Custom(policy) => call(&**policy, size),
         }
     }
 }
 
-impl fmt::Debug for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Age")
-            .field("size", &self.size)
-            .finish_non_exhaustive()
+/// Calls a policy, unless it is a policy that has made the call necessary.
+#[inline(never)]
+fn call(policy: &dyn DecayPolicy, size: u32) -> bool {
+    /// Also when the policy panics.
+    struct Called;
+    impl Drop for Called {
+        fn drop(&mut self) {
+            IS_CALLING.set(false);
+        }
     }
+    if IS_CALLING.replace(true) {
+        return false;
+    }
+    let _called = Called;
+    policy.should_decay(size)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 /// A key of a frequency sketch.
 ///
-/// The sketch hashes a key four times, with four fixed secrets, and selects counters by both
-/// the highest and the lowest bits of each hash. Equal keys must have equal hashes. The
+/// The sketch hashes a key with a fixed secret (in the
+/// [reference's layout](super::TinyLFUSettingsBuilder::reference_layout), four times with four),
+/// and selects two counters by each half of the hash. Equal keys must have equal hashes. The
 /// estimates are best if
 ///
 /// * the hashes depend on every byte of the secret that they use, so that two of them agree

@@ -13,8 +13,8 @@
 //! so old popularity fades.
 //!
 //! [`TinyLFUSketch`] is that table for a single owner. [`TinyLFUTracker`] shares it between
-//! threads, none of which ever waits for a lock: touches are buffered per thread and applied
-//! to the table in batches, as in the striped read buffers of the Caffeine cache.
+//! threads, without locks. A halving changes one number, and the counters are shifted as they are
+//! needed, a few with each touch.
 //!
 //! # Accuracy
 //!
@@ -42,9 +42,12 @@
 mod counters;
 mod decay;
 mod key;
+#[cfg(all(test, kvbm_loom))]
+mod models;
 mod settings;
 mod sketch;
-mod stripe;
+mod table;
+mod tally;
 #[cfg(all(test, not(kvbm_loom)))]
 mod tests;
 mod tracker;

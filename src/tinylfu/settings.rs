@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::Context;
 
 use super::counters::Layout;
+use super::decay::Decay;
 use super::{DecayPolicy, FixedDecayPolicy, SketchKey, TinyLFUSketch, TinyLFUTracker};
 
 /// The settings of a [`TinyLFUSketch`] or [`TinyLFUTracker`]: a capacity and a decay policy.
@@ -25,7 +26,7 @@ use super::{DecayPolicy, FixedDecayPolicy, SketchKey, TinyLFUSketch, TinyLFUTrac
 /// ```
 pub struct TinyLFUSettings {
     capacity: usize,
-    decay_policy: Box<dyn DecayPolicy>,
+    decay_policy: Decay,
     layout: Layout,
 }
 
@@ -37,7 +38,7 @@ impl TinyLFUSettings {
 
     /// Creates a sketch for a single owner.
     pub fn into_sketch<K: SketchKey>(self) -> TinyLFUSketch<K> {
-        TinyLFUSketch::with_policy(self.capacity, self.decay_policy, self.layout)
+        TinyLFUSketch::with_decay(self.capacity, self.decay_policy, self.layout)
     }
 
     /// Creates a tracker that threads share.
@@ -66,14 +67,14 @@ impl TinyLFUSettings {
 #[must_use]
 pub struct TinyLFUSettingsBuilder {
     capacity: Option<usize>,
-    decay_policy: Option<Box<dyn DecayPolicy>>,
+    decay_policy: Option<Decay>,
     layout: Layout,
 }
 
 impl TinyLFUSettingsBuilder {
     /// Sets the number of different keys expected to be in use at a time. Required.
     ///
-    /// The sketch takes two bytes per key; see [`TinyLFUSketch`] for how wrong estimates are
+    /// The sketch takes 2.3 bytes per key; see [`TinyLFUSketch`] for how wrong estimates are
     /// at a given number of keys.
     pub fn capacity<VALUE: Into<usize>>(self, value: VALUE) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl TinyLFUSettingsBuilder {
     /// [`FixedDecayPolicy::from_capacity`].
     pub fn decay_policy(self, policy: impl DecayPolicy + 'static) -> Self {
         Self {
-            decay_policy: Some(Box::new(policy)),
+            decay_policy: Some(Decay::of(policy)),
             ..self
         }
     }
@@ -117,7 +118,7 @@ impl TinyLFUSettingsBuilder {
             .context("the capacity of the frequency sketch has not been set")?;
         let decay_policy = self
             .decay_policy
-            .unwrap_or_else(|| Box::new(FixedDecayPolicy::from_capacity(capacity)));
+            .unwrap_or_else(|| Decay::of(FixedDecayPolicy::from_capacity(capacity)));
         Ok(TinyLFUSettings {
             capacity,
             decay_policy,
@@ -163,14 +164,14 @@ mod tests {
             .build()
             .unwrap();
         assert_eq!(settings.capacity, 100);
-        assert!(!settings.decay_policy.should_decay(4));
-        assert!(settings.decay_policy.should_decay(5));
+        assert!(!settings.decay_policy.is_due(4));
+        assert!(settings.decay_policy.is_due(5));
     }
 
     #[test]
     fn the_default_policy_follows_the_capacity() {
         let settings = TinyLFUSettings::builder().capacity(6usize).build().unwrap();
-        assert!(!settings.decay_policy.should_decay(59));
-        assert!(settings.decay_policy.should_decay(60));
+        assert!(!settings.decay_policy.is_due(59));
+        assert!(settings.decay_policy.is_due(60));
     }
 }

@@ -2,19 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use crossbeam_utils::CachePadded;
-
-use super::counters::{Counters, Hashes};
-use super::decay::Age;
-use super::stripe::Stripe;
+use super::table::Table;
 use super::{SketchKey, TinyLFUSketch};
-use crate::sync::thread;
 use crate::user_code::Panics;
 
 /// Counts how often keys have been used recently.
@@ -72,22 +62,6 @@ pub trait FrequencyTracker<K: SketchKey>: Send + Sync {
     fn count(&self, key: K) -> u32;
 }
 
-/// The number of threads that have a stripe of their own: those whose thread number is less.
-///
-/// A server runs about one busy thread per core, and thread numbers are reused, so few
-/// threads have to share stripe 0. (Threads that are exiting share it, too, since they have
-/// given up their number.) A stripe takes a little more than a kilobyte.
-const OWN_STRIPES: usize = 32;
-
-/// The length at which a thread tries to apply its stripe: half of the stripe's capacity. If
-/// another thread holds the table, there is room for that many more touches, with one try each,
-/// before one is lost.
-const BATCH: usize = super::stripe::CAPACITY / 2;
-
-/// The number of simultaneous touches from which locking the table is cheaper than queueing
-/// them.
-const WORTH_A_LOCK: usize = 4;
-
 /// A [frequency sketch](TinyLFUSketch) that threads share without waiting for each other.
 ///
 /// ```
@@ -109,43 +83,28 @@ const WORTH_A_LOCK: usize = 4;
 ///
 /// # What does it cost?
 ///
-/// * [`touch`](FrequencyTracker::touch) computes four hashes and stores them in a buffer of
-///   the calling thread, its *stripe*. From the sixteenth buffered touch on, the thread
-///   applies its stripe to the table if no other thread holds the table's lock.
-/// * [`touch_all`](FrequencyTracker::touch_all) with four keys or more bypasses the stripe if
-///   the lock is free, unless the thread is one of those that share a stripe (see below).
-/// * [`count`](FrequencyTracker::count) computes four hashes and checks the stripes in use. If
-///   any has buffered touches, they are applied first, provided that the lock is free.
-/// * The table's lock is only ever *tried*; no thread waits for it. Halving the counters
-///   happens under it, in time proportional to the capacity, once per many touches.
-/// * Memory is two bytes per key of the capacity, plus about 40 kB of stripes. Nothing is
-///   allocated after construction.
+/// * [`touch`](FrequencyTracker::touch) computes a hash and raises four counters, with an
+///   exchange for each that is not full and up to three additions. There are no locks.
+/// * [`touch_all`](FrequencyTracker::touch_all) shares the additions among up to 32 keys, and the
+///   cache misses of a large table overlap.
+/// * [`count`](FrequencyTracker::count) computes a hash and reads four counters.
+/// * When the counters are halved, that is counted rather than carried out: a touch makes up for it
+///   in the parts of the table in which it raises a counter, in at most 14 words per key, and a
+///   count in what it has read.
+/// * Memory is 2.3 bytes per key of the capacity. Nothing is allocated after construction.
 ///
-/// # In which order are touches applied, and can one be lost?
+/// # What do other threads see?
 ///
-/// The touches of a thread are applied in the order in which they were made. Driven by one
-/// thread at a time, the tracker returns exactly the counts of a [`TinyLFUSketch`] and loses
-/// nothing.
+/// A touch counts as soon as it returns. No touch is lost, or counted twice, and no thread ever
+/// waits for another. Driven by one thread at a time, the tracker returns exactly the counts of a
+/// [`TinyLFUSketch`].
 ///
-/// A touch is lost only if *another* thread holds the table's lock and, at the same time, the
-/// touching thread cannot append to its stripe. The stripe may be full; or, if 32 other
-/// threads have stripes of their own, another thread may be appending to the stripe that the
-/// remaining ones share.
-///
-/// A count that finds the lock held uses the table as it is, and misses at most 32 touches
-/// per stripe. No touch is ever counted twice.
+/// A touch, a count and a halving at the same time may come in any order, and in a different one for
+/// each of the four counters: a count may be off by one touch or one halving. A thread that is
+/// suspended during a touch may leave up to 7 words of the table (112 counters) that have not been
+/// halved like the others; this ends when it resumes.
 pub struct TinyLFUTracker<K: SketchKey> {
-    counters: Counters,
-    /// The thread that holds this is the only writer of `counters` and the only reader of the
-    /// stripes.
-    age: CachePadded<Mutex<Age>>,
-    /// Stripe 0 is shared; stripe `i + 1` belongs to thread number `i`.
-    stripes: Box<[CachePadded<Stripe>]>,
-    /// The length of the prefix of `stripes` that has ever been written to. A count checks
-    /// only these.
-    used: CachePadded<AtomicUsize>,
-    /// The thread that sets this is the only writer of stripe 0.
-    sharing: CachePadded<AtomicBool>,
+    table: Table,
     key: PhantomData<K>,
 }
 
@@ -159,127 +118,9 @@ impl<K: SketchKey> TinyLFUTracker<K> {
     }
 
     pub(super) fn from_sketch(sketch: TinyLFUSketch<K>) -> Self {
-        let (counters, age) = sketch.into_parts();
         Self {
-            counters,
-            age: CachePadded::new(Mutex::new(age)),
-            stripes: (0..=OWN_STRIPES)
-                .map(|_| CachePadded::new(Stripe::new()))
-                .collect(),
-            used: CachePadded::new(AtomicUsize::new(1)),
-            sharing: CachePadded::new(AtomicBool::new(false)),
+            table: sketch.into_table(),
             key: PhantomData,
-        }
-    }
-
-    /// Locks the table unless another thread holds it.
-    fn try_age(&self) -> Option<MutexGuard<'_, Age>> {
-        match self.age.try_lock() {
-            Ok(age) => Some(age),
-            // A decay policy panicked. It is asked after the touch has been moved from the
-            // stripe to the table, so no state is inconsistent.
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Applies the touches that are in `stripe` now. Later ones are left, so that a busy
-    /// writer cannot keep the caller here.
-    #[inline(never)]
-    fn apply(&self, stripe: &Stripe, age: &mut Age) {
-        if self.counters.are_far() {
-            stripe.peek(|hashes| self.counters.fetch(hashes));
-        }
-        stripe.drain(
-            |hashes| self.counters.increment(hashes),
-            |counted| {
-                if counted {
-                    age.advance(&self.counters);
-                }
-            },
-        );
-    }
-
-    /// Applies touches that bypass the stripes, at most [`BATCH`] of them.
-    fn apply_now(&self, keys: &[K], age: &mut Age) {
-        let mut hashes = [Hashes::NONE; BATCH];
-        let hashes = &mut hashes[..keys.len()];
-        for (hashes, &key) in hashes.iter_mut().zip(keys) {
-            *hashes = Hashes::of(key);
-        }
-        if self.counters.are_far() {
-            hashes
-                .iter()
-                .for_each(|&hashes| self.counters.fetch(hashes));
-        }
-        for &mut hashes in hashes {
-            if self.counters.increment(hashes) {
-                age.advance(&self.counters);
-            }
-        }
-    }
-
-    /// Continues after an attempt to append a touch of `key` to `stripe`, which then had the
-    /// length `len`, or was full.
-    #[inline]
-    fn appended(&self, stripe: &Stripe, len: Option<usize>, key: K) {
-        match len {
-            Some(len) if len < BATCH => {}
-            Some(_) => self.apply_batch(stripe),
-            None => self.apply_past(stripe, key),
-        }
-    }
-
-    #[inline(never)]
-    fn apply_batch(&self, stripe: &Stripe) {
-        if let Some(mut age) = self.try_age() {
-            self.apply(stripe, &mut age);
-        }
-    }
-
-    /// Applies `stripe`, and then a touch that could not be appended to it. Loses the touch if
-    /// the table is held.
-    #[cold]
-    fn apply_past(&self, stripe: &Stripe, key: K) {
-        if let Some(mut age) = self.try_age() {
-            self.apply(stripe, &mut age);
-            if self.counters.increment(Hashes::of(key)) {
-                age.advance(&self.counters);
-            }
-        }
-    }
-
-    /// Counts a touch by a thread without a stripe of its own.
-    #[cold]
-    fn touch_shared(&self, key: K) {
-        let stripe = &self.stripes[0];
-        let hashes = Hashes::of(key);
-        // Acquire here and release below: the next writer sees the tail that this one stored.
-        if self.sharing.swap(true, Acquire) {
-            // This thread's earlier touches are in the stripe or in the table, so applying the
-            // stripe first keeps their order.
-            return self.apply_past(stripe, key);
-        }
-        let len = stripe.push(hashes);
-        self.sharing.store(false, Release);
-        self.appended(stripe, len, key);
-    }
-
-    /// Applies the touches buffered in any stripe.
-    #[inline]
-    fn settle(&self) {
-        let used = &self.stripes[..self.used.load(Relaxed)];
-        if used.iter().any(|stripe| stripe.is_pending()) {
-            self.settle_pending(used);
-        }
-    }
-
-    #[inline(never)]
-    fn settle_pending(&self, used: &[CachePadded<Stripe>]) {
-        if let Some(mut age) = self.try_age() {
-            for stripe in used {
-                self.apply(stripe, &mut age);
-            }
         }
     }
 }
@@ -287,52 +128,23 @@ impl<K: SketchKey> TinyLFUTracker<K> {
 impl<K: SketchKey> FrequencyTracker<K> for TinyLFUTracker<K> {
     #[inline]
     fn touch(&self, key: K) {
-        let index = thread::index();
-        if index >= OWN_STRIPES {
-            return self.touch_shared(key);
-        }
-        let stripe = index + 1;
-        // Relaxed, here and in `settle`: a thread that must see this touch is ordered after
-        // it, and therefore sees this store as well.
-        if self.used.load(Relaxed) <= stripe {
-            self.used.fetch_max(stripe + 1, Relaxed);
-        }
-        let stripe = &self.stripes[stripe];
-        let len = stripe.push(Hashes::of(key));
-        self.appended(stripe, len, key);
+        self.table.touch(key);
     }
 
     fn touch_all(&self, keys: &[K]) {
-        let stripe = match thread::index() {
-            index if index < OWN_STRIPES => &self.stripes[index + 1],
-            _ => return keys.iter().for_each(|&key| self.touch(key)),
-        };
-        for batch in keys.chunks(BATCH) {
-            // Queueing a few touches is cheaper than taking the lock.
-            match (batch.len() >= WORTH_A_LOCK).then(|| self.try_age()) {
-                Some(Some(mut age)) => {
-                    // The thread's earlier touches come first.
-                    self.apply(stripe, &mut age);
-                    self.apply_now(batch, &mut age);
-                }
-                _ => batch.iter().for_each(|&key| self.touch(key)),
-            }
-        }
+        self.table.touch_all(keys);
     }
 
     #[inline]
     fn count(&self, key: K) -> u32 {
-        let hashes = Hashes::of(key);
-        self.settle();
-        self.counters.estimate(hashes)
+        self.table.estimate(key)
     }
 }
 
 impl<K: SketchKey> fmt::Debug for TinyLFUTracker<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TinyLFUTracker")
-            .field("counters", &self.counters)
-            .field("stripes", &self.stripes.len())
+            .field("table", &self.table)
             .finish_non_exhaustive()
     }
 }

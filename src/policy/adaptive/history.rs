@@ -23,6 +23,12 @@ const WAYS: usize = 4;
 /// The time, in half-lives, at which the value of a hash's uses is one.
 pub(crate) type Place = f64;
 
+/// Returns a number that orders places as they are ordered. (Places are positive, and positive
+/// floats have the order of their bits.)
+pub(crate) fn key(place: Place) -> u64 {
+    place.to_bits()
+}
+
 #[derive(Clone, Copy)]
 struct HistoryEntry {
     tag: Tag,

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::history::History;
+use super::history::{History, key};
 use super::tag::Tag;
 use crate::policy::containers::ensure;
 use crate::policy::containers::heap::SlotHeap;
@@ -66,7 +66,7 @@ impl Miniature {
             let slot = self.slots[&tag];
             // A hash that occurs twice is there already.
             self.order.remove(slot);
-            self.order.set_key(slot, self.history.count(tag));
+            self.order.set_key(slot, key(self.history.count(tag)));
             self.order.push(slot);
         }
         hits

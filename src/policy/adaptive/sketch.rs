@@ -6,10 +6,17 @@
 //! *TinyLFU: A Highly Efficient Cache Admission Policy* (Einziger, Friedman, Manes; ACM
 //! Transactions on Storage 13, 2017).
 //!
+//! The counters are not halved at once. A halving is counted; the words are in segments, each of
+//! which has the number of halvings that it has been through, and is caught up before one of its
+//! counters is raised. Whoever reads a counter of a segment that is behind halves what it has read.
+//! The estimates are those of a sketch that is halved at once. Counting a use visits at most
+//! `4 * SEGMENT` words, and an estimate four.
+//!
 //! It is not the registry's [tracker](crate::tinylfu), which many threads write. This one
 //! belongs to the policy alone, and is plain sequential code.
 
 use super::tag::Tag;
+use crate::sync::count_work;
 
 /// The highest frequency.
 pub(crate) const MOST_FREQUENT: u8 = 15;
@@ -25,10 +32,26 @@ const SEEDS: [u64; 4] = [
     0xd6e8_feb8_6659_fd93,
 ];
 
+/// The number of words that are caught up together.
+const SEGMENT: usize = 32;
+
+/// What remains of a word that is shifted by up to four bits, one per halving.
+const KEPT: [u64; 5] = [
+    0xffff_ffff_ffff_ffff,
+    0x7777_7777_7777_7777,
+    0x3333_3333_3333_3333,
+    0x1111_1111_1111_1111,
+    0,
+];
+
 /// See the module documentation.
 pub(crate) struct Sketch {
     /// Words of sixteen counters each.
     words: Box<[u64]>,
+    /// The number of halvings that each segment has been through.
+    segments: Box<[u32]>,
+    /// The number of halvings.
+    halvings: u32,
     uses: u64,
     sample: u64,
 }
@@ -36,8 +59,11 @@ pub(crate) struct Sketch {
 impl Sketch {
     /// Creates a sketch for a pool of `blocks` blocks, with 8 to 16 bytes per block.
     pub(crate) fn new(blocks: usize) -> Self {
+        let words = blocks.next_power_of_two().max(8);
         Self {
-            words: vec![0; blocks.next_power_of_two().max(8)].into_boxed_slice(),
+            words: vec![0; words].into_boxed_slice(),
+            segments: vec![0; words.div_ceil(SEGMENT)].into_boxed_slice(),
+            halvings: 0,
             uses: 0,
             sample: SAMPLE * blocks as u64,
         }
@@ -47,6 +73,9 @@ impl Sketch {
     pub(crate) fn count(&mut self, tag: Tag) {
         for seed in SEEDS {
             let (word, shift) = self.place(tag, seed);
+            if self.behind(word) > 0 {
+                self.catch_up(word / SEGMENT);
+            }
             let counter = self.words[word] >> shift & 0xf;
             if counter < u64::from(MOST_FREQUENT) {
                 self.words[word] += 1 << shift;
@@ -54,7 +83,8 @@ impl Sketch {
         }
         self.uses += 1;
         if self.uses == self.sample {
-            self.halve();
+            self.uses = 0;
+            self.halvings = self.halvings.wrapping_add(1);
         }
     }
 
@@ -64,16 +94,28 @@ impl Sketch {
             .iter()
             .map(|&seed| {
                 let (word, shift) = self.place(tag, seed);
-                (self.words[word] >> shift & 0xf) as u8
+                (self.words[word] >> shift & 0xf) as u8 >> self.behind(word)
             })
             .min()
             .unwrap_or(0)
     }
 
-    fn halve(&mut self) {
-        self.uses = 0;
-        for word in &mut self.words {
-            *word = *word >> 1 & 0x7777_7777_7777_7777;
+    /// Returns how many halvings a word is behind, at most four of which make a difference.
+    #[inline]
+    fn behind(&self, word: usize) -> u32 {
+        let behind = self.halvings.wrapping_sub(self.segments[word / SEGMENT]);
+        behind.min(4)
+    }
+
+    #[cold]
+    fn catch_up(&mut self, segment: usize) {
+        let from = segment * SEGMENT;
+        let until = self.words.len().min(from + SEGMENT);
+        let behind = self.behind(from);
+        self.segments[segment] = self.halvings;
+        for word in &mut self.words[from..until] {
+            count_work!(1);
+            *word = *word >> behind & KEPT[behind as usize];
         }
     }
 
@@ -85,11 +127,12 @@ impl Sketch {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(kvbm_loom)))]
 mod tests {
     use super::*;
     use crate::SequenceHash;
     use crate::policy::testing::Random;
+    use crate::sync::work_of;
 
     fn tag(n: u64) -> Tag {
         Tag::of(SequenceHash::new(n, None, 0))
@@ -133,5 +176,58 @@ mod tests {
         }
         assert_eq!(sketch.frequency(tag(1)), MOST_FREQUENT / 2);
         assert_eq!(sketch.frequency(tag(2)), MOST_FREQUENT / 2);
+    }
+
+    /// A sketch whose words are all halved at once.
+    struct Plain {
+        words: Vec<u64>,
+        uses: u64,
+    }
+
+    #[test]
+    fn agrees_with_a_sketch_that_is_halved_at_once() {
+        for blocks in [1, 8, 100, 3_000] {
+            let mut random = Random::new(blocks);
+            let mut sketch = Sketch::new(blocks as usize);
+            let mut plain = Plain {
+                words: vec![0; sketch.words.len()],
+                uses: 0,
+            };
+            for _ in 0..10 * blocks * 12 {
+                // Few enough that some segments stay behind by several halvings.
+                let used = tag(random.below(blocks / 40 + 3));
+                sketch.count(used);
+                for seed in SEEDS {
+                    let (word, shift) = sketch.place(used, seed);
+                    if plain.words[word] >> shift & 0xf < 0xf {
+                        plain.words[word] += 1 << shift;
+                    }
+                }
+                plain.uses += 1;
+                if plain.uses.is_multiple_of(10 * blocks) {
+                    let halved = |word: &mut u64| *word = *word >> 1 & KEPT[1];
+                    plain.words.iter_mut().for_each(halved);
+                }
+                let asked = tag(random.below(4 * blocks));
+                let counters = SEEDS.map(|seed| {
+                    let (word, shift) = sketch.place(asked, seed);
+                    plain.words[word] >> shift & 0xf
+                });
+                let least = counters.into_iter().min();
+                assert_eq!(Some(u64::from(sketch.frequency(asked))), least);
+            }
+        }
+    }
+
+    #[test]
+    fn a_use_costs_the_same_in_every_sketch() {
+        for blocks in [1_000, 64_000] {
+            let mut sketch = Sketch::new(blocks);
+            for n in 0..12 * blocks as u64 {
+                let ((), work) = work_of(|| sketch.count(tag(n)));
+                assert!(work <= (SEEDS.len() * SEGMENT) as u64, "{work} of {blocks}");
+            }
+            assert_eq!(sketch.halvings, 1);
+        }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) struct Bands {
     /// The band in which each slot waits, plus one; 0 if it waits in none.
     waits: Box<[u8]>,
     /// The places of all slots, and the late slots.
-    late: SlotHeap<u64>,
+    late: SlotHeap,
 }
 
 /// The bits of a place that are the number within the band. Above is the band, plus one.

@@ -22,7 +22,7 @@
 use super::graph::Lineage;
 use super::leaves::Leaves;
 use crate::SequenceHash;
-use crate::policy::adaptive::history::History;
+use crate::policy::adaptive::history::{History, key};
 use crate::policy::adaptive::tag::Tag;
 use crate::policy::adaptive::tuner::Tuner;
 use crate::policy::containers::heap::SlotHeap;
@@ -131,7 +131,7 @@ impl Leaves for LrfuLeaves {
 
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
         let tag = Tag::of(hash);
-        self.leaves.set_key(slot, self.history.count(tag));
+        self.leaves.set_key(slot, key(self.history.count(tag)));
         if let Some(tuner) = &mut self.tuner
             && tuner.count(tag)
         {

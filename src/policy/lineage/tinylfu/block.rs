@@ -2,9 +2,9 @@
 
 use crate::policy::adaptive::tag::Tag;
 
-/// The bits of a key in the main region that say when the block was released. Together with
-/// the bits of the rank there are fifty, which a float represents exactly.
-pub(super) const RELEASE_BITS: u32 = 45;
+/// The bits of a key in the main region that say when the block was released; the rank has the
+/// other five. At a hundred million releases per second, they last for a hundred and eighty years.
+const RELEASE_BITS: u32 = 59;
 
 /// The region a block is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,16 +26,18 @@ pub(super) struct TrackedBlock {
     pub(super) is_established: bool,
     /// The frequency under which the main region has the block.
     pub(super) frequency: u8,
+    /// Changes with every ageing of the main region that the frequency has been through.
+    pub(super) phase: bool,
     pub(super) release: u64,
 }
 
 impl TrackedBlock {
     /// Returns the key by which the block stands among the leaves of its region.
-    pub(super) fn key(&self, release_bits: u32) -> f64 {
+    pub(super) fn key(&self) -> u64 {
         let rank = u64::from(self.frequency) << 1 | u64::from(self.is_established);
         match self.region {
-            Region::Window => self.release as f64,
-            Region::Main => (rank << release_bits | self.release) as f64,
+            Region::Window => self.release,
+            Region::Main => rank << RELEASE_BITS | self.release,
         }
     }
 }

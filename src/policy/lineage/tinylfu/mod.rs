@@ -16,13 +16,23 @@
 //!   it, up to a leaf, move with it. (The leaf may be one that waits elsewhere because of its
 //!   priority.)
 //! * The paper's cache decides at each miss which content is admitted. Here, all content already
-//!   has a block, and the decision is made when a victim is needed, for everything released
-//!   since: moving a block to the main region compares it with all others there.
+//!   has a block, and the decision is made when a victim is needed: moving a block to the main
+//!   region compares it with all others there.
 //! * A block that was used in the main region is evicted after blocks of the same frequency that
 //!   have only arrived there.
 //! * The main region ages with the uses of cached content, and not with the sketch. Content that
 //!   is used once, in any amount, fills the sketch and makes it forget, but does not lower the
 //!   frequency of what is kept.
+//!
+//! # What does a call cost?
+//!
+//! A release and an eviction each change three heaps a bounded number of times, and a heap takes a
+//! few steps per level. What concerns many blocks is done a few blocks at a time:
+//!
+//! | what | how much | the rest |
+//! |---|---|---|
+//! | blocks for which the window has no room move to the main region | [`MOVED`] with every release and every eviction | stay in the window until their turn. A release adds one, so there are more than a few only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
+//! | the frequencies of the main region are halved | [`AGED`] blocks with every release | keep their frequencies until their turn; all have had it after a quarter as many releases as the pool has blocks, and the next halving is due after ten times as many |
 //!
 //! | file | idea |
 //! |---|---|
@@ -36,7 +46,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-use block::{RELEASE_BITS, Region, TrackedBlock};
+use block::{Region, TrackedBlock};
 
 use super::graph::Lineage;
 use super::leaves::Leaves;
@@ -52,6 +62,12 @@ use crate::policy::spec::PolicySpec;
 /// The number of uses of cached content after which the main region ages, per block of the
 /// pool.
 const AGING: usize = 10;
+
+/// The most blocks that a call moves from the window to the main region.
+const MOVED: usize = 4;
+
+/// The number of blocks whose frequencies a release halves while the main region ages.
+const AGED: usize = 4;
 
 /// Leaf-first by W-TinyLFU.
 pub(crate) struct TinyLfu {
@@ -116,10 +132,14 @@ pub(crate) struct TinyLfuLeaves {
     listed: usize,
     /// The number of the last release.
     releases: u64,
-    /// [`RELEASE_BITS`], except in tests. The block count takes fewer bits.
-    release_bits: u32,
-    /// Releases of cached content since frequencies were last halved.
+    /// Whether the block moved to the main region last was released before the leaf of its chain.
+    is_torn: bool,
+    /// Releases of cached content since the main region last began to age.
     hits: usize,
+    /// The blocks that have had their turn in the ageing that has begun last. A block whose `phase`
+    /// is this one's has been used since then.
+    aged: usize,
+    phase: bool,
     sketch: Sketch,
     share: Share,
 }
@@ -145,6 +165,7 @@ impl TinyLfuLeaves {
             waits: false,
             is_established: false,
             frequency: 0,
+            phase: false,
             release: 0,
         };
         Self {
@@ -154,8 +175,10 @@ impl TinyLfuLeaves {
             oldest: SlotHeap::new(block_count),
             listed: 0,
             releases: 0,
-            release_bits: RELEASE_BITS,
+            is_torn: false,
             hits: 0,
+            aged: block_count,
+            phase: false,
             sketch: Sketch::new(block_count),
             share,
         }
@@ -171,9 +194,8 @@ impl TinyLfuLeaves {
     /// Sets a slot's key to that of its block now, and makes it a leaf or not.
     fn put(&mut self, slot: u32, leaf: bool) {
         let block = self.blocks[slot as usize];
-        let key = block.key(self.release_bits);
         let leaves = self.leaves(block.region);
-        leaves.set_key(slot, key);
+        leaves.set_key(slot, block.key());
         if leaf {
             leaves.push(slot);
         }
@@ -188,6 +210,23 @@ impl TinyLfuLeaves {
         self.oldest.len() as f64 > share * self.listed as f64
     }
 
+    /// Moves some of the blocks for which the window has no room to the main region.
+    ///
+    /// Continues to the end of a chain, which is usually released in one go: the main region must
+    /// not have a part of it without its leaf, except between two calls.
+    fn settle_window(&mut self) {
+        for _ in 0..MOVED {
+            if !(self.is_torn || self.overflows()) {
+                return;
+            }
+            let Some(slot) = self.oldest.first() else {
+                self.is_torn = false;
+                return;
+            };
+            self.is_torn = !self.move_to_main(slot);
+        }
+    }
+
     /// Moves a block from the window to the main region. Returns whether it is a leaf, here
     /// or elsewhere.
     fn move_to_main(&mut self, slot: u32) -> bool {
@@ -198,44 +237,24 @@ impl TinyLfuLeaves {
         block.region = Region::Main;
         block.is_established = false;
         block.frequency = self.sketch.frequency(block.tag);
+        block.phase = self.phase;
         let is_end = leaf || block.waits;
         self.put(slot, leaf);
         is_end
     }
 
-    /// Renumbers the releases of the listed blocks, in the same order, so that the numbers
-    /// stay within their bits.
-    #[cold]
-    fn renumber(&mut self) {
-        let slots = 0..self.blocks.len() as u32;
-        let mut listed: Vec<u32> = slots
-            .filter(|&slot| self.blocks[slot as usize].is_listed)
-            .collect();
-        listed.sort_unstable_by_key(|&slot| self.blocks[slot as usize].release);
-        self.releases = 0;
-        for slot in listed {
-            self.releases += 1;
-            self.blocks[slot as usize].release = self.releases;
-            let leaf = self.contains(slot);
-            let region = self.blocks[slot as usize].region;
-            self.leaves(region).remove(slot);
-            self.put(slot, leaf);
-            if region == Region::Window {
-                self.oldest.remove(slot);
-                self.oldest.set_key(slot, self.releases as f64);
-                self.oldest.push(slot);
+    /// Halves the frequencies of the next blocks that are due.
+    fn age(&mut self) {
+        let until = self.blocks.len().min(self.aged + AGED);
+        for slot in std::mem::replace(&mut self.aged, until)..until {
+            let block = &mut self.blocks[slot];
+            if block.phase == self.phase {
+                continue;
             }
-        }
-    }
-
-    /// Halves the frequencies of the main region.
-    #[cold]
-    fn halve(&mut self) {
-        self.hits = 0;
-        for slot in 0..self.blocks.len() as u32 {
-            let block = &mut self.blocks[slot as usize];
+            block.phase = self.phase;
             block.frequency /= 2;
             if block.is_listed && block.region == Region::Main {
+                let slot = slot as u32;
                 let leaf = self.main.contains(slot);
                 self.main.remove(slot);
                 self.put(slot, leaf);
@@ -257,9 +276,6 @@ impl Leaves for TinyLfuLeaves {
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
         let tag = Tag::of(hash);
         self.sketch.count(tag);
-        if self.releases + 1 == 1 << self.release_bits {
-            self.renumber();
-        }
         self.releases += 1;
         let block = &mut self.blocks[slot as usize];
         // The content has been in use meanwhile, and nothing else has had its slot.
@@ -276,11 +292,12 @@ impl Leaves for TinyLfuLeaves {
             waits: false,
             is_established: is_main,
             frequency: self.sketch.frequency(tag),
+            phase: self.phase,
             release: self.releases,
         };
         self.listed += 1;
         if !is_main {
-            self.oldest.set_key(slot, self.releases as f64);
+            self.oldest.set_key(slot, self.releases);
             self.oldest.push(slot);
         }
         if let Share::Found(climber) = &mut self.share {
@@ -289,8 +306,13 @@ impl Leaves for TinyLfuLeaves {
         self.put(slot, leaf);
         self.hits += usize::from(is_hit);
         if self.hits == AGING * self.blocks.len() {
-            self.halve();
+            self.hits = 0;
+            // The last ageing ended long ago.
+            self.aged = 0;
+            self.phase = !self.phase;
         }
+        self.age();
+        self.settle_window();
     }
 
     fn unlist(&mut self, slot: u32) {
@@ -318,14 +340,7 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        // Continue to the end of a chain, which is usually released in one go: the main
-        // region must not have a part of it without its leaf.
-        let mut is_torn = false;
-        while (self.overflows() || is_torn)
-            && let Some(slot) = self.oldest.first()
-        {
-            is_torn = !self.move_to_main(slot);
-        }
+        self.settle_window();
         self.main.first().or_else(|| self.window.first())
     }
 

@@ -1,7 +1,7 @@
 //! The rule of the order, computed afresh rather than maintained: the first leaf is found by
 //! looking at all of them.
 
-use super::AGING;
+use super::{AGED, AGING, MOVED};
 use crate::policy::adaptive::climber::Climber;
 use crate::policy::adaptive::sketch::Sketch;
 use crate::policy::adaptive::tag::Tag;
@@ -12,6 +12,8 @@ pub(super) struct Listed {
     in_window: bool,
     is_established: bool,
     frequency: u8,
+    /// The agings that the frequency has been through.
+    agings: usize,
     release: u64,
 }
 
@@ -28,6 +30,10 @@ pub(super) struct Model {
     pub(super) climber: Climber,
     releases: u64,
     hits: usize,
+    is_torn: bool,
+    agings: usize,
+    /// The slots that have not had their turn in the last ageing.
+    to_age: std::ops::Range<usize>,
 }
 
 impl Model {
@@ -41,6 +47,9 @@ impl Model {
             climber: Climber::new(slots),
             releases: 0,
             hits: 0,
+            is_torn: false,
+            agings: 0,
+            to_age: 0..0,
         }
     }
 
@@ -55,6 +64,7 @@ impl Model {
             in_window: !is_main,
             is_established: is_main,
             frequency: self.sketch.frequency(tag),
+            agings: self.agings,
             release: self.releases,
         });
         self.before[slot] = (tag, is_main);
@@ -63,10 +73,16 @@ impl Model {
         self.hits += usize::from(before == tag);
         if self.hits == AGING * self.blocks.len() {
             self.hits = 0;
-            for block in self.blocks.iter_mut().flatten() {
-                block.frequency /= 2;
+            self.agings += 1;
+            self.to_age = 0..self.blocks.len();
+        }
+        for slot in self.to_age.by_ref().take(AGED) {
+            if let Some(block) = &mut self.blocks[slot] {
+                block.frequency /= (1 + self.agings - block.agings) as u8;
+                block.agings = self.agings;
             }
         }
+        self.settle();
     }
 
     pub(super) fn unlist(&mut self, slot: usize) {
@@ -79,28 +95,29 @@ impl Model {
         self.before[slot] = (Tag::NONE, false);
     }
 
-    pub(super) fn first(&mut self) -> Option<u32> {
-        let listed = self.blocks.iter().flatten().count();
-        let room = self.climber.share() * listed as f64;
-        let window = |block: &Listed| block.in_window;
-        let in_window = |model: &Self| {
-            let listed = model.blocks.iter().flatten();
-            listed.filter(|block| window(block)).count()
-        };
-        let mut is_torn = false;
-        while in_window(self) as f64 > room || is_torn {
-            let Some(oldest) = (0..self.blocks.len())
-                .filter(|&slot| self.blocks[slot].as_ref().is_some_and(window))
-                .min_by_key(|&slot| self.blocks[slot].as_ref().map(|block| block.release))
-            else {
-                break;
-            };
-            is_torn = !self.leaves[oldest] && !self.waiting[oldest];
-            let block = self.blocks[oldest].as_mut().expect("it is listed");
+    fn settle(&mut self) {
+        for _ in 0..MOVED {
+            let listed = self.blocks.iter().flatten();
+            let (window, listed) = (listed.clone().filter(|it| it.in_window), listed.count());
+            let room = self.climber.share() * listed as f64;
+            if window.count() as f64 <= room && !self.is_torn {
+                return;
+            }
+            let oldest = (0..self.blocks.len())
+                .filter(|&slot| self.blocks[slot].as_ref().is_some_and(|it| it.in_window))
+                .min_by_key(|&slot| self.blocks[slot].as_ref().map(|block| block.release));
+            self.is_torn = oldest.is_some_and(|slot| !self.leaves[slot] && !self.waiting[slot]);
+            let Some(slot) = oldest else { return };
+            let block = self.blocks[slot].as_mut().expect("it is listed");
             block.in_window = false;
             block.frequency = self.sketch.frequency(block.tag);
-            self.before[oldest].1 = true;
+            block.agings = self.agings;
+            self.before[slot].1 = true;
         }
+    }
+
+    pub(super) fn first(&mut self) -> Option<u32> {
+        self.settle();
         (0..self.blocks.len())
             .filter(|&slot| self.leaves[slot])
             .min_by_key(|&slot| {

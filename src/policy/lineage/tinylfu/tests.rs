@@ -133,32 +133,11 @@ fn a_leaf_with_a_priority_ends_its_chain() {
 }
 
 #[test]
-fn releases_keep_to_their_bits() {
-    let mut leaves = TinyLfuLeaves::with_window(100, 0);
-    leaves.release_bits = 4;
-    leaves.list(0, hash(0), true);
-    use_again(&mut leaves, 0, 0);
-    assert_eq!(leaves.first(), Some(0));
-    for n in 0..100 {
-        leaves.list(1, hash(100 + n), true);
-        leaves.unlist(1);
-    }
-    // Used less often, and a hundred releases later.
-    leaves.list(2, hash(2), true);
-    assert_eq!(pop(&mut leaves), Some(2));
-    assert_eq!(pop(&mut leaves), Some(0));
-}
-
-#[test]
 fn agrees_with_the_model() {
     for seed in 0..8 {
         let slots = [6, 20, 64][seed as usize % 3];
         let mut random = Random::new(seed);
         let mut leaves = TinyLfuLeaves::new(slots as usize);
-        // Releases are renumbered all the time.
-        if seed >= 4 {
-            leaves.release_bits = 7;
-        }
         let mut model = Model::new(slots as usize);
         let mut shares = std::collections::BTreeSet::new();
         for step in 0..12_000_u64 {
