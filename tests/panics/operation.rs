@@ -220,19 +220,6 @@ const CLEARING: &[Operation] = &[
         run: |world| world.manager().clear_inactive_pool(),
         ..DEFAULT
     },
-    Operation {
-        name: "clear_inactive_pool for the 32,768th time",
-        causes: &[End],
-        events: Some(false),
-        prepare: |world| {
-            for _ in 1..1 << 15 {
-                world.manager().clear_inactive_pool();
-            }
-            full(world);
-        },
-        run: |world| world.manager().clear_inactive_pool(),
-        ..DEFAULT
-    },
 ];
 
 /// Half of the blocks are about to be registered.

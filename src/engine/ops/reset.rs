@@ -62,8 +62,9 @@ impl Store {
             }
         }
         listed.retain(|listed| listed.seen(self.slot(*listed)).is_some());
-        // The key of a child is greater than that of its parent: its position is.
-        listed.sort_unstable_by_key(|listed| {
+        // The key of a child is greater than that of its parent: its position is. Each key is read
+        // once, since other threads may change it.
+        listed.sort_by_cached_key(|listed| {
             let slot = self.slot(*listed);
             Reverse(Keys::of(slot.hash(), slot.id()).own)
         });

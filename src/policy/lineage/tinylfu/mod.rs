@@ -31,7 +31,7 @@
 //!
 //! | what | how much | the rest |
 //! |---|---|---|
-//! | blocks for which the window has no room move to the main region | [`MOVED`] with every release and every eviction | stay in the window until their turn. A release adds one, so there are more than a few only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
+//! | blocks for which the window has no room move to the main region, where they are compared with what is there at that time | [`BACKLOG`] with every eviction, and [`MOVED`] with a release if there are more than `BACKLOG` too many | stay in the window until their turn. A release adds one, so there are more than `BACKLOG` only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
 //! | the frequencies of the main region are halved | [`AGED`] blocks with every release | keep their frequencies until their turn; all have had it after a quarter as many releases as the pool has blocks, and the next halving is due after ten times as many |
 //!
 //! | file | idea |
@@ -63,7 +63,10 @@ use crate::policy::spec::PolicySpec;
 /// pool.
 const AGING: usize = 10;
 
-/// The most blocks that a call moves from the window to the main region.
+/// The number of blocks too many that the window may have until the next eviction.
+const BACKLOG: usize = 256;
+
+/// The most blocks that a release moves from the window to the main region.
 const MOVED: usize = 4;
 
 /// The number of blocks whose frequencies a release halves while the main region ages.
@@ -132,6 +135,8 @@ pub(crate) struct TinyLfuLeaves {
     listed: usize,
     /// The number of the last release.
     releases: u64,
+    /// [`BACKLOG`], except in tests.
+    backlog: usize,
     /// Whether the block moved to the main region last was released before the leaf of its chain.
     is_torn: bool,
     /// Releases of cached content since the main region last began to age.
@@ -175,6 +180,7 @@ impl TinyLfuLeaves {
             oldest: SlotHeap::new(block_count),
             listed: 0,
             releases: 0,
+            backlog: BACKLOG,
             is_torn: false,
             hits: 0,
             aged: block_count,
@@ -201,22 +207,22 @@ impl TinyLfuLeaves {
         }
     }
 
-    /// Returns whether the window has more than its share.
-    fn overflows(&self) -> bool {
+    /// Returns whether the window has more than `extra` blocks above its share.
+    fn overflows(&self, extra: usize) -> bool {
         let share = match &self.share {
             Share::Given(share) => *share,
             Share::Found(climber) => climber.share(),
         };
-        self.oldest.len() as f64 > share * self.listed as f64
+        self.oldest.len() as f64 > share * self.listed as f64 + extra as f64
     }
 
-    /// Moves some of the blocks for which the window has no room to the main region.
+    /// Moves up to `max` of the blocks for which the window has no room to the main region.
     ///
     /// Continues to the end of a chain, which is usually released in one go: the main region must
     /// not have a part of it without its leaf, except between two calls.
-    fn settle_window(&mut self) {
-        for _ in 0..MOVED {
-            if !(self.is_torn || self.overflows()) {
+    fn settle_window(&mut self, max: usize) {
+        for _ in 0..max {
+            if !(self.is_torn || self.overflows(0)) {
                 return;
             }
             let Some(slot) = self.oldest.first() else {
@@ -312,7 +318,9 @@ impl Leaves for TinyLfuLeaves {
             self.phase = !self.phase;
         }
         self.age();
-        self.settle_window();
+        if self.overflows(self.backlog) {
+            self.settle_window(MOVED);
+        }
     }
 
     fn unlist(&mut self, slot: u32) {
@@ -340,7 +348,7 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        self.settle_window();
+        self.settle_window(self.backlog);
         self.main.first().or_else(|| self.window.first())
     }
 

@@ -34,10 +34,11 @@ pub(super) struct Model {
     agings: usize,
     /// The slots that have not had their turn in the last ageing.
     to_age: std::ops::Range<usize>,
+    backlog: usize,
 }
 
 impl Model {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize, backlog: usize) -> Self {
         Self {
             blocks: (0..slots).map(|_| None).collect(),
             leaves: vec![false; slots],
@@ -50,6 +51,7 @@ impl Model {
             is_torn: false,
             agings: 0,
             to_age: 0..0,
+            backlog,
         }
     }
 
@@ -82,7 +84,9 @@ impl Model {
                 block.agings = self.agings;
             }
         }
-        self.settle();
+        if self.overflows(self.backlog) {
+            self.settle(MOVED);
+        }
     }
 
     pub(super) fn unlist(&mut self, slot: usize) {
@@ -95,12 +99,15 @@ impl Model {
         self.before[slot] = (Tag::NONE, false);
     }
 
-    fn settle(&mut self) {
-        for _ in 0..MOVED {
-            let listed = self.blocks.iter().flatten();
-            let (window, listed) = (listed.clone().filter(|it| it.in_window), listed.count());
-            let room = self.climber.share() * listed as f64;
-            if window.count() as f64 <= room && !self.is_torn {
+    fn overflows(&self, extra: usize) -> bool {
+        let listed = self.blocks.iter().flatten();
+        let (window, listed) = (listed.clone().filter(|it| it.in_window), listed.count());
+        window.count() as f64 > self.climber.share() * listed as f64 + extra as f64
+    }
+
+    fn settle(&mut self, max: usize) {
+        for _ in 0..max {
+            if !(self.is_torn || self.overflows(0)) {
                 return;
             }
             let oldest = (0..self.blocks.len())
@@ -117,7 +124,7 @@ impl Model {
     }
 
     pub(super) fn first(&mut self) -> Option<u32> {
-        self.settle();
+        self.settle(self.backlog);
         (0..self.blocks.len())
             .filter(|&slot| self.leaves[slot])
             .min_by_key(|&slot| {

@@ -134,11 +134,13 @@ fn a_leaf_with_a_priority_ends_its_chain() {
 
 #[test]
 fn agrees_with_the_model() {
-    for seed in 0..8 {
+    for seed in 0..9 {
         let slots = [6, 20, 64][seed as usize % 3];
         let mut random = Random::new(seed);
+        let backlog = [1, 5, BACKLOG][seed as usize / 3];
         let mut leaves = TinyLfuLeaves::new(slots as usize);
-        let mut model = Model::new(slots as usize);
+        leaves.backlog = backlog;
+        let mut model = Model::new(slots as usize, backlog);
         let mut shares = std::collections::BTreeSet::new();
         for step in 0..12_000_u64 {
             let slot = random.below(slots) as u32;
