@@ -137,9 +137,8 @@ impl Exclusive<Complete> {
 impl<S: Stage> Drop for Exclusive<S> {
     #[inline]
     fn drop(&mut self) {
-        self.store().count(S::RELEASED, 1);
         // SAFETY: the hold ends here, and gives up its block and its credit.
-        unsafe { Store::free(self.slot) };
+        unsafe { Store::free(self.slot, S::RELEASED) };
     }
 }
 

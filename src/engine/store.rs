@@ -56,7 +56,7 @@ use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
 use crate::engine::parts::victim_cache::VictimCache;
 use crate::key::Key;
-use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, Stripes};
+use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, OwnRow, Stripes};
 use crate::policy::{PlainPolicy, level};
 use crate::registry::{Core, Leftovers, Tier};
 use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
@@ -88,6 +88,8 @@ pub(crate) struct Config {
 /// The blocks of one manager. The module documentation says how long it lives.
 pub(crate) struct Store {
     pub(in crate::engine) slots: Box<[Slot]>,
+    /// The number of shards, a power of two, less one.
+    last_shard: usize,
     pub(in crate::engine) index: Index,
     pub(in crate::engine) credits: Credits,
     pub(in crate::engine) free: FreeList,
@@ -123,9 +125,15 @@ impl Store {
     /// Returns the number of the calling thread's home shard.
     #[inline]
     pub(in crate::engine) fn home(&self) -> usize {
+        self.home_of(thread::index())
+    }
+
+    /// Returns the number of the home shard of the calling thread, whose number is `thread`.
+    #[inline]
+    pub(in crate::engine) fn home_of(&self, thread: usize) -> usize {
         // The number of shards is a power of two. Threads may share a shard, so a thread
         // without a number of its own can use any.
-        thread::index() & (self.release_logs.len() - 1)
+        thread & self.last_shard
     }
 
     /// Adds to one of the metrics' counters.
@@ -138,6 +146,12 @@ impl Store {
     #[inline]
     pub(crate) fn count_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
         self.counters.add_each(additions);
+    }
+
+    /// Returns the calling thread's row of the metrics' counters, if it has one.
+    #[inline]
+    pub(in crate::engine) fn own_row(&self) -> Option<OwnRow<'_>> {
+        self.counters.own_row()
     }
 
     /// Returns the number of free and inactive blocks that are not reserved. Exact while no
@@ -233,6 +247,22 @@ impl Store {
     /// gone, unless the caller has more of them, or a reference.
     #[inline]
     pub(in crate::engine) unsafe fn return_credits(store: NonNull<Self>, home: usize, count: u32) {
+        // SAFETY: the caller's credits keep the store alive until they are returned.
+        unsafe {
+            let credits = NonNull::from(&store.as_ref().credits);
+            if !Credits::release_at_home(credits, home, count) {
+                Self::return_credits_slowly(store, home, count);
+            }
+        }
+    }
+
+    /// Returns credits when the home shard is not open.
+    ///
+    /// # Safety
+    ///
+    /// As for [`return_credits`](Self::return_credits).
+    #[cold]
+    unsafe fn return_credits_slowly(store: NonNull<Self>, home: usize, count: u32) {
         // SAFETY: the caller's credits keep the store alive until they are returned. If they
         // were the last of a store whose manager is gone, the pool's reference keeps it alive
         // until that is dropped, and nothing uses the store after that.
@@ -318,6 +348,7 @@ impl StoreRef {
             slots: (0..block_count)
                 .map(|id| Slot::new(id, config.reset_on_release))
                 .collect(),
+            last_shard: shards - 1,
             index: Index::new(block_count),
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),

@@ -2,7 +2,7 @@
 
 use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, MutableBlock};
-use crate::engine::Reserved;
+use crate::engine::{Exclusive, Mutable, Reserved};
 
 use super::BlockManager;
 
@@ -27,14 +27,11 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// One heap allocation, for the vector. Lock-free: while other threads are ending leases, a
     /// call that would be refused yields to them, up to 4,096 times.
+    #[inline]
     #[must_use = "dropping the blocks frees them"]
     pub fn allocate_blocks(&self, count: usize) -> Option<Vec<MutableBlock<T>>> {
         let reserved = self.reserve(count)?;
-        let mut blocks = Vec::with_capacity(count);
-        let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), |_evicted| {});
-        self.notify_if_low();
-        leftovers.settle();
-        Some(blocks)
+        self.allocate_reserved(count, reserved)
     }
 
     /// Allocates `count` blocks, and also returns the hashes of the blocks that were evicted
@@ -82,13 +79,25 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[inline]
     #[must_use = "dropping the block frees it"]
     pub fn allocate_one(&self) -> Option<MutableBlock<T>> {
-        let mut block = None;
-        let leftovers = self
-            .reserve(1)?
-            .take(|hold| block = Some(MutableBlock::new(hold)), |_evicted| {});
-        self.notify_if_low();
-        leftovers.settle();
-        block
+        match self.store.allocate_next() {
+            Ok(hold) => {
+                self.notify_if_low();
+                Some(MutableBlock::new(hold))
+            }
+            Err(reserved) => self.allocate_one_slowly(reserved),
+        }
+    }
+
+    /// Allocates a block if it is not the next one of the freelist. It may be reserved already.
+    #[inline(never)]
+    fn allocate_one_slowly(&self, reserved: Option<Reserved<'_>>) -> Option<MutableBlock<T>> {
+        let reserved = match reserved {
+            Some(reserved) => reserved,
+            None => self.reserve(1)?,
+        };
+        let mut block = One(None);
+        self.fill(reserved, &mut block, |_evicted| {});
+        block.0
     }
 
     /// Allocates `count` blocks and appends them to `blocks`, or returns `false` and changes
@@ -152,19 +161,87 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             return false;
         };
         blocks.reserve(count);
-        let leftovers = reserved.take(|hold| blocks.push(MutableBlock::new(hold)), evicted);
+        self.fill(reserved, &mut Guards(blocks), evicted);
+        true
+    }
+
+    /// Returns a vector of the blocks that are reserved, which is never `None`. Kept apart from
+    /// the reservation, so that an allocation that is refused costs little.
+    #[inline(never)]
+    fn allocate_reserved(
+        &self,
+        count: usize,
+        mut reserved: Reserved<'_>,
+    ) -> Option<Vec<MutableBlock<T>>> {
+        if count == 1 {
+            match reserved.take_next() {
+                Ok(hold) => {
+                    self.notify_if_low();
+                    return Some(vec![MutableBlock::new(hold)]);
+                }
+                Err(still_reserved) => reserved = still_reserved,
+            }
+        }
+        let mut blocks = Vec::with_capacity(count);
+        self.fill(reserved, &mut Guards(&mut blocks), |_evicted| {});
+        Some(blocks)
+    }
+
+    /// Takes the blocks that are reserved, and does what follows an allocation.
+    #[inline]
+    fn fill(
+        &self,
+        reserved: Reserved<'_>,
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
+        evicted: impl FnMut(SequenceHash),
+    ) {
+        let leftovers = reserved.take(blocks, evicted);
         self.notify_if_low();
         leftovers.settle();
-        true
     }
 
     /// Reserves `count` credits, the first step of every allocation. If there are too few,
     /// ends expired leases and tries again.
-    #[inline]
+    #[inline(always)]
     fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
-        self.store.reserve_or_else(count, || {
-            self.leases.may_expire()
-                && self.expire_and_retry(|| self.store.reserve(count).map(Reserved::keep).is_some())
-        })
+        match self.store.reserve(count) {
+            None if self.leases.may_expire() => self.reserve_after_expiry(count),
+            reserved => reserved,
+        }
+    }
+
+    #[cold]
+    fn reserve_after_expiry(&self, count: usize) -> Option<Reserved<'_>> {
+        if count > self.total_blocks() {
+            return None;
+        }
+        let mut reserved = None;
+        self.expire_and_retry(|| {
+            reserved = self.store.reserve(count);
+            reserved.is_some()
+        });
+        reserved
+    }
+}
+
+/// A vector of guards to which an allocation appends its blocks.
+struct Guards<'a, T: BlockMetadata>(&'a mut Vec<MutableBlock<T>>);
+
+impl<T: BlockMetadata> Extend<Exclusive<Mutable>> for Guards<'_, T> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = Exclusive<Mutable>>>(&mut self, holds: I) {
+        self.0.extend(holds.into_iter().map(MutableBlock::new));
+    }
+}
+
+/// A place for one block.
+struct One<T: BlockMetadata>(Option<MutableBlock<T>>);
+
+impl<T: BlockMetadata> Extend<Exclusive<Mutable>> for One<T> {
+    fn extend<I: IntoIterator<Item = Exclusive<Mutable>>>(&mut self, holds: I) {
+        for hold in holds {
+            debug_assert!(self.0.is_none());
+            self.0 = Some(MutableBlock::new(hold));
+        }
     }
 }

@@ -104,7 +104,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// those that others hold as well or take meanwhile.
     #[cold]
     #[inline(never)]
-    pub(super) fn expire_and_retry(&self, attempt: impl Fn() -> bool) -> bool {
+    pub(super) fn expire_and_retry(&self, mut attempt: impl FnMut() -> bool) -> bool {
         let mut yields = 0;
         loop {
             // Read before checking the leases, so that a piece that is released after this read

@@ -50,5 +50,5 @@ pub(crate) use gauges::{GaugeSource, Gauges};
 pub use pool_metrics::BlockPoolMetrics;
 pub use snapshot::MetricsSnapshot;
 pub use stats::{StatsCollector, StatsConfig, StatsSnapshot};
-pub(crate) use stripes::{Counter, Counts, Stripes};
+pub(crate) use stripes::{Counter, Counts, OwnRow, Stripes};
 pub use type_name::short_type_name;

@@ -119,6 +119,27 @@ pub(crate) struct Stripes {
     rows: Arc<[Row; ROWS]>,
 }
 
+/// The row of the calling thread.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnRow<'a> {
+    row: &'a Row,
+    thread: usize,
+}
+
+impl OwnRow<'_> {
+    /// Adds `n` to counter `c`, as [`Stripes::add`] does.
+    #[inline]
+    pub(crate) fn add(self, c: Counter, n: u64) {
+        add_to(self.row, c, n);
+    }
+
+    /// Returns the number of the calling thread.
+    #[inline]
+    pub(crate) fn thread(self) -> usize {
+        self.thread
+    }
+}
+
 /// What the engine has counted.
 pub(crate) struct Counts {
     sums: [u64; WORDS],
@@ -163,15 +184,25 @@ impl Stripes {
     /// these values and then another counter does not miss what happened before.
     #[inline]
     pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
-        let index = thread::known_index();
+        let own = self.own_row();
         for (c, n) in additions {
-            if index < SHARED {
-                add_to(&self.rows[index], c, n);
+            if let Some(own) = own {
+                own.add(c, n);
             } else {
                 // One call per counter, so that the array can stay in registers.
                 self.add_slowly(c, n);
             }
         }
+    }
+
+    /// Returns the calling thread's row, if it has one, and a number already.
+    #[inline]
+    pub(crate) fn own_row(&self) -> Option<OwnRow<'_>> {
+        let thread = thread::known_index();
+        (thread < SHARED).then(|| OwnRow {
+            row: &self.rows[thread],
+            thread,
+        })
     }
 
     /// Handles threads without a row, and threads that have no number yet.

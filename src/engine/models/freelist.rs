@@ -27,7 +27,7 @@ impl Blocks {
             owner: Contents::new(count as usize),
             free: RefCell::new(vec![0; count as usize]),
         };
-        blocks.list.take(0, count as usize, |_| {});
+        blocks.list.take(0, count as usize, |_taken| {});
         free.iter().for_each(|&id| blocks.put(0, id));
         Arc::new(blocks)
     }
@@ -47,13 +47,17 @@ impl Blocks {
     }
 
     fn take(&self, home: usize, max: usize) -> usize {
-        let taken = self.list.take(home, max, |id| self.own(id)).count;
+        let taken = self
+            .list
+            .take(home, max, |taken| taken.for_each(|id| self.own(id)))
+            .count;
         assert!(taken <= max);
         taken
     }
 
     fn take_hidden(&self, max: usize) -> usize {
-        self.list.take_hidden(max, |id| self.own(id))
+        self.list
+            .take_hidden(max, |taken| taken.for_each(|id| self.own(id)))
     }
 
     /// Takes all blocks that are left, and checks that none is missing.
@@ -82,9 +86,11 @@ fn a_block_comes_back() {
         let blocks = Blocks::new(8, 1, &[4, 5]);
         let user = spawn(&blocks, |blocks| {
             let mut taken = None;
-            blocks.list.take(0, 1, |id| {
-                blocks.own(id);
-                taken = Some(id);
+            blocks.list.take(0, 1, |blocks_taken| {
+                blocks_taken.for_each(|id| {
+                    blocks.own(id);
+                    taken = Some(id);
+                });
             });
             blocks.put(0, taken.unwrap());
         });

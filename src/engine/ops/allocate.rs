@@ -47,6 +47,7 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::engine::hold::{Exclusive, Mutable};
 use crate::engine::ops::victims::{HandedOut, Victims};
+use crate::engine::parts::freelist::TakenBlocks;
 use crate::engine::parts::slot::Slot;
 use crate::engine::store::Store;
 use crate::metrics::Counter;
@@ -60,49 +61,61 @@ use crate::sync::{spin_loop, yield_now};
 #[must_use = "dropping a reservation cancels the allocation"]
 pub(crate) struct Reserved<'a> {
     store: &'a Store,
-    home: usize,
-    count: usize,
+    home: u32,
+    count: u32,
 }
 
 impl<'a> Reserved<'a> {
-    /// Takes the blocks. Passes each to `sink`, the free ones first, and the hash of each
-    /// evicted block to `evicted`, in the policy's order.
+    /// Takes the blocks. Appends them to `blocks`, the free ones first, and passes the hash of
+    /// each evicted block to `evicted`, in the policy's order.
     ///
     /// Returns the user code that the evictions defer. The caller runs it once the blocks are
     /// where they belong.
     #[inline]
     pub(crate) fn take(
         self,
-        mut sink: impl FnMut(Exclusive<Mutable>),
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
         evicted: impl FnMut(SequenceHash),
     ) -> Leftovers {
-        let Self { store, home, count } = self;
-        mem::forget(self);
-        // SAFETY: the slots come from the freelist, or have been vacated, and a credit has
-        // been reserved for each.
-        let mut sink = |slot: &'a Slot| sink(unsafe { Exclusive::of(slot) });
-        if count == 1
-            && let Some(id) = store.free.take_one(home)
-        {
-            store.count_free(1);
-            sink(&store.slots[id as usize]);
+        let reserved = if self.count == 1 {
+            match self.take_next() {
+                Ok(block) => {
+                    blocks.extend([block]);
+                    return Leftovers::new();
+                }
+                Err(reserved) => reserved,
+            }
+        } else {
+            self
+        };
+        let store = reserved.store;
+        let (home, count) = (reserved.home as usize, reserved.count as usize);
+        mem::forget(reserved);
+        if count == 0 {
             return Leftovers::new();
         }
-        let from_free = store.take_free(home, count, &mut sink);
+        let from_free = store.take_free(home, count, blocks);
         if from_free == count {
             store.count_free(count as u64);
             Leftovers::new()
         } else {
-            store.allocate_evicting(home, count, from_free, sink, evicted)
+            store.allocate_evicting(home, count, from_free, blocks, evicted)
         }
     }
-}
 
-impl Reserved<'_> {
-    /// Leaves the blocks reserved: the caller takes them, or returns their credits, by other
-    /// means.
-    pub(crate) fn keep(self) {
+    /// Takes the block that was reserved, if it can be taken off the freelist by a single
+    /// exchange.
+    #[inline(always)]
+    pub(crate) fn take_next(self) -> Result<Exclusive<Mutable>, Self> {
+        debug_assert_eq!(self.count, 1);
+        let store = self.store;
+        let Some(id) = store.free.take_one(self.home as usize) else {
+            return Err(self);
+        };
+        store.count_free(1);
         mem::forget(self);
+        // SAFETY: the block comes from the freelist, and a credit has been reserved for it.
+        Ok(unsafe { Exclusive::of(&store.slots[id as usize]) })
     }
 }
 
@@ -111,42 +124,57 @@ impl Drop for Reserved<'_> {
         // SAFETY: the credits were reserved and not used. The store outlives the call: the
         // caller has a manager.
         unsafe {
-            Store::return_credits(NonNull::from(self.store), self.home, self.count as u32);
+            Store::return_credits(NonNull::from(self.store), self.home as usize, self.count);
         }
     }
 }
 
 impl Store {
+    /// Allocates a block, if that takes one exchange of the home shard's credits and one of its
+    /// freelist. If not, the allocation is still undecided, or it is reserved.
+    #[inline(always)]
+    pub(crate) fn allocate_next(&self) -> Result<Exclusive<Mutable>, Option<Reserved<'_>>> {
+        let Some(row) = self.own_row() else {
+            return Err(None);
+        };
+        let home = self.home_of(row.thread());
+        if !self.credits.reserve_at_home(home, 1) {
+            return Err(None);
+        }
+        step!(CreditsReserved);
+        let Some(id) = self.free.take_one(home) else {
+            return Err(Some(Reserved {
+                store: self,
+                home: home as u32,
+                count: 1,
+            }));
+        };
+        row.add(Counter::Allocations, 1);
+        row.add(Counter::AllocationsFromReset, 1);
+        // SAFETY: the block comes from the freelist, and a credit has been reserved for it.
+        Ok(unsafe { Exclusive::of(&self.slots[id as usize]) })
+    }
+
     /// Reserves `count` blocks or none. This decides an allocation.
     ///
     /// If it returns `None`, then at some instant during the call fewer than `count` blocks
     /// were available.
-    #[inline]
-    pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
-        self.reserve_or_else(count, || false)
-    }
-
-    /// Reserves `count` blocks or none, like [`reserve`](Self::reserve), but calls `otherwise`
-    /// before it refuses. `otherwise` returns whether it has meanwhile reserved `count` blocks
-    /// itself and [kept](Reserved::keep) them.
     #[inline(always)]
-    pub(crate) fn reserve_or_else(
-        &self,
-        count: usize,
-        otherwise: impl FnOnce() -> bool,
-    ) -> Option<Reserved<'_>> {
+    pub(crate) fn reserve(&self, count: usize) -> Option<Reserved<'_>> {
         let home = self.home();
+        if count > self.slots.len() {
+            return None;
+        }
+        let count = count as u32;
         // The caller has a manager, so the store is not retired, and a reservation
         // asks for no references.
-        if count > self.slots.len()
-            || !self.credits.reserve(home, count as u32).is_made && !otherwise()
-        {
+        if !self.credits.reserve(home, count).is_made {
             return None;
         }
         step!(CreditsReserved);
         Some(Reserved {
             store: self,
-            home,
+            home: home as u32,
             count,
         })
     }
@@ -160,12 +188,12 @@ impl Store {
 
     /// Completes an allocation that has reserved `count` blocks and found `from_free` of them
     /// on the freelist.
-    fn allocate_evicting<'a>(
-        &'a self,
+    fn allocate_evicting(
+        &self,
         home: usize,
         count: usize,
         from_free: usize,
-        mut sink: impl FnMut(&'a Slot),
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
         mut evicted: impl FnMut(SequenceHash),
     ) -> Leftovers {
         step!(FreeTaken);
@@ -181,7 +209,7 @@ impl Store {
             if missing == 0 {
                 break;
             }
-            let free = self.take_free(home, missing, &mut sink);
+            let free = self.take_free(home, missing, blocks);
             missing -= free;
             if missing == 0 {
                 break;
@@ -199,7 +227,7 @@ impl Store {
                 yield_now();
             }
             if attempts > FIND_ATTEMPTS {
-                let (swept, free) = self.search(missing, &mut victims, &mut sink);
+                let (swept, free) = self.search(missing, &mut victims, blocks);
                 missing -= swept + free;
                 if missing == 0 {
                     break;
@@ -207,8 +235,7 @@ impl Store {
             }
         }
         let mut leftovers = Leftovers::new();
-        let HandedOut { cleared, evicted } =
-            victims.hand_out(&mut sink, &mut evicted, &mut leftovers);
+        let HandedOut { cleared, evicted } = victims.hand_out(blocks, &mut evicted, &mut leftovers);
         self.count_each([
             (Counter::ClearedTaken, cleared as u64),
             (Counter::Allocations, count as u64),
@@ -225,27 +252,50 @@ impl Store {
         &'a self,
         max: usize,
         victims: &mut Victims<'a>,
-        sink: &mut impl FnMut(&'a Slot),
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
     ) -> (usize, usize) {
         step!(Searching);
         self.count(Counter::PlaneFallbacks, 1);
         let swept = self.sweep(max, victims);
         let free = self
             .free
-            .take_hidden(max - swept, |id| sink(&self.slots[id as usize]));
+            .take_hidden(max - swept, |taken| self.append(taken, blocks));
         (swept, free)
     }
 
-    /// Takes up to `max` blocks off the freelist and passes each to `sink`. Returns how many
-    /// there were.
+    /// Takes up to `max` blocks off the freelist, at least one, and appends them to `blocks`.
+    /// Returns how many there were.
     #[inline]
-    fn take_free<'a>(&'a self, home: usize, max: usize, sink: &mut impl FnMut(&'a Slot)) -> usize {
+    fn take_free(
+        &self,
+        home: usize,
+        max: usize,
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
+    ) -> usize {
         let taken = self
             .free
-            .take(home, max, |id| sink(&self.slots[id as usize]));
+            .take(home, max, |taken| self.append(taken, blocks));
         if taken.stolen > 0 {
             self.count(Counter::Steals, taken.stolen as u64);
         }
         taken.count
+    }
+
+    /// Appends blocks that come from the freelist to `blocks`. A credit has been reserved for
+    /// each.
+    #[inline]
+    fn append(&self, taken: TakenBlocks, blocks: &mut impl Extend<Exclusive<Mutable>>) {
+        // SAFETY: the blocks come from the freelist, and the caller has a credit for each.
+        let hold = |slot: &Slot| unsafe { Exclusive::of(slot) };
+        // As slices and exact iterators, so that a vector is written without further checks.
+        match taken {
+            TakenBlocks::Range(range) => {
+                let slots = &self.slots[range.start as usize..range.end as usize];
+                blocks.extend(slots.iter().map(hold));
+            }
+            TakenBlocks::Scattered(taken) => {
+                blocks.extend(taken.ids().map(|id| hold(&self.slots[id as usize])));
+            }
+        }
     }
 }

@@ -117,10 +117,9 @@ impl Store {
                 BlockDuplicationPolicy::Reject => {
                     slot.settle(State::Exclusive);
                     step!(Refused);
-                    self.count(Counter::RegistrationDedup, 1);
                     // SAFETY: the block is exclusive again, and belongs to the caller with its
                     // credit, as the complete block did.
-                    unsafe { Self::free(NonNull::from(slot)) };
+                    unsafe { Self::free(NonNull::from(slot), Counter::RegistrationDedup) };
                     Registered::Existing(primary)
                 }
             };

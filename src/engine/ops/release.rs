@@ -239,7 +239,6 @@ impl Store {
         // SAFETY: the credit keeps the store alive until the block is freed, which comes last.
         unsafe {
             let store = store_of(slot);
-            store.count(Counter::Reset, 1);
             if state == State::Duplicate {
                 store.count(Counter::DuplicatesEnded, 1);
                 let primary = &store.slots[slot.as_ref().primary() as usize];
@@ -249,7 +248,7 @@ impl Store {
                 let has_entries = store.registry.has_entries();
                 store.end_tenancy(slot.as_ref(), has_entries, leftovers);
             }
-            Self::free(slot);
+            Self::free(slot, Counter::Reset);
         }
     }
 
@@ -277,20 +276,64 @@ impl Store {
         self.index.unlink(&self.slots, slot.key().keyed, slot);
     }
 
-    /// Puts a block onto the freelist and returns its credit.
+    /// Counts a block as freed in this way, puts it onto the freelist, and returns its credit.
     ///
     /// # Safety
     ///
     /// The block belongs to the caller alone, with its credit, and the caller gives both up.
     #[inline]
-    pub(in crate::engine) unsafe fn free(slot: NonNull<Slot>) {
+    pub(in crate::engine) unsafe fn free(slot: NonNull<Slot>, counter: Counter) {
         // SAFETY: the credit keeps the store alive until it is returned, which comes last.
         unsafe {
             let store = store_of(slot);
-            let home = store.home();
-            store.free.put(home, slot.as_ref().id());
+            let Some(row) = store.own_row() else {
+                return Self::free_slowly(slot, counter);
+            };
+            row.add(counter, 1);
+            let home = store.home_of(row.thread());
+            let id = slot.as_ref().id();
+            // Written so that each rare case is the last call, and the common one saves no
+            // registers for it.
+            if store.free.put_unannounced(home, id) {
+                return Self::announce_and_return_credit(NonNull::from(store), home, id);
+            }
             step!(Freed);
             Self::return_credits(NonNull::from(store), home, 1);
+        }
+    }
+
+    /// Frees a block on a thread without counters of its own.
+    ///
+    /// # Safety
+    ///
+    /// As for [`free`](Self::free).
+    #[cold]
+    unsafe fn free_slowly(slot: NonNull<Slot>, counter: Counter) {
+        // SAFETY: as in `free`.
+        unsafe {
+            let store = store_of(slot);
+            store.count(counter, 1);
+            let home = store.home();
+            let id = slot.as_ref().id();
+            if store.free.put_unannounced(home, id) {
+                return Self::announce_and_return_credit(NonNull::from(store), home, id);
+            }
+            Self::return_credits(NonNull::from(store), home, 1);
+        }
+    }
+
+    /// Completes the release of a block that is the first free one of its leaf.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the block's credit, and gives it up.
+    #[inline(never)]
+    unsafe fn announce_and_return_credit(store: NonNull<Self>, home: usize, id: u32) {
+        // SAFETY: the credit keeps the store alive until it is returned, which comes last.
+        unsafe {
+            store.as_ref().free.announce(home, id);
+            step!(Freed);
+            Self::return_credits(store, home, 1);
         }
     }
 }

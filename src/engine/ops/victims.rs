@@ -13,6 +13,7 @@
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
+use crate::engine::hold::{Exclusive, Mutable};
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
@@ -66,15 +67,14 @@ impl<'a> Victims<'a> {
         self.cleared.push(&self.store.slots, slot);
     }
 
-    /// Ends the tenancies and passes the blocks to `sink`, the cleared ones first, and the
-    /// hashes of those that are evicted to `evicted`.
+    /// Ends the tenancies and appends the blocks to `blocks`, the cleared ones first, and passes
+    /// the hashes of those that are evicted to `evicted`.
     pub(super) fn hand_out(
         self,
-        sink: &mut impl FnMut(&'a Slot),
+        blocks: &mut impl Extend<Exclusive<Mutable>>,
         evicted: &mut impl FnMut(SequenceHash),
         leftovers: &mut Leftovers,
     ) -> HandedOut {
-        let store = self.store;
         let mut taken = HandedOut {
             cleared: 0,
             evicted: 0,
@@ -87,7 +87,8 @@ impl<'a> Victims<'a> {
                     taken.evicted += 1;
                 }
             }
-            sink(&store.slots[slot.id() as usize]);
+            // SAFETY: the block has been vacated, and a credit is reserved for it.
+            blocks.extend([unsafe { Exclusive::of(slot) }]);
         });
         taken
     }
@@ -99,9 +100,8 @@ impl<'a> Victims<'a> {
             if hash.is_none() {
                 store.count(Counter::ClearedFreed, 1);
             }
-            store.count(Counter::Reset, 1);
             // SAFETY: the block has been vacated, and a credit is reserved for it.
-            unsafe { Store::free(NonNull::from(slot)) };
+            unsafe { Store::free(NonNull::from(slot), Counter::Reset) };
         });
     }
 

@@ -75,6 +75,7 @@
 pub(crate) mod watermark;
 mod words;
 
+use std::array;
 use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
@@ -113,7 +114,11 @@ struct Reading {
 /// A `home` argument is the shard of the calling thread.
 pub(crate) struct Credits {
     central: CachePadded<AtomicU64>,
-    shards: Box<[CachePadded<AtomicU64>]>,
+    /// The first `shard_count` are in use.
+    shards: [CachePadded<AtomicU64>; MAX_SHARDS],
+    shard_count: usize,
+    /// The folded bits of all shards.
+    folded_bits: u64,
     block_count: u32,
     watermark: Watermark,
 }
@@ -129,14 +134,17 @@ impl Credits {
         });
         Self {
             central: CachePadded::new(AtomicU64::new(central.0)),
-            shards: (0..shards)
-                .map(|_| CachePadded::new(AtomicU64::new(ShardBalance::new(Phase::Folded, 0).0)))
-                .collect(),
+            shards: array::from_fn(|_| {
+                CachePadded::new(AtomicU64::new(ShardBalance::new(Phase::Folded, 0).0))
+            }),
+            shard_count: shards,
+            folded_bits: CentralBalance::folded_bits(shards),
             block_count,
             watermark: Watermark::none(),
         }
     }
 
+    #[inline]
     fn central(&self) -> CentralBalance {
         // Acquire, like every load and exchange here: a phase that is read after the central
         // word must be at least as new as the central word.
@@ -145,7 +153,7 @@ impl Credits {
 
     #[inline]
     fn shard(&self, shard: usize) -> ShardBalance {
-        ShardBalance(self.shards[shard].load(Ordering::Acquire))
+        ShardBalance(self.word(shard).load(Ordering::Acquire))
     }
 
     fn change_central(&self, seen: CentralBalance, new: CentralBalance) -> bool {
@@ -154,31 +162,50 @@ impl Credits {
 
     #[inline]
     fn change_shard(&self, shard: usize, seen: ShardBalance, new: ShardBalance) -> bool {
-        change(&self.shards[shard], seen, new)
+        change(self.word(shard), seen, new)
     }
 
     /// Reserves `count` credits, or none. If none, then at some instant during the call fewer
     /// than `count` were left.
     ///
-    /// Lock-free. Usually one exchange, of the home shard's word.
+    /// Lock-free. Usually one exchange, of the home shard's word. A refusal is usually two
+    /// loads, because one refusal leaves all shards folded for the next.
     #[inline]
     pub(crate) fn reserve(&self, home: usize, count: u32) -> Reservation {
         let count = u64::from(count);
         // If this shard alone keeps that many, the credits have not fallen below the level.
-        if self.reserve_at_home(home, count, self.watermark.level()) {
+        if self.reserve_beyond(home, count, self.watermark.level()) {
             return MADE_AT_HOME;
+        }
+        // A refusal takes no credits, so it is not checked against the watermark.
+        if self.lacks(self.central(), count) {
+            return REFUSED;
         }
         self.reserve_closely(home, count)
     }
 
+    /// Returns whether fewer than `count` credits were left when the central word had this
+    /// value: it had fewer, and every shard was folded. If not, there may still be too few.
+    #[inline]
+    fn lacks(&self, central: CentralBalance, count: u64) -> bool {
+        central.balance() < count && central.are_folded(self.folded_bits)
+    }
+
+    /// Reserves `count` credits from the home shard, if it has enough for that, even if there is
+    /// a low watermark. Returns whether it has.
+    #[inline]
+    pub(crate) fn reserve_at_home(&self, home: usize, count: u32) -> bool {
+        self.reserve_beyond(home, u64::from(count), self.watermark.level())
+    }
+
     /// Reserves `count` credits from the home shard, if it has those and `rest` more.
     #[inline]
-    fn reserve_at_home(&self, home: usize, count: u64, rest: u64) -> bool {
-        let word = &self.shards[home];
+    fn reserve_beyond(&self, home: usize, count: u64, rest: u64) -> bool {
+        let word = self.word(home);
         let needed = count + rest;
         loop {
             let seen = ShardBalance(word.load(Ordering::Acquire));
-            if seen.open_balance().is_none_or(|balance| balance < needed) {
+            if !seen.has_open(needed) {
                 return false;
             }
             if change(word, seen, seen.minus(count)) {
@@ -194,7 +221,7 @@ impl Credits {
             return self.reserve_from_central(home, count);
         }
         self.watermark.rearm(self);
-        let reservation = if self.reserve_at_home(home, count, 0) {
+        let reservation = if self.reserve_beyond(home, count, 0) {
             MADE_AT_HOME
         } else {
             self.reserve_from_central(home, count)
@@ -224,7 +251,7 @@ impl Credits {
             }
             // Home first, because the other shards' own threads are using those shards'
             // credits.
-            let shards = self.shards.len();
+            let shards = self.shard_count;
             match (home..shards)
                 .chain(0..home)
                 .find(|&s| !central.is_folded(s))
@@ -234,8 +261,8 @@ impl Credits {
                 }
                 None => {
                     return Reservation {
-                        is_made: false,
                         references,
+                        ..REFUSED
                     };
                 }
             }
@@ -252,19 +279,34 @@ impl Credits {
     /// The caller owns the credits. They keep the store alive until the exchange that returns
     /// them, and no longer. Therefore the balances are passed by address, and that exchange
     /// refers to nothing but the exchanged word.
-    #[inline]
     pub(crate) unsafe fn release(credits: NonNull<Self>, home: usize, count: u32) -> Released {
-        let count = u64::from(count);
+        // SAFETY: the caller's contract; nothing has been returned unless the first returns true.
+        unsafe {
+            if Self::release_at_home(credits, home, count) {
+                Released::Live
+            } else {
+                Self::release_to_central(credits, home, u64::from(count))
+            }
+        }
+    }
+
+    /// Returns `count` credits to the home shard, if it is open. If not, returns `false`, and
+    /// the caller still has them.
+    ///
+    /// # Safety
+    ///
+    /// The contract of [`release`](Self::release).
+    #[inline]
+    pub(crate) unsafe fn release_at_home(credits: NonNull<Self>, home: usize, count: u32) -> bool {
         // SAFETY: the caller's credits keep the store alive.
-        let word = unsafe { &*Self::word(credits, home) };
+        let word = unsafe { credits.as_ref().word(home) };
         loop {
             let seen = ShardBalance(word.load(Ordering::Acquire));
-            if seen.open_balance().is_none() {
-                // SAFETY: as above: nothing has been returned yet.
-                return unsafe { Self::release_to_central(credits, home, count) };
+            if seen.phase() != Phase::Open {
+                return false;
             }
-            if change(word, seen, seen.plus(count)) {
-                return Released::Live;
+            if change(word, seen, seen.plus(u64::from(count))) {
+                return true;
             }
         }
     }
@@ -276,16 +318,18 @@ impl Credits {
         unsafe { Self::release(NonNull::from(self), home, count) }
     }
 
-    /// Returns the address of a shard's word.
-    ///
-    /// # Safety
-    ///
-    /// The store is alive.
+    /// Returns the word of a shard.
     #[inline]
-    unsafe fn word(credits: NonNull<Self>, home: usize) -> *const AtomicU64 {
-        // SAFETY: the caller's contract.
-        let shard = unsafe { &(&(*credits.as_ptr()).shards)[home] };
-        &raw const **shard
+    fn word(&self, shard: usize) -> &AtomicU64 {
+        // The remainder tells the compiler that there is such a word.
+        debug_assert!(shard < self.shard_count);
+        &self.shards[shard % MAX_SHARDS]
+    }
+
+    /// Returns the words of all shards.
+    #[inline]
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        self.shards[..self.shard_count].iter().map(|shard| &**shard)
     }
 
     /// Returns credits when the home shard is not open: opens it, or else returns them to the
@@ -300,7 +344,7 @@ impl Credits {
         // below. Each of these is the last access to the store, and refers to one word.
         let (this, shard_word, central_word): (&Self, &AtomicU64, &AtomicU64) = unsafe {
             let this = &*credits.as_ptr();
-            (this, &*Self::word(credits, home), &this.central)
+            (this, this.word(home), &this.central)
         };
         // Only once: otherwise a thread that opens and a thread that folds could undo each
         // other's work without end.
@@ -352,7 +396,7 @@ impl Credits {
     /// Returns whether the store is retired and every credit is back.
     fn is_drained(&self, central: CentralBalance) -> bool {
         central.is_retired()
-            && (0..self.shards.len()).all(|shard| central.is_folded(shard))
+            && central.are_folded(self.folded_bits)
             && central.balance() == u64::from(self.block_count)
     }
 
@@ -373,7 +417,7 @@ impl Credits {
                 break;
             }
         }
-        for shard in 0..self.shards.len() {
+        for shard in 0..self.shard_count {
             while !self.central().is_folded(shard) {
                 if self.advance(shard) == Released::StoreDone {
                     return Released::StoreDone;
@@ -431,7 +475,7 @@ impl Credits {
                 self.change_shard(shard, seen, seen.next(Phase::Folded, 0));
             }
             Phase::Folded => {
-                let grant = central.balance() / (2 * self.shards.len() as u64);
+                let grant = central.balance() / (2 * self.shard_count as u64);
                 if grant > 0 {
                     self.change_shard(shard, seen, seen.next(Phase::Granted, grant));
                     step!(ShardGranted);
@@ -498,7 +542,7 @@ impl Credits {
             credits: central.balance(),
             words: central.0,
         };
-        for (shard, word) in self.shards.iter().enumerate() {
+        for (shard, word) in self.words().enumerate() {
             let word = ShardBalance(word.load(Ordering::Acquire));
             reading.words = reading.words.wrapping_add(word.0);
             if !central.is_folded(shard) {
@@ -511,7 +555,7 @@ impl Credits {
     /// Reads all words, one after the other, and adds them up.
     #[inline]
     fn sum_of_words(&self) -> u64 {
-        self.shards.iter().fold(self.central().0, |sum, word| {
+        self.words().fold(self.central().0, |sum, word| {
             sum.wrapping_add(word.load(Ordering::Acquire))
         })
     }
@@ -545,6 +589,12 @@ pub(crate) struct Reservation {
 /// A reservation that touched only the home shard, and so changes no references.
 const MADE_AT_HOME: Reservation = Reservation {
     is_made: true,
+    references: 0,
+};
+
+/// A refusal that changes no references.
+const REFUSED: Reservation = Reservation {
+    is_made: false,
     references: 0,
 };
 

@@ -26,6 +26,7 @@ impl CentralBalance {
     const VERSION: u64 = 1 << 38;
 
     /// Returns the number of credits in the central balance.
+    #[inline]
     pub(super) fn balance(self) -> u64 {
         self.0 & Self::BALANCE
     }
@@ -37,6 +38,17 @@ impl CentralBalance {
     /// Returns whether the credits of a shard are in the central balance.
     pub(super) fn is_folded(self, shard: usize) -> bool {
         self.0 & Self::folded_bit(shard) != 0
+    }
+
+    /// Returns the folded bits of the first `shards` shards.
+    pub(super) fn folded_bits(shards: usize) -> u64 {
+        (0..shards).map(Self::folded_bit).sum()
+    }
+
+    /// Returns whether all of these folded bits are set.
+    #[inline]
+    pub(super) fn are_folded(self, folded_bits: u64) -> bool {
+        self.0 & folded_bits == folded_bits
     }
 
     /// Returns whether the store is retired: shards are folded for good.
@@ -74,13 +86,15 @@ const _: () = assert!(
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// The shard's threads reserve from its balance and release into it.
-    Open = 0,
+    ///
+    /// The greatest number: see [`ShardBalance::has_open`].
+    Open = 3,
     /// The balance does not change any more, and is on its way to the central balance.
-    Frozen = 1,
+    Frozen = 0,
     /// The shard has no credits.
-    Folded = 2,
+    Folded = 1,
     /// The balance is announced, and on its way from the central balance.
-    Granted = 3,
+    Granted = 2,
 }
 
 /// A value of the balance of one shard.
@@ -95,11 +109,10 @@ impl ShardBalance {
         Self(balance | (phase as u64) << 32)
     }
 
-    /// Returns the balance, if the shard is open; one comparison tells both.
+    /// Returns whether the shard is open and has `needed` credits; one comparison tells both.
     #[inline]
-    pub(super) fn open_balance(self) -> Option<u64> {
-        let phase_and_balance = self.0 & (Self::VERSION - 1);
-        (phase_and_balance < 1 << 32).then_some(phase_and_balance)
+    pub(super) fn has_open(self, needed: u64) -> bool {
+        self.0 & (Self::VERSION - 1) >= Self::new(Phase::Open, needed).0
     }
 
     /// Returns the next version, with `count` more credits. Only for an open shard.
@@ -124,10 +137,10 @@ impl ShardBalance {
     #[inline]
     pub(super) fn phase(self) -> Phase {
         match self.0 >> 32 & 0b11 {
-            0 => Phase::Open,
-            1 => Phase::Frozen,
-            2 => Phase::Folded,
-            _ => Phase::Granted,
+            0 => Phase::Frozen,
+            1 => Phase::Folded,
+            2 => Phase::Granted,
+            _ => Phase::Open,
         }
     }
 

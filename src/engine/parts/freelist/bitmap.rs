@@ -30,17 +30,20 @@ use crate::sync::limits::FREELIST_FAN_OUT as FAN_OUT;
 use crate::sync::step;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Eight words in a cache line of their own, so that no two shards share a line.
-#[repr(align(64))]
-struct Line([AtomicU64; 8]);
+use super::taken::TakenBlocks;
+
+/// The number of words that are left unused before and after the words of a bitmap, so that no
+/// two shards share a cache line.
+const MARGIN: usize = 8;
 
 /// The bitmap of one shard.
 pub(super) struct FreeBitmap {
     /// The leaf where a search begins. Single-threaded, no leaf before it has a bit set; with
     /// several threads this is a guess, which the summaries correct.
     first: CachePadded<AtomicU32>,
-    lines: Box<[Line]>,
-    /// Where each level begins, in words.
+    /// All levels, and [`MARGIN`]s.
+    words: Box<[AtomicU64]>,
+    /// Where each level begins in `words`. The first begins at [`MARGIN`].
     levels: Box<[usize]>,
 }
 
@@ -48,7 +51,7 @@ impl FreeBitmap {
     /// Creates a bitmap with all bits clear.
     pub(super) fn new(bits: usize) -> Self {
         let mut levels = Vec::new();
-        let mut words = 0;
+        let mut words = MARGIN;
         let mut width = bits;
         loop {
             width = width.div_ceil(FAN_OUT);
@@ -58,12 +61,10 @@ impl FreeBitmap {
                 break;
             }
         }
-        let lines = (0..words.div_ceil(8))
-            .map(|_| Line(std::array::from_fn(|_| AtomicU64::new(0))))
-            .collect();
+        let words = (0..words + MARGIN).map(|_| AtomicU64::new(0)).collect();
         Self {
             first: CachePadded::new(AtomicU32::new(0)),
-            lines,
+            words,
             levels: levels.into(),
         }
     }
@@ -71,42 +72,43 @@ impl FreeBitmap {
     /// Returns word `at` of a level.
     #[inline]
     fn word(&self, level: usize, at: usize) -> &AtomicU64 {
-        let at = self.levels[level] + at;
-        &self.lines[at / 8].0[at % 8]
+        &self.words[self.levels[level] + at]
     }
 
     /// Returns leaf `at`: a word of level 0.
     #[inline]
     fn leaf(&self, at: usize) -> &AtomicU64 {
-        &self.lines[at / 8].0[at % 8]
+        &self.words[MARGIN + at]
     }
 
     /// Returns all leaves, in order.
     pub(super) fn leaves(&self) -> impl Iterator<Item = &AtomicU64> {
-        let count = self.levels.get(1).copied().unwrap_or(1);
-        self.lines.iter().flat_map(|line| &line.0).take(count)
+        let end = self.levels.get(1).copied().unwrap_or(MARGIN + 1);
+        self.words[MARGIN..end].iter()
     }
 
-    /// Sets bits of leaf `at`.
+    /// Sets bits of leaf `at`. Returns whether no other bit was set: the caller then
+    /// [announces](Self::announce) the leaf.
     ///
     /// # Safety
     ///
     /// These blocks belong to the caller alone, which gives them up.
     #[inline]
-    pub(super) unsafe fn put(&self, at: usize, bits: u64) {
+    #[must_use = "a leaf that is not announced may be hidden"]
+    pub(super) unsafe fn put(&self, at: usize, bits: u64) -> bool {
+        // An addition sets the bits, because they are clear: the blocks belong to the caller. It
+        // is one instruction on most machines, where `fetch_or` is a loop of exchanges.
         // Release: what the freeing thread did with the blocks happens before the thread that
         // takes them goes on (the acquire in `take_from` and `take_one`).
-        let before = self.leaf(at).fetch_or(bits, Ordering::Release);
+        let before = self.leaf(at).fetch_add(bits, Ordering::Release);
         debug_assert_eq!(before & bits, 0, "a block in {at} was freed twice");
-        if before == 0 {
-            step!(LeafSet);
-            self.announce(at);
-        }
+        before == 0
     }
 
     /// Sets the summary bits above leaf `at`. Stops at the first summary word that was not
     /// zero, because the levels above already show it.
-    fn announce(&self, mut at: usize) {
+    pub(super) fn announce(&self, mut at: usize) {
+        step!(LeafSet);
         if (at as u32) < self.first.load(Ordering::Relaxed) {
             self.first.store(at as u32, Ordering::Relaxed);
         }
@@ -153,11 +155,12 @@ impl FreeBitmap {
         }
     }
 
-    /// Takes up to `max` bits, lowest first, and calls `sink` with each. Returns how many.
+    /// Takes up to `max` bits, at least one, lowest first, and calls `sink` with those of each
+    /// leaf. Returns how many.
     ///
     /// Starts at the guessed leaf; single-threaded, that is the lowest with a bit set.
     #[inline]
-    pub(super) fn take(&self, max: usize, sink: &mut impl FnMut(u32)) -> usize {
+    pub(super) fn take(&self, max: usize, sink: &mut impl FnMut(TakenBlocks)) -> usize {
         let mut at = self.first.load(Ordering::Relaxed) as usize;
         let mut taken = 0;
         loop {
@@ -222,15 +225,15 @@ impl FreeBitmap {
         }
     }
 
-    /// Takes up to `max` bits of leaf `at`, last seen as `word`, and calls `sink` with each.
-    /// Returns how many.
+    /// Takes up to `max` bits of leaf `at`, at least one, last seen as `word`, and calls `sink`
+    /// with them. Returns how many.
     #[inline]
     pub(super) fn take_from(
         &self,
         at: usize,
         word: u64,
         max: usize,
-        sink: &mut impl FnMut(u32),
+        sink: &mut impl FnMut(TakenBlocks),
     ) -> usize {
         let leaf = self.leaf(at);
         let mut seen = word;
@@ -248,12 +251,8 @@ impl FreeBitmap {
                         step!(LeafEmptied);
                         self.retract(0, at);
                     }
-                    let mut left = wanted;
-                    while left != 0 {
-                        sink((at * FAN_OUT) as u32 + left.trailing_zeros());
-                        left &= left - 1;
-                    }
-                    return count;
+                    sink(TakenBlocks::of_leaf((at * FAN_OUT) as u32, wanted, count));
+                    return count as usize;
                 }
                 Err(now) => seen = now,
             }
@@ -263,15 +262,35 @@ impl FreeBitmap {
     }
 }
 
-/// Returns the lowest `max` of the bits that are set in `word`, and their number.
+/// Returns the lowest `max` of the bits that are set in `word`, and their number. Neither `word`
+/// nor `max` is zero.
 #[inline]
-fn lowest(word: u64, max: usize) -> (u64, usize) {
+fn lowest(word: u64, max: usize) -> (u64, u32) {
+    if max >= 64 {
+        return (word, word.count_ones());
+    }
+    let max = max as u32;
+    // Usually, the blocks of a leaf that are free are neighbours.
+    let start = word.trailing_zeros();
+    let neighbours = (word >> start).trailing_ones();
+    if neighbours >= max {
+        return (low_bits(max) << start, max);
+    }
+    if low_bits(neighbours) << start == word {
+        return (word, neighbours);
+    }
     let (mut rest, mut count) = (word, 0);
     while rest != 0 && count < max {
         rest &= rest - 1;
         count += 1;
     }
     (word & !rest, count)
+}
+
+/// Returns a word whose lowest `count` bits are set, of which there is at least one.
+#[inline]
+pub(super) fn low_bits(count: u32) -> u64 {
+    u64::MAX >> (64 - count)
 }
 
 #[cfg(test)]
@@ -282,8 +301,14 @@ mod tests {
     fn lowest_bits() {
         assert_eq!(lowest(0b1011_0100, 2), (0b1_0100, 2));
         assert_eq!(lowest(0b1011_0100, 9), (0b1011_0100, 4));
+        assert_eq!(lowest(0b1011_0100, 64), (0b1011_0100, 4));
         assert_eq!(lowest(u64::MAX, 64), (u64::MAX, 64));
-        assert_eq!(lowest(1, 0), (0, 0));
+        assert_eq!(lowest(u64::MAX, usize::MAX), (u64::MAX, 64));
+        assert_eq!(lowest(u64::MAX, 63), (u64::MAX >> 1, 63));
+        assert_eq!(lowest(u64::MAX << 60, 2), (3 << 60, 2));
+        assert_eq!(lowest(u64::MAX << 60, 5), (u64::MAX << 60, 4));
+        assert_eq!(lowest(1 << 63 | 1, 1), (1, 1));
+        assert_eq!(lowest(1 << 63 | 1, 2), (1 << 63 | 1, 2));
     }
 
     /// A thread that is suspended in the middle of `put` may hide blocks, but must not keep
@@ -296,11 +321,11 @@ mod tests {
         bitmap.word(3, 0).store(1 << 5, Ordering::Relaxed);
         bitmap.word(1, 5 * 64).store(1 << 7, Ordering::Relaxed);
         bitmap.word(0, 5 * 64 * 64 + 7).store(1, Ordering::Relaxed);
-        assert_eq!(bitmap.take(1, &mut |_| {}), 0);
+        assert_eq!(bitmap.take(1, &mut |_taken| {}), 0);
         // What the rest of the `put` does.
         bitmap.announce(5 * 64 * 64 + 7);
         bitmap.word(2, 5).fetch_or(1, Ordering::Relaxed);
         bitmap.word(3, 0).fetch_or(1 << 5, Ordering::Relaxed);
-        assert_eq!(bitmap.take(1, &mut |_| {}), 1);
+        assert_eq!(bitmap.take(1, &mut |_taken| {}), 1);
     }
 }

@@ -20,6 +20,7 @@
 //! every leaf.
 
 mod bitmap;
+mod taken;
 
 use crossbeam_utils::CachePadded;
 
@@ -27,6 +28,8 @@ use crate::sync::limits::FREELIST_FAN_OUT as FAN_OUT;
 use crate::sync::{AtomicU32, Ordering};
 
 use crate::engine::parts::freelist::bitmap::FreeBitmap;
+
+pub(crate) use crate::engine::parts::freelist::taken::TakenBlocks;
 
 /// The free blocks of a store.
 ///
@@ -50,17 +53,37 @@ impl FreeList {
         }
     }
 
-    /// Frees a block. Wait-free: one atomic operation if another block of the same leaf is
-    /// free, and otherwise one more for each summary level that has to be updated.
+    /// Frees a block. Wait-free: one atomic operation. Returns whether the block is the first
+    /// free one of its leaf: the caller then [announces](Self::announce) it.
     ///
     /// # Safety
     ///
     /// The block belongs to the caller alone, which gives it up.
     #[inline]
-    pub(crate) unsafe fn put(&self, home: usize, id: u32) {
+    #[must_use = "a block that is not announced may be hidden"]
+    pub(crate) unsafe fn put_unannounced(&self, home: usize, id: u32) -> bool {
         let id = id as usize;
         // SAFETY: the caller's contract.
-        unsafe { self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT)) };
+        unsafe { self.shards[home].put(id / FAN_OUT, 1 << (id % FAN_OUT)) }
+    }
+
+    /// Updates the summaries for a block that is the first free one of its leaf. Wait-free: one
+    /// atomic operation for each summary level that has to be updated.
+    pub(crate) fn announce(&self, home: usize, id: u32) {
+        self.shards[home].announce(id as usize / FAN_OUT);
+    }
+
+    /// Frees a block, and announces it if need be.
+    ///
+    /// # Safety
+    ///
+    /// The block belongs to the caller alone, which gives it up.
+    #[cfg(test)]
+    pub(crate) unsafe fn put(&self, home: usize, id: u32) {
+        // SAFETY: the caller's contract.
+        if unsafe { self.put_unannounced(home, id) } {
+            self.announce(home, id);
+        }
     }
 
     /// Takes a block of the home shard, if a single exchange suffices. Otherwise returns
@@ -70,11 +93,17 @@ impl FreeList {
         self.shards[home].take_one()
     }
 
-    /// Takes up to `max` blocks, and calls `sink` with the slot number of each: first from the
-    /// home shard, then blocks that have never been used, then from the other shards.
-    /// Lock-free.
+    /// Takes up to `max` blocks, at least one, and calls `sink` with those of each exchange:
+    /// first from the home shard, then blocks that have never been used, then from the other
+    /// shards. Lock-free.
     #[inline]
-    pub(crate) fn take(&self, home: usize, max: usize, mut sink: impl FnMut(u32)) -> TakenFree {
+    pub(crate) fn take(
+        &self,
+        home: usize,
+        max: usize,
+        mut sink: impl FnMut(TakenBlocks),
+    ) -> TakenFree {
+        debug_assert_ne!(max, 0);
         let mut count = self.shards[home].take(max, &mut sink);
         if count < max {
             count += self.take_unused(max - count, &mut sink);
@@ -96,7 +125,7 @@ impl FreeList {
 
     /// Takes up to `max` blocks that have never been used.
     #[inline]
-    fn take_unused(&self, max: usize, sink: &mut impl FnMut(u32)) -> usize {
+    fn take_unused(&self, max: usize, sink: &mut impl FnMut(TakenBlocks)) -> usize {
         let mut seen = self.unused.load(Ordering::Relaxed);
         loop {
             let wanted = max.min((self.block_count - seen) as usize) as u32;
@@ -111,7 +140,7 @@ impl FreeList {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    (seen..seen + wanted).for_each(sink);
+                    sink(TakenBlocks::Range(seen..seen + wanted));
                     return wanted as usize;
                 }
                 Err(now) => seen = now,
@@ -121,7 +150,7 @@ impl FreeList {
 
     /// Takes up to `max` blocks without relying on the summaries, from all shards, but not
     /// from the blocks that were never used. Returns how many. O(block count).
-    pub(crate) fn take_hidden(&self, max: usize, mut sink: impl FnMut(u32)) -> usize {
+    pub(crate) fn take_hidden(&self, max: usize, mut sink: impl FnMut(TakenBlocks)) -> usize {
         let mut taken = 0;
         for shard in &self.shards {
             for (at, leaf) in shard.leaves().enumerate() {
@@ -201,7 +230,9 @@ impl<'a> Puts<'a> {
     fn flush(&mut self) {
         if self.bits != 0 {
             // SAFETY: these are the blocks that were added and not yet freed.
-            unsafe { self.bitmap.put(self.leaf, self.bits) };
+            if unsafe { self.bitmap.put(self.leaf, self.bits) } {
+                self.bitmap.announce(self.leaf);
+            }
             self.bits = 0;
         }
     }

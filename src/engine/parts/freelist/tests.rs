@@ -6,7 +6,7 @@ use super::{FreeList, Puts, TakenFree};
 
 fn take(list: &FreeList, home: usize, max: usize) -> Vec<u32> {
     let mut ids = Vec::new();
-    let taken = list.take(home, max, |id| ids.push(id));
+    let taken = list.take(home, max, |taken| taken.for_each(|id| ids.push(id)));
     assert_eq!(taken.count, ids.len());
     ids
 }
@@ -33,7 +33,7 @@ fn the_home_shard_comes_first_and_the_others_are_stolen_from() {
     put(&list, 0, 3);
     put(&list, 1, 5);
     assert_eq!(take(&list, 1, 1), [5]);
-    let taken = list.take(1, 2, |id| assert_eq!(id, 3));
+    let taken = list.take(1, 2, |taken| taken.for_each(|id| assert_eq!(id, 3)));
     assert_eq!(
         taken,
         TakenFree {
@@ -77,7 +77,7 @@ fn every_size_keeps_every_block() {
             put(&list, 0, id);
         }
         let mut hidden = Vec::new();
-        list.take_hidden(usize::MAX, |id| hidden.push(id));
+        list.take_hidden(usize::MAX, |taken| taken.for_each(|id| hidden.push(id)));
         assert_eq!(hidden, ids);
     }
 }
@@ -111,7 +111,9 @@ fn threads_share_no_block() {
             scope.spawn(move || {
                 for round in 0..5_000 {
                     let mut held = Vec::new();
-                    list.take(thread % 2, 1 + round % 70, |id| held.push(id));
+                    list.take(thread % 2, 1 + round % 70, |taken| {
+                        taken.for_each(|id| held.push(id));
+                    });
                     for &id in &held {
                         assert_eq!(owners[id as usize].swap(thread, Ordering::Relaxed), 0);
                     }
