@@ -67,6 +67,7 @@ impl<T: BlockMetadata + Sync> WeakBlock<T> {
     ///
     /// Returns `None` if the content has been evicted, or if it is inactive while
     /// concurrent calls have reserved every available block. Lock-free.
+    #[inline]
     #[must_use = "a successful upgrade pins the block"]
     pub fn upgrade(&self) -> Option<ImmutableBlock<T>> {
         let hash = self.sequence_hash();

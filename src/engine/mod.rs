@@ -31,6 +31,7 @@
 //! |---|---|
 //! | `store` | the parts put together, and how long they live |
 //! | `hold` | owned blocks and pins, of which guards are made; the edge of `unsafe` |
+//! | `buffer` | a vector of guards as a buffer of holds |
 //! | `ops/allocate`, `evict`, `victims`, `matching`, `register`, `release`, `release_batch`, `retain`, `clear`, `reset` | what a store does |
 //! | `ops/drain` | queuing updates for the plane, and keeping the release logs short |
 //! | `ops/watermark` | the low watermark as the manager sees it |
@@ -62,6 +63,7 @@
 //!   guard.
 //! * The audit, which is meant for a store at rest and reports that the store is busy.
 
+pub(crate) mod buffer;
 mod hold;
 #[cfg(all(test, kvbm_loom))]
 mod models;

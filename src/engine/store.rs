@@ -154,6 +154,16 @@ impl Store {
         self.counters.own_row()
     }
 
+    /// Adds to several of the metrics' counters, for the thread with this number: the calling one.
+    #[inline]
+    pub(in crate::engine) fn count_each_as<const N: usize>(
+        &self,
+        thread: usize,
+        additions: [(Counter, u64); N],
+    ) {
+        self.counters.add_each_as(thread, additions);
+    }
+
     /// Returns the number of free and inactive blocks that are not reserved. Exact while no
     /// thread reserves or returns credits (see [`Credits::available`]).
     pub(crate) fn available(&self) -> usize {

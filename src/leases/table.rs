@@ -38,6 +38,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::BlockId;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
+use crate::engine::buffer;
 use crate::registry::Leftovers;
 use crate::sync::limits::LEASE_PIECE as PIECE;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, step};
@@ -79,7 +80,8 @@ impl<T: BlockMetadata> LeasedGuards<T> {
             return Leftovers::new();
         };
         let store = first.hold().store().reference();
-        let mut leftovers = store.unpin_all(self.0.drain(..).map(ImmutableBlock::into_hold));
+        let holds = buffer::drain(&mut self.0, ImmutableBlock::into_hold);
+        let mut leftovers = store.unpin_all(holds);
         // This may be the last reference.
         leftovers.catch(|| drop(store));
         leftovers

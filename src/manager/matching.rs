@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use crate::SequenceHash;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
+use crate::engine::buffer;
 use crate::metrics::Counter;
 use crate::registry::Leftovers;
 
@@ -22,7 +23,16 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[must_use = "dropping the guards unpins the blocks"]
     pub fn match_blocks(&self, seq_hash: &[SequenceHash]) -> Vec<ImmutableBlock<T>> {
         let mut matched = Vec::new();
-        self.match_into(seq_hash, &mut matched);
+        // A vector is not allocated for a prompt of which there is nothing here.
+        let may_match = seq_hash
+            .first()
+            .is_some_and(|&hash| self.store.may_find(hash));
+        let room = if may_match {
+            self.room_for(seq_hash)
+        } else {
+            0
+        };
+        self.match_up_to(room, seq_hash, &mut matched);
         tracing::debug!(
             num_hashes = seq_hash.len(),
             total_matched = matched.len(),
@@ -68,13 +78,50 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         seq_hashes: &[SequenceHash],
         blocks: &mut Vec<ImmutableBlock<T>>,
     ) -> usize {
-        // A prefix has no more blocks than the manager.
-        blocks.reserve(seq_hashes.len().min(self.total_blocks()));
-        let matched = self
-            .store
-            .match_prefix(seq_hashes, |hold| blocks.push(ImmutableBlock::new(hold)));
-        self.finish_match(seq_hashes.len(), &seq_hashes[..matched]);
+        self.match_up_to(self.room_for(seq_hashes), seq_hashes, blocks)
+    }
+
+    /// Returns for how many blocks a match of these hashes needs room. A prefix has no more blocks
+    /// than the manager, unless it repeats hashes.
+    #[inline]
+    fn room_for(&self, seq_hashes: &[SequenceHash]) -> usize {
+        seq_hashes.len().min(self.total_blocks())
+    }
+
+    /// Does what [`match_into`](Self::match_into) does, and gets room for `room` blocks first.
+    #[inline]
+    fn match_up_to(
+        &self,
+        room: usize,
+        seq_hashes: &[SequenceHash],
+        blocks: &mut Vec<ImmutableBlock<T>>,
+    ) -> usize {
+        let mut matched = self.append_prefix(room, seq_hashes, seq_hashes.len(), blocks);
+        let mut is_full = matched == room && room > 0;
+        while is_full && matched < seq_hashes.len() {
+            let rest = &seq_hashes[matched..];
+            let room = self.room_for(rest);
+            let found = self.append_prefix(room, rest, 0, blocks);
+            matched += found;
+            is_full = found == room;
+        }
+        self.finish_match(&seq_hashes[..matched]);
         matched
+    }
+
+    /// Appends the guards of a prefix of `hashes`, at most `room` of them, and counts `requested`
+    /// hashes.
+    #[inline]
+    fn append_prefix(
+        &self,
+        room: usize,
+        hashes: &[SequenceHash],
+        requested: usize,
+        blocks: &mut Vec<ImmutableBlock<T>>,
+    ) -> usize {
+        buffer::append(blocks, room, ImmutableBlock::new, |room| {
+            self.store.match_prefix(hashes, requested, room);
+        })
     }
 
     /// Finds the block of one hash.
@@ -85,8 +132,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     #[must_use = "dropping the guard unpins the block"]
     pub fn match_one(&self, seq_hash: SequenceHash) -> Option<ImmutableBlock<T>> {
         let block = self.store.match_one(seq_hash).map(ImmutableBlock::new);
-        let hashes = [seq_hash];
-        self.finish_match(1, &hashes[..usize::from(block.is_some())]);
+        let hits = usize::from(block.is_some());
+        self.store.count_each([
+            (Counter::MatchHashesRequested, 1),
+            (Counter::MatchBlocksReturned, hits as u64),
+        ]);
+        self.finish_match(&[seq_hash][..hits]);
         block
     }
 
@@ -189,14 +240,10 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         found
     }
 
-    /// Completes a match that found `matched`: counts it and its accesses, and calls the
-    /// low-watermark callback if blocks are running out.
+    /// Completes a match that found `matched`: counts the accesses, and calls the low-watermark
+    /// callback if blocks are running out.
     #[inline]
-    fn finish_match(&self, requested: usize, matched: &[SequenceHash]) {
-        self.store.count_each([
-            (Counter::MatchHashesRequested, requested as u64),
-            (Counter::MatchBlocksReturned, matched.len() as u64),
-        ]);
+    fn finish_match(&self, matched: &[SequenceHash]) {
         if self.registry.core().tracker().is_some() {
             self.touch_matched(matched);
         } else {

@@ -1,6 +1,7 @@
 //! Release: dropping many guards at once.
 
 use crate::blocks::{BlockMetadata, ImmutableBlock, MutableBlock};
+use crate::engine::buffer;
 
 use super::BlockManager;
 
@@ -12,7 +13,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// shared between threads is written once for all of them. None of the blocks counts as
     /// available before this returns.
     pub fn release_from(&self, blocks: &mut Vec<ImmutableBlock<T>>) {
-        let holds = blocks.drain(..).map(ImmutableBlock::into_hold);
+        let holds = buffer::drain(blocks, ImmutableBlock::into_hold);
         self.store.unpin_all(holds).settle();
     }
 

@@ -184,13 +184,20 @@ impl Stripes {
     /// these values and then another counter does not miss what happened before.
     #[inline]
     pub(crate) fn add_each<const N: usize>(&self, additions: [(Counter, u64); N]) {
-        let own = self.own_row();
+        self.add_each_as(thread::known_index(), additions);
+    }
+
+    /// Adds to several counters, as [`add_each`](Self::add_each) does, if the caller has asked for
+    /// the calling thread's number already.
+    #[inline]
+    pub(crate) fn add_each_as<const N: usize>(&self, index: usize, additions: [(Counter, u64); N]) {
+        let rows = &*self.rows;
         for (c, n) in additions {
-            if let Some(own) = own {
-                own.add(c, n);
+            if index < SHARED {
+                add_to(&rows[index], c, n);
             } else {
                 // One call per counter, so that the array can stay in registers.
-                self.add_slowly(c, n);
+                add_slowly(rows, c, n);
             }
         }
     }
@@ -205,33 +212,10 @@ impl Stripes {
         })
     }
 
-    /// Handles threads without a row, and threads that have no number yet.
-    #[cold]
-    fn add_slowly(&self, c: Counter, n: u64) {
-        let index = thread::index();
-        if index < SHARED {
-            add_to(&self.rows[index], c, n);
-        } else {
-            self.add_to_shared(c, n);
-        }
-    }
-
-    /// Adds `n` to counter `c` in the row that threads without their own share.
-    fn add_to_shared(&self, c: Counter, n: u64) {
-        let row = &self.rows[SHARED];
-        if !self.is_shared_row_in_use() {
-            // Release, before the addition: a thread that sees what follows the addition also
-            // sees the mark.
-            row[IN_USE].store(1, Ordering::Release);
-        }
-        row[c as usize].fetch_add(n, Ordering::Release);
-    }
-
     /// Returns whether a thread without a row has counted anything.
     #[inline]
     fn is_shared_row_in_use(&self) -> bool {
-        // Acquire: pairs with the release in `add_to_shared`.
-        self.rows[SHARED][IN_USE].load(Ordering::Acquire) != 0
+        is_in_use(&self.rows[SHARED])
     }
 
     /// Adds `n` to what is shown of counter `c`, but not to what the engine has counted.
@@ -339,6 +323,34 @@ fn read_row(row: &Row, sums: &mut [u64; WORDS]) {
             sums[at] = counts[at].load(Ordering::Acquire);
         }
     }
+}
+
+/// Handles threads without a row, and threads that have no number yet.
+#[cold]
+fn add_slowly(rows: &[Row; ROWS], c: Counter, n: u64) {
+    let index = thread::index();
+    if index < SHARED {
+        add_to(&rows[index], c, n);
+    } else {
+        add_to_shared(&rows[SHARED], c, n);
+    }
+}
+
+/// Adds `n` to counter `c` in the row that threads without their own share.
+fn add_to_shared(row: &Row, c: Counter, n: u64) {
+    if !is_in_use(row) {
+        // Release, before the addition: a thread that sees what follows the addition also
+        // sees the mark.
+        row[IN_USE].store(1, Ordering::Release);
+    }
+    row[c as usize].fetch_add(n, Ordering::Release);
+}
+
+/// Returns whether the shared row has ever been written.
+#[inline]
+fn is_in_use(row: &Row) -> bool {
+    // Acquire: pairs with the release in `add_to_shared`.
+    row[IN_USE].load(Ordering::Acquire) != 0
 }
 
 /// Adds to a row that belongs to the calling thread.

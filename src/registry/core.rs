@@ -7,13 +7,10 @@
 use std::any::TypeId;
 use std::sync::{Arc, Weak};
 
-use ahash::RandomState;
-
 use crate::SequenceHash;
-use crate::key::Key;
+use crate::key::{Key, Secret};
 use crate::sync::AtomicBool;
 use crate::sync::epoch;
-use crate::sync::limits::IS_REPEATABLE;
 use crate::tinylfu::FrequencyTracker;
 
 use super::entries::{Entries, Entry};
@@ -27,7 +24,7 @@ const TOUCHES: usize = 32;
 
 /// The state of a registry.
 pub(crate) struct Core {
-    hasher: RandomState,
+    secret: Secret,
     pub(super) entries: Entries,
     pub(super) tiers: Tiers,
     /// Whether a tier has ever been cleared.
@@ -42,7 +39,7 @@ impl Core {
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         Self {
-            hasher: hasher(),
+            secret: Secret::new(),
             entries: Entries::new(),
             tiers: Tiers::new(),
             has_cleared: AtomicBool::new(false),
@@ -54,7 +51,13 @@ impl Core {
     /// Returns a hash together with its keyed hash.
     #[inline]
     pub(crate) fn key(&self, hash: SequenceHash) -> Key {
-        Key::new(&self.hasher, hash)
+        self.secret.key(hash)
+    }
+
+    /// Returns what hashes are keyed with.
+    #[inline]
+    pub(crate) fn secret(&self) -> Secret {
+        self.secret
     }
 
     /// Returns the frequency tracker, if there is one.
@@ -201,15 +204,5 @@ fn touch_all(
             *key = hash.as_u128();
         }
         leftovers.catch(|| tracker.touch_all(keys));
-    }
-}
-
-/// Returns a hash function that is this registry's own, or a fixed one where runs must be
-/// repeatable.
-fn hasher() -> RandomState {
-    if IS_REPEATABLE {
-        RandomState::with_seeds(1, 2, 3, 4)
-    } else {
-        RandomState::new()
     }
 }

@@ -46,8 +46,8 @@ impl Change {
     #[inline(always)]
     pub(super) fn include(&mut self, before: usize) {
         self.raises = 1;
-        for half in 0..2 {
-            self.set[half] = self.set[half].wrapping_add(SET_BY_RAISE[half][before]);
+        for (set, by_raise) in self.set.iter_mut().zip(&SET_BY_RAISE) {
+            *set = set.wrapping_add(by_raise[before]);
         }
     }
 

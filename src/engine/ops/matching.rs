@@ -12,13 +12,21 @@
 //! At the end of the operation, push the blocks that became active again onto the home
 //! shard's release log, if the policy observes that, and return the credits left over.
 //!
+//! A match of many hashes takes a short path for what is usual. If the first slot in the hash's
+//! chain is the primary and has pins, steps 1, 3 and 4 are all there is to do. If it is inactive, the
+//! match looks up a whole [`WINDOW`] of hashes, as long as their blocks are inactive, before it pins
+//! any of them: it keeps each slot with the word it had, reserves the credits of all of them
+//! together, and then pins them by exchanges from those words. Whatever is not as usual (a longer
+//! chain, a cleared block, too few credits, a word that has changed) is left to the general path,
+//! hash by hash.
+//!
 //! # What does it cost?
 //!
-//! One exchange per active block. Inactive blocks share a reservation of credits (one exchange
-//! for up to a window of 16 hashes) and, 64 of them, one push onto the release log. Nothing is
-//! allocated,
-//! and no thread waits for a lock. If a block is matched while its release is still queued,
-//! and the policy needs to see both in order, the thread also tries to take the plane and
+//! One exchange per active block. Inactive blocks that follow each other share a reservation of
+//! credits (one exchange for up to a window of 16 hashes) and, 64 of them, one push onto the
+//! release log. Nothing is
+//! allocated, and no thread waits for a lock. If a block is matched while its release is still
+//! queued, and the policy needs to see both in order, the thread also tries to take the plane and
 //! applies what is queued.
 //!
 //! # Can a registered block be missed?
@@ -39,21 +47,24 @@ use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
+use crate::engine::buffer::{self, Room};
 use crate::engine::hold::Pinned;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::release_log::Run;
 use crate::engine::parts::slot::Slot;
-use crate::engine::parts::word::{State, Word};
+use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
 use crate::key::Key;
 use crate::metrics::Counter;
 use crate::registry::{BlockRegistrationHandle, Leftovers};
 use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
-use crate::sync::step;
-use crate::sync::{spin_loop, yield_now};
+use crate::sync::{spin_loop, step, thread, yield_now};
 
 /// The number of hashes that are looked up together.
 const WINDOW: usize = 16;
+
+/// The number of blocks up to which slots and buckets are not prefetched.
+const NEAR_BLOCKS: usize = 1 << 13;
 
 /// Adds the pins of one operation.
 ///
@@ -90,9 +101,15 @@ impl<'a> Pins<'a> {
     /// Creates a set of pins for the calling thread.
     #[inline]
     pub(in crate::engine) fn new(store: &'a Store) -> Self {
+        Self::of(store, thread::index())
+    }
+
+    /// Creates a set of pins for the calling thread, which has this number.
+    #[inline]
+    fn of(store: &'a Store, thread: usize) -> Self {
         Self {
             store,
-            home: store.home(),
+            home: store.home_of(thread),
             reserved: 0,
             yields: 0,
             shared: 0,
@@ -102,11 +119,14 @@ impl<'a> Pins<'a> {
 
     /// Pins the primary of a hash. Returns `None` if there is none, or it is cleared, or no
     /// credit is left for it. The primaries of `next` are likely to be pinned next.
-    #[inline]
-    fn pin(&mut self, key: Key, next: &[Key]) -> Option<Pinned> {
+    ///
+    /// Out of line, for the loops that take a shorter path for most hashes.
+    #[inline(never)]
+    fn pin(&mut self, hash: SequenceHash, next: &[SequenceHash]) -> Option<Pinned> {
+        let key = self.store.registry.key(hash);
         loop {
             let (slot, seen) = self.store.index.find(&self.store.slots, key)?;
-            match self.pin_seen(slot, seen, key.hash, next) {
+            match self.pin_seen(slot, seen, hash, next) {
                 Pin::Made(pinned) => return Some(pinned),
                 Pin::Gone => {}
                 Pin::Cleared | Pin::NoCredit => return None,
@@ -114,21 +134,203 @@ impl<'a> Pins<'a> {
         }
     }
 
+    /// Pins the first slot in the chain of `hash`, if it has half of the hash and pins. The word was
+    /// `seen`.
+    #[inline(always)]
+    fn pin_shared(&mut self, slot: &'a Slot, seen: Word, hash: SequenceHash) -> Option<Pinned> {
+        step!(Pinning);
+        if !slot.pin_shared(seen) {
+            return None;
+        }
+        step!(Pinned);
+        self.shared += 1;
+        // SAFETY: the exchange has added a pin beside others.
+        let pinned = unsafe { Pinned::of(slot) };
+        // All of the hash, now that the pin keeps the tenancy.
+        if !slot.is_of(hash) {
+            self.cancel(pinned);
+            return None;
+        }
+        Some(pinned)
+    }
+
+    /// Takes a pin off a block whose hash has turned out to be another.
+    #[cold]
+    fn cancel(&mut self, pinned: Pinned) {
+        self.push_queued();
+        drop(pinned);
+    }
+
+    /// Pins the primaries of hashes in order, up to the first hash that cannot be matched, and adds
+    /// the pins to `room`. Returns whether all are pinned.
+    ///
+    /// # Safety
+    ///
+    /// There is room for that many.
+    #[inline(never)]
+    unsafe fn pin_prefix(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> bool {
+        let store = self.store;
+        let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
+        let mut left = hashes.iter();
+        while let Some(&hash) = left.next() {
+            let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
+                return false;
+            };
+            let seen = slot.word();
+            let mut pinned = None;
+            if slot.may_be_of(hash) {
+                if seen.can_be_shared() {
+                    pinned = self.pin_shared(slot, seen, hash);
+                } else if seen.is_inactive() {
+                    let here = &hashes[hashes.len() - left.len() - 1..];
+                    // SAFETY: the caller's contract.
+                    let count = unsafe { self.resurrect(here, room) };
+                    if count > 0 {
+                        left = here[count..].iter();
+                        continue;
+                    }
+                }
+            }
+            let pinned = match pinned {
+                Some(pinned) => pinned,
+                None => match self.pin(hash, window(left.as_slice())) {
+                    Some(pinned) => pinned,
+                    None => return false,
+                },
+            };
+            // SAFETY: the caller's contract.
+            unsafe { room.push(pinned) };
+        }
+        true
+    }
+
+    /// Pins the primaries of a window of hashes while they are inactive, and adds the pins to
+    /// `room`. Stops at the first block that takes more than the usual steps, which may be the very
+    /// first. Returns how many it has pinned.
+    ///
+    /// # Safety
+    ///
+    /// There is room for as many as the hashes.
+    #[inline(never)]
+    unsafe fn resurrect(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> usize {
+        let store = self.store;
+        let mut found = [MaybeUninit::uninit(); WINDOW];
+        let (count, blocks) = self.look_ahead(hashes, &mut found);
+        if self.reserved < blocks && !self.reserve_credits(blocks - self.reserved) {
+            return 0;
+        }
+        let found = found[..count.min(self.reserved as usize)]
+            .iter()
+            .zip(hashes);
+        // SAFETY: the look-ahead has written the first `count`. There is room, by the caller's
+        // contract, and a credit for each.
+        unsafe {
+            if store.plane.observes_resurrection() {
+                self.pin_found::<true>(found, room)
+            } else {
+                self.pin_found::<false>(found, room)
+            }
+        }
+    }
+
+    /// Looks up a window of hashes up to the first that is not the first in its chain, or not
+    /// inactive. Writes the slots of the others to `found`, with their words. Returns how many
+    /// there are, and of how many different blocks.
+    #[inline(always)]
+    fn look_ahead(
+        &self,
+        hashes: &[SequenceHash],
+        found: &mut [MaybeUninit<(&'a Slot, Word)>; WINDOW],
+    ) -> (usize, u32) {
+        let store = self.store;
+        let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
+        let era = store.clearing.era();
+        let mut count = 0;
+        // One bit per block, chosen by its number. No more credits may be reserved than are
+        // needed, so each block counts once, and so do two blocks with the same bit.
+        let mut blocks = 0_u64;
+        for (&hash, place) in hashes.iter().zip(found) {
+            let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
+                break;
+            };
+            let seen = slot.word();
+            if !seen.is_inactive() || !slot.is_of(hash) || slot.era() != era {
+                break;
+            }
+            blocks |= 1 << (slot.id() % 64);
+            place.write((slot, seen));
+            count += 1;
+        }
+        (count, blocks.count_ones())
+    }
+
+    /// Pins inactive blocks of these hashes, from the words that they had, and adds the pins to
+    /// `room`. Stops at the first that has changed. Returns how many it has pinned.
+    ///
+    /// # Safety
+    ///
+    /// What was found is initialized. There is room, and a credit is reserved, for each.
+    #[inline(always)]
+    unsafe fn pin_found<'f, const OBSERVES: bool>(
+        &mut self,
+        found: impl Iterator<Item = (&'f MaybeUninit<(&'a Slot, Word)>, &'f SequenceHash)>,
+        room: &mut Room<'_, Pinned>,
+    ) -> usize
+    where
+        'a: 'f,
+    {
+        let store = self.store;
+        let mut pinned = 0;
+        for (place, &hash) in found {
+            // SAFETY: the caller's contract.
+            let (slot, seen) = unsafe { place.assume_init() };
+            let was_queued = OBSERVES && seen.is_queued();
+            if was_queued {
+                if !store.plane.resurrections_commute() {
+                    // The block's release, which is still queued, must be applied first.
+                    break;
+                }
+                store.release_logs[self.home].mark_cancelled();
+            }
+            step!(Pinning);
+            if !slot.pin_first(seen, OBSERVES) {
+                break;
+            }
+            step!(Pinned);
+            // SAFETY: the exchange has added the only pin, and a reserved credit goes with it.
+            let pin = unsafe { Pinned::of(slot) };
+            self.reserved -= 1;
+            if OBSERVES && !was_queued {
+                // SAFETY: the exchange has set the mark.
+                if unsafe { self.queued.add(slot) } {
+                    self.push_queued();
+                }
+            }
+            if !slot.is_of(hash) {
+                self.cancel(pin);
+                break;
+            }
+            // SAFETY: the caller's contract.
+            unsafe { room.push(pin) };
+            pinned += 1;
+        }
+        pinned
+    }
+
     /// Pins the primary of `hash` that was found with the word `seen`. The primaries of `next`
     /// are likely to be pinned next.
-    #[inline]
     pub(in crate::engine) fn pin_seen(
         &mut self,
         slot: &'a Slot,
         mut seen: Word,
         hash: SequenceHash,
-        next: &[Key],
+        next: &[SequenceHash],
     ) -> Pin {
         let generation = seen.generation();
         let mut drained = false;
         let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
-            let resurrects = seen.count() == 0;
+            let resurrects = !seen.is_pinned();
             if resurrects && self.store.is_of_earlier_era(slot) {
                 return Pin::Cleared;
             }
@@ -151,7 +353,7 @@ impl<'a> Pins<'a> {
                 // order does not matter to the policy: then this pin cancels the release.
                 drained = true;
                 if self.store.plane.resurrections_commute() {
-                    self.store.release_logs[self.store.home()].mark_cancelled();
+                    self.store.release_logs[self.home].mark_cancelled();
                 } else {
                     self.store.try_drain();
                     seen = slot.word();
@@ -177,11 +379,10 @@ impl<'a> Pins<'a> {
             }
             // Generations wrap around, hashes do not: the pin keeps the tenancy (invariant 5),
             // so the comparison is final.
-            if slot.hash_bits() == hash.as_u128() {
+            if slot.is_of(hash) {
                 return Pin::Made(pinned);
             }
-            self.push_queued();
-            drop(pinned);
+            self.cancel(pinned);
             return Pin::Gone;
         }
         Pin::Gone
@@ -194,16 +395,17 @@ impl<'a> Pins<'a> {
     /// An operation must not reserve more credits than the blocks it needs, so each block
     /// counts once.
     #[inline(never)]
-    fn reserve(&mut self, slot: &Slot, next: &[Key]) -> bool {
+    fn reserve(&mut self, slot: &Slot, next: &[SequenceHash]) -> bool {
         let store = self.store;
+        let (buckets, secret) = (store.index.view(), store.registry.secret());
         let bit = |slot: &Slot| 1_u64 << (slot.id() % 64);
         // One bit per block, chosen by its number. Two blocks with the same bit count as one.
         let mut counted = bit(slot);
-        for key in next {
-            match store.index.first(&store.slots, *key) {
+        for &hash in next {
+            match buckets.first(&store.slots, secret.keyed(hash)) {
                 Some(slot)
                     if slot.word().is_inactive()
-                        && slot.hash() == key.hash
+                        && slot.is_of(hash)
                         && !store.is_of_earlier_era(slot) =>
                 {
                     counted |= bit(slot);
@@ -248,72 +450,79 @@ impl Drop for Pins<'_> {
     }
 }
 
+/// Returns the first of `hashes`, as many as are looked up together with the one before them.
+fn window(hashes: &[SequenceHash]) -> &[SequenceHash] {
+    &hashes[..hashes.len().min(WINDOW - 1)]
+}
+
 impl Store {
-    /// Returns the key of a hash in this store's registry.
-    #[inline]
-    fn key(&self, hash: SequenceHash) -> Key {
-        self.registry.key(hash)
-    }
-
-    /// Returns the keys of a window of hashes and prefetches their buckets.
-    #[inline(always)]
-    fn keys<'k, H>(
-        &self,
-        hashes: &[H],
-        hash: impl Fn(&H) -> SequenceHash,
-        keys: &'k mut [MaybeUninit<Key>; WINDOW],
-    ) -> &'k [Key] {
-        let keys = &mut keys[..hashes.len()];
-        for (key, at) in keys.iter_mut().zip(hashes) {
-            self.index.prefetch(key.write(self.key(hash(at))).keyed);
+    /// Prefetches the buckets and slots of a window of hashes, so that the cache misses of the
+    /// lookups overlap.
+    #[inline(never)]
+    fn fetch(&self, hashes: &[SequenceHash]) {
+        let (buckets, secret) = (self.index.view(), self.registry.secret());
+        for &hash in hashes {
+            buckets.prefetch(secret.keyed(hash));
         }
-        // SAFETY: the loop has written all of them.
-        unsafe { &*(std::ptr::from_mut(keys) as *const [Key]) }
-    }
-
-    /// Returns the keys of a window of hashes and prefetches their buckets and slots, so that
-    /// the cache misses of the lookups overlap.
-    #[inline]
-    fn fetched<'k>(
-        &self,
-        hashes: &[SequenceHash],
-        keys: &'k mut [MaybeUninit<Key>; WINDOW],
-    ) -> &'k [Key] {
-        let keys = self.keys(hashes, |&hash| hash, keys);
-        for key in keys {
-            if let Some(slot) = self.index.first(&self.slots, *key) {
+        for &hash in hashes {
+            if let Some(slot) = buckets.first(&self.slots, secret.keyed(hash)) {
                 prefetch_to_write(slot);
             }
         }
-        keys
     }
 
-    /// Pins the longest prefix of `hashes` that is registered here and passes each block to
-    /// `sink`. Returns how many there were.
+    /// Returns whether blocks are likely to be far from the calling thread's core, so that it pays
+    /// to prefetch them.
     #[inline]
+    fn is_far(&self) -> bool {
+        self.slots.len() > NEAR_BLOCKS
+    }
+
+    /// Pins the longest prefix of `hashes` that is registered here, at most as many as there is
+    /// room for, and adds the pins to `room`. Counts `requested` hashes, and the blocks.
+    #[inline(never)]
     pub(crate) fn match_prefix(
         &self,
         hashes: &[SequenceHash],
-        mut sink: impl FnMut(Pinned),
-    ) -> usize {
-        let mut pins = Pins::new(self);
-        let mut matched = 0;
-        // The first hash is matched alone: usually a prompt has either no blocks here, or
-        // many.
-        let (first, rest) = hashes.split_at(hashes.len().min(1));
-        'hashes: for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
-            let mut keys = [MaybeUninit::uninit(); WINDOW];
-            let mut keys = self.fetched(window, &mut keys);
-            while let [key, next @ ..] = keys {
-                let Some(pinned) = pins.pin(*key, next) else {
-                    break 'hashes;
-                };
-                sink(pinned);
-                matched += 1;
-                keys = next;
+        requested: usize,
+        room: &mut Room<'_, Pinned>,
+    ) {
+        let thread = thread::index();
+        let before = room.left();
+        let hashes = &hashes[..hashes.len().min(before)];
+        // Usually a prompt has either no blocks here, or many.
+        if let [first, rest @ ..] = hashes
+            && self.may_find(*first)
+        {
+            let mut pins = Pins::of(self, thread);
+            // SAFETY: there is room for all hashes.
+            unsafe {
+                if self.is_far() {
+                    let first = std::slice::from_ref(first);
+                    for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
+                        self.fetch(window);
+                        if !pins.pin_prefix(window, room) {
+                            break;
+                        }
+                    }
+                } else {
+                    pins.pin_prefix(hashes, room);
+                }
             }
         }
-        matched
+        let counts = [
+            (Counter::MatchHashesRequested, requested as u64),
+            (Counter::MatchBlocksReturned, (before - room.left()) as u64),
+        ];
+        self.count_each_as(thread, counts);
+    }
+
+    /// Returns whether there is a slot in the bucket of a hash. If not, the hash is not registered
+    /// here.
+    #[inline]
+    pub(crate) fn may_find(&self, hash: SequenceHash) -> bool {
+        let keyed = self.registry.secret().keyed(hash);
+        self.index.view().first(&self.slots, keyed).is_some()
     }
 
     /// Pins the block of each hash that is registered here. Calls `sink` once per hash, in
@@ -321,11 +530,13 @@ impl Store {
     pub(crate) fn match_each(&self, hashes: &[SequenceHash], mut sink: impl FnMut(Option<Pinned>)) {
         let mut pins = Pins::new(self);
         for window in hashes.chunks(WINDOW) {
-            let mut keys = [MaybeUninit::uninit(); WINDOW];
-            let mut keys = self.fetched(window, &mut keys);
-            while let [key, next @ ..] = keys {
-                sink(pins.pin(*key, next));
-                keys = next;
+            if self.is_far() {
+                self.fetch(window);
+            }
+            let mut hashes = window;
+            while let [hash, next @ ..] = hashes {
+                sink(pins.pin(*hash, next));
+                hashes = next;
             }
         }
     }
@@ -345,19 +556,37 @@ impl Store {
 
     /// Sets the flag of each hash that is registered here, and leaves the others.
     pub(in crate::engine) fn mark_registered(&self, hashes: &mut [(SequenceHash, bool)]) {
+        let secret = self.registry.secret();
+        let (buckets, slots) = (self.index.view(), &*self.slots);
         for window in hashes.chunks_mut(WINDOW) {
-            let mut keys = [MaybeUninit::uninit(); WINDOW];
-            let keys = self.keys(window, |&(hash, _)| hash, &mut keys);
-            for ((_, is_registered), &key) in window.iter_mut().zip(keys) {
-                *is_registered |= self.finds(key);
+            if self.is_far() {
+                for &(hash, _) in &*window {
+                    buckets.prefetch(secret.keyed(hash));
+                }
+            }
+            for (hash, is_registered) in window {
+                let key = secret.key(*hash);
+                let Some(slot) = buckets.first(slots, key.keyed) else {
+                    continue;
+                };
+                // What is usual: the first slot of the chain, neither cleared nor about to change.
+                let seen = slot.word();
+                *is_registered |= seen.is_primary()
+                    && slot.is_of(*hash)
+                    && !self.is_cleared(slot, seen)
+                    && slot.is_tenancy(seen)
+                    || self.finds(key);
             }
         }
     }
 
     /// Pins the primary of a hash, if it is registered here.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<Pinned> {
-        Pins::new(self).pin(self.key(hash), &[])
+        buffer::one(|room| {
+            // SAFETY: there is room for one hold.
+            unsafe { Pins::new(self).pin_prefix(&[hash], room) };
+        })
     }
 
     /// Returns where to find a block that the caller holds: its slot number and generation.
@@ -369,6 +598,7 @@ impl Store {
     /// its hash is `hash`.
     ///
     /// Needs no credit, since the block has pins.
+    #[inline]
     pub(crate) fn pin_held(
         &self,
         (id, generation): (u32, u32),
@@ -376,17 +606,14 @@ impl Store {
     ) -> Option<Pinned> {
         let slot = &self.slots[id as usize];
         let mut seen = slot.word();
-        while matches!(seen.state(), State::Primary | State::Duplicate)
-            && seen.generation() == generation
-            && seen.count() > 0
-        {
+        while seen.is_held_in(generation) {
             match slot.pin(seen, false) {
                 Ok(()) => {
                     self.count(Counter::SharedPins, 1);
                     // SAFETY: the exchange has added a pin beside others.
                     let pinned = unsafe { Pinned::of(slot) };
                     // Generations wrap around, hashes do not.
-                    return (slot.hash() == hash).then_some(pinned);
+                    return slot.is_of(hash).then_some(pinned);
                 }
                 Err(now) => seen = now,
             }

@@ -36,7 +36,6 @@
 
 use std::ptr::NonNull;
 
-use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::{State, Word};
 use crate::engine::store::{Store, store_of};
@@ -57,18 +56,13 @@ impl Store {
     #[inline]
     pub(in crate::engine) unsafe fn unpin(slot: NonNull<Slot>) {
         // SAFETY: the caller's pin keeps the slot alive, and is not taken off here yet.
-        let seen = unsafe {
-            // The line will be written: fetching it to read first would cost a second round
-            // trip.
-            prefetch_to_write(slot.as_ref());
-            slot.as_ref().word()
-        };
-        if seen.count() == 1 {
-            // SAFETY: the caller's contract.
-            unsafe { Self::unpin_last(slot, seen) }
-        } else {
+        let seen = unsafe { slot.as_ref().word() };
+        if seen.is_shared() {
             // SAFETY: the caller's contract.
             unsafe { Self::unpin_shared(slot, seen) }
+        } else {
+            // SAFETY: the caller's contract.
+            unsafe { Self::unpin_last(slot, seen) }
         }
     }
 
@@ -155,7 +149,7 @@ impl Store {
             let mut seen = slot.as_ref().word();
             let mut is_prepared = false;
             loop {
-                let taken_off = if seen.count() > 1 {
+                let taken_off = if seen.is_shared() {
                     store.count(Counter::SharedUnpins, 1);
                     match Slot::unpin_shared(slot, seen) {
                         Ok(()) => return,

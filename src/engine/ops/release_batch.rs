@@ -24,6 +24,7 @@
 use std::mem;
 use std::ptr::NonNull;
 
+use crate::engine::buffer::Holds;
 use crate::engine::hold::{Exclusive, Mutable, Pinned};
 use crate::engine::parts::freelist::Puts;
 use crate::engine::parts::release_log::Run;
@@ -36,7 +37,8 @@ use crate::sync::step;
 impl Store {
     /// Drops holds in order, and returns the user code that this defers. The caller has a
     /// reference to the store.
-    pub(crate) fn unpin_all(&self, holds: impl Iterator<Item = Pinned>) -> Leftovers {
+    #[inline(never)]
+    pub(crate) fn unpin_all(&self, holds: Holds<'_, Pinned>) -> Leftovers {
         let mut batch = Unpins {
             store: self,
             home: self.home(),
@@ -45,13 +47,36 @@ impl Store {
             shared: 0,
             leftovers: Leftovers::new(),
         };
+        // One era for the whole batch: a clearing during it may fall on either side.
+        let (era, has_levels) = (self.clearing.era(), self.has_levels());
         for hold in holds {
-            if hold.is_of(self) {
-                batch.unpin(hold);
-            } else {
+            if !hold.is_of(self) {
                 // A block of another manager is released on its own.
                 batch.leftovers.catch(|| drop(hold));
+                continue;
             }
+            let slot = hold.into_slot();
+            // SAFETY: the store outlives the call, and with it the slot.
+            let at = unsafe { slot.as_ref() };
+            let seen = at.word();
+            if seen.is_shared() {
+                step!(Unpinning);
+                // SAFETY: the pin is that of the hold.
+                if unsafe { Slot::unpin_shared(slot, seen).is_ok() } {
+                    batch.shared += 1;
+                    continue;
+                }
+            } else if seen.is_sole_unmarked_pin() && !has_levels {
+                at.begin_release(era);
+                if at.unpin_last(seen).is_ok() {
+                    step!(Unpinned);
+                    // SAFETY: the exchange has set the mark, and `seen` had none.
+                    unsafe { batch.queue(at) };
+                    continue;
+                }
+            }
+            // SAFETY: the pin is that of the hold.
+            unsafe { batch.unpin_slowly(slot) };
         }
         batch.finish()
     }
@@ -102,50 +127,41 @@ struct Unpins<'a> {
 }
 
 impl<'a> Unpins<'a> {
-    /// Drops a hold on a block of this store.
-    #[inline]
-    fn unpin(&mut self, hold: Pinned) {
-        let slot = hold.into_slot();
-        // SAFETY: the store outlives the batch, and with it the slot.
-        let at: &'a Slot = unsafe { slot.as_ref() };
-        let mut seen = at.word();
-        while seen.count() > 1 {
-            step!(Unpinning);
-            // SAFETY: the pin is that of the hold.
-            match unsafe { Slot::unpin_shared(slot, seen) } {
-                Ok(()) => {
-                    self.shared += 1;
-                    return;
-                }
-                Err(now) => seen = now,
-            }
+    /// Adds a block that has become inactive, which leaves a credit.
+    ///
+    /// # Safety
+    ///
+    /// The caller has marked the slot as queued, and has not queued it since.
+    #[inline(always)]
+    unsafe fn queue(&mut self, slot: &'a Slot) {
+        if self.queued.is_empty() && self.store.release_logs[self.home].has_cancelled() {
+            // The cancelled releases belong to blocks that were matched before this release, so
+            // they are applied before it is queued.
+            self.store.try_drain();
         }
-        if seen.is_sole_unmarked_pin() && !self.store.has_levels() {
-            at.begin_release(self.store.clearing.era());
-            if at.unpin_last(seen).is_ok() {
-                step!(Unpinned);
-                if self.queued.is_empty() && self.store.release_logs[self.home].has_cancelled() {
-                    // The cancelled releases belong to blocks that were matched before this
-                    // release, so they are applied before it is queued.
-                    self.store.try_drain();
-                }
-                self.credits += 1;
-                // SAFETY: the exchange has set the mark, and `seen` had none.
-                if unsafe { self.queued.add(at) } {
-                    self.push_queued();
-                }
-                return;
-            }
-        } else {
-            // This release may apply what is queued, or queue a slot. The earlier ones of the
-            // batch come before it.
+        self.credits += 1;
+        // SAFETY: the caller's contract.
+        if unsafe { self.queued.add(slot) } {
             self.push_queued();
         }
-        // SAFETY: the pin is that of the hold.
+    }
+
+    /// Takes a pin off in whichever way the word requires.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the pin, and gives it up.
+    #[inline(never)]
+    unsafe fn unpin_slowly(&mut self, slot: NonNull<Slot>) {
+        // This release may apply what is queued, or queue a slot. The earlier ones of the batch
+        // come before it.
+        self.push_queued();
+        // SAFETY: the caller's contract.
         unsafe { Store::unpin_into(slot, &mut self.leftovers) };
     }
 
     /// Pushes what is queued onto the home shard's release log.
+    #[inline(never)]
     fn push_queued(&mut self) {
         if !self.queued.is_empty() {
             let queued = mem::replace(&mut self.queued, Run::new());

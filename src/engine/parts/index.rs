@@ -66,6 +66,13 @@ impl ChainLink {
         (slot != Self::NONE).then_some(slot)
     }
 
+    /// Returns the slot that the link leads to. One comparison: no store has so many slots that
+    /// one of them has the number [`NONE`](Self::NONE).
+    #[inline(always)]
+    fn of(self, slots: &[Slot]) -> Option<&Slot> {
+        slots.get((self.0 & Self::SLOT) as usize)
+    }
+
     fn is_dead(self) -> bool {
         self.0 & Self::DEAD != 0
     }
@@ -97,6 +104,41 @@ enum Found<'a> {
     Absent,
 }
 
+/// The buckets of an index, by value: fields that are read through a reference must be read again
+/// after every exchange.
+#[derive(Clone, Copy)]
+pub(crate) struct Buckets<'i> {
+    buckets: &'i [AtomicU64],
+    /// One less than their number, which is a power of two.
+    mask: u64,
+}
+
+impl<'i> Buckets<'i> {
+    #[inline(always)]
+    fn bucket(self, keyed: u64) -> &'i AtomicU64 {
+        // SAFETY: the mask is one less than the number of buckets: only `Index::view` creates
+        // this, from the fields that `Index::new` has set.
+        unsafe { self.buckets.get_unchecked((keyed & self.mask) as usize) }
+    }
+
+    /// Returns the first slot in the chain of a keyed hash, most likely the primary of the hash. If
+    /// it is another, the primary may follow in the chain. If there is none, the hash has no primary.
+    ///
+    /// Pin the slot by an exchange from a word that was read before its hash, or check the tenancy,
+    /// to be sure that the slot still has the hash.
+    #[inline(always)]
+    pub(crate) fn first(self, slots: &[Slot], keyed: u64) -> Option<&Slot> {
+        // Acquire: pairs with the release in `link`, as that of a walk does.
+        ChainLink(self.bucket(keyed).load(Ordering::Acquire)).of(slots)
+    }
+
+    /// Prefetches the bucket of a hash that will soon be looked up.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, keyed: u64) {
+        prefetch(self.bucket(keyed));
+    }
+}
+
 /// The buckets of a store's index. The number of buckets is a power of two.
 pub(crate) struct Index {
     buckets: Box<[AtomicU64]>,
@@ -116,26 +158,22 @@ impl Index {
 
     #[inline]
     fn bucket(&self, keyed: u64) -> &AtomicU64 {
-        &self.buckets[(keyed & self.mask) as usize]
+        self.view().bucket(keyed)
     }
 
-    /// Prefetches the bucket of a hash that will soon be looked up.
+    /// Returns the buckets by value, for a loop over many hashes.
     #[inline]
-    pub(crate) fn prefetch(&self, keyed: u64) {
-        prefetch(self.bucket(keyed));
+    pub(crate) fn view(&self) -> Buckets<'_> {
+        Buckets {
+            buckets: &self.buckets,
+            mask: self.mask,
+        }
     }
 
     /// Prefetches the bucket of a hash in which a slot will soon be linked or unlinked.
     #[inline]
     pub(crate) fn prefetch_to_write(&self, keyed: u64) {
         prefetch_to_write(self.bucket(keyed));
-    }
-
-    /// Returns the slot that is most likely the primary of a hash. A hint: it may be another.
-    #[inline]
-    pub(crate) fn first<'a>(&self, slots: &'a [Slot], key: Key) -> Option<&'a Slot> {
-        let head = ChainLink(self.bucket(key.keyed).load(Ordering::Relaxed));
-        head.slot().map(|slot| &slots[slot as usize])
     }
 
     /// Returns the primary of a hash and the word it had. Pin it by an exchange from that
@@ -245,8 +283,7 @@ impl Index {
         let wanted = key.hash.as_u128();
         let mut cell: &AtomicU64 = bucket;
         let mut link = head;
-        while let Some(at) = link.slot() {
-            let slot = &slots[at as usize];
+        while let Some(slot) = link.of(slots) {
             let word = slot.word();
             if word.is_primary() && slot.hash_bits() == wanted {
                 return Ok(Found::Primary(slot, word));
@@ -277,8 +314,7 @@ impl Index {
     fn sweep(&self, slots: &[Slot], bucket: &AtomicU64) -> Result<(), Interrupted> {
         let mut cell = bucket;
         let mut link = ChainLink(bucket.load(Ordering::Acquire));
-        while let Some(at) = link.slot() {
-            let slot = &slots[at as usize];
+        while let Some(slot) = link.of(slots) {
             let next = ChainLink(slot.chain.load(Ordering::Acquire));
             if ChainLink(cell.load(Ordering::Acquire)) != link {
                 return Err(Interrupted);
@@ -338,20 +374,19 @@ const _: () = assert!(NIL > ChainLink::NONE);
 
 #[cfg(all(test, not(kvbm_loom)))]
 mod tests {
-    use ahash::RandomState;
-
     use super::*;
+    use crate::key::Secret;
     use crate::key::testing::meeting_hashes;
 
     const HASHES: u32 = 100_000;
 
     #[test]
     fn hashes_chosen_to_meet_do_not() {
-        let hasher = RandomState::new();
+        let secret = Secret::new();
         let index = Index::new(HASHES);
         let slots: Vec<Slot> = (0..HASHES).map(|id| Slot::new(id, false)).collect();
         for (slot, hash) in slots.iter().zip(meeting_hashes(slots.len())) {
-            let key = Key::new(&hasher, hash);
+            let key = secret.key(hash);
             slot.set_key(key);
             assert!(index.link(&slots, key, slot).is_ok());
         }

@@ -105,8 +105,7 @@ impl Slot {
     #[cfg(all(test, kvbm_loom))]
     pub(in crate::engine) fn of_generation(id: u32, generation: u32) -> Self {
         let slot = Self::new(id, false);
-        let word = Word::from_bits(u64::from(generation) << 32);
-        debug_assert_eq!(word.generation(), generation);
+        let word = Word::of_generation(generation);
         Self {
             word: AtomicU64::new(word.bits()),
             ..slot
@@ -157,6 +156,18 @@ impl Slot {
     pub(in crate::engine) fn hash_bits(&self) -> u128 {
         u128::from(self.hash[0].load(Ordering::Relaxed))
             | u128::from(self.hash[1].load(Ordering::Relaxed)) << 64
+    }
+
+    /// Returns whether this is the hash of the content.
+    #[inline(always)]
+    pub(in crate::engine) fn is_of(&self, hash: SequenceHash) -> bool {
+        self.hash_bits() == hash.as_u128()
+    }
+
+    /// Returns whether half of the hash agrees, which tells apart nearly all hashes.
+    #[inline(always)]
+    pub(in crate::engine) fn may_be_of(&self, hash: SequenceHash) -> bool {
+        self.hash[0].load(Ordering::Relaxed) == hash.as_u128() as u64
     }
 
     /// Sets the hash of the content. Only for the slot's exclusive owner.
@@ -277,10 +288,10 @@ impl Slot {
     /// Acquire: pairs with the release that published the content, and with the unpins of
     /// earlier holders.
     ///
-    /// Aborts the process if the block has 2^27 pins.
+    /// Aborts the process if the block has more than 2^26 pins already.
     #[inline]
     pub(in crate::engine) fn pin(&self, seen: Word, queue: bool) -> Result<(), Word> {
-        if seen.is_saturated() {
+        if seen.is_pinned() && seen.is_saturated() {
             too_many_pins();
         }
         let new = seen.pinned();
@@ -291,14 +302,36 @@ impl Slot {
         )
     }
 
+    /// Adds the first pin to an inactive block if the word is still `seen`, as [`pin`](Self::pin)
+    /// does. Returns whether it has.
+    #[inline(always)]
+    pub(in crate::engine) fn pin_first(&self, seen: Word, queue: bool) -> bool {
+        debug_assert!(seen.is_inactive());
+        let new = seen.pinned();
+        let new = if queue { new.queued() } else { new };
+        self.exchange(seen, new, Ordering::Acquire).is_ok()
+    }
+
+    /// Adds a pin beside others if the word is still `seen`. Returns whether it has.
+    ///
+    /// Acquire: as in [`pin`](Self::pin).
+    #[inline(always)]
+    pub(in crate::engine) fn pin_shared(&self, seen: Word) -> bool {
+        debug_assert!(seen.can_be_shared());
+        self.exchange(seen, seen.pinned(), Ordering::Acquire)
+            .is_ok()
+    }
+
     /// Adds a pin to a block that the caller holds pinned.
     ///
     /// Relaxed, like a clone of an `Arc`: the caller's own pin orders everything.
     ///
-    /// Aborts the process if the block has 2^27 pins.
+    /// Aborts the process if the block has more than 2^26 pins already.
     #[inline]
     pub(crate) fn pin_again(&self) {
-        if Word::from_bits(self.word.fetch_add(1, Ordering::Relaxed)).is_saturated() {
+        let before = Word::from_bits(self.word.fetch_add(Word::PIN, Ordering::Relaxed));
+        debug_assert!(before.is_pinned());
+        if before.is_saturated() {
             too_many_pins();
         }
     }
@@ -322,7 +355,7 @@ impl Slot {
         slot: NonNull<Self>,
         seen: Word,
     ) -> Result<(), Word> {
-        debug_assert!(seen.count() > 1);
+        debug_assert!(seen.is_shared());
         // SAFETY: the caller's pin keeps the slot alive until the exchange.
         let word = unsafe { &(*slot.as_ptr()).word };
         word.compare_exchange(
@@ -354,10 +387,7 @@ impl Slot {
     /// sets the mark may write the slot's link, but not before the drainer that last cleared
     /// the mark has read it.
     pub(in crate::engine) fn mark_queued(&self) -> Word {
-        Word::from_bits(
-            self.word
-                .fetch_or(Word::new(false).queued().bits(), Ordering::AcqRel),
-        )
+        Word::from_bits(self.word.fetch_or(Word::QUEUED, Ordering::AcqRel))
     }
 
     /// Clears the queued mark and returns the word at that instant.
@@ -370,8 +400,7 @@ impl Slot {
     /// acquire of the exchange that next sets the mark, whose thread overwrites the link that
     /// was read before.
     pub(in crate::engine) fn unmark_queued(&self) -> Word {
-        let mark = Word::new(false).queued().bits();
-        Word::from_bits(self.word.fetch_and(!mark, Ordering::AcqRel)).unqueued()
+        Word::from_bits(self.word.fetch_and(!Word::QUEUED, Ordering::AcqRel)).unqueued()
     }
 
     // ---- registration and eviction ----
@@ -460,11 +489,10 @@ impl Slot {
     /// Sets whether the block is reset on its last unpin. Only for a thread that holds the
     /// block.
     pub(crate) fn set_reset(&self, reset: bool) {
-        let bit = Word::new(true).bits();
         if reset {
-            self.word.fetch_or(bit, Ordering::Relaxed);
+            self.word.fetch_or(Word::RESET, Ordering::Relaxed);
         } else {
-            self.word.fetch_and(!bit, Ordering::Relaxed);
+            self.word.fetch_and(!Word::RESET, Ordering::Relaxed);
         }
     }
 
@@ -499,7 +527,7 @@ const _: () = assert!(
 /// Aborts the process: a count that wrapped around would free a block that is in use.
 #[cold]
 fn too_many_pins() -> ! {
-    eprintln!("kvbm-lockfree: more than 2^27 pins on one block");
+    eprintln!("kvbm-lockfree: more than 2^26 pins on one block");
     std::process::abort()
 }
 

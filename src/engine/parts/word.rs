@@ -3,21 +3,34 @@
 //! # Layout
 //!
 //! ```text
-//!  63            32 31 30  29    28    27                    0
-//! ┌────────────────┬─────┬─────┬──────┬───────────────────────┐
-//! │   generation   │state│reset│queued│         count         │
-//! └────────────────┴─────┴─────┴──────┴───────────────────────┘
+//!  63                  36 35                   4    3      2    1   0
+//! ┌──────────────────────┬──────────────────────┬──────┬─────┬───────┐
+//! │   count, less one    │      generation      │queued│reset│ state │
+//! └──────────────────────┴──────────────────────┴──────┴─────┴───────┘
 //! ```
 //!
-//! * **count**: pins. Each `ImmutableBlock` and `LifecyclePinRef` of the block counts as one,
-//!   and so does each duplicate that keeps this primary alive.
+//! * **state**: what the slot belongs to, see [`State`].
+//! * **reset**: on its last unpin the block is reset instead of becoming inactive.
 //! * **queued**: the slot is on a release log, about to be pushed onto one, or in the hands
 //!   of the thread that drains one (see `release_log`). The mark belongs to the slot, not to
 //!   its tenancy: it survives eviction and reuse, and only a drainer clears it.
-//! * **reset**: on its last unpin the block is reset instead of becoming inactive.
-//! * **state**: what the slot belongs to, see [`State`].
 //! * **generation**: the number of the tenancy. It changes whenever a registered block gives
 //!   up its content, and never while the block is pinned. It wraps around.
+//! * **count**: pins. Each `ImmutableBlock` and `LifecyclePinRef` of the block counts as one,
+//!   and so does each duplicate that keeps this primary alive.
+//!
+//! The count is stored less one, as a signed number in the highest bits. So the sign of the word
+//! says that there are no pins, another pin is one addition, and whether a block is held is one
+//! test of the word as a signed number.
+//!
+//! # How many pins can there be?
+//!
+//! Half of what the field has room for: a thread that adds a pin to a block that is
+//! [saturated](Word::is_saturated) aborts the process, as with an `Arc`. It may add first and look
+//! then ([`Slot::pin_again`]). The other half is room for the threads that have added and not looked
+//! yet: there would have to be 2^26 of them for the count to reach the sign.
+//!
+//! [`Slot::pin_again`]: crate::engine::parts::slot::Slot::pin_again
 //!
 //! # States and transitions
 //!
@@ -54,19 +67,22 @@
 //! So discarding takes a single exchange, and the block remains available to allocations
 //! throughout.
 
-/// Bits of the pin count.
-const COUNT_BITS: u32 = 28;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
-const QUEUED: u64 = 1 << 28;
-const RESET: u64 = 1 << 29;
-const STATE_SHIFT: u32 = 30;
-const STATE: u64 = 0b11 << STATE_SHIFT;
-const GENERATION_SHIFT: u32 = 32;
-const GENERATION: u64 = 1 << GENERATION_SHIFT;
+const STATE: u64 = 0b11;
+const RESET: u64 = 1 << 2;
+const QUEUED: u64 = 1 << 3;
+const GENERATION_SHIFT: u32 = 4;
+const ONE_GENERATION: u64 = 1 << GENERATION_SHIFT;
+const GENERATION: u64 = (u32::MAX as u64) << GENERATION_SHIFT;
+const COUNT_SHIFT: u32 = 36;
+const ONE_PIN: u64 = 1 << COUNT_SHIFT;
+const COUNT: u64 = !(ONE_PIN - 1);
+/// The count of a block without pins.
+const NO_PINS: u64 = COUNT;
 
-/// Half the range of the count. A clone that finds the count at this limit aborts, as with an
-/// `Arc`: the other half is room for the threads that are about to abort.
-const COUNT_LIMIT: u64 = 1 << (COUNT_BITS - 1);
+/// Set if the count is negative: there are no pins.
+const UNPINNED: u64 = 1 << 63;
+/// The highest bit of a count, stored less one, that is not negative: there are more than 2^26 pins.
+const SATURATED: u64 = 1 << 62;
 
 /// The state of a slot: what it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +105,22 @@ pub(crate) enum State {
 pub(crate) struct Word(u64);
 
 impl Word {
+    /// Added to a word, adds a pin.
+    pub(crate) const PIN: u64 = ONE_PIN;
+    /// The queued mark.
+    pub(crate) const QUEUED: u64 = QUEUED;
+    /// The reset flag.
+    pub(crate) const RESET: u64 = RESET;
+
     /// Returns the word of a slot that has never been used: exclusive, of generation 0.
     pub(crate) const fn new(reset: bool) -> Self {
-        Self(if reset { RESET } else { 0 })
+        Self(NO_PINS | if reset { RESET } else { 0 })
+    }
+
+    /// Returns the word of a slot whose first tenancy has this generation.
+    #[cfg(all(test, kvbm_loom))]
+    pub(crate) const fn of_generation(generation: u32) -> Self {
+        Self(NO_PINS | (generation as u64) << GENERATION_SHIFT)
     }
 
     #[inline]
@@ -104,9 +133,22 @@ impl Word {
         self.0
     }
 
+    /// Returns the number of pins.
     #[inline]
     pub(crate) const fn count(self) -> u64 {
-        self.0 & COUNT
+        ((self.0 as i64 >> COUNT_SHIFT) + 1) as u64
+    }
+
+    /// Returns whether the block has pins.
+    #[inline]
+    pub(crate) const fn is_pinned(self) -> bool {
+        self.0 & UNPINNED == 0
+    }
+
+    /// Returns whether the block has several pins.
+    #[inline]
+    pub(crate) const fn is_shared(self) -> bool {
+        self.0 as i64 >= ONE_PIN as i64
     }
 
     #[inline]
@@ -121,7 +163,7 @@ impl Word {
 
     #[inline]
     pub(crate) const fn state(self) -> State {
-        match (self.0 & STATE) >> STATE_SHIFT {
+        match self.0 & STATE {
             0 => State::Exclusive,
             1 => State::Pending,
             2 => State::Primary,
@@ -131,43 +173,54 @@ impl Word {
 
     #[inline]
     pub(crate) const fn is_primary(self) -> bool {
-        self.0 & STATE == (State::Primary as u64) << STATE_SHIFT
+        self.0 & STATE == State::Primary as u64
     }
 
     /// Returns whether the block is registered and has no pins.
     #[inline]
     pub(crate) const fn is_inactive(self) -> bool {
-        self.0 & (STATE | COUNT) == (State::Primary as u64) << STATE_SHIFT
+        self.0 & (UNPINNED | STATE) == UNPINNED | State::Primary as u64
     }
 
     /// Returns whether the block is a primary with pins.
     #[inline]
     pub(crate) const fn is_in_use(self) -> bool {
-        // One range: a count above 0, under the state of primaries.
-        let primary = (State::Primary as u64) << STATE_SHIFT;
-        let seen = self.0 & (STATE | COUNT);
-        primary < seen && seen <= primary | COUNT
+        self.0 & (UNPINNED | STATE) == State::Primary as u64
+    }
+
+    /// Returns whether the block is a primary with pins, and not saturated with them.
+    #[inline]
+    pub(crate) const fn can_be_shared(self) -> bool {
+        self.0 & (UNPINNED | SATURATED | STATE) == State::Primary as u64
     }
 
     /// Returns whether the content is given up and the block has not been taken since.
     #[inline]
     pub(crate) const fn is_discarded(self) -> bool {
-        self.0 & (STATE | COUNT) == (State::Duplicate as u64) << STATE_SHIFT
+        self.0 & (UNPINNED | STATE) == UNPINNED | State::Duplicate as u64
     }
 
     /// Returns whether the block is inactive or discarded: a thread with a credit may take it.
     #[inline]
     pub(crate) const fn is_unheld(self) -> bool {
         // Of the four states, only these two have the upper bit set.
-        self.0 & ((State::Primary as u64) << STATE_SHIFT | COUNT)
-            == (State::Primary as u64) << STATE_SHIFT
+        let unheld = UNPINNED | State::Primary as u64;
+        self.0 & unheld == unheld
+    }
+
+    /// Returns whether this is a primary or a duplicate with pins, of this generation.
+    #[inline]
+    pub(crate) const fn is_held_in(self, generation: u32) -> bool {
+        // As above: both have the upper bit set.
+        let held = (generation as u64) << GENERATION_SHIFT | State::Primary as u64;
+        self.0 & (UNPINNED | GENERATION | State::Primary as u64) == held
     }
 
     /// Returns whether this is a primary with one pin that is neither queued nor marked for
     /// reset, so that its unpin needs only the exchange.
     #[inline]
     pub(crate) const fn is_sole_unmarked_pin(self) -> bool {
-        self.0 & (STATE | RESET | QUEUED | COUNT) == (State::Primary as u64) << STATE_SHIFT | 1
+        self.0 & (COUNT | QUEUED | RESET | STATE) == State::Primary as u64
     }
 
     #[inline]
@@ -175,20 +228,21 @@ impl Word {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    /// Returns whether the block has the maximum number of pins.
+    /// Returns whether a block that has pins has so many that it may not get another one.
     #[inline]
     pub(crate) const fn is_saturated(self) -> bool {
-        self.0 & COUNT_LIMIT != 0
+        self.0 & SATURATED != 0
     }
 
     #[inline]
     pub(crate) const fn pinned(self) -> Self {
-        Self(self.0 + 1)
+        // From no pins to one, the sign carries out.
+        Self(self.0.wrapping_add(ONE_PIN))
     }
 
     #[inline]
     pub(crate) const fn unpinned(self) -> Self {
-        Self(self.0 - 1)
+        Self(self.0.wrapping_sub(ONE_PIN))
     }
 
     #[inline]
@@ -209,25 +263,30 @@ impl Word {
     /// Returns the word of the same tenancy, in this state and with this count.
     #[inline]
     pub(crate) const fn with(self, state: State, count: u64) -> Self {
-        Self(self.0 & !(STATE | COUNT) | (state as u64) << STATE_SHIFT | count)
+        let count = count.wrapping_sub(1) << COUNT_SHIFT;
+        Self(self.0 & !(STATE | COUNT) | state as u64 | count)
+    }
+
+    /// Returns the word of the next generation, which wraps around.
+    #[inline]
+    const fn next_generation(self) -> Self {
+        let next = (self.0 & GENERATION).wrapping_add(ONE_GENERATION) & GENERATION;
+        Self(self.0 & !GENERATION | next)
     }
 
     /// Returns the word after the content is given up: discarded, of the next generation.
     #[inline]
     pub(crate) const fn discarded(self) -> Self {
-        Self(self.with(State::Duplicate, 0).0.wrapping_add(GENERATION))
+        self.with(State::Duplicate, 0).next_generation()
     }
 
-    /// Returns the word after the tenancy has ended: exclusive, of the next generation (which
-    /// wraps around), with the store's default for `reset`.
+    /// Returns the word after the tenancy has ended: exclusive, of the next generation, with
+    /// the store's default for `reset`.
     #[inline]
     pub(crate) const fn vacated(self, reset: bool) -> Self {
-        Self(
-            self.with(State::Exclusive, 0)
-                .with_reset(reset)
-                .0
-                .wrapping_add(GENERATION),
-        )
+        self.with(State::Exclusive, 0)
+            .with_reset(reset)
+            .next_generation()
     }
 }
 
@@ -268,9 +327,54 @@ mod tests {
 
     #[test]
     fn generations_wrap() {
-        let last = Word::from_bits(u64::MAX << GENERATION_SHIFT);
+        let last = Word::from_bits(Word::new(false).bits() | GENERATION);
         assert_eq!(last.generation(), u32::MAX);
         assert_eq!(last.vacated(false), Word::new(false));
+        let pinned = last.with(State::Primary, 3);
+        assert_eq!(pinned.next_generation().count(), 3);
+        assert_eq!(pinned.unpinned().discarded().generation(), 0);
+    }
+
+    #[test]
+    fn pins_change_nothing_else() {
+        let inactive = Word::new(true).with(State::Primary, 0).queued();
+        let (one, two) = (inactive.pinned(), inactive.pinned().pinned());
+        assert_eq!([inactive, one, two].map(Word::count), [0, 1, 2]);
+        assert_eq!(
+            [inactive, one, two].map(Word::is_pinned),
+            [false, true, true]
+        );
+        assert_eq!(
+            [inactive, one, two].map(Word::is_shared),
+            [false, false, true]
+        );
+        assert_eq!((two.unpinned(), one.unpinned()), (one, inactive));
+        assert_eq!(Word::from_bits(one.bits() + Word::PIN), two);
+        assert!(two.is_primary() && two.is_queued() && two.resets());
+    }
+
+    #[test]
+    fn too_many_pins_are_far_from_none() {
+        let most = Word::new(false).with(State::Primary, 1 << 26);
+        assert!(!most.is_saturated() && most.can_be_shared());
+        let saturated = most.pinned();
+        assert!(saturated.is_saturated() && saturated.is_in_use() && !saturated.can_be_shared());
+    }
+
+    #[test]
+    fn held_blocks_of_a_generation() {
+        let word = Word::new(false).with(State::Primary, 1);
+        let next = word.next_generation();
+        assert!(word.is_held_in(0) && !word.is_held_in(1));
+        assert!(next.is_held_in(1) && !next.is_held_in(0));
+        assert!(word.queued().with(State::Duplicate, 3).is_held_in(0));
+        let others = [
+            word.unpinned(),
+            word.with(State::Pending, 1),
+            word.with(State::Exclusive, 0),
+            word.with(State::Duplicate, 0),
+        ];
+        assert!(!others.iter().any(|word| word.is_held_in(0)));
     }
 
     #[test]
