@@ -1,0 +1,221 @@
+//! What has been measured, as tables in Markdown.
+
+use std::collections::HashMap;
+
+use crate::meter::Bound;
+use crate::runner::{Cost, Row};
+use crate::scenes::Side;
+
+/// How many times as dear a call may be in the largest pool as in the smallest.
+const MAX_GROWTH: f64 = 2.0;
+
+/// An operation with a policy, and its state.
+type Key = (String, String, String);
+
+pub struct Report {
+    sizes: Vec<usize>,
+    /// In the order in which they were measured.
+    keys: Vec<Key>,
+    lines: HashMap<Key, Line>,
+}
+
+struct Line {
+    bound: Bound,
+    /// By size.
+    ours: Vec<Costs>,
+    reference: Vec<Costs>,
+    /// Whether it has been printed as a failure.
+    is_reported: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Costs {
+    instructions: Cost,
+    nanoseconds: Cost,
+}
+
+impl Line {
+    fn growth(costs: &[Costs]) -> Option<f64> {
+        let (first, last) = (costs.first()?, costs.last()?);
+        let worst = |costs: &Costs| costs.instructions.worst.max(1) as f64;
+        Some(worst(last) / worst(first))
+    }
+
+    fn fails(&self) -> bool {
+        self.bound == Bound::Constant
+            && Self::growth(&self.ours).is_some_and(|growth| growth > MAX_GROWTH)
+    }
+}
+
+impl Report {
+    pub fn new(sizes: &[usize]) -> Self {
+        Self {
+            sizes: sizes.to_vec(),
+            keys: Vec::new(),
+            lines: HashMap::new(),
+        }
+    }
+
+    /// Adds the rows of a scene with the `at`th size.
+    pub fn add(&mut self, policy: &str, side: Side, at: usize, rows: Vec<Row>) {
+        for row in rows {
+            let key = (row.operation, policy.to_owned(), row.state);
+            let line = self.lines.entry(key.clone()).or_insert_with(|| {
+                self.keys.push(key);
+                Line {
+                    bound: row.bound,
+                    ours: Vec::new(),
+                    reference: Vec::new(),
+                    is_reported: false,
+                }
+            });
+            let costs = match side {
+                Side::Ours => &mut line.ours,
+                Side::Reference => &mut line.reference,
+            };
+            let new = Costs {
+                instructions: row.instructions,
+                nanoseconds: row.nanoseconds,
+            };
+            if costs.len() == at {
+                costs.push(new);
+            } else if let Some(costs) = costs.get_mut(at) {
+                // Another scene has the same operation in the same state.
+                if costs.instructions.worst < new.instructions.worst {
+                    *costs = new;
+                }
+            }
+        }
+    }
+
+    /// Returns the median of an operation in its ordinary state, in the largest pool.
+    fn median(&self, (operation, policy, _): &Key) -> Option<u64> {
+        let mut keys = self.keys.iter();
+        let ordinary = keys.find(|key| key.0 == *operation && key.1 == *policy)?;
+        Some(self.lines[ordinary].ours.last()?.instructions.median)
+    }
+
+    /// Prints every row.
+    pub fn print_rows(&self) {
+        self.print(self.keys.iter());
+    }
+
+    /// Prints the dearest state of each operation and policy.
+    pub fn print_summary(&self) {
+        let mut dearest: Vec<&Key> = Vec::new();
+        let worst = |key: &Key| {
+            let costs = self.lines[key].ours.last();
+            costs.map_or(0, |costs| costs.instructions.worst)
+        };
+        for key in &self.keys {
+            match dearest
+                .iter_mut()
+                .find(|other| other.0 == key.0 && other.1 == key.1)
+            {
+                Some(other) if worst(other) < worst(key) => *other = key,
+                Some(_) => {}
+                None => dearest.push(key),
+            }
+        }
+        dearest.sort_by_key(|key| {
+            let first = self.keys.iter().position(|other| other.0 == key.0);
+            first.map(|first| (first, key.1.clone()))
+        });
+        self.print(dearest.into_iter());
+    }
+
+    fn print<'a>(&'a self, keys: impl Iterator<Item = &'a Key>) {
+        let mut header = String::from("| operation | policy | dearest when |");
+        let mut rule = String::from("|---|---|---|");
+        for &size in &self.sizes {
+            header.push_str(&format!(" {} |", grouped(size as u64)));
+            rule.push_str("---:|");
+        }
+        header.push_str(" growth | ÷ median | µs | reference | growth | µs |");
+        rule.push_str("---:|---:|---:|---:|---:|---:|");
+        println!("{header}\n{rule}");
+        for key in keys {
+            let line = &self.lines[key];
+            let mut cells = format!("| {} | {} | {} |", key.0, key.1, key.2);
+            for at in 0..self.sizes.len() {
+                let worst = line.ours.get(at).map(|costs| costs.instructions.worst);
+                cells.push_str(&format!(" {} |", worst.map(grouped).unwrap_or_default()));
+            }
+            let growth = Line::growth(&line.ours);
+            let last = line.ours.last();
+            let over_median = last
+                .zip(self.median(key))
+                .map(|(costs, median)| costs.instructions.worst as f64 / median.max(1) as f64);
+            let microseconds = |costs: Option<&Costs>| {
+                let worst = costs.map(|costs| costs.nanoseconds.worst as f64 / 1e3);
+                worst.map(|worst| format!("{worst:.1}")).unwrap_or_default()
+            };
+            let theirs = line.reference.last();
+            cells.push_str(&format!(
+                " {} | {} | {} | {} | {} | {} |",
+                ratio(growth),
+                ratio(over_median),
+                microseconds(last),
+                theirs
+                    .map(|costs| grouped(costs.instructions.worst))
+                    .unwrap_or_default(),
+                ratio(Line::growth(&line.reference)),
+                microseconds(theirs),
+            ));
+            println!("{cells}");
+        }
+    }
+
+    fn failures(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|&key| self.lines[key].fails())
+    }
+
+    /// Returns whether any row fails.
+    pub fn has_failures(&self) -> bool {
+        self.failures().next().is_some()
+    }
+
+    /// Prints the rows that fail, except those that it has printed before.
+    pub fn print_failures(&mut self) {
+        let failures: Vec<Key> = self.failures().cloned().collect();
+        for key in failures {
+            let line = self.lines.get_mut(&key).expect("it is there");
+            if std::mem::replace(&mut line.is_reported, true) {
+                continue;
+            }
+            let costs = &line.ours;
+            let (first, last) = (costs[0], costs[costs.len() - 1]);
+            eprintln!(
+                "FAILED: {} | {} | {}: grows from {} to {} instructions (call {}), × {}",
+                key.0,
+                key.1,
+                key.2,
+                grouped(first.instructions.worst),
+                grouped(last.instructions.worst),
+                last.instructions.at,
+                ratio(Line::growth(costs)),
+            );
+        }
+    }
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    match ratio {
+        None => String::new(),
+        Some(ratio) if ratio < 10.0 => format!("{ratio:.1}"),
+        Some(ratio) => format!("{ratio:.0}"),
+    }
+}
+
+/// Writes a number with a comma before every three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
