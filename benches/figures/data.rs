@@ -1,4 +1,4 @@
-//! The data of the figures: `scaling` and `latency` write it, `figures` reads it.
+//! The data of the figures: `scaling`, `latency` and `serial` write it, `figures` reads it.
 
 // Each benchmark uses some of this.
 #![allow(dead_code)]
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub const THROUGHPUT: &str = "throughput.json";
 pub const LATENCY: &str = "latency.json";
+pub const CORES: &str = "cores.json";
 
 /// One of the two crates.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +179,55 @@ pub struct LatencyRow {
     pub max_ns: u64,
     /// Pairs of a percentile and nanoseconds.
     pub curve: Vec<(f64, u64)>,
+}
+
+/// What the threads repeat whose instructions are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeated {
+    Lifecycle,
+    Match,
+}
+
+impl Display for Repeated {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lifecycle => "full lifecycle of 32 under eviction",
+            Self::Match => "match the same 32 active blocks + drop",
+        })
+    }
+}
+
+/// What `serial` counts. All numbers but those of threads and locks are per block.
+#[derive(Serialize, Deserialize)]
+pub struct Cores {
+    pub rows: Vec<CoresRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct CoresRow {
+    pub operation: Repeated,
+    pub policy: Policy,
+    pub side: Side,
+    pub threads: usize,
+    pub instructions: f64,
+    /// The atomic instructions among them.
+    pub atomics: f64,
+    pub locks: Vec<LockRow>,
+    /// Transfers of cache lines between threads while no lock is held.
+    pub transfers: f64,
+    /// The same for each of the lines that have the most.
+    pub lines: Vec<f64>,
+}
+
+/// All locks that guard values of one type: what happens while one of them is held, and no lock has
+/// been taken since. Locks with very few instructions are left out.
+#[derive(Default, Serialize, Deserialize)]
+pub struct LockRow {
+    pub guards: String,
+    pub locks: usize,
+    pub instructions: f64,
+    pub transfers: f64,
 }
 
 /// Returns the folder of the data and the figures.

@@ -4,6 +4,8 @@
 //! after a few steps, a version wraps around after a few exchanges, and a waiting thread gives
 //! up at once. This file contains all such numbers, next to the values that ship.
 
+use crate::sync::serial;
+
 /// Whether loom explores every interleaving of this build.
 pub(crate) const IS_MODEL: bool = cfg!(kvbm_loom);
 
@@ -132,6 +134,7 @@ pub(crate) fn cores() -> usize {
     if IS_MODEL {
         2
     } else {
-        std::thread::available_parallelism().map_or(1, usize::from)
+        serial::cores()
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod epoch;
 pub(crate) mod limits;
 pub(crate) mod once_box;
 mod probe;
+pub(crate) mod serial;
 #[cfg_attr(any(kvbm_loom, kvbm_shuttle), path = "model_thread.rs")]
 pub(crate) mod thread;
 pub(crate) mod try_lock;
@@ -63,9 +64,11 @@ pub(crate) use shuttle::{
 
 #[cfg(kvbm_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
+#[cfg(kvbm_serial)]
+pub(crate) use serial::{Mutex, MutexGuard};
 #[cfg(kvbm_shuttle)]
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
-#[cfg(not(any(kvbm_loom, kvbm_shuttle)))]
+#[cfg(not(any(kvbm_loom, kvbm_shuttle, kvbm_serial)))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
 /// A cell whose accesses loom can track, with loom's interface.

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicBool, Ordering, UnsafeCell};
+use crate::sync::{AtomicBool, Ordering, UnsafeCell, serial};
 
 /// A lock that can only be tried; see the module documentation.
 pub(crate) struct TryLock<T> {
@@ -43,7 +43,10 @@ impl<T> TryLock<T> {
         self.taken
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then(|| TryLockGuard { lock: self })
+            .then(|| {
+                serial::begins::<_, T>(self);
+                TryLockGuard { lock: self }
+            })
     }
 }
 
@@ -57,6 +60,7 @@ impl<T> Drop for TryLockGuard<'_, T> {
     fn drop(&mut self) {
         // Release: pairs with the next holder's acquire.
         self.lock.taken.store(false, Ordering::Release);
+        serial::ends(self.lock);
     }
 }
 
