@@ -75,26 +75,28 @@ impl BlockPoolMetrics {
     ///
     /// Takes a few reads per shard and per thread, regardless of the number of blocks.
     pub fn snapshot(&self) -> MetricsSnapshot {
-        let mut counts = Counts::ZERO;
-        self.counters.read(&mut counts);
+        let mut counts = self.counters.counts();
         let gauges = self.gauges.read(&counts);
-        let shown = |c| counts.of(c).wrapping_add(self.counters.by_hand(c));
+        if self.counters.has_counts_by_hand() {
+            self.counters.include_by_hand(&mut counts);
+        }
+        let of = |c| counts.of(c);
         MetricsSnapshot {
-            allocations: shown(Counter::Allocations),
-            allocations_from_reset: shown(Counter::AllocationsFromReset),
-            evictions: shown(Counter::Evictions),
-            registrations: shown(Counter::Registrations),
-            duplicate_blocks: shown(Counter::DuplicateBlocks),
-            registration_dedup: shown(Counter::RegistrationDedup),
-            stagings: shown(Counter::Stagings),
-            match_hashes_requested: shown(Counter::MatchHashesRequested),
-            match_blocks_returned: shown(Counter::MatchBlocksReturned),
-            scan_hashes_requested: shown(Counter::ScanHashesRequested),
-            scan_blocks_returned: shown(Counter::ScanBlocksReturned),
-            eager_primary_to_inactive_total: shown(Counter::EagerPrimaryToInactive),
-            allocate_atomic_rollback_total: shown(Counter::AllocateAtomicRollback),
-            release_primary_noop_total: shown(Counter::ReleasePrimaryNoop),
-            release_duplicate_noop_total: shown(Counter::ReleaseDuplicateNoop),
+            allocations: of(Counter::Allocations),
+            allocations_from_reset: of(Counter::AllocationsFromReset),
+            evictions: of(Counter::Evictions),
+            registrations: of(Counter::Registrations),
+            duplicate_blocks: of(Counter::DuplicateBlocks),
+            registration_dedup: of(Counter::RegistrationDedup),
+            stagings: of(Counter::Stagings),
+            match_hashes_requested: of(Counter::MatchHashesRequested),
+            match_blocks_returned: of(Counter::MatchBlocksReturned),
+            scan_hashes_requested: of(Counter::ScanHashesRequested),
+            scan_blocks_returned: of(Counter::ScanBlocksReturned),
+            eager_primary_to_inactive_total: of(Counter::EagerPrimaryToInactive),
+            allocate_atomic_rollback_total: of(Counter::AllocateAtomicRollback),
+            release_primary_noop_total: of(Counter::ReleasePrimaryNoop),
+            release_duplicate_noop_total: of(Counter::ReleaseDuplicateNoop),
             inflight_mutable: gauges.inflight_mutable,
             inflight_immutable: gauges.inflight_immutable,
             reset_pool_size: gauges.reset_pool_size,

@@ -104,8 +104,8 @@ const DRIFT: u64 = 64;
 /// cache lines, so that a reading need not treat the last ones differently.
 const WORDS: usize = 32;
 
-/// Where the shared row says whether it has ever been written: 1 from before its first addition
-/// on. A reading passes over a row that is known to be all zeros.
+/// Where the last two rows say whether they have ever been written: 1 from before their first
+/// addition on. A reading passes over a row that is known to be all zeros.
 const IN_USE: usize = WORDS - 1;
 
 const _: () = assert!(COUNTERS <= IN_USE);
@@ -142,17 +142,12 @@ impl OwnRow<'_> {
 
 /// What the engine has counted.
 pub(crate) struct Counts {
-    sums: [u64; WORDS],
+    sums: [u64; COUNTERS],
     /// The number of rows that were added up.
     rows: usize,
 }
 
 impl Counts {
-    pub(crate) const ZERO: Self = Self {
-        sums: [0; WORDS],
-        rows: 0,
-    };
-
     /// Returns what the engine has counted.
     #[inline]
     pub(crate) fn of(&self, c: Counter) -> u64 {
@@ -212,15 +207,23 @@ impl Stripes {
         })
     }
 
-    /// Returns whether a thread without a row has counted anything.
-    #[inline]
-    fn is_shared_row_in_use(&self) -> bool {
-        is_in_use(&self.rows[SHARED])
-    }
-
     /// Adds `n` to what is shown of counter `c`, but not to what the engine has counted.
     pub(crate) fn add_by_hand(&self, c: Counter, n: u64) {
-        self.rows[MANUAL][c as usize].fetch_add(n, Ordering::Release);
+        add_atomically(&self.rows[MANUAL], c, n);
+    }
+
+    /// Adds what has been counted by hand to what the engine has counted.
+    #[cold]
+    pub(crate) fn include_by_hand(&self, counts: &mut Counts) {
+        for (sum, by_hand) in counts.sums.iter_mut().zip(self.rows[MANUAL].iter()) {
+            *sum = sum.wrapping_add(by_hand.load(Ordering::Acquire));
+        }
+    }
+
+    /// Returns whether anything has been counted by hand.
+    #[inline]
+    pub(crate) fn has_counts_by_hand(&self) -> bool {
+        is_in_use(&self.rows[MANUAL])
     }
 
     /// Returns the rows that threads have written so far.
@@ -228,10 +231,10 @@ impl Stripes {
     fn rows_in_use(&self) -> &[Row] {
         // A thread whose locals are being destroyed uses the shared row, however few threads
         // have existed.
-        let rows = if self.is_shared_row_in_use() {
+        let rows = if is_in_use(&self.rows[SHARED]) {
             SHARED + 1
         } else {
-            thread::used().min(SHARED)
+            thread::used().clamp(1, SHARED)
         };
         &self.rows[..rows]
     }
@@ -256,31 +259,37 @@ impl Stripes {
     /// If the reading thread is held up, the last values may be much newer than the first, and a
     /// thread that has started meanwhile may have a row that was not read. In that case it starts
     /// over, reading up to [`READINGS`] times.
-    pub(crate) fn read(&self, counts: &mut Counts) {
+    #[inline(always)]
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            sums: [0; COUNTERS],
+            rows: 0,
+        };
         for _ in 0..READINGS {
-            let rows = self.rows_in_use();
-            match rows {
-                // The common case, without a loop over rows.
-                [row] => read_row(row, &mut counts.sums),
-                _ => {
-                    for (c, sum) in counts.sums.iter_mut().enumerate() {
-                        *sum = sum_of(rows, c);
-                    }
-                }
-            }
-            counts.rows = rows.len();
-            if !self.have_gone_on(counts) {
+            self.read(&mut counts);
+            if !self.have_gone_on(&counts) {
                 break;
             }
         }
+        counts
     }
 
-    /// Reads what the engine has counted, as [`read`](Self::read) does.
+    /// Reads what the engine has counted, once.
     #[inline]
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::ZERO;
-        self.read(&mut counts);
-        counts
+    fn read(&self, counts: &mut Counts) {
+        let rows = self.rows_in_use();
+        counts.rows = rows.len();
+        if let [row] = rows {
+            // The common case, without a loop over rows.
+            for (sum, count) in counts.sums.iter_mut().zip(row.iter()) {
+                // Acquire: as in `sum_of`.
+                *sum = count.load(Ordering::Acquire);
+            }
+        } else {
+            for (c, sum) in counts.sums.iter_mut().enumerate() {
+                *sum = sum_of(rows, c);
+            }
+        }
     }
 
     /// Returns whether there are more rows by now, or counters that were read first have advanced
@@ -313,16 +322,21 @@ fn sum_of(rows: &[Row], c: usize) -> u64 {
     }
 }
 
-/// Reads the words of a row, one after the other.
-#[inline]
-fn read_row(row: &Row, sums: &mut [u64; WORDS]) {
-    const STRIDE: usize = 8;
-    for (sums, counts) in sums.chunks_exact_mut(STRIDE).zip(row.chunks_exact(STRIDE)) {
-        for at in 0..STRIDE {
-            // Acquire: as in `sum_of`.
-            sums[at] = counts[at].load(Ordering::Acquire);
-        }
+/// Adds to a row that threads share.
+fn add_atomically(row: &Row, c: Counter, n: u64) {
+    if !is_in_use(row) {
+        // Release, before the addition: a thread that sees what follows the addition also
+        // sees the mark.
+        row[IN_USE].store(1, Ordering::Release);
     }
+    row[c as usize].fetch_add(n, Ordering::Release);
+}
+
+/// Returns whether a row that threads share has been written.
+#[inline]
+fn is_in_use(row: &Row) -> bool {
+    // Acquire: pairs with the release in `add_atomically`.
+    row[IN_USE].load(Ordering::Acquire) != 0
 }
 
 /// Handles threads without a row, and threads that have no number yet.
@@ -332,25 +346,8 @@ fn add_slowly(rows: &[Row; ROWS], c: Counter, n: u64) {
     if index < SHARED {
         add_to(&rows[index], c, n);
     } else {
-        add_to_shared(&rows[SHARED], c, n);
+        add_atomically(&rows[SHARED], c, n);
     }
-}
-
-/// Adds `n` to counter `c` in the row that threads without their own share.
-fn add_to_shared(row: &Row, c: Counter, n: u64) {
-    if !is_in_use(row) {
-        // Release, before the addition: a thread that sees what follows the addition also
-        // sees the mark.
-        row[IN_USE].store(1, Ordering::Release);
-    }
-    row[c as usize].fetch_add(n, Ordering::Release);
-}
-
-/// Returns whether the shared row has ever been written.
-#[inline]
-fn is_in_use(row: &Row) -> bool {
-    // Acquire: pairs with the release in `add_to_shared`.
-    row[IN_USE].load(Ordering::Acquire) != 0
 }
 
 /// Adds to a row that belongs to the calling thread.

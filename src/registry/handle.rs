@@ -19,7 +19,7 @@ use super::typed::TypedAttachments;
 ///
 /// While a hash has a handle, it is registered, and its attachments and callbacks live: see
 /// [the registry](crate::registry#when-is-a-hash-registered). One handle serves every tier.
-/// The first handle to a hash allocates; cloning one costs two atomic increments.
+/// The first handle to a hash allocates; cloning one costs an atomic increment.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -56,7 +56,7 @@ impl BlockRegistrationHandle {
         Self { handle }
     }
 
-    pub(super) fn core(&self) -> &Arc<Core> {
+    pub(super) fn core(&self) -> &Core {
         self.handle.core()
     }
 

@@ -308,8 +308,8 @@ impl BlockRegistry {
         seq_hash: SequenceHash,
         leftovers: &mut Leftovers,
     ) -> BlockRegistrationHandle {
-        let (handle, was_registered) = self.core.handle(self.core.key(seq_hash), leftovers);
-        if !was_registered {
+        let (handle, is_access) = self.core.handle(self.core.key(seq_hash), leftovers);
+        if is_access {
             self.core.touch(seq_hash, leftovers);
         }
         BlockRegistrationHandle::new(handle)
@@ -387,8 +387,8 @@ impl BlockRegistry {
     /// # How much can there be?
     ///
     /// Ended entries are not freed at once, because a reader may still be looking at them.
-    /// Every eighth operation that ends an entry frees up to 32 that no reader can see any
-    /// more. What the last operations leave stays until further ones run, or until
+    /// Every sixteenth operation that ends an entry frees up to 64 that no reader can see any
+    /// more, or keeps them to be used again: up to 128 of them, which are no garbage. What the last operations leave stays until further ones run, or until
     /// [`flush_garbage`](Self::flush_garbage). So garbage does not accumulate while handles
     /// are created and dropped, with one exception. A thread that is suspended *inside* a
     /// registry operation holds back everything that becomes garbage from then on, until it
@@ -433,7 +433,7 @@ impl BlockRegistry {
 impl BlockRegistrationHandle {
     /// Returns whether the handle belongs to this registry, or to a clone of it.
     pub fn is_from_registry(&self, registry: &BlockRegistry) -> bool {
-        Arc::ptr_eq(self.core(), registry.core())
+        std::ptr::eq(self.core(), Arc::as_ptr(registry.core()))
     }
 }
 

@@ -66,8 +66,8 @@
 //! caller, as [`Leftovers`]. The observer's policy and the frequency tracker must answer at
 //! once; a panic of theirs is deferred in the same way.
 
-use std::mem::ManuallyDrop;
-use std::ptr::{self, NonNull};
+use std::mem;
+use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use crate::SequenceHash;
@@ -77,16 +77,18 @@ use crate::sync::step;
 use crate::sync::{Ordering, fence};
 
 use super::core::Core;
-use super::entries::{Entry, Unheld};
+use super::entries::{Acquired, Entry, Unheld};
 use super::leftovers::Leftovers;
 use super::tier::Tier;
 
 /// A handle to a hash, which keeps the hash registered. Dropping it is a step of the
 /// protocol.
-pub(crate) struct EntryHandle {
-    entry: NonNull<Entry>,
-    core: Arc<Core>,
-}
+///
+/// While an entry has handles, it owns one reference to the registry's state, which all its
+/// handles share: the thread that adds the first handle takes it, and the thread that releases
+/// the last one drops it.
+#[repr(transparent)]
+pub(crate) struct EntryHandle(NonNull<Entry>);
 
 // SAFETY: apart from its key, which does not change, an entry consists of atomics and locks.
 // Attachments are required to be `Send + Sync`, and so are callbacks.
@@ -95,47 +97,46 @@ unsafe impl Send for EntryHandle {}
 unsafe impl Sync for EntryHandle {}
 
 impl EntryHandle {
-    /// Takes ownership of one handle that is already counted in the entry.
+    /// Takes ownership of one handle that was added to the entry just now.
     ///
     /// # Safety
     ///
-    /// The entry belongs to `core`, and the caller owns the handle it passes on.
+    /// The entry belongs to `core`, and the caller owns the handle it passes on, which was
+    /// `acquired` in this way.
     #[inline]
-    unsafe fn of(entry: &Entry, core: &Arc<Core>) -> Self {
-        Self {
-            entry: NonNull::from(entry),
-            core: Arc::clone(core),
+    unsafe fn of(entry: &Entry, acquired: Acquired, core: &Arc<Core>) -> Self {
+        if acquired != Acquired::Shared {
+            // The entry's reference.
+            mem::forget(Arc::clone(core));
         }
+        Self(NonNull::from(entry))
     }
 
+    #[inline]
     pub(super) fn entry(&self) -> &Entry {
         // SAFETY: an entry that has a handle is not freed.
-        unsafe { self.entry.as_ref() }
+        unsafe { self.0.as_ref() }
     }
 
-    pub(super) fn core(&self) -> &Arc<Core> {
-        &self.core
+    #[inline]
+    pub(super) fn core(&self) -> &Core {
+        // SAFETY: this is the address of the registry's state, which an entry that has a handle keeps.
+        unsafe { &*self.entry().state().cast() }
     }
 
     /// Drops the handle and defers user code to the caller.
     fn release(self, leftovers: &mut Leftovers) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: `this` is never dropped, so the value that is read has one owner.
-        let core = unsafe { ptr::read(&this.core) };
-        // SAFETY: the handle being released is `this`, and its entry belongs to this core.
-        unsafe { core.release(this.entry.as_ptr(), leftovers) };
-        // This may be the last reference.
-        leftovers.catch(|| drop(core));
+        let entry = self.0;
+        mem::forget(self);
+        // SAFETY: the handle being released is `self`.
+        unsafe { Core::release(entry, leftovers) };
     }
 }
 
 impl Clone for EntryHandle {
     fn clone(&self) -> Self {
         self.entry().acquire();
-        Self {
-            entry: self.entry,
-            core: Arc::clone(&self.core),
-        }
+        Self(self.0)
     }
 }
 
@@ -143,8 +144,8 @@ impl Drop for EntryHandle {
     #[inline]
     fn drop(&mut self) {
         let mut leftovers = Leftovers::new();
-        // SAFETY: the handle being released is `self`, and its entry belongs to this core.
-        unsafe { self.core.release(self.entry.as_ptr(), &mut leftovers) };
+        // SAFETY: the handle being released is `self`.
+        unsafe { Core::release(self.0, &mut leftovers) };
         leftovers.settle();
     }
 }
@@ -214,9 +215,9 @@ impl Core {
         }
         let guard = &epoch::pin();
         let entry = self.entries.find(key, guard);
-        let entry = entry.filter(|entry| entry.try_acquire())?;
+        let (entry, acquired) = entry.and_then(|entry| Some((entry, entry.try_acquire()?)))?;
         // SAFETY: the handle was acquired just now, and the entry belongs to this core.
-        Some(unsafe { EntryHandle::of(entry, self) })
+        Some(unsafe { EntryHandle::of(entry, acquired, self) })
     }
 
     /// Acquires and releases the entry of a hash that had none when its registration began, if
@@ -245,8 +246,9 @@ impl Core {
 
 /// Creating, finding and releasing handles.
 impl Core {
-    /// Returns a handle to a hash, and whether the hash was registered before. If this
-    /// begins a registration, the observer is asked; a panic of its policy is deferred.
+    /// Returns a handle to a hash, and whether this counts as an access: there is a frequency
+    /// tracker, and the hash was not registered before. If this begins a registration, the
+    /// observer is asked; a panic of its policy is deferred.
     pub(crate) fn handle(
         self: &Arc<Self>,
         key: Key,
@@ -256,23 +258,25 @@ impl Core {
             self.end_if_cleared(key, leftovers);
         }
         let (handle, is_made) = self.find_or_make(key);
-        let was_registered = !is_made || self.tiers.have(key, None);
+        let is_access = is_made && self.tracker().is_some() && !self.tiers.have(key, None);
         step!(HandleMade);
         if is_made && self.observer.is_some() {
             // Outside the epoch guard: the observer may be slow, and the handle keeps the
             // entry.
             self.tell_registered(&handle, leftovers);
         }
-        (handle, was_registered)
+        (handle, is_access)
     }
 
     /// Returns a handle to a hash, and whether its entry was created for it.
     #[inline]
     fn find_or_make(self: &Arc<Self>, key: Key) -> (EntryHandle, bool) {
         let guard = &epoch::pin();
-        let (entry, is_made) = self.entries.acquire(key, guard);
+        let state = Arc::as_ptr(self).cast();
+        let (entry, acquired) = self.entries.acquire(key, state, guard);
         // SAFETY: the handle was acquired just now, and the entry belongs to this core.
-        (unsafe { EntryHandle::of(entry, self) }, is_made)
+        let handle = unsafe { EntryHandle::of(entry, acquired, self) };
+        (handle, acquired == Acquired::Made)
     }
 
     /// Returns a handle to a hash, if the hash is registered.
@@ -298,28 +302,50 @@ impl Core {
         let entry = self.entries.find(key, guard);
         let entry = entry.filter(|entry| entry.try_share())?;
         // SAFETY: the handle was acquired just now, and the entry belongs to this core.
-        Some(unsafe { EntryHandle::of(entry, self) })
+        Some(unsafe { EntryHandle::of(entry, Acquired::Shared, self) })
     }
 
     /// Releases a handle. If it was the last and no tier has a block, the entry ends.
     ///
     /// # Safety
     ///
-    /// The caller owns the handle, and the entry belongs to this registry.
+    /// The caller owns the handle, and gives it up.
+    #[inline]
+    unsafe fn release(entry: NonNull<Entry>, leftovers: &mut Leftovers) {
+        // SAFETY: the caller's contract. The handle is released only once.
+        unsafe {
+            if !Entry::release_shared(entry.as_ptr()) {
+                Self::release_last(entry, leftovers);
+            }
+        }
+    }
+
+    /// Releases a handle that is probably the last one of its entry.
+    ///
+    /// # Safety
+    ///
+    /// The contract of [`release`](Self::release).
     #[inline(never)]
-    unsafe fn release(self: &Arc<Self>, entry: *const Entry, leftovers: &mut Leftovers) {
+    unsafe fn release_last(entry: NonNull<Entry>, leftovers: &mut Leftovers) {
         // Pinned first: without its handle, the entry may be ended and freed.
         let guard = epoch::pin();
         // SAFETY: the entry is kept by the caller's handle, and then by the guard.
-        let entry = unsafe { &*entry };
-        if let Some(unheld) = entry.release() {
-            step!(HandleReleased);
-            fence(Ordering::SeqCst);
-            if !self.tiers.have(entry.key(), None) {
-                self.end_entry(entry, unheld, &guard, leftovers);
-            }
+        let entry = unsafe { entry.as_ref() };
+        let state = entry.state().cast::<Self>();
+        let Some(unheld) = entry.release() else {
+            return;
+        };
+        // SAFETY: this is the address of an `Arc`. The entry's reference to it belongs to
+        // this thread now, which has released the last handle.
+        let core = unsafe { Arc::from_raw(state) };
+        step!(HandleReleased);
+        fence(Ordering::SeqCst);
+        if !core.tiers.have(entry.key(), None) {
+            core.end_entry(entry, unheld, &guard, leftovers);
         }
-        self.entries.leave(guard);
+        core.entries.leave(guard);
+        // This may be the last reference.
+        leftovers.catch(|| drop(core));
     }
 }
 

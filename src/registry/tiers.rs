@@ -24,6 +24,8 @@ struct AttachedTier {
 /// The tiers that share a registry.
 pub(super) struct Tiers {
     list: ArcSwap<Vec<AttachedTier>>,
+    /// Whether there is, or has been, a tier.
+    are_any: AtomicBool,
     /// Whether there is, or has been, more than one tier.
     are_several: AtomicBool,
 }
@@ -32,12 +34,15 @@ impl Tiers {
     pub(super) fn new() -> Self {
         Self {
             list: ArcSwap::default(),
+            are_any: AtomicBool::new(false),
             are_several: AtomicBool::new(false),
         }
     }
 
     /// Adds a tier.
     pub(super) fn attach(&self, type_id: TypeId, tier: Weak<dyn Tier>) {
+        // Set before the new tier has blocks: a thread that has to see a block sees this, too.
+        self.are_any.store(true, Ordering::Relaxed);
         let before = self.list.rcu(|tiers| {
             let mut tiers = Vec::clone(tiers);
             tiers.push(AttachedTier {
@@ -80,6 +85,12 @@ impl Tiers {
     /// of the hash.
     #[inline]
     pub(super) fn have(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
+        self.are_any.load(Ordering::Relaxed) && self.find(key, type_ids)
+    }
+
+    /// Asks each tier of these metadata types whether it has a block of the hash.
+    #[inline(never)]
+    fn find(&self, key: Key, type_ids: Option<&[TypeId]>) -> bool {
         self.list
             .load()
             .iter()

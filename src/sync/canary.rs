@@ -2,7 +2,7 @@
 //!
 //! A model runs the code that ships, which frees its nodes. A later read would be undefined
 //! behaviour instead of a reported failure. In a model, a node therefore carries a canary: every
-//! accessor checks it, freeing the node kills it, and the memory is kept until the next run begins.
+//! accessor checks it, freeing the node (or keeping it for reuse) kills it, and the memory is kept until the next run begins.
 //! Loom also verifies that checks and kills are ordered by the code's own synchronization,
 //! whichever came first in a run. In all other builds, a canary compiles to nothing.
 
@@ -25,6 +25,10 @@ impl Canary {
     /// Kills the canary, because its node is about to be freed.
     #[inline(always)]
     pub(crate) fn kill(&self) {}
+
+    /// Revives the canary, because its node's memory is used again.
+    #[inline(always)]
+    pub(crate) fn revive(&self) {}
 }
 
 /// Frees a box whose canaries have been killed.
@@ -60,6 +64,13 @@ mod model {
             // SAFETY: loom checks that there is no concurrent access.
             let was_dead = self.0.with_mut(|is_dead| unsafe { is_dead.replace(true) });
             assert!(!was_dead, "a node freed twice");
+        }
+
+        #[track_caller]
+        pub(crate) fn revive(&self) {
+            // SAFETY: loom checks that there is no concurrent access.
+            let was_dead = self.0.with_mut(|is_dead| unsafe { is_dead.replace(false) });
+            assert!(was_dead, "a node in use is used again");
         }
     }
 

@@ -113,13 +113,15 @@ pub(crate) const BUCKET_SEGMENTS: usize = shrunk!(27, under checkers 3);
 /// The table shrinks when it has more buckets than this per entry.
 pub(crate) const SPARSE_BUCKETS: u64 = shrunk!(8, under checkers 2);
 /// The number of entries that are retired before an operation takes a step of the upkeep.
-pub(crate) const UPKEEP_EVERY: u64 = shrunk!(8, under checkers 1);
+pub(crate) const UPKEEP_EVERY: u64 = shrunk!(16, under checkers 1);
 /// The number of entries that are retired before the epochs are made to advance, which
 /// otherwise happens only occasionally.
 pub(crate) const FLUSH_EVERY: u64 = shrunk!(32, under checkers 1);
 /// The maximum number of entries that one step of the upkeep frees. This is more than one per
 /// retired entry, so that what has piled up behind a suspended thread is worked off.
-pub(crate) const UPKEEP_ENTRIES: usize = shrunk!(32, under checkers 512);
+pub(crate) const UPKEEP_ENTRIES: usize = shrunk!(64, under checkers 512);
+/// The maximum number of ended entries that are kept to be used again: 8 KiB.
+pub(crate) const SPARES: u64 = shrunk!(128, under checkers 2);
 /// The maximum number of bucket markers that one step of the upkeep visits.
 pub(crate) const UPKEEP_MARKERS: usize = shrunk!(128, under checkers usize::MAX);
 

@@ -1,5 +1,8 @@
 //! An entry's life: its handles, its tenancies, and its single end.
 
+use std::any::TypeId;
+use std::sync::Arc;
+
 use loom::thread;
 
 use super::{Dropped, FakeTier, explore, hash};
@@ -243,5 +246,52 @@ fn a_block_moves_behind_a_look() {
         to.end(&registry);
         assert!(registry.core().audit().is_empty());
         assert_eq!(dropped.count(), 1);
+    });
+}
+
+/// Threads take spare entries, while those that they end become spare again.
+#[test]
+fn spare_entries_meet_two_registrations() {
+    explore(|registry| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|keyed| hash(&registry, keyed, 0));
+        drop(registry.register_sequence_hashes([a, b]));
+        assert_eq!(registry.pending_garbage(), 0, "both are spare");
+        let other = registry.clone();
+        let second = thread::spawn(move || {
+            drop(other.register_sequence_hash(c));
+            other.register_sequence_hash(d)
+        });
+        let first = registry.register_sequence_hash(a);
+        let second = second.join().unwrap();
+        assert_eq!(first.seq_hash(), a);
+        assert_eq!(second.seq_hash(), d);
+        assert_eq!(registry.core().audit().len(), 2);
+        drop((first, second));
+        assert!(registry.core().audit().is_empty());
+        assert_eq!(registry.pending_garbage(), 0);
+    });
+}
+
+/// An entry without handles gets two at once. Both of them keep the registry, until the last is
+/// dropped.
+#[test]
+fn two_first_handles_keep_the_registry() {
+    explore(|registry| {
+        let hash = hash(&registry, 1, 0);
+        let state = Arc::downgrade(registry.core());
+        let tier = FakeTier::new(&registry, hash, true);
+        drop(registry.register_sequence_hash(hash));
+        let other = registry.clone();
+        let second = thread::spawn(move || other.register_sequence_hash(hash));
+        let first = registry.register_sequence_hash(hash);
+        drop(registry);
+        assert_eq!(first.seq_hash(), hash);
+        drop(first);
+        let second = second.join().unwrap();
+        assert!(state.upgrade().is_some());
+        assert!(second.has_any_block(&[TypeId::of::<FakeTier>()]));
+        drop(second);
+        assert!(state.upgrade().is_none());
+        drop(tier);
     });
 }

@@ -22,6 +22,39 @@ pub(super) struct Position<'g> {
     pub(super) found: Option<&'g Entry>,
 }
 
+/// Returns the entry of `hash` that has this order, if there is one behind `start`.
+///
+/// Only reads, and passes over dead nodes: a node that dies while the walk stands on it still
+/// leads to all nodes that were behind it then. An entry that is missed because of that has been
+/// linked since the walk began.
+#[inline]
+pub(super) fn find<'g>(
+    start: &'g Node,
+    order: u64,
+    hash: SequenceHash,
+    guard: &'g Guard,
+) -> Option<&'g Entry> {
+    let mut at = start.next();
+    loop {
+        // SAFETY: read under `guard` from a node of the table.
+        let node = unsafe { at.node(guard) }?;
+        at = node.next();
+        let reached = node.order();
+        if reached < order {
+            continue;
+        }
+        if reached > order {
+            return None;
+        }
+        // SAFETY: only entries have an entry's order, and `order` is one. `node` is the first
+        // field of a `repr(C)` entry.
+        let entry = unsafe { &*ptr::from_ref(node).cast::<Entry>() };
+        if entry.hash() == hash && !at.is_dead() {
+            return Some(entry);
+        }
+    }
+}
+
 /// Walks from `start` to the entry of `hash` that has this order. If there is none, walks
 /// past the last node of this order. Unlinks the dead nodes on its way.
 pub(super) fn seek<'g>(

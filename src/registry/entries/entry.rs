@@ -13,16 +13,20 @@ use crate::SequenceHash;
 use crate::key::Key;
 use crate::registry::attachments::AttachmentStore;
 use crate::registry::extras::Extras;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::node::Node;
 
 /// The word of an entry that has ended: no handles. It never changes again.
-const DEAD: u64 = 1 << 63;
+pub(super) const DEAD: u64 = 1 << 63;
 
 /// Added with the first handle after a time without any. The bits from here up to that of
 /// [`DEAD`] wrap. See [`Unheld`].
 const REVIVAL: u64 = 1 << 32;
+
+/// Set in the address of the registry's state if the registry's observer must be told of the
+/// entry's end.
+const OBSERVED: usize = 1;
 
 /// More handles than this must be a leak; `Arc` uses the same argument.
 const MAX_HANDLES: u32 = u32::MAX / 2;
@@ -48,24 +52,63 @@ pub(in crate::registry) struct Entry {
     /// The number of handles (zero while only blocks keep the hash registered) and, above it,
     /// the number of times it has risen from zero; or [`DEAD`].
     handles: AtomicU64,
-    /// Attachments and callbacks, allocated on first use. In a retired entry, the next
-    /// retired one (an `Entry`).
+    /// Attachments and callbacks, allocated on first use. In a retired or spare entry, the next
+    /// one (an `Entry`).
     extras: AtomicPtr<Extras>,
-    /// Whether the registry's observer must be told of the end.
-    is_observed: AtomicBool,
+    /// The address of the registry's state, without its type, and [`OBSERVED`].
+    state: AtomicPtr<()>,
+}
+
+/// How a handle was added to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::registry) enum Acquired {
+    /// The entry was created for it.
+    Made,
+    /// The entry had no handles.
+    Revived,
+    /// The entry had other handles.
+    Shared,
 }
 
 impl Entry {
     /// Creates an entry with one handle.
-    pub(super) fn new(key: Key) -> Self {
+    pub(super) fn new(key: Key, state: *const ()) -> Self {
         Self {
             node: Node::entry(key.keyed),
             hash: key.hash,
             keyed: key.keyed,
             handles: AtomicU64::new(1),
             extras: AtomicPtr::new(ptr::null_mut()),
-            is_observed: AtomicBool::new(false),
+            state: AtomicPtr::new(state.cast_mut()),
         }
+    }
+
+    /// Makes a spare entry what [`new`](Self::new) returns, except for its link.
+    ///
+    /// # Safety
+    ///
+    /// The caller has taken the entry from the [spares](super::spares), and nothing else uses it.
+    /// Threads that have tried to take it may still read where it leads to.
+    pub(super) unsafe fn renew(entry: *mut Self, key: Key, state: *const ()) {
+        // Field by field: a reference to all of the entry would exclude those readers.
+        // SAFETY: the caller's contract.
+        unsafe {
+            (*entry).node.renew(key.keyed);
+            (&raw mut (*entry).hash).write(key.hash);
+            (&raw mut (*entry).keyed).write(key.keyed);
+            // Relaxed: the link that leads to the entry publishes them.
+            (*entry).handles.store(1, Ordering::Relaxed);
+            (*entry).extras.store(ptr::null_mut(), Ordering::Relaxed);
+            (*entry).state.store(state.cast_mut(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the address of the registry's state.
+    #[inline]
+    pub(in crate::registry) fn state(&self) -> *const () {
+        self.node.canary().check();
+        let state = self.state.load(Ordering::Relaxed);
+        state.map_addr(|address| address & !OBSERVED)
     }
 
     pub(in crate::registry) fn key(&self) -> Key {
@@ -82,20 +125,28 @@ impl Entry {
     }
 
     /// Adds a handle, unless the entry is dead.
-    pub(in crate::registry) fn try_acquire(&self) -> bool {
-        self.acquire_while(|word| match handles(word) {
+    pub(in crate::registry) fn try_acquire(&self) -> Option<Acquired> {
+        let before = self.acquire_while(|word| match handles(word) {
             0 if word == DEAD => None,
             0 => Some((word + REVIVAL) & !DEAD | 1),
             _ => Some(word + 1),
+        })?;
+        Some(match handles(before) {
+            0 => Acquired::Revived,
+            _ => Acquired::Shared,
         })
     }
 
     /// Adds a handle if there are others.
+    #[inline]
     pub(in crate::registry) fn try_share(&self) -> bool {
-        self.acquire_while(|word| (handles(word) != 0).then_some(word + 1))
+        let shared = self.acquire_while(|word| (handles(word) != 0).then_some(word + 1));
+        shared.is_some()
     }
 
-    fn acquire_while(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
+    /// Adds a handle as long as `next` returns a word for that. Returns the word before it.
+    #[inline]
+    fn acquire_while(&self, next: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         self.node.canary().check();
         let mut seen = self.handles.load(Ordering::Relaxed);
         while let Some(next) = next(seen) {
@@ -109,18 +160,43 @@ impl Entry {
             ) {
                 Ok(_) => {
                     check_room(seen);
-                    return true;
+                    return Some(seen);
                 }
                 Err(now) => seen = now,
             }
         }
-        false
+        None
     }
 
     /// Adds a handle. The caller already has one.
     pub(in crate::registry) fn acquire(&self) {
         self.node.canary().check();
         check_room(self.handles.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// Removes a handle if there are others, and returns whether there were.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the handle. If this returns `true`, the entry may be freed by then;
+    /// therefore it is passed by address.
+    #[inline]
+    pub(in crate::registry) unsafe fn release_shared(entry: *const Self) -> bool {
+        // SAFETY: the caller's handle keeps the entry until the exchange, which refers to nothing
+        // but the word.
+        let word = unsafe {
+            (*entry).node.canary().check();
+            &(*entry).handles
+        };
+        let mut seen = word.load(Ordering::Relaxed);
+        while handles(seen) > 1 {
+            // Release: as in `release`.
+            match word.compare_exchange_weak(seen, seen - 1, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
     }
 
     /// Removes a handle. If it was the last, returns the unheld state.
@@ -160,13 +236,15 @@ impl Entry {
     pub(in crate::registry) fn observe(&self) {
         // Visible to the thread that ends the entry: the creator releases its handle after
         // this, and all handles are released before the end.
-        self.is_observed.store(true, Ordering::Relaxed);
+        let state = self.state.load(Ordering::Relaxed);
+        let observed = state.map_addr(|address| address | OBSERVED);
+        self.state.store(observed, Ordering::Relaxed);
     }
 
     /// Returns whether the observer must be told of this entry's end. For the thread that
     /// ended it.
     pub(in crate::registry) fn is_observed(&self) -> bool {
-        self.is_observed.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed).addr() & OBSERVED != 0
     }
 
     /// Returns the attachments and callbacks, if there have ever been any. For a caller with
@@ -218,15 +296,36 @@ impl Entry {
         unsafe { &*extras }
     }
 
-    /// Links a retired entry to another. For a caller that owns the entry alone: it is dead
-    /// and its extras have been taken, so no thread uses them any more.
-    pub(super) fn set_next_retired(&self, next: *mut Self) {
-        self.extras.store(next.cast(), Ordering::Relaxed);
+    /// Links a retired or spare entry to another, with this number of entries from here to the
+    /// end of the list.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the entry alone: it is dead and its extras have been taken, so no thread
+    /// uses them any more.
+    pub(super) unsafe fn link_unused(entry: *mut Self, next: *mut Self, count: u64) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            (*entry).extras.store(next.cast(), Ordering::Relaxed);
+            (*entry).handles.store(count, Ordering::Relaxed);
+        }
     }
 
-    /// Returns the entry that was retired before this one. For a caller that owns both.
-    pub(super) fn next_retired(&self) -> *mut Self {
-        self.extras.load(Ordering::Relaxed).cast()
+    /// Returns the entry after a retired or spare one, and the number of entries from this one to
+    /// the end of the list. Of no meaning if the entry has been taken off the list.
+    ///
+    /// # Safety
+    ///
+    /// The entry is not freed during the call.
+    pub(super) unsafe fn next_unused(entry: *const Self) -> (*mut Self, u64) {
+        // Two fields, by address: the owner of a spare entry that has been taken writes others.
+        // SAFETY: the caller's contract.
+        unsafe {
+            (
+                (*entry).extras.load(Ordering::Relaxed).cast(),
+                (*entry).handles.load(Ordering::Relaxed),
+            )
+        }
     }
 
     /// Takes the attachments and callbacks out of a dead entry. For the thread that ended

@@ -147,11 +147,18 @@ impl Markers {
     }
 
     /// Returns a segment, and allocates it if need be.
+    #[inline]
     fn segment(&self, at: usize) -> *mut Node {
         let segment = self.existing_segment(at);
-        if !segment.is_null() {
-            return segment;
+        if segment.is_null() {
+            self.make_segment(at)
+        } else {
+            segment
         }
+    }
+
+    #[cold]
+    fn make_segment(&self, at: usize) -> *mut Node {
         let new: Box<[Node]> = (0..Self::segment_len(at)).map(|_| Node::marker()).collect();
         let new = Box::into_raw(new);
         match self.segments[at].compare_exchange(
@@ -172,15 +179,10 @@ impl Markers {
     /// Returns the marker of a bucket below the size.
     #[inline]
     pub(super) fn marker(&self, bucket: usize) -> &Node {
-        let (at, offset) = if bucket < FIRST_BUCKETS {
-            (0, bucket)
-        } else {
-            let log = bucket.ilog2();
-            (
-                (log - FIRST_BUCKETS.ilog2()) as usize + 1,
-                bucket - (1 << log),
-            )
-        };
+        // The first segment begins at zero, and each other one at a power of two.
+        let at = ((bucket | (FIRST_BUCKETS - 1)).ilog2() + 1 - FIRST_BUCKETS.ilog2()) as usize;
+        let start = if at == 0 { 0 } else { 1 << bucket.ilog2() };
+        let offset = bucket - start;
         debug_assert!(offset < Self::segment_len(at));
         // SAFETY: the segment has more than `offset` nodes. It is freed only after the size
         // has been below `bucket` for two grace periods, and the caller read a size above
@@ -199,7 +201,20 @@ impl Markers {
 
     /// Returns the marker of a bucket, and links it if need be. While another thread is
     /// linking it, returns the nearest linked marker before it.
+    #[inline]
     fn linked_marker<'g>(&'g self, bucket: usize, guard: &'g Guard) -> &'g Node {
+        let marker = self.marker(bucket);
+        if marker.order() & LINKED != 0 {
+            marker
+        } else {
+            self.link_marker(bucket, guard)
+        }
+    }
+
+    /// Links the marker of a bucket and returns it, or the nearest linked marker before it while
+    /// another thread is linking it.
+    #[cold]
+    fn link_marker<'g>(&'g self, bucket: usize, guard: &'g Guard) -> &'g Node {
         let marker = self.marker(bucket);
         let claimed = marker.order();
         if claimed & LINKED != 0 {

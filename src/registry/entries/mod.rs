@@ -12,6 +12,7 @@
 //! | `markers` | buckets: where a walk starts, and how the table grows |
 //! | `grace` | grace periods that no thread waits for |
 //! | `shrinking` | freeing the upper markers |
+//! | `spares` | ended entries that are kept to be used again |
 //! | `table` | the hash table: find, insert, remove |
 //! | `upkeep` | freeing ended entries and shrinking, in small steps |
 
@@ -21,19 +22,21 @@ mod grace;
 mod markers;
 mod node;
 mod shrinking;
+mod spares;
 mod table;
 mod upkeep;
 
 use crate::key::Key;
 use crate::sync::epoch::{self, Guard};
-use crate::sync::limits::IS_CHECKED;
+use crate::sync::limits::{IS_CHECKED, UPKEEP_EVERY};
 use crate::sync::step;
 use crate::sync::{AtomicU64, Ordering, fence};
 
+use spares::Spares;
 use table::EntryTable;
 use upkeep::{Effort, Upkeep};
 
-pub(super) use entry::{Entry, Unheld};
+pub(super) use entry::{Acquired, Entry, Unheld};
 
 /// The number of fruitless rounds after which a flush gives up. An entry is freed after three
 /// rounds, the markers of a shrinking table after six.
@@ -44,6 +47,7 @@ pub(super) struct Entries {
     table: EntryTable,
     /// The number of entries created and not ended.
     count: AtomicU64,
+    spares: Spares,
     upkeep: Upkeep,
 }
 
@@ -52,6 +56,7 @@ impl Entries {
         Self {
             table: EntryTable::new(),
             count: AtomicU64::new(0),
+            spares: Spares::new(),
             upkeep: Upkeep::new(),
         }
     }
@@ -79,26 +84,49 @@ impl Entries {
         self.table.find(key, guard)
     }
 
-    /// Returns the entry of a hash with one more handle, and whether the entry was created
-    /// for it.
+    /// Returns the entry of a hash with one more handle, and how that was added. An entry that
+    /// is created for it belongs to the registry whose state is at `state`.
     ///
     /// The entry is counted before it is inserted, so a thread that reads a count of zero
     /// has missed no entry.
     #[inline]
-    pub(super) fn acquire<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+    pub(super) fn acquire<'g>(
+        &'g self,
+        key: Key,
+        state: *const (),
+        guard: &'g Guard,
+    ) -> (&'g Entry, Acquired) {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         step!(EntryCounted);
-        let (entry, is_made) = self.table.find_or_insert(key, guard);
-        if is_made {
+        let make = || self.make(key, state, guard);
+        let unmake = |entry| self.retire_uncounted(entry, count, guard);
+        let (entry, acquired) = self.table.find_or_insert(key, guard, make, unmake);
+        if acquired == Acquired::Made {
             step!(EntryInserted);
             self.table.markers().grow_for(count);
-            if self.upkeep.is_busy() {
+            if count.is_multiple_of(UPKEEP_EVERY) && self.upkeep.is_busy() {
                 self.keep_up(count, guard);
             }
         } else {
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
-        (entry, is_made)
+        (entry, acquired)
+    }
+
+    /// Returns the address of an entry with one handle, which belongs to the caller: a spare one,
+    /// or a new one if there is none.
+    #[inline]
+    fn make(&self, key: Key, state: *const (), guard: &Guard) -> *mut Entry {
+        if let Some(spare) = self.spares.take(guard) {
+            // SAFETY: it was just taken.
+            unsafe { Entry::renew(spare, key, state) };
+            return spare;
+        }
+        let new = Box::into_raw(Box::new(Entry::new(key, state)));
+        // Entries are freed by their address, which is all that remains of the pointer after it
+        // has been a reference.
+        new.expose_provenance();
+        new
     }
 
     /// Unlinks a dead entry. After this returns, only threads that are already under a guard
@@ -113,16 +141,27 @@ impl Entries {
     #[inline]
     pub(super) fn retire(&self, entry: &Entry, guard: &Guard) {
         let left = self.count.fetch_sub(1, Ordering::Relaxed) - 1;
+        self.retire_uncounted(entry, left, guard);
+    }
+
+    /// Schedules an entry to be freed that is out of the table, or was never in it. `entries` is
+    /// the number of those in the table.
+    #[inline]
+    fn retire_uncounted(&self, entry: &Entry, entries: u64, guard: &Guard) {
         if self.upkeep.retire(entry) {
-            self.keep_up(left, guard);
+            self.keep_up(entries, guard);
         }
     }
 
     /// Takes a step of the upkeep in passing.
     #[inline(never)]
     fn keep_up(&self, entries: u64, guard: &Guard) {
+        self.step(entries, Effort::PASSING, guard);
+    }
+
+    fn step(&self, entries: u64, effort: Effort, guard: &Guard) {
         self.upkeep
-            .step(self.table.markers(), entries, Effort::PASSING, guard);
+            .step(self.table.markers(), &self.spares, entries, effort, guard);
     }
 
     /// Drops the guard of an operation that may have ended an entry. Under a model checker,
@@ -163,8 +202,7 @@ impl Entries {
         let mut rounds = left + FRUITLESS;
         while rounds > 0 && fruitless < FRUITLESS {
             let guard = epoch::pin();
-            self.upkeep
-                .step(self.table.markers(), self.count(), Effort::FLUSH, &guard);
+            self.step(self.count(), Effort::FLUSH, &guard);
             guard.flush();
             drop(guard);
             let now = self.garbage();
@@ -191,6 +229,10 @@ impl Entries {
         for entry in entries {
             // SAFETY: the caller has exclusive access to the registry.
             unsafe { upkeep::free(entry) };
+        }
+        for entry in self.spares.take_all() {
+            // SAFETY: as above.
+            unsafe { upkeep::free_spare(entry) };
         }
     }
 

@@ -37,6 +37,14 @@ impl Node {
         }
     }
 
+    /// Makes the node of a spare entry one for this keyed hash. It must be linked before any thread
+    /// can reach it.
+    pub(super) fn renew(&self, key: u64) {
+        self.canary.revive();
+        // Relaxed: the link that leads to the entry publishes it.
+        self.order.store(entry_order(key), Ordering::Relaxed);
+    }
+
     /// Creates an unclaimed marker's node.
     pub(super) fn marker() -> Self {
         Self {

@@ -15,9 +15,10 @@ use crate::sync::Ordering;
 use crate::sync::epoch::Guard;
 
 use super::chain;
-use super::entry::Entry;
+use super::entry::{Acquired, Entry};
 use super::markers::Markers;
 use super::node::{ENTRY, NodeLink, entry_order};
+use super::upkeep::address_of;
 
 /// A hash table of entries.
 pub(super) struct EntryTable {
@@ -41,42 +42,49 @@ impl EntryTable {
     #[inline]
     pub(super) fn find<'g>(&'g self, key: Key, guard: &'g Guard) -> Option<&'g Entry> {
         let start = self.markers.start(key.keyed, guard);
-        chain::seek(start, entry_order(key.keyed), Some(key.hash), guard).found
+        chain::find(start, entry_order(key.keyed), key.hash, guard)
     }
 
-    /// Returns the entry of a hash with one more handle, and whether the entry was created
-    /// for it.
+    /// Returns the entry of a hash with one more handle, and how that was added.
+    ///
+    /// Calls `make` for the address of an entry with one handle that belongs to the caller, and
+    /// `unmake` if it turns out not to be needed.
     #[inline]
-    pub(super) fn find_or_insert<'g>(&'g self, key: Key, guard: &'g Guard) -> (&'g Entry, bool) {
+    pub(super) fn find_or_insert<'g>(
+        &'g self,
+        key: Key,
+        guard: &'g Guard,
+        make: impl Fn() -> *mut Entry,
+        unmake: impl Fn(&'g Entry),
+    ) -> (&'g Entry, Acquired) {
         let start = self.markers.start(key.keyed, guard);
-        let mut made: Option<Box<Entry>> = None;
+        let mut made: Option<&'g Entry> = None;
         loop {
             let position = chain::seek(start, entry_order(key.keyed), Some(key.hash), guard);
             if let Some(entry) = position.found {
-                if entry.try_acquire() {
-                    return (entry, false);
+                if let Some(acquired) = entry.try_acquire() {
+                    if let Some(made) = made {
+                        unmake(made);
+                    }
+                    return (entry, acquired);
                 }
                 // The entry is dead, and the thread that ended it may be suspended: finish
                 // the removal.
                 entry.node.kill();
                 continue;
             }
-            let new = Box::into_raw(made.take().unwrap_or_else(|| Box::new(Entry::new(key))));
-            // Entries are freed by their address, which is all that remains of the pointer
-            // after it has been a reference.
-            new.expose_provenance();
-            // SAFETY: `new` is a box's pointer, and only this thread has it until it is
-            // linked.
-            let entry: &'g Entry = unsafe { &*new };
+            let entry: &'g Entry = match made {
+                Some(entry) => entry,
+                // SAFETY: the address is that of an entry of this thread's, which is not freed
+                // while the thread is under the guard.
+                None => unsafe { &*make() },
+            };
+            made = Some(entry);
             entry.node.next.store(position.at.0, Ordering::Relaxed);
-            if position
-                .before
-                .exchange_next(position.at, NodeLink(new.cast()))
-            {
-                return (entry, true);
+            let link = NodeLink(address_of(entry).cast());
+            if position.before.exchange_next(position.at, link) {
+                return (entry, Acquired::Made);
             }
-            // SAFETY: the entry was not linked, so only this thread has the box.
-            made = Some(unsafe { Box::from_raw(new) });
         }
     }
 
@@ -99,7 +107,7 @@ impl EntryTable {
     pub(super) fn remove(&self, entry: &Entry, guard: &Guard) {
         entry.node.kill();
         let order = entry.node.order();
-        let start = self.markers.start(order.reverse_bits(), guard);
+        let start = self.markers.start(entry.key().keyed, guard);
         // Walks past every entry of this order and unlinks the dead ones.
         chain::seek(start, order, None, guard);
     }

@@ -1,13 +1,13 @@
 //! Upkeep: freeing entries that have ended, and shrinking the table.
 //!
 //! Both wait for [grace periods](super::grace), and both are done in small steps by the
-//! operations that cause the work. Every eighth operation that ends an entry takes a step of
+//! operations that cause the work. Every sixteenth operation that ends an entry takes a step of
 //! at most [`Effort::PASSING`], which frees entries whose grace period has passed and
 //! advances the table's shrinking. A try-lock admits one thread at a time; a thread that
 //! finds it held goes on without taking a step.
 //!
 //! ```text
-//! ended ──► retired (a stack) ──► waiting (for one grace period) ──► passed ──► freed
+//! ended ──► retired (a stack) ──► waiting (for one grace period) ──► passed ──► spare, or freed
 //! ```
 //!
 //! Retired entries belong to the registry alone: when the registry goes away, all of them
@@ -22,10 +22,11 @@ use crate::sync::limits::{FLUSH_EVERY, UPKEEP_ENTRIES, UPKEEP_EVERY, UPKEEP_MARK
 use crate::sync::try_lock::TryLock;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-use super::entry::Entry;
+use super::entry::{DEAD, Entry};
 use super::grace::{Grace, Graces};
 use super::markers::Markers;
 use super::shrinking::Shrinking;
+use super::spares::Spares;
 
 /// The limits of one step.
 #[derive(Clone, Copy)]
@@ -98,7 +99,7 @@ impl Upkeep {
     }
 
     /// Retires an entry that has ended, is out of the table, and has no extras any more. For
-    /// the thread that ended it.
+    /// the thread that ended it, or that created it and has not linked it.
     ///
     /// Returns whether it is time for a step.
     pub(super) fn retire(&self, entry: &Entry) -> bool {
@@ -106,7 +107,9 @@ impl Upkeep {
         let address = address_of(entry);
         let mut head = self.retired.load(Ordering::Relaxed);
         loop {
-            entry.set_next_retired(head);
+            // A retired entry's word is that of a dead one: nobody counts those that are retired.
+            // SAFETY: the caller owns the entry.
+            unsafe { Entry::link_unused(address, head, DEAD) };
             // Release: pairs with the acquire in `take`.
             match self.retired.compare_exchange_weak(
                 head,
@@ -132,9 +135,16 @@ impl Upkeep {
 
     /// Takes a step, unless another thread is taking one. `entries` is the number of entries
     /// in the table.
-    pub(super) fn step(&self, markers: &Markers, entries: u64, effort: Effort, guard: &Guard) {
+    pub(super) fn step(
+        &self,
+        markers: &Markers,
+        spares: &Spares,
+        entries: u64,
+        effort: Effort,
+        guard: &Guard,
+    ) {
         if let Some(mut work) = self.work.try_hold() {
-            let is_busy = work.step(self, markers, entries, effort, guard);
+            let is_busy = work.step(self, markers, spares, entries, effort, guard);
             if is_busy != self.is_busy() {
                 self.is_busy.store(is_busy, Ordering::Relaxed);
             }
@@ -148,6 +158,7 @@ impl Work {
         &mut self,
         upkeep: &Upkeep,
         markers: &Markers,
+        spares: &Spares,
         entries: u64,
         effort: Effort,
         guard: &Guard,
@@ -158,7 +169,10 @@ impl Work {
         {
             self.passed = self.waiting.take().map_or(Retired::NONE, |(_, all)| all);
         }
-        let freed = self.passed.free(effort.entries);
+        // SAFETY: this thread holds the upkeep, so no other adds spares.
+        let freed = self
+            .passed
+            .free(effort.entries, |entry| unsafe { spares.put(entry, guard) });
         if freed > 0 {
             upkeep.garbage.fetch_sub(freed, Ordering::Relaxed);
         }
@@ -179,11 +193,12 @@ impl Work {
 
 impl Drop for Upkeep {
     fn drop(&mut self) {
-        self.take().free(usize::MAX);
+        let keep_none = |_entry| false;
+        self.take().free(usize::MAX, keep_none);
         if let Some(mut work) = self.work.try_hold() {
-            work.passed.free(usize::MAX);
+            work.passed.free(usize::MAX, keep_none);
             if let Some((_, mut all)) = work.waiting.take() {
-                all.free(usize::MAX);
+                all.free(usize::MAX, keep_none);
             }
         }
     }
@@ -203,16 +218,22 @@ impl Retired {
         self.0.is_null()
     }
 
-    /// Frees up to `max` of them. Returns how many.
-    fn free(&mut self, max: usize) -> u64 {
+    /// Frees up to `max` of them, or passes them on to `keep`, which returns whether it has kept
+    /// the entry. Returns how many.
+    fn free(&mut self, max: usize, keep: impl Fn(*mut Entry) -> bool) -> u64 {
         let mut freed = 0;
         while freed < max as u64 && !self.is_none() {
+            let entry = self.0;
             // SAFETY: as for `Send`.
-            let next = unsafe { (*self.0).next_retired() };
+            self.0 = unsafe { Entry::next_unused(entry).0 };
             // SAFETY: no reader can reach the entry any more, and its extras have been
             // taken.
-            unsafe { free(self.0) };
-            self.0 = next;
+            unsafe {
+                (*entry).node.canary().kill();
+                if !keep(entry) {
+                    free_spare(entry);
+                }
+            }
             freed += 1;
         }
         freed
@@ -221,7 +242,7 @@ impl Retired {
 
 /// Returns the address of the box an entry is in.
 pub(super) fn address_of(entry: &Entry) -> *mut Entry {
-    // `EntryTable::find_or_insert` has exposed the box's own pointer.
+    // `EntryTable::make` has exposed the box's own pointer.
     ptr::with_exposed_provenance_mut(ptr::from_ref(entry).addr())
 }
 
@@ -232,8 +253,19 @@ pub(super) fn address_of(entry: &Entry) -> *mut Entry {
 /// The address is that of an entry of a table. No reader can reach the entry any more, and
 /// its extras have been taken.
 pub(super) unsafe fn free(entry: *mut Entry) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        (*entry).node.canary().kill();
+        free_spare(entry);
+    }
+}
+
+/// Frees an entry whose canary has been killed.
+///
+/// # Safety
+///
+/// As for [`free`].
+pub(super) unsafe fn free_spare(entry: *mut Entry) {
     // SAFETY: entries come from `Box::into_raw` in `EntryTable::find_or_insert`.
-    let entry = unsafe { Box::from_raw(entry) };
-    entry.node.canary().kill();
-    canary::free(entry);
+    canary::free(unsafe { Box::from_raw(entry) });
 }
