@@ -28,6 +28,7 @@
 //! finds the blocks available. The model is `models::leases`.
 
 mod expiries;
+mod leased;
 mod leases;
 #[cfg(all(test, not(kvbm_loom)))]
 mod tests;
@@ -36,7 +37,6 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::BlockId;
 use crate::blocks::{BlockMetadata, ImmutableBlock};
 use crate::engine::buffer;
 use crate::registry::Leftovers;
@@ -399,15 +399,9 @@ impl<T: BlockMetadata> LeaseTable<T> {
         holders.into_iter().map(with_blocks).collect()
     }
 
-    /// Returns how many blocks are leased. A block with several leases counts once.
+    /// Returns how many blocks are leased. A block with several leases counts once. Constant time.
     pub(crate) fn leased(&self) -> usize {
-        let mut leases = Vec::new();
-        self.for_each(|_, entry| leases.push(Arc::clone(&entry.blocks)));
-        let ids = leases.iter().flat_map(|blocks| blocks.iter());
-        let mut ids: Vec<BlockId> = ids.map(|&(id, _)| id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.len()
+        self.lock().leased()
     }
 
     /// Calls `visit` with each lease, in the order in which they were made. Unlocks the mutex

@@ -87,8 +87,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// lifecycle pins, and, in the case of a primary, by its duplicates.
     ///
     /// Exact while no other thread takes or returns blocks. Leases that have expired are ended
-    /// first. Counting pins no block. Takes O(n log n) time in the number of leased blocks,
-    /// allocates, and waits for the mutex of the leases.
+    /// first, which takes O(blocks released) time; counting takes constant time, and waits for the
+    /// mutex of the leases.
     pub fn unleased_blocks(&self) -> usize {
         self.leases.expire(Instant::now());
         let leased = self.leases.leased();

@@ -28,6 +28,7 @@ use crate::blocks::{BlockMetadata, ImmutableBlock};
 use crate::{BlockId, SequenceHash};
 
 use super::expiries::{Expiries, Key};
+use super::leased::LeasedBlocks;
 use super::{LeaseError, LeaseId, LeasedGuards, NEVER};
 
 pub(super) struct Leases<T: BlockMetadata> {
@@ -38,6 +39,8 @@ pub(super) struct Leases<T: BlockMetadata> {
     /// Those of them that expire and hold no blocks: nobody looks for blocks there.
     empty: BTreeSet<Key>,
     ending: Option<Ending<T>>,
+    /// The blocks of all leases, and what is left of the one that is ending.
+    leased: LeasedBlocks,
 }
 
 pub(super) struct LeaseEntry<T: BlockMetadata> {
@@ -77,6 +80,16 @@ pub(super) struct Name {
     pub(super) blocks: usize,
 }
 
+impl<T: BlockMetadata> LeaseEntry<T> {
+    fn block_ids(&self) -> impl Iterator<Item = BlockId> {
+        self.blocks.iter().map(|&(id, _)| id)
+    }
+}
+
+fn block_ids<T: BlockMetadata>(guards: &[ImmutableBlock<T>]) -> impl Iterator<Item = BlockId> {
+    guards.iter().map(ImmutableBlock::block_id)
+}
+
 impl<T: BlockMetadata> Leases<T> {
     pub(super) fn new() -> Self {
         Self {
@@ -84,12 +97,17 @@ impl<T: BlockMetadata> Leases<T> {
             expiries: Expiries::default(),
             empty: BTreeSet::new(),
             ending: None,
+            leased: LeasedBlocks::default(),
         }
     }
 
     /// Adds a lease that never expires, until it is given an expiry.
     pub(super) fn add(&mut self, id: LeaseId, entry: LeaseEntry<T>) {
         debug_assert_eq!(entry.expiry, NEVER);
+        if let Some(guard) = entry.held.0.first() {
+            let block_count = guard.hold().store().block_count();
+            self.leased.add(entry.block_ids(), block_count);
+        }
         self.by_id.insert(id, entry);
     }
 
@@ -128,8 +146,15 @@ impl<T: BlockMetadata> Leases<T> {
             .ok_or(LeaseError::Expired(id))
     }
 
-    /// Ends a lease that is held or expired.
+    /// Ends a lease that is held or expired. O(its blocks).
     pub(super) fn take(&mut self, id: LeaseId) -> Option<LeaseEntry<T>> {
+        let entry = self.unlist(id)?;
+        self.leased.remove(entry.block_ids());
+        Some(entry)
+    }
+
+    /// Takes out a lease whose blocks are still leased.
+    fn unlist(&mut self, id: LeaseId) -> Option<LeaseEntry<T>> {
         let entry = self.by_id.remove(&id)?;
         self.forget_expiry((entry.expiry, id), entry.blocks.len());
         Some(entry)
@@ -137,7 +162,14 @@ impl<T: BlockMetadata> Leases<T> {
 
     /// Ends a lease that is ending. Returns what is left of it.
     pub(super) fn take_ending(&mut self, id: LeaseId) -> Option<Ending<T>> {
-        self.ending.take_if(|ending| ending.id == id)
+        let ending = self.ending.take_if(|ending| ending.id == id)?;
+        self.leased.remove(block_ids(ending.guards.as_slice()));
+        Some(ending)
+    }
+
+    /// Returns the number of leased blocks. A block with several leases counts once.
+    pub(super) fn leased(&self) -> usize {
+        self.leased.count()
     }
 
     /// Ends all leases. Returns what is left of them.
@@ -188,6 +220,7 @@ impl<T: BlockMetadata> Leases<T> {
                 self.ending = None;
             }
         }
+        self.leased.remove(block_ids(&guards));
         Some(Piece {
             guards: LeasedGuards(guards),
             begun,
@@ -209,17 +242,20 @@ impl<T: BlockMetadata> Leases<T> {
         if expiry > now {
             return None;
         }
-        let entry = self.take(id)?;
+        let entry = self.unlist(id)?;
         let name = Name {
             owner: entry.owner,
             blocks: entry.blocks.len(),
         };
-        // `None` if another thread is cloning the guards; that thread then drops them.
-        if let Some(mut held) = Arc::into_inner(entry.held) {
-            self.ending = Some(Ending {
-                id,
-                guards: std::mem::take(&mut held.0).into_iter(),
-            });
+        match Arc::into_inner(entry.held) {
+            Some(mut held) => {
+                self.ending = Some(Ending {
+                    id,
+                    guards: std::mem::take(&mut held.0).into_iter(),
+                });
+            }
+            // Another thread is cloning the guards, which takes as long, and then drops them.
+            None => self.leased.remove(entry.blocks.iter().map(|&(id, _)| id)),
         }
         Some((id, name))
     }

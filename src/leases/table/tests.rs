@@ -452,3 +452,50 @@ fn expiry_races_renewal_and_release() {
         manager.audit().unwrap();
     }
 }
+
+/// However leases overlap and end, the count is that of the blocks that any of them holds.
+#[test]
+fn a_block_counts_as_leased_as_long_as_any_lease_holds_it() {
+    const MANY: usize = 3 * PIECE;
+    let manager = manager_of(MANY);
+    let now = Instant::now();
+    let table = LeaseTable::new(now);
+    let guards: Vec<_> = (0..MANY as u64).map(|n| block(&manager, n)).collect();
+    let some = |range: std::ops::Range<usize>| guards[range].to_vec();
+    assert_eq!(table.leased(), 0);
+    let first = table.add(some(0..MANY), "a".into(), Some(SECOND), now);
+    let second = table.add(some(PIECE..MANY), "b".into(), None, now);
+    let twice = [some(0..1), some(0..1)].concat();
+    let third = table.add(twice, "c".into(), Some(SECOND * 2), now);
+    assert_eq!(table.leased(), MANY);
+    // The first lease ends in pieces, of which the last is taken by its release.
+    let later = now + SECOND;
+    table.try_expire_one(|| later);
+    let is_leaf_first = manager
+        .match_one(SequenceHash::root(0))
+        .is_some_and(|guard| {
+            let store = guard.hold().store();
+            store.is_leaf_first()
+        });
+    // From its end: the other leases hold those blocks. Otherwise all but one of the first piece.
+    let after_first = if is_leaf_first {
+        MANY
+    } else {
+        MANY - PIECE + 1
+    };
+    assert_eq!(table.leased(), after_first);
+    assert_eq!(table.release(first.id(), later), Err(expired(&first)));
+    assert_eq!(table.leased(), MANY - PIECE + 1);
+    second.release().expect("it has no expiry");
+    assert_eq!(table.leased(), 1);
+    // A thread that clones the guards keeps them; they are no longer leased.
+    let cloned = Arc::clone(&table.lock().live(third.id(), 0).expect("it is held").held);
+    assert!(try_expire(&table, || now + SECOND * 2));
+    assert_eq!(table.leased(), 0);
+    drop(cloned);
+    let last = table.add(some(0..2), "d".into(), None, now);
+    assert_eq!(table.leased(), 2);
+    table.end();
+    assert_eq!(table.leased(), 0);
+    drop(last);
+}
