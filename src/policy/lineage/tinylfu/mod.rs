@@ -31,7 +31,7 @@
 //!
 //! | what | how much | the rest |
 //! |---|---|---|
-//! | blocks for which the window has no room move to the main region, where they are compared with what is there at that time | [`BACKLOG`] with every eviction, and [`MOVED`] with a release if there are more than `BACKLOG` too many | stay in the window until their turn. A release adds one, so there are more than `BACKLOG` only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
+//! | blocks for which the window has no room move to the main region, where they are compared with what is there at that time | [`BACKLOG`] with the first eviction after a release, [`MOVED`] with each that follows, and `MOVED` with a release if there are more than `BACKLOG` too many | stay in the window until their turn. A release adds one, so there are more than `BACKLOG` only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
 //! | the frequencies of the main region are halved | [`AGED`] blocks with every release | keep their frequencies until their turn; all have had it after a quarter as many releases as the pool has blocks, and the next halving is due after ten times as many |
 //!
 //! | file | idea |
@@ -66,7 +66,8 @@ const AGING: usize = 10;
 /// The number of blocks too many that the window may have until the next eviction.
 const BACKLOG: usize = 256;
 
-/// The most blocks that a release moves from the window to the main region.
+/// The most blocks that a release, or an eviction that follows another, moves from the window to
+/// the main region.
 const MOVED: usize = 4;
 
 /// The number of blocks whose frequencies a release halves while the main region ages.
@@ -137,6 +138,8 @@ pub(crate) struct TinyLfuLeaves {
     releases: u64,
     /// [`BACKLOG`], except in tests.
     backlog: usize,
+    /// The most blocks that the next eviction moves from the window to the main region.
+    allowance: usize,
     /// Whether the block moved to the main region last was released before the leaf of its chain.
     is_torn: bool,
     /// Releases of cached content since the main region last began to age.
@@ -181,6 +184,7 @@ impl TinyLfuLeaves {
             listed: 0,
             releases: 0,
             backlog: BACKLOG,
+            allowance: BACKLOG,
             is_torn: false,
             hits: 0,
             aged: block_count,
@@ -318,6 +322,7 @@ impl Leaves for TinyLfuLeaves {
             self.phase = !self.phase;
         }
         self.age();
+        self.allowance = self.backlog;
         if self.overflows(self.backlog) {
             self.settle_window(MOVED);
         }
@@ -348,13 +353,14 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        self.settle_window(self.backlog);
+        self.settle_window(self.allowance);
         self.main.first().or_else(|| self.window.first())
     }
 
     /// The slot's next content counts as new, even if it is the same. (So does a block that
     /// was used, on another thread, at the very moment at which it was to be evicted.)
     fn evicted(&mut self, slot: u32) {
+        self.allowance = MOVED;
         self.blocks[slot as usize].tag = Tag::NONE;
     }
 

@@ -35,6 +35,7 @@ pub(super) struct Model {
     /// The slots that have not had their turn in the last ageing.
     to_age: std::ops::Range<usize>,
     backlog: usize,
+    allowance: usize,
 }
 
 impl Model {
@@ -52,6 +53,7 @@ impl Model {
             agings: 0,
             to_age: 0..0,
             backlog,
+            allowance: backlog,
         }
     }
 
@@ -84,6 +86,7 @@ impl Model {
                 block.agings = self.agings;
             }
         }
+        self.allowance = self.backlog;
         if self.overflows(self.backlog) {
             self.settle(MOVED);
         }
@@ -96,6 +99,7 @@ impl Model {
 
     pub(super) fn evict(&mut self, slot: usize) {
         self.unlist(slot);
+        self.allowance = MOVED;
         self.before[slot] = (Tag::NONE, false);
     }
 
@@ -124,7 +128,7 @@ impl Model {
     }
 
     pub(super) fn first(&mut self) -> Option<u32> {
-        self.settle(self.backlog);
+        self.settle(self.allowance);
         (0..self.blocks.len())
             .filter(|&slot| self.leaves[slot])
             .min_by_key(|&slot| {
