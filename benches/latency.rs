@@ -8,6 +8,11 @@
 //! The two crates take turns, so that disturbances of the machine affect both. A thread starts its
 //! next request when the previous one is complete. If there are more threads than cores, the tail of
 //! the distribution is how long a thread waits for a core.
+//!
+//! Therefore, a second table has the time for which the thread itself was running during a request
+//! (`CLOCK_THREAD_CPUTIME_ID`, on Linux): what the request costs, whatever else the machine does. A
+//! thread that waits for a lock by sleeping does not run. Reading that clock takes a system call,
+//! of which about half is included.
 
 #[path = "workload/concurrent.rs"]
 mod concurrent;
@@ -23,7 +28,7 @@ use std::time::Instant;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use concurrent::{InFlight, Mixed, POOL, Progress};
-use data::{Latency, LatencyRow, Machine, Policy, Side};
+use data::{Latency, LatencyRow, Machine, Policy, Running, Side};
 use hdrhistogram::Histogram;
 use pool::{Pool, Shape};
 use workload::together::together;
@@ -40,6 +45,18 @@ fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are possible")
 }
 
+/// Returns the time for which this thread has been running, in nanoseconds.
+#[cfg(target_os = "linux")]
+fn running_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(not(target_os = "linux"))]
+fn running_time() -> u64 {
+    0
+}
+
 /// One crate with a number of threads.
 struct Samples<'a, P> {
     side: Side,
@@ -47,6 +64,7 @@ struct Samples<'a, P> {
     threads: usize,
     progress: Progress<'a>,
     latencies: Histogram<u64>,
+    running: Histogram<u64>,
 }
 
 impl<'a, P: Pool> Samples<'a, P> {
@@ -57,28 +75,31 @@ impl<'a, P: Pool> Samples<'a, P> {
             threads,
             progress: Progress::new(mixed),
             latencies: histogram(),
+            running: histogram(),
         }
     }
 
     fn turn(&mut self) {
-        let (_, latencies) = together(self.threads, |thread| {
-            let mut latencies = histogram();
+        let (_, histograms) = together(self.threads, |thread| {
+            let (mut latencies, mut running) = (histogram(), histogram());
             let mut in_flight = InFlight::new(&self.pool);
             for hashes in self.progress.take(thread, REQUESTS / self.threads) {
-                let start = Instant::now();
+                let (has_run, start) = (running_time(), Instant::now());
                 in_flight.serve(hashes);
                 latencies += start.elapsed().as_nanos() as u64;
+                running += running_time() - has_run;
             }
-            latencies
+            (latencies, running)
         });
-        for latencies in latencies {
+        for (latencies, running) in histograms {
             self.latencies += latencies;
+            self.running += running;
         }
     }
 
-    fn cells(&self, policy: Policy) -> [String; 8] {
+    fn cells(&self, policy: Policy, times: &Histogram<u64>) -> [String; 8] {
         let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
-        let at = |percentile| us(self.latencies.value_at_percentile(percentile));
+        let at = |percentile| us(times.value_at_percentile(percentile));
         [
             policy.to_string(),
             self.threads.to_string(),
@@ -87,7 +108,7 @@ impl<'a, P: Pool> Samples<'a, P> {
             at(90.0),
             at(99.0),
             at(99.9),
-            us(self.latencies.max()),
+            us(times.max()),
         ]
     }
 
@@ -105,6 +126,12 @@ impl<'a, P: Pool> Samples<'a, P> {
             threads: self.threads,
             side: self.side,
             max_ns: self.latencies.max(),
+            running: cfg!(target_os = "linux").then(|| Running {
+                p50_ns: self.running.value_at_percentile(50.0),
+                p99_ns: self.running.value_at_percentile(99.0),
+                p999_ns: self.running.value_at_percentile(99.9),
+                max_ns: self.running.max(),
+            }),
             curve,
         }
     }
@@ -112,10 +139,12 @@ impl<'a, P: Pool> Samples<'a, P> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mixed = Mixed::new(THREADS[THREADS.len() - 1]);
-    let mut table = Table::new();
-    table
-        .load_preset(ASCII_MARKDOWN)
-        .set_header(["policy", "threads", "", "p50", "p90", "p99", "p99.9", "max"]);
+    let [mut table, mut running] = [(); 2].map(|()| {
+        let header = ["policy", "threads", "", "p50", "p90", "p99", "p99.9", "max"];
+        let mut table = Table::new();
+        table.load_preset(ASCII_MARKDOWN).set_header(header);
+        table
+    });
     let mut rows = Vec::new();
     for policy in [Policy::Lru, Policy::LineageTick] {
         for threads in THREADS {
@@ -135,17 +164,24 @@ fn main() -> Result<(), Box<dyn Error>> {
                 ours.turn();
                 reference.turn();
             }
-            table.add_row(ours.cells(policy));
-            table.add_row(reference.cells(policy));
+            table.add_row(ours.cells(policy, &ours.latencies));
+            table.add_row(reference.cells(policy, &reference.latencies));
+            running.add_row(ours.cells(policy, &ours.running));
+            running.add_row(reference.cells(policy, &reference.running));
             rows.extend([ours.row(policy), reference.row(policy)]);
         }
     }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for table in [&mut table, &mut running] {
+        for column in table.column_iter_mut().skip(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     let machine = Machine::this();
     let requests = TURNS * REQUESTS;
-    println!("{machine}\nmicroseconds a request, of {requests} requests\n\n{table}");
+    println!("{machine}\nmicroseconds per request, of {requests} requests\n\n{table}");
+    if cfg!(target_os = "linux") {
+        println!("\nthe same, of the thread's own running time\n\n{running}");
+    }
     data::write(
         data::LATENCY,
         &Latency {

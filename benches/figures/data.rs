@@ -151,8 +151,14 @@ pub struct ThroughputRow {
     pub by_threads: Vec<Rate>,
     /// Throughput with two threads divided by that with one, in the same turn.
     pub second_thread: Spread,
-    /// After each turn, what a loop that only computes gained from a second thread.
+    /// In each turn, what a loop that only computes gained from a second thread.
     pub machine: Spread,
+    /// The one divided by the other, in the same turn.
+    #[serde(default)]
+    pub of_machine: Option<Spread>,
+    /// Throughput with eight threads divided by that with two, in the same turn.
+    #[serde(default)]
+    pub eight_to_two: Option<Spread>,
     /// `second_thread` in the turns in which the machine was undisturbed, and their number.
     pub undisturbed: Option<Spread>,
     pub undisturbed_turns: usize,
@@ -177,8 +183,20 @@ pub struct LatencyRow {
     pub threads: usize,
     pub side: Side,
     pub max_ns: u64,
+    /// The time that the thread itself was running.
+    #[serde(default)]
+    pub running: Option<Running>,
     /// Pairs of a percentile and nanoseconds.
     pub curve: Vec<(f64, u64)>,
+}
+
+/// The distribution of the time that threads were running, in nanoseconds.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Running {
+    pub p50_ns: u64,
+    pub p99_ns: u64,
+    pub p999_ns: u64,
+    pub max_ns: u64,
 }
 
 /// What the threads repeat whose instructions are counted.
@@ -211,8 +229,6 @@ pub struct CoresRow {
     pub side: Side,
     pub threads: usize,
     pub instructions: f64,
-    /// The atomic instructions among them.
-    pub atomics: f64,
     pub locks: Vec<LockRow>,
     /// Transfers of cache lines between threads while no lock is held.
     pub transfers: f64,

@@ -11,11 +11,18 @@
 //!   reuse the dropped blocks.
 //! * *Match 32 active + drop*: all threads match the same blocks, which are held.
 //!
-//! The runs of a table take turns, many times. A loop that only computes takes turns with them. The
+//! The runs of a table take turns, many times. A loop that only computes takes turns with them: on
+//! one thread right after the run with one thread, and on two right after the run with two. The
 //! column *machine* shows what that loop gains from a second thread, which is what the machine can
 //! offer at that time. On a shared machine, this explains much of the other numbers. The tables show
-//! medians with the lowest and highest values, and the median gain from a second thread over the
-//! turns in which the machine was undisturbed.
+//! medians with the lowest and highest values:
+//!
+//! * *2 threads ÷ 1*: the gain from a second thread.
+//! * *machine*: the computing loop's.
+//! * *of the machine's*: the one divided by the other, in the same turn. It is 1 if a second thread
+//!   adds as much as the machine has to give.
+//! * *undisturbed*: the median gain over the turns in which the computing loop gained about 2.
+//! * *8 threads ÷ 2*: the gain, or the loss, from having more threads than cores, if there are two.
 
 #[path = "../workload/concurrent.rs"]
 mod concurrent;
@@ -105,16 +112,14 @@ fn measure<'a, P: Pool + 'a>(
     }
 }
 
-/// Returns what a loop that only computes gains from a second thread.
-fn machine() -> f64 {
-    let compute = |_| {
+/// Returns the throughput of a loop that only computes with this many threads.
+fn compute(threads: usize) -> f64 {
+    rate(threads, threads, 8_000_000, |_, _| {
         let end = black_box(8_000_000_u64);
         black_box((0..end).fold(1_u64, |x, i| {
             x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(i)
         }))
-    };
-    let alone = together(1, compute).0;
-    2.0 * alone.as_secs_f64() / together(2, compute).0.as_secs_f64()
+    })
 }
 
 /// The samples of one crate.
@@ -141,15 +146,23 @@ impl<'a> Samples<'a> {
     }
 
     fn turn(&mut self) {
+        let mut computed = [0.0; 2];
         for (samples, threads) in self.by_threads.iter_mut().zip(THREADS) {
             samples.push((self.measure)(threads));
+            if let Some(computed) = computed.get_mut(threads - 1) {
+                *computed = compute(threads);
+            }
         }
-        self.machine.push(machine());
+        self.machine.push(computed[1] / computed[0]);
     }
 
     fn row(self, operation: Operation, policy: Policy) -> ThroughputRow {
-        let [one, two, ..] = &self.by_threads;
-        let gains: Vec<f64> = one.iter().zip(two).map(|(one, two)| two / one).collect();
+        let [one, two, _, eight] = &self.by_threads;
+        let ratios = |more: &[f64], fewer: &[f64]| -> Vec<f64> {
+            let pairs = more.iter().zip(fewer);
+            pairs.map(|(more, fewer)| more / fewer).collect()
+        };
+        let gains = ratios(two, one);
         let undisturbed: Vec<f64> = (gains.iter().zip(&self.machine))
             .filter(|&(_, machine)| UNDISTURBED.contains(machine))
             .map(|(&gain, _)| gain)
@@ -161,6 +174,8 @@ impl<'a> Samples<'a> {
             side: self.side,
             undisturbed_turns: undisturbed.len(),
             undisturbed: Spread::of(undisturbed),
+            of_machine: Spread::of(ratios(&gains, &self.machine)),
+            eight_to_two: Spread::of(ratios(eight, two)),
             second_thread: spread(gains),
             machine: spread(self.machine),
             by_threads: (THREADS.into_iter().zip(self.by_threads))
@@ -194,7 +209,9 @@ fn print(title: &str, rows: &[ThroughputRow]) {
         "8 threads",
         "2 threads ÷ 1",
         "machine",
+        "of the machine's",
         "undisturbed",
+        "8 threads ÷ 2",
     ]);
     for row in rows {
         let mut cells = vec![row.side.to_string()];
@@ -202,10 +219,13 @@ fn print(title: &str, rows: &[ThroughputRow]) {
             .extend((row.by_threads.iter()).map(|rate| rate.million_blocks_per_second.to_string()));
         cells.push(row.second_thread.to_string());
         cells.push(row.machine.to_string());
+        let shown = |spread: &Option<Spread>| spread.as_ref().map_or("".into(), Spread::to_string);
+        cells.push(shown(&row.of_machine));
         cells.push(match &row.undisturbed {
-            Some(gain) => format!("{:.2} of {}", gain.median, row.undisturbed_turns),
+            Some(gain) => format!("{:.2} in {}", gain.median, row.undisturbed_turns),
             None => "none".into(),
         });
+        cells.push(shown(&row.eight_to_two));
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(1) {

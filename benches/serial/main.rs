@@ -31,8 +31,9 @@
 //!
 //! # What is written for the figure?
 //!
-//! The same counts with 1 to 64 threads; and *transfers*, of cache lines from one core to another.
-//! The program runs once more, under lackey, which prints every access to memory. `transfers.rs`
+//! The same with 1 to 64 threads; and *transfers*, of cache lines from one core to another. The
+//! program runs under lackey, which prints every instruction and access to memory; this takes a
+//! quarter of an hour. `transfers.rs`
 //! replays them as a machine would that has one cache per thread, which holds everything: an access
 //! is a transfer if the line has been changed by another thread since, or if it is a write to a line
 //! of which others have copies. The model that turns the counts into throughput is described in
@@ -55,8 +56,10 @@ use program::{Program, Scene};
 
 /// The number of threads of the table.
 const THREADS: usize = 8;
-/// The numbers of threads of the figure.
-const CORES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// The number of blocks of its pools, as in `benches/instructions`.
+const POOL: usize = 4_096;
+/// The numbers of threads of the figure, which interpolates between them.
+const CORES: [usize; 3] = [1, 4, 64];
 /// The number of lines that the figure knows one by one: those with the most transfers.
 const LINES: usize = 8;
 /// The figure knows locks in whose sections at least one of this many instructions is executed.
@@ -94,6 +97,7 @@ fn print_table(program: &Program, filter: &str) -> Result<(), Box<dyn Error>> {
             options: &options,
             operation: Repeated::Lifecycle,
             threads: THREADS,
+            pool: POOL,
         };
         if scene.to_string().contains(filter) {
             table.add(&scene, &instructions::count(program, &scene)?);
@@ -122,6 +126,8 @@ fn count_cores(program: &Program) -> Result<Cores, Box<dyn Error>> {
                     options: "",
                     operation,
                     threads,
+                    // Each thread holds 32 blocks. A small pool takes less time to fill.
+                    pool: 1_024.max(64 * threads),
                 };
                 eprintln!("{scene}, {threads} threads");
                 rows.push(row(program, &scene, policy)?);
@@ -132,7 +138,6 @@ fn count_cores(program: &Program) -> Result<Cores, Box<dyn Error>> {
 }
 
 fn row(program: &Program, scene: &Scene<'_>, policy: Policy) -> Result<CoresRow, Box<dyn Error>> {
-    let instructions = instructions::count(program, scene)?;
     let transfers = transfers::count(program, scene)?;
     let per_block = |count: u64| {
         let exact = count as f64 / transfers.blocks as f64;
@@ -162,7 +167,6 @@ fn row(program: &Program, scene: &Scene<'_>, policy: Policy) -> Result<CoresRow,
         side: scene.side,
         threads: scene.threads,
         instructions: per_block(transfers.instructions),
-        atomics: per_block(instructions.atomics),
         locks,
         transfers: per_block(transfers.outside),
         lines: (transfers.lines.iter().take(LINES))

@@ -16,6 +16,8 @@ pub struct Scene<'a> {
     pub options: &'a str,
     pub operation: Repeated,
     pub threads: usize,
+    /// The number of blocks.
+    pub pool: usize,
 }
 
 impl Display for Scene<'_> {
@@ -32,10 +34,11 @@ impl Scene<'_> {
     /// Returns the numbers of requests before and while counting. Before, every block of the pool
     /// passes through the threads' hands.
     fn requests(&self) -> [usize; 2] {
+        let warm = self.pool / 32;
         match self.side {
-            Side::ThisCrate => [192, 512],
+            Side::ThisCrate => [warm, 256],
             // Takes seven times as long.
-            Side::Reference => [128, 192],
+            Side::Reference => [warm, 64],
         }
     }
 }
@@ -127,7 +130,8 @@ impl Program {
             Repeated::Lifecycle => "lifecycle",
             Repeated::Match => "match",
         };
-        let numbers = [[scene.threads].as_slice(), &scene.requests()].concat();
+        let [warm, counted] = scene.requests();
+        let numbers = [scene.pool, scene.threads, warm, counted];
         let child = Command::new("valgrind")
             .args(tool)
             .arg(&self.0)

@@ -3,10 +3,11 @@
 //! `benches/serial/main.rs` builds it, runs it under valgrind, and says what the scenes are.
 //!
 //! ```text
-//! counted SIDE POLICY OPTIONS OPERATION THREADS WARM REQUESTS
+//! counted SIDE POLICY OPTIONS OPERATION POOL THREADS WARM REQUESTS
 //! ```
 //!
-//! `WARM` and `REQUESTS` are numbers of requests, over all threads. Only the latter are counted.
+//! `POOL` is a number of blocks, all of which have been used before the threads begin. `WARM` and
+//! `REQUESTS` are numbers of requests, over all threads. Only the latter are counted.
 
 mod sections;
 mod sides;
@@ -19,9 +20,6 @@ use dynamo_tokens::PositionalLineageHash as SequenceHash;
 use sections::{Phase, begin_turn, begin_turns, end_turn, end_turns, print_marks};
 use sides::{Options, Side};
 use workload::{BATCH, chain};
-
-/// The number of blocks of the pool, which is full.
-const POOL: usize = 4_096;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Operation {
@@ -76,8 +74,13 @@ fn work<S: Side>(mut worker: Worker<'_, S>, thread: usize, go: Receiver<usize>, 
     }
 }
 
-fn run<S: Side>(options: &Options, operation: Operation, threads: usize, sizes: [usize; 2]) {
-    let side = S::new(options, POOL);
+fn run<S: Side>(
+    options: &Options,
+    operation: Operation,
+    [pool, threads]: [usize; 2],
+    requests: [usize; 2],
+) {
+    let side = S::new(options, pool);
     let (mut fresh, mut held) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
     let mut request = |number: u64| {
         let hashes = chain(number);
@@ -86,7 +89,7 @@ fn run<S: Side>(options: &Options, operation: Operation, threads: usize, sizes: 
         side.register(&hashes, &mut fresh, &mut held);
         std::mem::take(&mut held)
     };
-    for number in 0..(POOL / BATCH) as u64 {
+    for number in 0..(pool / BATCH) as u64 {
         side.release(&mut request(u64::MAX - number));
     }
     side.prepare(options, &chain(u64::MAX));
@@ -118,8 +121,8 @@ fn run<S: Side>(options: &Options, operation: Operation, threads: usize, sizes: 
             })
             .collect();
         // All threads make their first call, then all make their second.
-        let rounds = |requests: usize| {
-            for _ in 0..requests.div_ceil(threads) {
+        let rounds = |count: usize| {
+            for _ in 0..count.div_ceil(threads) {
                 for &call in calls {
                     for go in &workers {
                         go.send(call).expect("the thread waits");
@@ -129,12 +132,12 @@ fn run<S: Side>(options: &Options, operation: Operation, threads: usize, sizes: 
             }
         };
         begin_turns(Phase::Warm);
-        rounds(sizes[0]);
+        rounds(requests[0]);
         begin_turns(Phase::Calibrate);
         begin_turns(Phase::Count);
-        rounds(sizes[1]);
+        rounds(requests[1]);
     });
-    end_turns(sizes[1].div_ceil(threads) * threads * BATCH);
+    end_turns(requests[1].div_ceil(threads) * threads * BATCH);
     side.release(&mut keeps);
 }
 
@@ -152,8 +155,8 @@ fn main() {
     let numbers: Vec<usize> = (numbers.iter())
         .map(|number| number.parse().expect("a number"))
         .collect();
-    let [threads, warm, requests] = numbers[..] else {
-        panic!("the numbers are of threads, and of requests before and while counting");
+    let [pool, threads, warm, requests] = numbers[..] else {
+        panic!("the numbers are of blocks, of threads, and of requests before and while counting");
     };
     let options = Options::new(policy, options);
     let run = match side.as_str() {
@@ -167,5 +170,5 @@ fn main() {
         report(panic);
         std::process::exit(1);
     }));
-    run(&options, operation, threads, [warm, requests]);
+    run(&options, operation, [pool, threads], [warm, requests]);
 }
