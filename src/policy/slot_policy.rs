@@ -26,6 +26,20 @@ pub(crate) trait SlotPolicy: Send {
     /// Takes the next victim out of the order and returns it.
     fn pop(&mut self) -> Option<u32>;
 
+    /// Takes the next victims out of the order, as many as `victims` has room for. Returns how
+    /// many there were.
+    ///
+    /// One call through a table of methods for all of them.
+    fn pop_each(&mut self, victims: &mut [u32]) -> usize {
+        for (popped, victim) in victims.iter_mut().enumerate() {
+            match self.pop() {
+                Some(slot) => *victim = slot,
+                None => return popped,
+            }
+        }
+        victims.len()
+    }
+
     /// Returns the level of the next victim: 0 in an order without levels, and any number if
     /// there is no victim.
     fn next_level(&self) -> u8 {

@@ -49,6 +49,7 @@ impl<'a> Victims<'a> {
     /// # Safety
     ///
     /// The caller has vacated the slot, has a credit for it, and gives both up.
+    #[inline]
     pub(super) unsafe fn push(&mut self, slot: &Slot, before: Word) {
         if self.store.is_cleared(slot, before) {
             // SAFETY: the caller's contract.

@@ -323,24 +323,11 @@ impl EvictionOrder {
     #[inline]
     pub(crate) fn pop(&mut self, slots: &[Slot], candidates: &mut [u32]) -> usize {
         match &mut self.policy {
-            Policy::Plain(policy) => pop_each(&mut **policy, candidates),
+            Policy::Plain(policy) => policy.pop_each(candidates),
             Policy::Prioritized(prioritized) => {
                 prioritized.pop(&self.directives, slots, candidates)
             }
             Policy::Ended => 0,
         }
     }
-}
-
-/// Fills `candidates` with victims. Returns how many there were.
-#[inline]
-fn pop_each<P: SlotPolicy + ?Sized>(policy: &mut P, candidates: &mut [u32]) -> usize {
-    let mut found = 0;
-    while found < candidates.len()
-        && let Some(slot) = policy.pop()
-    {
-        candidates[found] = slot;
-        found += 1;
-    }
-    found
 }

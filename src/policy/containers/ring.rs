@@ -53,12 +53,14 @@ impl ReleaseRing {
         }
     }
 
+    #[inline]
     fn counts(&self, position: u32) -> bool {
         position != NIL && self.positions[self.at(position) as usize] == position
     }
 
     /// Puts the entry of `slot` at `position`, or just after it if that is the value that
     /// means "not listed". Returns the position after the entry.
+    #[inline]
     fn place(&mut self, slot: u32, position: u32) -> u32 {
         let position = if position == NIL { 0 } else { position };
         let places = self.ring.len();
@@ -86,6 +88,7 @@ impl ReleaseRing {
         squeezes
     }
 
+    #[inline]
     fn is_half_full(&self) -> bool {
         self.end.wrapping_sub(self.front) as usize > self.ring.len() / 2
     }
@@ -129,6 +132,7 @@ impl ReleaseRing {
     }
 
     /// Takes out the slot that was released first, and returns it.
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         loop {
             if let Some((begin, until)) = self.gap

@@ -273,6 +273,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         }
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<u32> {
         let slot = self.leaves.first()?;
         self.take_out(slot);

@@ -82,6 +82,7 @@ impl SlotPolicy for Lru {
         self.order.remove(slot);
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<u32> {
         self.order.pop()
     }
