@@ -126,6 +126,13 @@ pub struct Args {
           help_heading = SERVER)]
     pub threads: usize,
 
+    /// Let the threads take turns, one request each, in the order of the list
+    ///
+    /// Their hits then differ from those of one thread only by what the pool keeps by
+    /// thread, and not by the order in which requests happen to be handled.
+    #[arg(long, verbatim_doc_comment, help_heading = SERVER)]
+    pub take_turns: bool,
+
     /// Let this many requests hold their blocks at the same time
     ///
     /// The limit is for all threads together. Before a request would exceed it, or if

@@ -89,6 +89,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
                 policy,
                 blocks,
                 threads: args.threads,
+                takes_turns: args.take_turns,
                 in_flight: args.in_flight,
                 lrfu_half_life: args.lrfu_half_life,
             };
@@ -105,6 +106,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
             source,
             block_size: workload.block_size(),
             threads: args.threads,
+            takes_turns: args.take_turns,
             in_flight: args.in_flight,
             lrfu_half_life: args.lrfu_half_life,
             policies,

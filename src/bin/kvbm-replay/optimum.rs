@@ -409,6 +409,7 @@ mod tests {
                         policy,
                         blocks,
                         threads: 1,
+                        takes_turns: false,
                         in_flight: 2,
                         lrfu_half_life: None,
                     };

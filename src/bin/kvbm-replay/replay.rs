@@ -37,6 +37,13 @@
 //! With several threads, the hits of a refused request do not count, since it was not served. With
 //! one thread they do, so that counts can be compared with those of earlier versions.
 //!
+//! # What if threads take turns?
+//!
+//! Several threads handle requests in another order than one thread does, and some of them at the
+//! same time. Both change the hits, whatever the pool does. If threads take turns, they handle the
+//! requests in the order of the list, one at a time, each thread the next one. What then differs
+//! from a run with one thread is due to the pool: it keeps some things by thread.
+//!
 //! # What is measured?
 //!
 //! The latency of a request covers all of its steps, including the drops that they cause, the wait
@@ -48,7 +55,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,6 +79,8 @@ pub struct Setup {
     pub blocks: usize,
     /// The number of threads that take requests from the list.
     pub threads: usize,
+    /// Whether they handle the requests one at a time, in the order of the list.
+    pub takes_turns: bool,
     /// The number of requests, over all threads, that may be in flight.
     pub in_flight: usize,
     /// LRFU's half-life, in releases, or `None` if LRFU tunes it itself.
@@ -138,7 +147,7 @@ pub fn replay(
         })?;
     let service = Service::new(&pool, workload.block_size(), setup);
     let requests = workload.requests();
-    let cursor = AtomicUsize::new(0);
+    let list = List::default();
     let mut outcome = Outcome {
         counts: Counts::default(),
         elapsed: Duration::ZERO,
@@ -148,18 +157,21 @@ pub fn replay(
     thread::scope(|scope| {
         let (ended, ends) = mpsc::channel();
         let start = Instant::now();
-        for _ in 0..setup.threads {
+        for thread in 0..setup.threads {
             let ended = ended.clone();
             let mut worker = Worker::new(&service);
-            let cursor = &cursor;
+            let list = &list;
             let work = move || {
-                worker.run(workload, cursor);
+                match setup.takes_turns {
+                    true => worker.take_turns(workload, list, thread, setup.threads),
+                    false => worker.run(workload, list),
+                }
                 // The receiver is dropped only if the run is abandoned.
                 let _ = ended.send((worker.counts, worker.latency, start.elapsed()));
             };
             if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
                 // The threads that have started will find the list exhausted.
-                cursor.store(requests, Ordering::Relaxed);
+                list.pass_to(requests);
                 return Err(ReplayError::Thread(error));
             }
         }
@@ -168,7 +180,7 @@ pub fn replay(
             match ends.recv_timeout(PROGRESS_INTERVAL) {
                 Ok((counts, latency, elapsed)) => outcome.absorb(counts, &latency, elapsed),
                 Err(RecvTimeoutError::Timeout) => {
-                    progress(cursor.load(Ordering::Relaxed).min(requests));
+                    progress(list.next.load(Ordering::Relaxed).min(requests));
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
@@ -193,6 +205,35 @@ impl Outcome {
 /// Creates a histogram from one nanosecond to a minute with three significant digits.
 fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are in order")
+}
+
+/// How far the list of requests has been handled.
+#[derive(Default)]
+struct List {
+    /// The next request.
+    next: AtomicUsize,
+    /// Held by a thread that takes its turn.
+    turn: Mutex<()>,
+    passed: Condvar,
+}
+
+impl List {
+    const NO_PANIC: &'static str = "no thread panics while it handles a request";
+
+    /// Waits until `request` is the next one. Returns `None` if it has been passed over.
+    fn wait_for(&self, request: usize) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turn.lock().expect(Self::NO_PANIC);
+        let is_early = |(): &mut ()| self.next.load(Ordering::Relaxed) < request;
+        let turn = self.passed.wait_while(turn, is_early);
+        let is_next = self.next.load(Ordering::Relaxed) == request;
+        is_next.then_some(turn.expect(Self::NO_PANIC))
+    }
+
+    /// Makes `request` the next one.
+    fn pass_to(&self, request: usize) {
+        self.next.store(request, Ordering::Relaxed);
+        self.passed.notify_all();
+    }
 }
 
 /// The blocks of one request in flight.
@@ -244,7 +285,7 @@ impl<'a> Service<'a> {
 
     /// Serves a request, waiting for room if necessary.
     fn serve(&self, hashes: &[SequenceHash]) -> Result<Served, Refused> {
-        const NO_PANIC: &str = "no thread panics while it handles a request";
+        const NO_PANIC: &str = List::NO_PANIC;
         if self.is_shared {
             let turn = self.turn.read().expect(NO_PANIC);
             let served = self.attempt(hashes);
@@ -349,19 +390,35 @@ impl<'a> Worker<'a> {
     }
 
     /// Handles requests until the list is exhausted.
-    fn run(&mut self, workload: &Workload, cursor: &AtomicUsize) {
+    fn run(&mut self, workload: &Workload, list: &List) {
         loop {
-            let index = cursor.fetch_add(1, Ordering::Relaxed);
+            let index = list.next.fetch_add(1, Ordering::Relaxed);
             if index >= workload.requests() {
                 return;
             }
-            let hashes = workload.request(index);
-            let start = Instant::now();
-            self.handle(hashes);
-            let nanoseconds = start.elapsed().as_nanos();
-            self.latency
-                .saturating_record(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+            self.time(workload.request(index));
         }
+    }
+
+    /// Handles every request that is this thread's turn, until the list is exhausted.
+    fn take_turns(&mut self, workload: &Workload, list: &List, thread: usize, threads: usize) {
+        for index in (thread..workload.requests()).step_by(threads) {
+            let Some(turn) = list.wait_for(index) else {
+                return;
+            };
+            self.time(workload.request(index));
+            list.pass_to(index + 1);
+            drop(turn);
+        }
+    }
+
+    /// Handles a request and records how long it takes.
+    fn time(&mut self, hashes: &[SequenceHash]) {
+        let start = Instant::now();
+        self.handle(hashes);
+        let nanoseconds = start.elapsed().as_nanos();
+        self.latency
+            .saturating_record(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
     }
 
     fn handle(&mut self, hashes: &[SequenceHash]) {
@@ -406,6 +463,7 @@ mod tests {
             policy,
             blocks,
             threads: 1,
+            takes_turns: false,
             in_flight,
             lrfu_half_life: None,
         }
@@ -460,7 +518,7 @@ mod tests {
         let requests = workload(&[(1, 4), (2, 4), (9, 0)]);
         let pool = named("lru").build(8, 16, None).unwrap();
         let service = Service::new(&pool, 16, &one_thread(named("lru"), 8, 2));
-        Worker::new(&service).run(&requests, &AtomicUsize::new(0));
+        Worker::new(&service).run(&requests, &List::default());
         let held: Vec<usize> = service.window().held.iter().map(Vec::len).collect();
         assert_eq!(held, [4, 0]);
         assert_eq!(pool.available_blocks(), 4);
@@ -473,6 +531,7 @@ mod tests {
             policy: named("lineage-tick"),
             blocks: 200,
             threads: 4,
+            takes_turns: false,
             in_flight: 4,
             lrfu_half_life: None,
         };
@@ -500,6 +559,24 @@ mod tests {
                 "{blocks} blocks: {rates:?}"
             );
         }
+    }
+
+    #[test]
+    fn threads_that_take_turns_handle_the_list_in_order() {
+        // Each request fills the pool, and hits unless it comes after another's.
+        let requests: Vec<(u64, u64)> = (0..400).map(|index| (index / 2, 8)).collect();
+        let setup = Setup {
+            threads: 3,
+            takes_turns: true,
+            ..one_thread(named("lru"), 8, 1)
+        };
+        let expected = Counts {
+            requested: 400 * 8,
+            hits: 200 * 8,
+            evictions: 199 * 8,
+            refusals: 0,
+        };
+        assert_eq!(run(&requests, setup).counts, expected);
     }
 
     #[test]

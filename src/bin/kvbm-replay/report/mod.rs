@@ -93,6 +93,8 @@ pub struct Config {
     pub block_size: usize,
     /// The number of threads that take requests from the list.
     pub threads: usize,
+    /// Whether they handle the requests one at a time, in the order of the list.
+    pub takes_turns: bool,
     /// The number of requests, over all threads, that may be in flight.
     pub in_flight: usize,
     /// The half-life that LRFU was given, in releases.
@@ -108,11 +110,15 @@ impl Config {
         let Self {
             threads, in_flight, ..
         } = *self;
+        let turns = match self.takes_turns {
+            true => " taking turns",
+            false => "",
+        };
         let half_life = self
             .lrfu_half_life
             .map(|releases| format!(", LRFU's half-life {releases} releases"));
         format!(
-            "{threads} thread{}, {in_flight} request{} in flight{}",
+            "{threads} thread{}{turns}, {in_flight} request{} in flight{}",
             plural(threads),
             plural(in_flight),
             half_life.unwrap_or_default()
@@ -281,6 +287,7 @@ mod tests {
                 },
                 block_size: 16,
                 threads: 1,
+                takes_turns: false,
                 in_flight: 16,
                 lrfu_half_life: None,
                 policies: vec![named("lru"), named("lineage-tick")],
