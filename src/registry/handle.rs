@@ -19,7 +19,7 @@ use super::typed::TypedAttachments;
 ///
 /// While a hash has a handle, it is registered, and its attachments and callbacks live: see
 /// [the registry](crate::registry#when-is-a-hash-registered). One handle serves every tier.
-/// The first handle to a hash allocates; cloning one costs an atomic increment.
+/// The first handle to a hash may allocate; cloning one costs an atomic increment.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -294,7 +294,8 @@ impl BlockRegistry {
     /// Returns a handle to a hash, which begins its registration if it was not registered.
     ///
     /// Counts an access if the hash was not registered. Lock-free. The first handle to a
-    /// hash allocates its entry.
+    /// hash takes the memory of an entry that has ended, or allocates its entry if there is
+    /// none to spare.
     #[must_use = "dropping the handle may end the registration"]
     pub fn register_sequence_hash(&self, seq_hash: SequenceHash) -> BlockRegistrationHandle {
         let mut leftovers = Leftovers::new();
@@ -388,7 +389,8 @@ impl BlockRegistry {
     ///
     /// Ended entries are not freed at once, because a reader may still be looking at them.
     /// Every sixteenth operation that ends an entry frees up to 64 that no reader can see any
-    /// more, or keeps them to be used again: up to 128 of them, which are no garbage. What the last operations leave stays until further ones run, or until
+    /// more, or keeps them to be used again: up to 128 of them, which are no garbage. What the
+    /// last operations leave stays until further ones run, or until
     /// [`flush_garbage`](Self::flush_garbage). So garbage does not accumulate while handles
     /// are created and dropped, with one exception. A thread that is suspended *inside* a
     /// registry operation holds back everything that becomes garbage from then on, until it

@@ -6,7 +6,7 @@ use std::thread;
 
 use kvbm_lockfree::BlockRegistry;
 
-use crate::counting::live;
+use crate::counting::{live, tally};
 use crate::{hash, turn};
 
 /// One call suffices if no other thread has garbage or is inside an operation.
@@ -45,6 +45,25 @@ fn a_drained_registry_is_as_small_as_an_empty_one() {
         );
         assert!(left.abs() < SLACK, "{left} bytes left");
     }
+}
+
+/// The memory of ended entries is used again. What is left to allocate belongs to the epochs.
+#[test]
+fn handles_that_come_and_go_allocate_little() {
+    const HANDLES: u64 = 20_000;
+
+    let _turn = turn();
+    let registry = BlockRegistry::new();
+    let churn = |from: u64| {
+        for content in from..from + HANDLES {
+            drop(registry.register_sequence_hash(hash(content)));
+        }
+    };
+    churn(0);
+    let ((), tally) = tally(|| churn(HANDLES));
+    println!("{} allocations for {HANDLES} handles", tally.allocations);
+    assert!(tally.allocations < HANDLES / 4, "{tally:?}");
+    flush(&registry);
 }
 
 /// While a thread is preempted *inside* an operation, the garbage of all threads accumulates until
