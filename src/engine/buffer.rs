@@ -21,23 +21,30 @@ pub(crate) struct Room<'b, H> {
     buffer: PhantomData<&'b mut [MaybeUninit<H>]>,
 }
 
-impl<'b, H> Room<'b, H> {
-    /// Returns the room of a buffer that holds nothing yet.
-    #[inline]
-    fn new(buffer: &'b mut [MaybeUninit<H>]) -> Self {
-        let range = buffer.as_mut_ptr_range();
-        Self {
-            next: range.start.cast(),
-            end: range.end.cast(),
-            buffer: PhantomData,
-        }
-    }
-
+impl<H> Room<'_, H> {
     /// Returns for how many more holds there is room.
     #[inline]
     pub(crate) fn left(&self) -> usize {
         // SAFETY: both point into the same buffer, or to its end, `next` not behind `end`.
         unsafe { self.end.offset_from_unsigned(self.next) }
+    }
+
+    /// Returns the same room, for a loop that adds holds: as a variable of its own, it can be kept in
+    /// registers. What is added there counts once this [has caught up](Self::catch_up).
+    #[inline(always)]
+    pub(crate) fn ahead(&mut self) -> Self {
+        Self { ..*self }
+    }
+
+    /// Counts what has been added ahead.
+    ///
+    /// # Safety
+    ///
+    /// `ahead` was returned by [`ahead`](Self::ahead) of this room.
+    #[inline(always)]
+    pub(crate) unsafe fn catch_up(&mut self, ahead: &Self) {
+        debug_assert!(self.end == ahead.end && self.next <= ahead.next);
+        self.next = ahead.next;
     }
 
     /// Adds a hold.
@@ -54,44 +61,6 @@ impl<'b, H> Room<'b, H> {
             self.next = self.next.add(1);
         }
     }
-}
-
-/// Calls `fill` with room for one hold. Returns the hold, if it adds one.
-#[inline]
-pub(crate) fn one<H>(fill: impl FnOnce(&mut Room<'_, H>)) -> Option<H> {
-    /// Drops what has been added if `fill` panics.
-    struct Added<'b, H> {
-        first: *mut H,
-        room: Room<'b, H>,
-    }
-
-    impl<H> Added<'_, H> {
-        #[inline(always)]
-        fn take(&mut self) -> Option<H> {
-            if self.room.next == self.first {
-                return None;
-            }
-            self.room.next = self.first;
-            // SAFETY: `Room::push` has written a hold, and it is not taken twice.
-            Some(unsafe { self.first.read() })
-        }
-    }
-
-    impl<H> Drop for Added<'_, H> {
-        #[inline(always)]
-        fn drop(&mut self) {
-            drop(self.take());
-        }
-    }
-
-    let mut place = [const { MaybeUninit::uninit() }];
-    let room = Room::new(&mut place);
-    let mut added = Added {
-        first: room.next,
-        room,
-    };
-    fill(&mut added.room);
-    added.take()
 }
 
 /// Calls `fill` with room for `room` holds, and appends the holds that it adds to `guards`, as the
@@ -189,6 +158,19 @@ pub(crate) fn drain<H, G>(guards: &mut Vec<G>, hold: impl Fn(G) -> H) -> Holds<'
     }
 }
 
+impl<H> Holds<'_, H> {
+    /// Takes out all holds, for a loop: as a variable of its own, this can be kept in registers.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Self {
+        let next = mem::replace(&mut self.next, self.end);
+        Self {
+            next,
+            end: self.end,
+            buffer: PhantomData,
+        }
+    }
+}
+
 impl<H> Iterator for Holds<'_, H> {
     type Item = H;
 
@@ -254,23 +236,6 @@ mod tests {
         assert_eq!(drain(&mut guards, |Guard(hold)| hold).count(), 4);
         append(&mut guards, 4, Guard, |room| push(room, 0..4));
         assert_eq!(guards.as_ptr(), address);
-    }
-
-    #[test]
-    fn one_hold() {
-        let shared = Rc::new(7);
-        // SAFETY: there is room for one.
-        let hold = one(|room| unsafe { room.push(Rc::clone(&shared)) });
-        assert_eq!((hold, one::<Rc<u32>>(|_| {})), (Some(Rc::new(7)), None));
-        let panics = catch_unwind(AssertUnwindSafe(|| {
-            one(|room| {
-                // SAFETY: as above.
-                unsafe { room.push(Rc::clone(&shared)) };
-                panic!("a policy");
-            })
-        }));
-        assert!(panics.is_err());
-        assert_eq!(Rc::strong_count(&shared), 1);
     }
 
     #[test]

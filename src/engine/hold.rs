@@ -178,6 +178,12 @@ impl Pinned {
         unsafe { store_of(self.0) }
     }
 
+    /// Returns the address of the block's slot.
+    #[inline]
+    pub(in crate::engine) fn address(&self) -> NonNull<Slot> {
+        self.0
+    }
+
     /// Returns whether the block belongs to `store`.
     #[inline]
     pub(crate) fn is_of(&self, store: &Store) -> bool {

@@ -139,6 +139,16 @@ impl Store {
     /// Adds to one of the metrics' counters.
     #[inline]
     pub(crate) fn count(&self, counter: Counter, n: u64) {
+        match self.own_row() {
+            Some(row) => row.add(counter, n),
+            None => self.count_slowly(counter, n),
+        }
+    }
+
+    /// Takes the store, rather than its counters, so that a caller that has a row does not have to
+    /// compute their address.
+    #[cold]
+    fn count_slowly(&self, counter: Counter, n: u64) {
         self.counters.add(counter, n);
     }
 

@@ -26,7 +26,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         // A vector is not allocated for a prompt of which there is nothing here.
         let may_match = seq_hash
             .first()
-            .is_some_and(|&hash| self.store.may_find(hash));
+            .is_some_and(|&hash| self.store.may_match(hash));
         let room = if may_match {
             self.room_for(seq_hash)
         } else {
@@ -97,16 +97,31 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         blocks: &mut Vec<ImmutableBlock<T>>,
     ) -> usize {
         let mut matched = self.append_prefix(room, seq_hashes, seq_hashes.len(), blocks);
-        let mut is_full = matched == room && room > 0;
-        while is_full && matched < seq_hashes.len() {
+        if room < seq_hashes.len() && matched == room && room > 0 {
+            matched += self.match_rest(&seq_hashes[matched..], blocks);
+        }
+        self.finish_match(seq_hashes, matched);
+        matched
+    }
+
+    /// Appends the guards of the rest of a prefix that has more blocks than the manager, because it
+    /// repeats hashes.
+    #[cold]
+    fn match_rest(
+        &self,
+        seq_hashes: &[SequenceHash],
+        blocks: &mut Vec<ImmutableBlock<T>>,
+    ) -> usize {
+        let mut matched = 0;
+        loop {
             let rest = &seq_hashes[matched..];
             let room = self.room_for(rest);
             let found = self.append_prefix(room, rest, 0, blocks);
             matched += found;
-            is_full = found == room;
+            if found < room || matched == seq_hashes.len() {
+                return matched;
+            }
         }
-        self.finish_match(&seq_hashes[..matched]);
-        matched
     }
 
     /// Appends the guards of a prefix of `hashes`, at most `room` of them, and counts `requested`
@@ -137,7 +152,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
             (Counter::MatchHashesRequested, 1),
             (Counter::MatchBlocksReturned, hits as u64),
         ]);
-        self.finish_match(&[seq_hash][..hits]);
+        self.finish_match(&[seq_hash], hits);
         block
     }
 
@@ -240,12 +255,12 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
         found
     }
 
-    /// Completes a match that found `matched`: counts the accesses, and calls the low-watermark
-    /// callback if blocks are running out.
+    /// Completes a match that found the first `matched` hashes: counts the accesses, and calls the
+    /// low-watermark callback if blocks are running out.
     #[inline]
-    fn finish_match(&self, matched: &[SequenceHash]) {
+    fn finish_match(&self, hashes: &[SequenceHash], matched: usize) {
         if self.registry.core().tracker().is_some() {
-            self.touch_matched(matched);
+            self.touch_matched(&hashes[..matched]);
         } else {
             self.notify_if_low();
         }

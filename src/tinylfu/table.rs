@@ -33,39 +33,47 @@ impl Table {
     #[inline]
     pub(super) fn touch<K: SketchKey>(&self, key: K) {
         match self.counters.layout() {
-            Layout::Spread => self.touch_selected(self.counters.spread(Counters::hash(key))),
+            Layout::Spread => {
+                let hash = Counters::hash(key);
+                let halvings = self.tally.age().halvings;
+                if !self
+                    .counters
+                    .are_full(&self.counters.spread(hash), halvings)
+                {
+                    self.raise_and_add(hash, halvings);
+                }
+            }
             Layout::Reference => self.touch_as_reference(key),
         }
     }
 
     #[cold]
     fn touch_as_reference<K: SketchKey>(&self, key: K) {
-        self.touch_selected(self.counters.reference(key));
-    }
-
-    #[inline(always)]
-    fn touch_selected<const N: usize, const LINES: usize>(&self, selected: [Selected<N>; LINES]) {
+        let selected = self.counters.reference(key);
         let halvings = self.tally.age().halvings;
         if !self.counters.are_full(&selected, halvings) {
-            self.raise(&selected, halvings);
+            self.add(self.counters.raise(&selected, halvings));
         }
     }
 
-    /// Out of line, because most uses are of content whose counters are full.
+    /// Out of line, because most uses are of content whose counters are full. Takes the hash, so that
+    /// the places of its counters need not be kept in memory for this.
     #[inline(never)]
-    fn raise<const N: usize, const LINES: usize>(
-        &self,
-        selected: &[Selected<N>; LINES],
-        halvings: u32,
-    ) {
-        let change = self.counters.raise(selected, halvings);
-        if change.raises() > 0 {
-            self.add(change);
-        }
+    fn raise(&self, hash: u64, halvings: u32) -> Change {
+        (self.counters).raise(&self.counters.spread(hash), halvings)
+    }
+
+    #[inline(never)]
+    fn raise_and_add(&self, hash: u64, halvings: u32) {
+        let selected = self.counters.spread(hash);
+        self.add(self.counters.raise(&selected, halvings));
     }
 
     #[inline]
     fn add(&self, change: Change) {
+        if change.raises() == 0 {
+            return;
+        }
         let Age { size, halvings } = self.tally.add(change);
         if self.decay.is_due(size) {
             self.tally.halve(halvings);
@@ -108,16 +116,14 @@ impl Table {
             if self.counters.are_full(&selected, age.halvings) {
                 continue;
             }
-            changes.add(self.counters.raise(&selected, age.halvings));
+            changes.add(self.raise(hash, age.halvings));
             if changes.raises() >= sample_size.saturating_sub(age.size).max(1) {
                 self.add(changes);
                 changes = Change::default();
                 age = self.tally.age();
             }
         }
-        if changes.raises() > 0 {
-            self.add(changes);
-        }
+        self.add(changes);
     }
 
     #[cfg(all(test, kvbm_loom))]

@@ -14,7 +14,7 @@
 //!
 //! A match of many hashes takes a short path for what is usual. If the first slot in the hash's
 //! chain is the primary and has pins, steps 1, 3 and 4 are all there is to do. If it is inactive, the
-//! match looks up a whole [`WINDOW`] of hashes, as long as their blocks are inactive, before it pins
+//! match looks up a whole [window](LOOK_AHEAD) of hashes, as long as their blocks are inactive, before it pins
 //! any of them: it keeps each slot with the word it had, reserves the credits of all of them
 //! together, and then pins them by exchanges from those words. Whatever is not as usual (a longer
 //! chain, a cleared block, too few credits, a word that has changed) is left to the general path,
@@ -23,7 +23,7 @@
 //! # What does it cost?
 //!
 //! One exchange per active block. Inactive blocks that follow each other share a reservation of
-//! credits (one exchange for up to a window of 16 hashes) and, 64 of them, one push onto the
+//! credits (one exchange for up to 32 of them) and, 64 of them, one push onto the
 //! release log. Nothing is
 //! allocated, and no thread waits for a lock. If a block is matched while its release is still
 //! queued, and the policy needs to see both in order, the thread also tries to take the plane and
@@ -47,7 +47,7 @@ use std::mem::{self, MaybeUninit};
 use std::ptr::NonNull;
 
 use crate::SequenceHash;
-use crate::engine::buffer::{self, Room};
+use crate::engine::buffer::Room;
 use crate::engine::hold::Pinned;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::release_log::Run;
@@ -60,8 +60,11 @@ use crate::registry::{BlockRegistrationHandle, Leftovers};
 use crate::sync::limits::{CREDIT_LOOKS, CREDIT_YIELDS};
 use crate::sync::{spin_loop, step, thread, yield_now};
 
-/// The number of hashes that are looked up together.
+/// The number of hashes whose cache lines are fetched together.
 const WINDOW: usize = 16;
+
+/// The number of inactive blocks that are looked up before the first of them is pinned.
+const LOOK_AHEAD: usize = 32;
 
 /// The number of blocks up to which slots and buckets are not prefetched.
 const NEAR_BLOCKS: usize = 1 << 13;
@@ -95,6 +98,18 @@ pub(in crate::engine) enum Pin {
     /// The block is inactive, but other operations in progress have reserved all available
     /// blocks, this one included.
     NoCredit,
+}
+
+/// Why the short path for blocks with pins has stopped.
+enum Stop {
+    /// There are no more hashes.
+    Pinned,
+    /// The next hash is not registered.
+    Absent,
+    /// The primary of the next hash is inactive.
+    Inactive,
+    /// The next hash is to be looked up in the general way.
+    Other,
 }
 
 impl<'a> Pins<'a> {
@@ -134,26 +149,6 @@ impl<'a> Pins<'a> {
         }
     }
 
-    /// Pins the first slot in the chain of `hash`, if it has half of the hash and pins. The word was
-    /// `seen`.
-    #[inline(always)]
-    fn pin_shared(&mut self, slot: &'a Slot, seen: Word, hash: SequenceHash) -> Option<Pinned> {
-        step!(Pinning);
-        if !slot.pin_shared(seen) {
-            return None;
-        }
-        step!(Pinned);
-        self.shared += 1;
-        // SAFETY: the exchange has added a pin beside others.
-        let pinned = unsafe { Pinned::of(slot) };
-        // All of the hash, now that the pin keeps the tenancy.
-        if !slot.is_of(hash) {
-            self.cancel(pinned);
-            return None;
-        }
-        Some(pinned)
-    }
-
     /// Takes a pin off a block whose hash has turned out to be another.
     #[cold]
     fn cancel(&mut self, pinned: Pinned) {
@@ -167,41 +162,104 @@ impl<'a> Pins<'a> {
     /// # Safety
     ///
     /// There is room for that many.
-    #[inline(never)]
     unsafe fn pin_prefix(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> bool {
-        let store = self.store;
-        let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
-        let mut left = hashes.iter();
-        while let Some(&hash) = left.next() {
-            let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
-                return false;
-            };
-            let seen = slot.word();
-            let mut pinned = None;
-            if slot.may_be_of(hash) {
-                if seen.can_be_shared() {
-                    pinned = self.pin_shared(slot, seen, hash);
-                } else if seen.is_inactive() {
-                    let here = &hashes[hashes.len() - left.len() - 1..];
-                    // SAFETY: the caller's contract.
-                    let count = unsafe { self.resurrect(here, room) };
-                    if count > 0 {
-                        left = here[count..].iter();
+        let mut left = hashes;
+        loop {
+            // SAFETY: the caller's contract, here and below: each pin is that of another hash.
+            let (count, stop) = unsafe { self.share(left, room) };
+            left = &left[count..];
+            match stop {
+                Stop::Pinned => return true,
+                Stop::Absent => return false,
+                Stop::Inactive => {
+                    let mut window = 0;
+                    loop {
+                        // SAFETY: as above.
+                        let count = unsafe { self.resurrect(left, room) };
+                        left = &left[count..];
+                        window += count;
+                        if count < LOOK_AHEAD {
+                            break;
+                        }
+                    }
+                    if window > 0 {
                         continue;
                     }
                 }
+                Stop::Other => {}
             }
-            let pinned = match pinned {
-                Some(pinned) => pinned,
-                None => match self.pin(hash, window(left.as_slice())) {
-                    Some(pinned) => pinned,
-                    None => return false,
-                },
+            let [hash, rest @ ..] = left else {
+                return true;
             };
-            // SAFETY: the caller's contract.
+            let Some(pinned) = self.pin(*hash, &rest[..rest.len().min(WINDOW - 1)]) else {
+                return false;
+            };
+            // SAFETY: as above.
             unsafe { room.push(pinned) };
+            left = rest;
         }
-        true
+    }
+
+    /// Pins the primaries of hashes as long as each is the first in its chain and has pins, and adds
+    /// the pins to `room`. Returns how many it has pinned, and what is next.
+    ///
+    /// Out of line and without a call: so everything that the loop needs is in registers.
+    ///
+    /// # Safety
+    ///
+    /// There is room for as many as the hashes.
+    #[inline(never)]
+    unsafe fn share(
+        &mut self,
+        hashes: &[SequenceHash],
+        room: &mut Room<'_, Pinned>,
+    ) -> (usize, Stop) {
+        let store = self.store;
+        let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
+        let mut ahead = room.ahead();
+        let mut left = hashes.iter();
+        let (stop, other) = loop {
+            let Some(&hash) = left.next() else {
+                break (Stop::Pinned, None);
+            };
+            let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
+                break (Stop::Absent, None);
+            };
+            let seen = slot.word();
+            // Half of the hash now, all of it when the pin keeps the tenancy.
+            if !slot.may_be_of(hash) || !seen.can_be_shared() {
+                let is_inactive = seen.is_inactive() && slot.is_of(hash);
+                break (
+                    if is_inactive {
+                        Stop::Inactive
+                    } else {
+                        Stop::Other
+                    },
+                    None,
+                );
+            }
+            step!(Pinning);
+            if !slot.pin_shared(seen) {
+                break (Stop::Other, None);
+            }
+            step!(Pinned);
+            // SAFETY: the exchange has added a pin beside others.
+            let pinned = unsafe { Pinned::of(slot) };
+            if !slot.is_of(hash) {
+                break (Stop::Other, Some(pinned));
+            }
+            // SAFETY: the caller's contract.
+            unsafe { ahead.push(pinned) };
+        };
+        let count = room.left() - ahead.left();
+        // SAFETY: it comes from this room.
+        unsafe { room.catch_up(&ahead) };
+        self.shared += count as u64;
+        if let Some(other) = other {
+            self.shared += 1;
+            self.cancel(other);
+        }
+        (count, stop)
     }
 
     /// Pins the primaries of a window of hashes while they are inactive, and adds the pins to
@@ -214,9 +272,9 @@ impl<'a> Pins<'a> {
     #[inline(never)]
     unsafe fn resurrect(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> usize {
         let store = self.store;
-        let mut found = [MaybeUninit::uninit(); WINDOW];
+        let mut found = [MaybeUninit::uninit(); LOOK_AHEAD];
         let (count, blocks) = self.look_ahead(hashes, &mut found);
-        if self.reserved < blocks && !self.reserve_credits(blocks - self.reserved) {
+        if count == 0 || self.reserved < blocks && !self.reserve_credits(blocks - self.reserved) {
             return 0;
         }
         let found = found[..count.min(self.reserved as usize)]
@@ -233,14 +291,21 @@ impl<'a> Pins<'a> {
         }
     }
 
-    /// Looks up a window of hashes up to the first that is not the first in its chain, or not
-    /// inactive. Writes the slots of the others to `found`, with their words. Returns how many
-    /// there are, and of how many different blocks.
+    /// Looks up the primary of a hash that is probably not the first of its chain.
+    #[inline(never)]
+    fn find_later(&self, hash: SequenceHash) -> Option<(&'a Slot, Word)> {
+        let store = self.store;
+        store.index.find(&store.slots, store.registry.key(hash))
+    }
+
+    /// Looks up a window of hashes up to the first whose block is not inactive. Writes the slots of
+    /// the others to `found`, with their words. Returns how many there are, and of how many
+    /// different blocks.
     #[inline(always)]
     fn look_ahead(
         &self,
         hashes: &[SequenceHash],
-        found: &mut [MaybeUninit<(&'a Slot, Word)>; WINDOW],
+        found: &mut [MaybeUninit<(&'a Slot, Word)>; LOOK_AHEAD],
     ) -> (usize, u32) {
         let store = self.store;
         let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
@@ -253,8 +318,15 @@ impl<'a> Pins<'a> {
             let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
                 break;
             };
-            let seen = slot.word();
-            if !seen.is_inactive() || !slot.is_of(hash) || slot.era() != era {
+            let mut at = (slot, slot.word());
+            if !at.1.is_inactive() || !slot.is_of(hash) {
+                match self.find_later(hash) {
+                    Some(other) if other.1.is_inactive() => at = other,
+                    _ => break,
+                }
+            }
+            let (slot, seen) = at;
+            if slot.era() != era {
                 break;
             }
             blocks |= 1 << (slot.id() % 64);
@@ -280,7 +352,8 @@ impl<'a> Pins<'a> {
         'a: 'f,
     {
         let store = self.store;
-        let mut pinned = 0;
+        let before = room.left();
+        let mut ahead = room.ahead();
         for (place, &hash) in found {
             // SAFETY: the caller's contract.
             let (slot, seen) = unsafe { place.assume_init() };
@@ -303,18 +376,24 @@ impl<'a> Pins<'a> {
             if OBSERVES && !was_queued {
                 // SAFETY: the exchange has set the mark.
                 if unsafe { self.queued.add(slot) } {
+                    // What follows may run user code, which may panic.
+                    // SAFETY: it comes from this room.
+                    unsafe { room.catch_up(&ahead) };
                     self.push_queued();
                 }
             }
             if !slot.is_of(hash) {
+                // SAFETY: as above.
+                unsafe { room.catch_up(&ahead) };
                 self.cancel(pin);
                 break;
             }
             // SAFETY: the caller's contract.
-            unsafe { room.push(pin) };
-            pinned += 1;
+            unsafe { ahead.push(pin) };
         }
-        pinned
+        // SAFETY: it comes from this room.
+        unsafe { room.catch_up(&ahead) };
+        before - room.left()
     }
 
     /// Pins the primary of `hash` that was found with the word `seen`. The primaries of `next`
@@ -450,11 +529,6 @@ impl Drop for Pins<'_> {
     }
 }
 
-/// Returns the first of `hashes`, as many as are looked up together with the one before them.
-fn window(hashes: &[SequenceHash]) -> &[SequenceHash] {
-    &hashes[..hashes.len().min(WINDOW - 1)]
-}
-
 impl Store {
     /// Prefetches the buckets and slots of a window of hashes, so that the cache misses of the
     /// lookups overlap.
@@ -487,29 +561,38 @@ impl Store {
         requested: usize,
         room: &mut Room<'_, Pinned>,
     ) {
+        // Usually a prompt has either no blocks here, or many.
+        if hashes.first().is_some_and(|&first| self.may_match(first)) {
+            self.pin_prefix(hashes, requested, room);
+        } else {
+            self.count(Counter::MatchHashesRequested, requested as u64);
+        }
+    }
+
+    /// Does what [`match_prefix`](Self::match_prefix) does, if the first hash is probably
+    /// registered here.
+    #[inline(never)]
+    fn pin_prefix(&self, hashes: &[SequenceHash], requested: usize, room: &mut Room<'_, Pinned>) {
         let thread = thread::index();
         let before = room.left();
         let hashes = &hashes[..hashes.len().min(before)];
-        // Usually a prompt has either no blocks here, or many.
-        if let [first, rest @ ..] = hashes
-            && self.may_find(*first)
-        {
-            let mut pins = Pins::of(self, thread);
-            // SAFETY: there is room for all hashes.
-            unsafe {
-                if self.is_far() {
-                    let first = std::slice::from_ref(first);
-                    for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
-                        self.fetch(window);
-                        if !pins.pin_prefix(window, room) {
-                            break;
-                        }
+        let mut pins = Pins::of(self, thread);
+        // SAFETY: there is room for all hashes.
+        unsafe {
+            if self.is_far() {
+                // The first hash is matched alone.
+                let (first, rest) = hashes.split_at(hashes.len().min(1));
+                for window in [first].into_iter().chain(rest.chunks(WINDOW)) {
+                    self.fetch(window);
+                    if !pins.pin_prefix(window, room) {
+                        break;
                     }
-                } else {
-                    pins.pin_prefix(hashes, room);
                 }
+            } else {
+                pins.pin_prefix(hashes, room);
             }
         }
+        drop(pins);
         let counts = [
             (Counter::MatchHashesRequested, requested as u64),
             (Counter::MatchBlocksReturned, (before - room.left()) as u64),
@@ -517,12 +600,19 @@ impl Store {
         self.count_each_as(thread, counts);
     }
 
-    /// Returns whether there is a slot in the bucket of a hash. If not, the hash is not registered
-    /// here.
+    /// Returns whether a hash can be matched, or its chain begins with a slot that has half of it.
     #[inline]
-    pub(crate) fn may_find(&self, hash: SequenceHash) -> bool {
+    pub(crate) fn may_match(&self, hash: SequenceHash) -> bool {
         let keyed = self.registry.secret().keyed(hash);
-        self.index.view().first(&self.slots, keyed).is_some()
+        match self.index.view().first(&self.slots, keyed) {
+            Some(slot) => slot.may_be_of(hash) || self.finds_in_chain(Key { hash, keyed }),
+            None => false,
+        }
+    }
+
+    #[inline(never)]
+    fn finds_in_chain(&self, key: Key) -> bool {
+        self.index.find(&self.slots, key).is_some()
     }
 
     /// Pins the block of each hash that is registered here. Calls `sink` once per hash, in
@@ -573,7 +663,7 @@ impl Store {
                 let seen = slot.word();
                 *is_registered |= seen.is_primary()
                     && slot.is_of(*hash)
-                    && !self.is_cleared(slot, seen)
+                    && (seen.is_pinned() || !self.is_of_earlier_era(slot))
                     && slot.is_tenancy(seen)
                     || self.finds(key);
             }
@@ -583,10 +673,62 @@ impl Store {
     /// Pins the primary of a hash, if it is registered here.
     #[inline(never)]
     pub(crate) fn match_one(&self, hash: SequenceHash) -> Option<Pinned> {
-        buffer::one(|room| {
-            // SAFETY: there is room for one hold.
-            unsafe { Pins::new(self).pin_prefix(&[hash], room) };
-        })
+        let keyed = self.registry.secret().keyed(hash);
+        let slot = self.index.view().first(&self.slots, keyed)?;
+        let seen = slot.word();
+        // What is usual, as in a match of many.
+        if slot.may_be_of(hash) {
+            if seen.can_be_shared() {
+                if let Some(pinned) = self.share_one(slot, seen, hash) {
+                    return Some(pinned);
+                }
+            } else if seen.is_inactive()
+                && slot.is_of(hash)
+                && !self.is_of_earlier_era(slot)
+                && !self.plane.observes_resurrection()
+                && let Some(pinned) = self.resurrect_one(slot, seen, hash)
+            {
+                return Some(pinned);
+            }
+        }
+        Pins::new(self).pin(hash, &[])
+    }
+
+    /// Adds a pin to a block that had pins when its word was `seen`, if the word has not changed
+    /// and the block's hash is `hash`.
+    #[inline(always)]
+    fn share_one(&self, slot: &Slot, seen: Word, hash: SequenceHash) -> Option<Pinned> {
+        step!(Pinning);
+        if !slot.pin_shared(seen) {
+            return None;
+        }
+        step!(Pinned);
+        self.count(Counter::SharedPins, 1);
+        // SAFETY: the exchange has added a pin beside others.
+        let pinned = unsafe { Pinned::of(slot) };
+        slot.is_of(hash).then_some(pinned)
+    }
+
+    /// Adds the first pin to a block that was inactive when its word was `seen`, if the word has not
+    /// changed, the block's hash is `hash`, and there is a credit. Only under a policy that does not
+    /// observe this.
+    #[inline(always)]
+    fn resurrect_one(&self, slot: &Slot, seen: Word, hash: SequenceHash) -> Option<Pinned> {
+        let home = self.home();
+        if !self.reserve_credits(home, 1) {
+            return None;
+        }
+        step!(Pinning);
+        if !slot.pin_first(seen, false) {
+            // SAFETY: the credit was reserved and not used. The store outlives the call: the caller
+            // has a reference.
+            unsafe { Store::return_credits(NonNull::from(self), home, 1) };
+            return None;
+        }
+        step!(Pinned);
+        // SAFETY: the exchange has added the only pin, and the credit goes with it.
+        let pinned = unsafe { Pinned::of(slot) };
+        slot.is_of(hash).then_some(pinned)
     }
 
     /// Returns where to find a block that the caller holds: its slot number and generation.
@@ -594,8 +736,8 @@ impl Store {
         (slot.id(), slot.word().generation())
     }
 
-    /// Pins the block at an address, whether primary or duplicate, if it still has pins and
-    /// its hash is `hash`.
+    /// Pins the block at an address, whether primary or duplicate, if it still has pins (though not
+    /// the maximum) and its hash is `hash`.
     ///
     /// Needs no credit, since the block has pins.
     #[inline]
@@ -606,17 +748,15 @@ impl Store {
     ) -> Option<Pinned> {
         let slot = &self.slots[id as usize];
         let mut seen = slot.word();
-        while seen.is_held_in(generation) {
-            match slot.pin(seen, false) {
-                Ok(()) => {
-                    self.count(Counter::SharedPins, 1);
-                    // SAFETY: the exchange has added a pin beside others.
-                    let pinned = unsafe { Pinned::of(slot) };
-                    // Generations wrap around, hashes do not.
-                    return slot.is_of(hash).then_some(pinned);
-                }
-                Err(now) => seen = now,
+        while seen.can_be_shared_in(generation) {
+            if slot.pin_shared(seen) {
+                self.count(Counter::SharedPins, 1);
+                // SAFETY: the exchange has added a pin beside others.
+                let pinned = unsafe { Pinned::of(slot) };
+                // Generations wrap around, hashes do not.
+                return slot.is_of(hash).then_some(pinned);
             }
+            seen = slot.word();
         }
         None
     }

@@ -38,7 +38,7 @@ impl Store {
     /// Drops holds in order, and returns the user code that this defers. The caller has a
     /// reference to the store.
     #[inline(never)]
-    pub(crate) fn unpin_all(&self, holds: Holds<'_, Pinned>) -> Leftovers {
+    pub(crate) fn unpin_all(&self, mut holds: Holds<'_, Pinned>) -> Leftovers {
         let mut batch = Unpins {
             store: self,
             home: self.home(),
@@ -47,36 +47,20 @@ impl Store {
             shared: 0,
             leftovers: Leftovers::new(),
         };
-        // One era for the whole batch: a clearing during it may fall on either side.
-        let (era, has_levels) = (self.clearing.era(), self.has_levels());
-        for hold in holds {
-            if !hold.is_of(self) {
-                // A block of another manager is released on its own.
-                batch.leftovers.catch(|| drop(hold));
-                continue;
-            }
-            let slot = hold.into_slot();
-            // SAFETY: the store outlives the call, and with it the slot.
-            let at = unsafe { slot.as_ref() };
-            let seen = at.word();
-            if seen.is_shared() {
-                step!(Unpinning);
-                // SAFETY: the pin is that of the hold.
-                if unsafe { Slot::unpin_shared(slot, seen).is_ok() } {
-                    batch.shared += 1;
-                    continue;
-                }
-            } else if seen.is_sole_unmarked_pin() && !has_levels {
-                at.begin_release(era);
-                if at.unpin_last(seen).is_ok() {
-                    step!(Unpinned);
-                    // SAFETY: the exchange has set the mark, and `seen` had none.
-                    unsafe { batch.queue(at) };
-                    continue;
+        loop {
+            match batch.unpin_run(&mut holds) {
+                Stop::Done => break,
+                Stop::Full => batch.push_queued(),
+                // Holds that take more often follow each other.
+                Stop::Other(hold) => {
+                    let mut next = Some(hold);
+                    while let Some(hold) = next
+                        && !batch.unpin(hold)
+                    {
+                        next = holds.next();
+                    }
                 }
             }
-            // SAFETY: the pin is that of the hold.
-            unsafe { batch.unpin_slowly(slot) };
         }
         batch.finish()
     }
@@ -119,52 +103,127 @@ struct Unpins<'a> {
     home: usize,
     /// Blocks that are marked as queued and still to be pushed.
     queued: Run<'a>,
-    /// Credits to be returned.
+    /// Credits to be returned, besides those of the blocks that are still to be pushed.
     credits: u32,
     /// The number of pins taken off blocks that kept other pins.
     shared: u64,
     leftovers: Leftovers,
 }
 
+/// Why taking pins off in the short way has stopped.
+enum Stop {
+    /// There are no more holds.
+    Done,
+    /// There are as many blocks to be pushed as are pushed together.
+    Full,
+    /// This hold takes more.
+    Other(Pinned),
+}
+
 impl<'a> Unpins<'a> {
-    /// Adds a block that has become inactive, which leaves a credit.
+    /// Takes off pins as long as that takes nothing but exchanges of words, until there are enough
+    /// blocks to be pushed.
     ///
-    /// # Safety
-    ///
-    /// The caller has marked the slot as queued, and has not queued it since.
-    #[inline(always)]
-    unsafe fn queue(&mut self, slot: &'a Slot) {
-        if self.queued.is_empty() && self.store.release_logs[self.home].has_cancelled() {
-            // The cancelled releases belong to blocks that were matched before this release, so
-            // they are applied before it is queued.
-            self.store.try_drain();
-        }
-        self.credits += 1;
-        // SAFETY: the caller's contract.
-        if unsafe { self.queued.add(slot) } {
-            self.push_queued();
-        }
+    /// Out of line and without a call: so everything that the loop needs is in registers.
+    #[inline(never)]
+    fn unpin_run(&mut self, holds: &mut Holds<'_, Pinned>) -> Stop {
+        let store = self.store;
+        // One era for all of them: a clearing meanwhile may fall on either side.
+        let era = store.clearing.era();
+        // The policy plane has to be consulted before the first is queued if there are cancelled
+        // releases, and the frequency tracker if the policy has levels.
+        let mut run = mem::replace(&mut self.queued, Run::new());
+        let may_queue = !store.has_levels()
+            && (!run.is_empty() || !store.release_logs[self.home].has_cancelled());
+        let mut shared = 0;
+        let mut left = holds.take();
+        let stop = loop {
+            let Some(hold) = left.next() else {
+                break Stop::Done;
+            };
+            if !hold.is_of(store) {
+                break Stop::Other(hold);
+            }
+            // SAFETY: the store outlives the batch, and with it the slot.
+            let slot: &'a Slot = unsafe { hold.address().as_ref() };
+            let seen = slot.word();
+            if seen.is_shared() {
+                step!(Unpinning);
+                // SAFETY: the pin is that of the hold.
+                if unsafe { Slot::unpin_shared(hold.address(), seen).is_err() } {
+                    break Stop::Other(hold);
+                }
+                hold.into_slot();
+                shared += 1;
+                continue;
+            }
+            if !seen.is_sole_unmarked_pin() || !may_queue {
+                break Stop::Other(hold);
+            }
+            slot.begin_release(era);
+            if slot.unpin_last(seen).is_err() {
+                break Stop::Other(hold);
+            }
+            step!(Unpinned);
+            hold.into_slot();
+            // SAFETY: the exchange has set the mark, and `seen` had none.
+            if unsafe { run.add(slot) } {
+                break Stop::Full;
+            }
+        };
+        *holds = left;
+        self.queued = run;
+        self.shared += shared;
+        stop
     }
 
-    /// Takes a pin off in whichever way the word requires.
-    ///
-    /// # Safety
-    ///
-    /// The caller owns the pin, and gives it up.
+    /// Drops a hold in whichever way that requires. Returns whether it took no more than exchanges
+    /// of the word, most likely.
     #[inline(never)]
-    unsafe fn unpin_slowly(&mut self, slot: NonNull<Slot>) {
+    fn unpin(&mut self, hold: Pinned) -> bool {
+        let store = self.store;
+        // A block of another manager is released on its own.
+        if !hold.is_of(store) {
+            self.leftovers.catch(|| drop(hold));
+            return false;
+        }
+        // SAFETY: the store outlives the batch, and with it the slot.
+        let slot: &'a Slot = unsafe { hold.into_slot().as_ref() };
+        let seen = slot.word();
+        // SAFETY: the pin is that of the hold.
+        if seen.is_shared() && unsafe { Slot::unpin_shared(NonNull::from(slot), seen).is_ok() } {
+            self.shared += 1;
+            return true;
+        }
+        if seen.is_sole_unmarked_pin() && !store.has_levels() {
+            if self.queued.is_empty() && store.release_logs[self.home].has_cancelled() {
+                // The cancelled releases belong to blocks that were matched before this release,
+                // so they are applied before it is queued.
+                store.try_drain();
+            }
+            slot.begin_release(store.clearing.era());
+            if slot.unpin_last(seen).is_ok() {
+                step!(Unpinned);
+                // SAFETY: the exchange has set the mark, and `seen` had none.
+                if unsafe { self.queued.add(slot) } {
+                    self.push_queued();
+                }
+                return true;
+            }
+        }
         // This release may apply what is queued, or queue a slot. The earlier ones of the batch
         // come before it.
         self.push_queued();
-        // SAFETY: the caller's contract.
-        unsafe { Store::unpin_into(slot, &mut self.leftovers) };
+        // SAFETY: the pin is that of the hold.
+        unsafe { Store::unpin_into(NonNull::from(slot), &mut self.leftovers) };
+        false
     }
 
     /// Pushes what is queued onto the home shard's release log.
-    #[inline(never)]
     fn push_queued(&mut self) {
         if !self.queued.is_empty() {
             let queued = mem::replace(&mut self.queued, Run::new());
+            self.credits += queued.len();
             self.store.queue_run(self.home, queued);
         }
     }

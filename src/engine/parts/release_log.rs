@@ -188,6 +188,12 @@ impl<'a> Run<'a> {
         self.ends.is_none()
     }
 
+    /// Returns the number of slots.
+    #[inline]
+    pub(crate) fn len(&self) -> u32 {
+        self.count
+    }
+
     /// Pushes the slots onto a log: one exchange for all of them. Returns whether the log has
     /// become too long, as [`ReleaseLog::push`] does.
     #[inline]

@@ -317,7 +317,7 @@ impl Slot {
     /// Acquire: as in [`pin`](Self::pin).
     #[inline(always)]
     pub(in crate::engine) fn pin_shared(&self, seen: Word) -> bool {
-        debug_assert!(seen.can_be_shared());
+        debug_assert!(seen.is_pinned() && !seen.is_saturated());
         self.exchange(seen, seen.pinned(), Ordering::Acquire)
             .is_ok()
     }
@@ -503,7 +503,7 @@ impl Slot {
         // releases in `set_key`: a thread that has read a later tenancy's hash sees that the
         // word has moved on.
         fence(Ordering::Acquire);
-        Word::from_bits(self.word.load(Ordering::Relaxed)).generation() == seen.generation()
+        Word::from_bits(self.word.load(Ordering::Relaxed)).is_of_generation_of(seen)
     }
 }
 

@@ -208,12 +208,13 @@ impl Word {
         self.0 & unheld == unheld
     }
 
-    /// Returns whether this is a primary or a duplicate with pins, of this generation.
+    /// Returns whether this is a primary or a duplicate with pins, and not saturated with them, of
+    /// this generation.
     #[inline]
-    pub(crate) const fn is_held_in(self, generation: u32) -> bool {
+    pub(crate) const fn can_be_shared_in(self, generation: u32) -> bool {
         // As above: both have the upper bit set.
         let held = (generation as u64) << GENERATION_SHIFT | State::Primary as u64;
-        self.0 & (UNPINNED | GENERATION | State::Primary as u64) == held
+        self.0 & (UNPINNED | SATURATED | GENERATION | State::Primary as u64) == held
     }
 
     /// Returns whether this is a primary with one pin that is neither queued nor marked for
@@ -226,6 +227,12 @@ impl Word {
     #[inline]
     pub(crate) const fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
+    }
+
+    /// Returns whether two values of a slot's word are of the same generation.
+    #[inline]
+    pub(crate) const fn is_of_generation_of(self, other: Self) -> bool {
+        ((self.0 ^ other.0) >> GENERATION_SHIFT) as u32 == 0
     }
 
     /// Returns whether a block that has pins has so many that it may not get another one.
@@ -365,16 +372,18 @@ mod tests {
     fn held_blocks_of_a_generation() {
         let word = Word::new(false).with(State::Primary, 1);
         let next = word.next_generation();
-        assert!(word.is_held_in(0) && !word.is_held_in(1));
-        assert!(next.is_held_in(1) && !next.is_held_in(0));
-        assert!(word.queued().with(State::Duplicate, 3).is_held_in(0));
+        assert!(word.can_be_shared_in(0) && !word.can_be_shared_in(1));
+        assert!(next.can_be_shared_in(1) && !next.can_be_shared_in(0));
+        assert!(next.is_of_generation_of(next.unpinned().queued()));
+        assert!(!next.is_of_generation_of(word) && !word.discarded().is_of_generation_of(word));
+        assert!(word.queued().with(State::Duplicate, 3).can_be_shared_in(0));
         let others = [
             word.unpinned(),
             word.with(State::Pending, 1),
             word.with(State::Exclusive, 0),
             word.with(State::Duplicate, 0),
         ];
-        assert!(!others.iter().any(|word| word.is_held_in(0)));
+        assert!(!others.iter().any(|word| word.can_be_shared_in(0)));
     }
 
     #[test]
