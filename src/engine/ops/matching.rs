@@ -67,7 +67,14 @@ const WINDOW: usize = 16;
 const LOOK_AHEAD: usize = 32;
 
 /// The number of blocks up to which slots and buckets are not prefetched.
-const NEAR_BLOCKS: usize = 1 << 13;
+///
+/// Their slots take 2 MiB, about as much as a core's private caches. Prefetching takes some 25
+/// instructions per hash, and pays where a lookup would wait for memory. Measured on an AMD EPYC
+/// with 1 MiB of second-level cache per core, for requests of 32 blocks in use, chosen at random
+/// and released again, in ns per block without and with it: 11.0 and 12.5 in a pool of 4,096
+/// blocks, 13.3 and 13.8 of 16,384, 16.4 and 16.3 of 32,768, 19.3 and 18.0 of 65,536, 67 and 21 of
+/// 131,072, and 316 and 148 of a million.
+const NEAR_BLOCKS: usize = 1 << 15;
 
 /// Adds the pins of one operation.
 ///
