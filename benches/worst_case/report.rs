@@ -19,13 +19,12 @@ pub struct Report {
     lines: HashMap<Key, Line>,
 }
 
+#[derive(Clone)]
 struct Line {
     bound: Bound,
     /// By size.
     ours: Vec<Costs>,
     reference: Vec<Costs>,
-    /// Whether it has been printed as a failure.
-    is_reported: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -44,6 +43,32 @@ impl Line {
     fn fails(&self) -> bool {
         self.bound == Bound::Constant
             && Self::growth(&self.ours).is_some_and(|growth| growth > MAX_GROWTH)
+    }
+
+    /// Takes over what is dearer in `other`.
+    fn merge(&mut self, other: &Self) {
+        for (costs, others) in [
+            (&mut self.ours, &other.ours),
+            (&mut self.reference, &other.reference),
+        ] {
+            for (at, other) in others.iter().enumerate() {
+                match costs.get_mut(at) {
+                    None => costs.push(*other),
+                    Some(cost) => cost.merge(*other),
+                }
+            }
+        }
+    }
+}
+
+impl Costs {
+    fn merge(&mut self, other: Self) {
+        if self.instructions.worst < other.instructions.worst {
+            self.instructions = other.instructions;
+        }
+        if self.nanoseconds.worst < other.nanoseconds.worst {
+            self.nanoseconds = other.nanoseconds;
+        }
     }
 }
 
@@ -66,7 +91,6 @@ impl Report {
                     bound: row.bound,
                     ours: Vec::new(),
                     reference: Vec::new(),
-                    is_reported: false,
                 }
             });
             let costs = match side {
@@ -81,9 +105,7 @@ impl Report {
                 costs.push(new);
             } else if let Some(costs) = costs.get_mut(at) {
                 // Another scene has the same operation in the same state.
-                if costs.instructions.worst < new.instructions.worst {
-                    *costs = new;
-                }
+                costs.merge(new);
             }
         }
     }
@@ -95,36 +117,45 @@ impl Report {
         Some(self.lines[ordinary].ours.last()?.instructions.median)
     }
 
-    /// Prints every row.
-    pub fn print_rows(&self) {
-        self.print(self.keys.iter());
-    }
-
-    /// Prints the dearest state of each operation and policy.
-    pub fn print_summary(&self) {
-        let mut dearest: Vec<&Key> = Vec::new();
-        let worst = |key: &Key| {
-            let costs = self.lines[key].ours.last();
-            costs.map_or(0, |costs| costs.instructions.worst)
-        };
+    /// Returns the dearest calls of each operation and policy, in any state, with the state that is
+    /// the dearest in the largest pool.
+    fn dearest(&self) -> Vec<(Key, Line)> {
+        let worst = |line: &Line| line.ours.last().map(|costs| costs.instructions.worst);
+        let mut dearest: Vec<(Key, Line)> = Vec::new();
         for key in &self.keys {
-            match dearest
-                .iter_mut()
-                .find(|other| other.0 == key.0 && other.1 == key.1)
-            {
-                Some(other) if worst(other) < worst(key) => *other = key,
-                Some(_) => {}
-                None => dearest.push(key),
+            let line = &self.lines[key];
+            let same = |other: &&mut (Key, Line)| other.0.0 == key.0 && other.0.1 == key.1;
+            match dearest.iter_mut().find(same) {
+                Some((other, sum)) => {
+                    if worst(sum) < worst(line) {
+                        other.2.clone_from(&key.2);
+                    }
+                    sum.merge(line);
+                }
+                None => dearest.push((key.clone(), line.clone())),
             }
         }
-        dearest.sort_by_key(|key| {
-            let first = self.keys.iter().position(|other| other.0 == key.0);
-            first.map(|first| (first, key.1.clone()))
-        });
-        self.print(dearest.into_iter());
+        let first = |name: &str| dearest.iter().position(|(key, _)| key.0 == name);
+        let order: HashMap<String, usize> = dearest
+            .iter()
+            .filter_map(|(key, _)| Some((key.0.clone(), first(&key.0)?)))
+            .collect();
+        dearest.sort_by_key(|(key, _)| order[&key.0]);
+        dearest
     }
 
-    fn print<'a>(&'a self, keys: impl Iterator<Item = &'a Key>) {
+    /// Prints every row.
+    pub fn print_rows(&self) {
+        self.print(self.keys.iter().map(|key| (key, &self.lines[key])));
+    }
+
+    /// Prints the dearest calls of each operation and policy.
+    pub fn print_summary(&self) {
+        let dearest = self.dearest();
+        self.print(dearest.iter().map(|(key, line)| (key, line)));
+    }
+
+    fn print<'a>(&'a self, lines: impl Iterator<Item = (&'a Key, &'a Line)>) {
         let mut header = String::from("| operation | policy | dearest when |");
         let mut rule = String::from("|---|---|---|");
         for &size in &self.sizes {
@@ -134,8 +165,7 @@ impl Report {
         header.push_str(" growth | ÷ median | µs | reference | growth | µs |");
         rule.push_str("---:|---:|---:|---:|---:|---:|");
         println!("{header}\n{rule}");
-        for key in keys {
-            let line = &self.lines[key];
+        for (key, line) in lines {
             let mut cells = format!("| {} | {} | {} |", key.0, key.1, key.2);
             for at in 0..self.sizes.len() {
                 let worst = line.ours.get(at).map(|costs| costs.instructions.worst);
@@ -166,25 +196,15 @@ impl Report {
         }
     }
 
-    fn failures(&self) -> impl Iterator<Item = &Key> {
-        self.keys.iter().filter(|&key| self.lines[key].fails())
-    }
-
-    /// Returns whether any row fails.
-    pub fn has_failures(&self) -> bool {
-        self.failures().next().is_some()
-    }
-
-    /// Prints the rows that fail, except those that it has printed before.
-    pub fn print_failures(&mut self) {
-        let failures: Vec<Key> = self.failures().cloned().collect();
-        for key in failures {
-            let line = self.lines.get_mut(&key).expect("it is there");
-            if std::mem::replace(&mut line.is_reported, true) {
+    /// Prints the operations that fail. Returns whether there are any.
+    pub fn print_failures(&self) -> bool {
+        let mut any = false;
+        for (key, line) in self.dearest() {
+            if !line.fails() {
                 continue;
             }
-            let costs = &line.ours;
-            let (first, last) = (costs[0], costs[costs.len() - 1]);
+            any = true;
+            let (first, last) = (line.ours[0], line.ours[line.ours.len() - 1]);
             eprintln!(
                 "FAILED: {} | {} | {}: grows from {} to {} instructions (call {}), × {}",
                 key.0,
@@ -193,9 +213,10 @@ impl Report {
                 grouped(first.instructions.worst),
                 grouped(last.instructions.worst),
                 last.instructions.at,
-                ratio(Line::growth(costs)),
+                ratio(Line::growth(&line.ours)),
             );
         }
+        any
     }
 }
 
