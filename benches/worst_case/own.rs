@@ -1,9 +1,13 @@
 //! Scenes of operations that only this crate has.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{FutureExt, StreamExt};
+use kvbm_lockfree::events::EventsManager;
 use kvbm_lockfree::retention::{Priority, Retention};
-use kvbm_lockfree::{BlockManager, ImmutableBlock};
+use kvbm_lockfree::{BlockManager, BlockRegistry, ImmutableBlock};
 
 use crate::Tier;
 use crate::meter::Meter;
@@ -351,4 +355,107 @@ pub fn single_blocks(policy: &str, blocks: usize, meter: &mut Meter) {
     let state = "after a fill by single blocks";
     evict(&manager, 1, state, meter);
     match_some(&manager, blocks, state, meter);
+}
+
+/// Every registration is an event, and a subscriber is slow.
+pub fn events(policy: &str, blocks: usize, meter: &mut Meter) {
+    let events = Arc::new(EventsManager::builder().build());
+    let mut subscriber = pin!(events.subscribe());
+    let registry = BlockRegistry::builder().event_manager(events).build();
+    let manager = BlockManager::builder()
+        .block_count(blocks)
+        .block_size(16)
+        .registry(registry)
+        .with_policy(policy.parse().expect("it is built in"))
+        .build()
+        .expect("a valid configuration");
+    let state = "events: while the pool fills";
+    for at in 0..blocks / BATCH {
+        let held = request(&manager, &cached(at), "allocate 32 free", state, meter);
+        meter.call("drop 32", state, || drop(held));
+    }
+    let state = "events: n have not been read";
+    for at in 0..64 {
+        let hashes = cached(at * (blocks / BATCH / 64));
+        let held = meter.call("match 32", state, || manager.match_blocks(&hashes));
+        meter.call("drop 32", state, || drop(held));
+    }
+    for number in 1..=256 {
+        let hashes = chain(number);
+        let held = request(&manager, &hashes, "allocate 32, evicting", state, meter);
+        meter.call("drop 32", state, || drop(held));
+    }
+    meter.call("clear_inactive_pool", state, || {
+        manager.clear_inactive_pool()
+    });
+    for _ in 0..1_024 {
+        meter.call("next event", state, || subscriber.next().now_or_never());
+    }
+    let state = "events: after a clearing of n blocks";
+    for number in 1_000..1_064 {
+        let hashes = chain(number);
+        let held = request(&manager, &hashes, "allocate 32, cleared", state, meter);
+        meter.call("drop 32", state, || drop(held));
+    }
+}
+
+/// Another manager shares the registry and has the same content.
+pub fn two_tiers(policy: &str, blocks: usize, meter: &mut Meter) {
+    #[derive(Clone)]
+    struct Lower;
+
+    let manager = full(policy, blocks);
+    let registry = manager.block_registry();
+    let lower = BlockManager::<Lower>::builder()
+        .block_count(blocks)
+        .block_size(16)
+        .registry(registry.clone())
+        .with_policy(policy.parse().expect("it is built in"))
+        .build()
+        .expect("a valid configuration");
+    for at in 0..blocks / BATCH {
+        let fresh = lower.allocate_blocks(BATCH).expect("all are free");
+        let staged = fresh.into_iter().zip(cached(at));
+        let staged = staged.map(|(block, hash)| block.stage(hash, 16).expect("of this size"));
+        drop(lower.register_blocks(staged.collect()));
+    }
+    let state = "two tiers with the same content";
+    match_some(&manager, blocks, state, meter);
+    evict(&manager, 1, state, meter);
+    for at in 0..16 {
+        let hashes = cached(blocks / BATCH / 2 + at);
+        meter.call("check_presence of 32", state, || {
+            registry.check_presence::<Lower>(&hashes)
+        });
+        meter.call("is_registered", state, || registry.is_registered(hashes[0]));
+        meter.call("registered_count", state, || registry.registered_count());
+        let handle = meter.call("register_sequence_hash", state, || {
+            registry.register_sequence_hash(hashes[0])
+        });
+        meter.call("drop the last handle of a hash", state, || drop(handle));
+        meter.call("metrics snapshot", state, || manager.metrics().snapshot());
+    }
+}
+
+/// The number of available blocks crosses the level of the low watermark again and again.
+pub fn watermark(policy: &str, blocks: usize, meter: &mut Meter) {
+    let manager = BlockManager::<Tier>::builder()
+        .block_count(blocks)
+        .block_size(16)
+        .registry(BlockRegistry::new())
+        .with_policy(policy.parse().expect("it is built in"))
+        .with_low_watermark(blocks / 2, |_| {})
+        .build()
+        .expect("a valid configuration");
+    let held = manager.allocate_blocks(blocks / 2 - 16);
+    let state = "about the level of the low watermark";
+    for number in 1..=256 {
+        let hashes = chain(number);
+        let held = request(&manager, &hashes, "allocate 32 free", state, meter);
+        meter.call("is_low", state, || manager.is_low());
+        meter.call("drop 32", state, || drop(held));
+        let held = meter.call("match 32", state, || manager.match_blocks(&hashes));
+        meter.call("drop 32", state, || drop(held));
+    }
+    drop(held);
 }

@@ -96,6 +96,9 @@ scenes! {
         (own::expired_directives, ALL)
         (own::leases, ONE)
         (own::expired_leases, TWO)
+        (own::events, ONE)
+        (own::two_tiers, TWO)
+        (own::watermark, ONE)
         (held_plane::held_plane, TWO)
         (held_plane::held_plane_scarce, TWO);
 }
