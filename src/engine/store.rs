@@ -459,8 +459,14 @@ impl Tier for Store {
             return;
         }
         for slot in &self.slots {
-            let word = slot.word();
-            if word.is_primary() && !self.is_cleared(slot, word) {
+            let mut word = slot.word();
+            let is_cleared = loop {
+                match self.was_cleared(slot, word) {
+                    Some(was_cleared) => break was_cleared,
+                    None => word = slot.word(),
+                }
+            };
+            if word.is_primary() && !is_cleared {
                 let hash = slot.hash();
                 if slot.is_tenancy(word) {
                     visit(hash);

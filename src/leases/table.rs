@@ -32,6 +32,7 @@ mod leased;
 mod leases;
 #[cfg(all(test, not(kvbm_loom)))]
 mod tests;
+mod unsettled;
 
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, TryLockError};
@@ -42,9 +43,9 @@ use crate::engine::buffer;
 use crate::registry::Leftovers;
 use crate::sync::limits::LEASE_PIECE as PIECE;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, step};
-use crate::user_code::contain;
 
-use self::leases::{LeaseEntry, Leases, Piece};
+use self::leases::{Ending, LeaseEntry, Leases, Name, Piece};
+use self::unsettled::Unsettled;
 use super::{Holder, Lease, LeaseError, LeaseId};
 
 /// The number of leases that are visited before the mutex is unlocked for other threads.
@@ -90,18 +91,12 @@ impl<T: BlockMetadata> LeasedGuards<T> {
 
 impl<T: BlockMetadata> Drop for LeasedGuards<T> {
     fn drop(&mut self) {
-        settle(self.release_all());
+        Unsettled {
+            leftovers: self.release_all(),
+            ended: None,
+        }
+        .settle();
     }
-}
-
-/// Runs the user code that releasing blocks has left over.
-fn settle(leftovers: Leftovers) {
-    contain(
-        "user code panicked while a lease released its blocks",
-        || {
-            leftovers.settle();
-        },
-    );
 }
 
 /// The outcome of an attempt to release a piece of an expired lease.
@@ -222,9 +217,24 @@ impl<T: BlockMetadata> LeaseTable<T> {
 
     pub(crate) fn release(&self, id: LeaseId, now: Instant) -> Result<(), LeaseError> {
         let now = self.nanos(now);
-        let (entry, _left) = self.change(self.lock(), |leases| {
+        let (mut entry, left) = self.change(self.lock(), |leases| {
+            // If the lease has expired, its blocks count as available already, so an allocation
+            // waits for them as it does for a piece.
+            self.begun.fetch_add(1, Ordering::Release);
             (leases.take(id), leases.take_ending(id))
         });
+        let mut left = left.map(Ending::into_guards);
+        let own = entry
+            .as_mut()
+            .and_then(|entry| Arc::get_mut(&mut entry.held))
+            .or(left.as_mut());
+        let leftovers = own.map_or_else(Leftovers::new, LeasedGuards::release_all);
+        self.done.fetch_add(1, Ordering::Release);
+        Unsettled {
+            leftovers,
+            ended: None,
+        }
+        .settle();
         match entry {
             Some(entry) if now < entry.expiry => Ok(()),
             _ => Err(LeaseError::Expired(id)),
@@ -242,7 +252,12 @@ impl<T: BlockMetadata> LeaseTable<T> {
         }
         while let Some((id, entry)) = self.change(self.lock(), |leases| leases.take_empty(now)) {
             ended += 1;
-            log_expiry(id, &entry.owner, 0);
+            let (owner, blocks) = (Arc::clone(&entry.owner), 0);
+            Unsettled {
+                leftovers: Leftovers::new(),
+                ended: Some((id, Name { owner, blocks })),
+            }
+            .settle();
         }
         ended
     }
@@ -359,10 +374,8 @@ impl<T: BlockMetadata> LeaseTable<T> {
         let leftovers = piece.guards.release_all();
         // Before user code, which may be slow, or may allocate.
         self.done.fetch_add(1, Ordering::Release);
-        settle(leftovers);
-        if let Some((id, name)) = piece.begun {
-            log_expiry(id, &name.owner, name.blocks);
-        }
+        let ended = piece.begun.take();
+        Unsettled { leftovers, ended }.settle();
     }
 
     /// Ends all leases.
@@ -428,13 +441,6 @@ impl<T: BlockMetadata> LeaseTable<T> {
             }
         }
     }
-}
-
-/// Logs that a lease has expired. The subscriber is user code.
-fn log_expiry(id: LeaseId, owner: &str, blocks: usize) {
-    contain("a log subscriber panicked", || {
-        tracing::info!(lease = id.0, owner, blocks, "lease expired");
-    });
 }
 
 /// Saturates at [`NEVER`], after 584 years.

@@ -61,6 +61,23 @@ fn two_allocations_share_a_lease() {
     });
 }
 
+/// An allocation of everything is not refused while the owner of an expired lease releases it.
+#[test]
+fn an_allocation_while_the_owner_releases_an_expired_lease() {
+    explore(|| {
+        let manager = pool(2);
+        let lease = lease_all(&manager);
+        let other = spawn(1, {
+            let manager = Arc::clone(&manager);
+            move || manager.release_lease(lease)
+        });
+        let own = manager.allocate_blocks(2);
+        assert!(own.is_some(), "nobody else asks for blocks");
+        assert!(other.join().unwrap().is_err(), "it has expired");
+        assert_whole(&manager, 2);
+    });
+}
+
 /// An allocation of everything is not refused while another thread has a piece in hand.
 #[test]
 fn an_allocation_while_another_thread_ends_leases() {

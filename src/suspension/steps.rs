@@ -69,6 +69,8 @@ pub(crate) enum Step {
     StretchTaken,
 
     // ---- match ----
+    /// An inactive block has been found; the era of its last release has not been read.
+    EraUnread,
     /// A block has been found, and a credit reserved if it is inactive; it is not pinned.
     Pinning,
     /// A block is pinned, but the credit has not been counted as used.

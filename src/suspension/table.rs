@@ -199,6 +199,11 @@ pub(super) const SCENES: &[Scene] = &[
     }),
 
     // Matching.
+    scene(Step::EraUnread, |w| {
+        let (world, hash) = (Arc::clone(w), w.fill()[0]);
+        Plan::new(at![EraUnread], move || world.manager.match_blocks_scattered(&[hash]))
+            .subject(hash, true)
+    }),
     scene(Step::Pinning, |w| find(w, at![Pinning])),
     scene(Step::Pinned, |w| find(w, at![Pinned])),
     scene(Step::MatchUnsettled, |w| {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::AuditError;
 use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
 use crate::eviction::BuiltInPolicy;
 use crate::retention::{Priority, Retention};
+use crate::{AuditError, SequenceHash};
 
 use super::Step;
 use super::actor::{Actor, Home, Say};
@@ -227,4 +227,61 @@ fn a_block_is_discarded_while_its_release_is_applied() {
             .expect("all threads are gone")
             .close();
     }
+}
+
+/// Registers a block, and returns its hash. The block is inactive.
+fn inactive(world: &World) -> SequenceHash {
+    let hash = world.hash();
+    drop(world.register(hash));
+    hash
+}
+
+fn few(policy: &str) -> Arc<World> {
+    Arc::new(World::new(Setting {
+        policy: named(policy),
+        blocks: FEW,
+        duplicates: Allow,
+    }))
+}
+
+/// A thread that sees a block inactive, and then, after a match and a clearing, the eras, must not
+/// take it for cleared: the match came first.
+#[test]
+fn a_block_is_matched_before_a_clearing_while_it_is_matched() {
+    let world = few("lru");
+    let hash = inactive(&world);
+    let (send, receive) = std::sync::mpsc::channel();
+    let (matches, scenery) = Suspended::new(&world, move |world| {
+        let world = Arc::clone(world);
+        Plan::new(&[Step::EraUnread], move || {
+            let found = world.manager.match_blocks_scattered(&[hash]);
+            send.send(found[0].is_some()).unwrap();
+        })
+    });
+    let guard = world.find(hash);
+    world.manager.clear_inactive_pool();
+    matches.finish();
+    assert!(receive.recv().unwrap(), "it was registered throughout");
+    drop((guard, scenery));
+    Arc::into_inner(world).unwrap().close();
+}
+
+#[test]
+fn a_block_is_matched_before_a_clearing_while_its_last_handle_is_dropped() {
+    let world = few("lru");
+    let hash = world.hash();
+    let block = world.register(hash);
+    let handle = block.registration_handle();
+    let attached = Arc::new(());
+    handle.attach(Arc::clone(&attached)).expect("the first");
+    drop(block);
+    let (drops, scenery) = Suspended::new(&world, move |_| {
+        Plan::new(&[Step::EraUnread], move || drop(handle))
+    });
+    let guard = world.find(hash);
+    world.manager.clear_inactive_pool();
+    drops.finish();
+    assert_eq!(Arc::strong_count(&attached), 2, "the hash is registered");
+    drop((guard, scenery));
+    Arc::into_inner(world).unwrap().close();
 }

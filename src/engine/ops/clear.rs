@@ -70,10 +70,32 @@ use crate::sync::step;
 
 impl Store {
     /// Returns whether a block whose word is `seen` is cleared or discarded: its content is
-    /// given up, and no thread has taken it since.
+    /// given up, and no thread has taken it since. Final only for a block that no other thread
+    /// uses; otherwise see [`was_cleared`](Self::was_cleared).
     #[inline]
     pub(in crate::engine) fn is_cleared(&self, slot: &Slot, seen: Word) -> bool {
         seen.is_discarded() || seen.is_inactive() && self.is_of_earlier_era(slot)
+    }
+
+    /// Returns whether the content of a block that another thread may use was given up when its
+    /// word was `seen`, or `None` if that cannot be said because the block has been used since: the
+    /// caller looks at the word again.
+    ///
+    /// The word and the eras are read one after another. A block that looks as if it were of an
+    /// earlier era may have been matched before the clearing, and is not cleared then.
+    #[inline]
+    pub(in crate::engine) fn was_cleared(&self, slot: &Slot, seen: Word) -> Option<bool> {
+        if !seen.is_inactive() {
+            return Some(seen.is_discarded());
+        }
+        step!(EraUnread);
+        let era = slot.era();
+        if era == self.clearing.era() {
+            return Some(false);
+        }
+        let now = slot.word();
+        let is_same = now.is_inactive() && now.generation() == seen.generation();
+        (is_same && slot.era() == era).then_some(true)
     }
 
     /// Returns whether an inactive block was released before the store was last cleared.
@@ -123,8 +145,10 @@ impl Store {
                 let slot = &self.slots[at as usize];
                 if let Some(before) = self.vacate_cleared(slot) {
                     is_queued |= before.is_queued();
+                    // It may have been used between the look at its era and the exchange, so it is
+                    // judged again.
                     // SAFETY: vacated just now, and the caller has reserved `max` credits.
-                    unsafe { victims.push_cleared(slot) };
+                    unsafe { victims.push(slot, before) };
                     taken += 1;
                 }
                 at += 1;

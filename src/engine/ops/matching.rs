@@ -280,20 +280,18 @@ impl<'a> Pins<'a> {
     unsafe fn resurrect(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> usize {
         let store = self.store;
         let mut found = [MaybeUninit::uninit(); LOOK_AHEAD];
-        let (count, blocks) = self.look_ahead(hashes, &mut found);
-        if count == 0 || self.reserved < blocks && !self.reserve_credits(blocks - self.reserved) {
+        let (count, era) = self.look_ahead(hashes, &mut found);
+        if self.reserved < count && !self.reserve_credits(count - self.reserved) {
             return 0;
         }
-        let found = found[..count.min(self.reserved as usize)]
-            .iter()
-            .zip(hashes);
+        let found = found[..count as usize].iter().zip(hashes);
         // SAFETY: the look-ahead has written the first `count`. There is room, by the caller's
         // contract, and a credit for each.
         unsafe {
             if store.plane.observes_resurrection() {
-                self.pin_found::<true>(found, room)
+                self.pin_found::<true>(found, era, room)
             } else {
-                self.pin_found::<false>(found, room)
+                self.pin_found::<false>(found, era, room)
             }
         }
     }
@@ -305,21 +303,21 @@ impl<'a> Pins<'a> {
         store.index.find(&store.slots, store.registry.key(hash))
     }
 
-    /// Looks up a window of hashes up to the first whose block is not inactive. Writes the slots of
-    /// the others to `found`, with their words. Returns how many there are, and of how many
-    /// different blocks.
+    /// Looks up a window of hashes up to the first whose block is not inactive, or is probably one
+    /// of those before. Writes the slots of the others to `found`, with their words. Returns how
+    /// many there are, and the era in which they are not cleared.
     #[inline(always)]
     fn look_ahead(
         &self,
         hashes: &[SequenceHash],
         found: &mut [MaybeUninit<(&'a Slot, Word)>; LOOK_AHEAD],
-    ) -> (usize, u32) {
+    ) -> (u32, u16) {
         let store = self.store;
         let (buckets, slots, secret) = (store.index.view(), &*store.slots, store.registry.secret());
         let era = store.clearing.era();
         let mut count = 0;
         // One bit per block, chosen by its number. No more credits may be reserved than are
-        // needed, so each block counts once, and so do two blocks with the same bit.
+        // needed, so each block counts once.
         let mut blocks = 0_u64;
         for (&hash, place) in hashes.iter().zip(found) {
             let Some(slot) = buckets.first(slots, secret.keyed(hash)) else {
@@ -333,18 +331,20 @@ impl<'a> Pins<'a> {
                 }
             }
             let (slot, seen) = at;
-            if slot.era() != era {
+            let bit = 1 << (slot.id().wrapping_mul(0x9e37_79b9) >> 26);
+            if slot.era() != era || blocks & bit != 0 {
                 break;
             }
-            blocks |= 1 << (slot.id() % 64);
+            blocks |= bit;
             place.write((slot, seen));
             count += 1;
         }
-        (count, blocks.count_ones())
+        (count, era)
     }
 
     /// Pins inactive blocks of these hashes, from the words that they had, and adds the pins to
-    /// `room`. Stops at the first that has changed. Returns how many it has pinned.
+    /// `room`. Stops at the first that has changed, and when they have been cleared, because the
+    /// store is no longer in this era. Returns how many it has pinned.
     ///
     /// # Safety
     ///
@@ -353,6 +353,7 @@ impl<'a> Pins<'a> {
     unsafe fn pin_found<'f, const OBSERVES: bool>(
         &mut self,
         found: impl Iterator<Item = (&'f MaybeUninit<(&'a Slot, Word)>, &'f SequenceHash)>,
+        era: u16,
         room: &mut Room<'_, Pinned>,
     ) -> usize
     where
@@ -373,7 +374,7 @@ impl<'a> Pins<'a> {
                 store.release_logs[self.home].mark_cancelled();
             }
             step!(Pinning);
-            if !slot.pin_first(seen, OBSERVES) {
+            if store.clearing.era() != era || !slot.pin_first(seen, OBSERVES) {
                 break;
             }
             step!(Pinned);
@@ -417,8 +418,15 @@ impl<'a> Pins<'a> {
         let mut looks = 0;
         while seen.is_primary() && seen.generation() == generation {
             let resurrects = !seen.is_pinned();
-            if resurrects && self.store.is_of_earlier_era(slot) {
-                return Pin::Cleared;
+            if resurrects {
+                match self.store.was_cleared(slot, seen) {
+                    Some(true) => return Pin::Cleared,
+                    Some(false) => {}
+                    None => {
+                        seen = slot.word();
+                        continue;
+                    }
+                }
             }
             if resurrects && self.reserved == 0 && !self.reserve(slot, next) {
                 if looks < CREDIT_LOOKS {
@@ -644,8 +652,10 @@ impl Store {
         // No exchange follows that would fail if the word had changed, so this checks that the
         // hash and the word belong to the same tenancy.
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
-            if slot.is_tenancy(seen) {
-                return !self.is_cleared(slot, seen);
+            if let Some(was_cleared) = self.was_cleared(slot, seen)
+                && slot.is_tenancy(seen)
+            {
+                return !was_cleared;
             }
         }
         false

@@ -128,8 +128,6 @@ impl<'a> Unpins<'a> {
     #[inline(never)]
     fn unpin_run(&mut self, holds: &mut Holds<'_, Pinned>) -> Stop {
         let store = self.store;
-        // One era for all of them: a clearing meanwhile may fall on either side.
-        let era = store.clearing.era();
         // The policy plane has to be consulted before the first is queued if there are cancelled
         // releases, and the frequency tracker if the policy has levels.
         let mut run = mem::replace(&mut self.queued, Run::new());
@@ -160,7 +158,7 @@ impl<'a> Unpins<'a> {
             if !seen.is_sole_unmarked_pin() || !may_queue {
                 break Stop::Other(hold);
             }
-            slot.begin_release(era);
+            slot.begin_release(store.clearing.era());
             if slot.unpin_last(seen).is_err() {
                 break Stop::Other(hold);
             }

@@ -84,10 +84,16 @@ impl Store {
     pub(crate) fn retain_hash(&self, hash: SequenceHash, retention: Retention) -> bool {
         let key = self.registry.key(hash);
         while let Some((slot, seen)) = self.index.find(&self.slots, key) {
-            if self.is_cleared(slot, seen) {
+            let Some(was_cleared) = self.was_cleared(slot, seen) else {
+                continue;
+            };
+            if !slot.is_tenancy(seen) {
+                continue;
+            }
+            if was_cleared {
                 return false;
             }
-            if slot.is_tenancy(seen) && self.give(slot, seen.generation(), retention) {
+            if self.give(slot, seen.generation(), retention) {
                 return true;
             }
         }

@@ -64,7 +64,7 @@ impl<'a> Victims<'a> {
     /// # Safety
     ///
     /// As [`push`](Self::push).
-    pub(super) unsafe fn push_cleared(&mut self, slot: &Slot) {
+    unsafe fn push_cleared(&mut self, slot: &Slot) {
         self.cleared.push(&self.store.slots, slot);
     }
 

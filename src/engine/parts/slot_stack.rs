@@ -115,7 +115,8 @@ impl SlotStack {
         first
     }
 
-    /// Takes slots off the top of the stack, as [`drain`](Self::drain) does. Returns the topmost,
+    /// Takes slots off the top of the stack, as [`drain`](Self::drain) does: up to `2 * max`, if others
+    /// push meanwhile. Returns the topmost,
     /// and how many there are.
     #[inline(always)]
     fn take<'l>(&self, max: u32, link: &impl Fn(u32) -> &'l AtomicU32) -> Head {
@@ -125,27 +126,33 @@ impl SlotStack {
         // Acquire, here and below: pairs with the release of every push on the stack, since each
         // of them has exchanged the head that the push below it wrote.
         let mut head = self.head.load(Ordering::Acquire);
-        let Head { top, depth } = Head::of(head);
-        let left = if depth <= max {
-            Head::EMPTY
-        } else {
-            Head {
-                top: Self::below(top, max, link),
-                depth: depth - max,
+        loop {
+            let Head { top, depth } = Head::of(head);
+            let left = if depth <= max {
+                Head::EMPTY
+            } else {
+                Head {
+                    top: Self::below(top, max, link),
+                    depth: depth - max,
+                }
+            };
+            // Only this thread takes slots off, so what is left stays where it is. What others push
+            // meanwhile is taken as well, unless it is too much: then more is left.
+            while Head::of(head).depth - left.depth <= max.saturating_mul(2) {
+                match self.head.compare_exchange_weak(
+                    head,
+                    left.word(),
+                    Ordering::Acquire,
+                    Ordering::Acquire,
+                ) {
+                    Ok(_) => {
+                        let Head { top, depth } = Head::of(head);
+                        let depth = depth - left.depth;
+                        return Head { top, depth };
+                    }
+                    Err(now) => head = now,
+                }
             }
-        };
-        // Only this thread takes slots off, so what is left stays where it is. What others push
-        // meanwhile is taken as well.
-        while let Err(now) =
-            self.head
-                .compare_exchange_weak(head, left.word(), Ordering::Acquire, Ordering::Acquire)
-        {
-            head = now;
-        }
-        let Head { top, depth } = Head::of(head);
-        Head {
-            top,
-            depth: depth - left.depth,
         }
     }
 
@@ -201,5 +208,37 @@ mod tests {
         assert_eq!(drain(4), [0, 6, 8, 9]);
         assert_eq!(drain(4), [4]);
         assert!(drain(u32::MAX).is_empty());
+    }
+
+    #[test]
+    fn a_drain_is_bounded_whatever_is_pushed_meanwhile() {
+        const SLOTS: u32 = 10_000;
+        let links: Vec<AtomicU32> = (0..SLOTS).map(|_| AtomicU32::new(NIL)).collect();
+        let link = |slot: u32| &links[slot as usize];
+        let stack = SlotStack::new();
+        let push = |slots: std::ops::Range<u32>| {
+            for slot in slots {
+                // SAFETY: each slot is pushed once.
+                unsafe { stack.push_run(slot, link(slot), 1) };
+            }
+        };
+        push(0..10);
+        let mut drained = 0;
+        let has_pushed = std::cell::Cell::new(false);
+        // Others push while the thread that drains follows the first link.
+        let slow = |slot: u32| {
+            if !has_pushed.replace(true) {
+                push(10..SLOTS);
+            }
+            link(slot)
+        };
+        stack.drain(3, slow, |_| drained += 1);
+        assert!(has_pushed.get() && drained <= 6, "{drained} were drained");
+        while stack.depth() > 0 {
+            let before = drained;
+            stack.drain(3, link, |_| drained += 1);
+            assert_eq!(drained - before, 3.min(SLOTS - before));
+        }
+        assert_eq!(drained, SLOTS);
     }
 }

@@ -61,6 +61,13 @@ pub(super) struct Ending<T: BlockMetadata> {
     guards: vec::IntoIter<ImmutableBlock<T>>,
 }
 
+impl<T: BlockMetadata> Ending<T> {
+    /// Returns the guards that are left.
+    pub(super) fn into_guards(mut self) -> LeasedGuards<T> {
+        LeasedGuards(self.guards.by_ref().collect())
+    }
+}
+
 impl<T: BlockMetadata> Drop for Ending<T> {
     fn drop(&mut self) {
         drop(LeasedGuards(self.guards.by_ref().collect()));

@@ -499,3 +499,56 @@ fn a_block_counts_as_leased_as_long_as_any_lease_holds_it() {
     assert_eq!(table.leased(), 0);
     drop(last);
 }
+
+/// The drop of an attachment asks for something that releases the next piece, whose attachments do
+/// the same, and so on: the calls do not nest.
+#[test]
+fn user_code_of_one_piece_does_not_run_within_that_of_another() {
+    use std::cell::Cell;
+    use std::sync::Weak;
+
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+        static DEEPEST: Cell<usize> = const { Cell::new(0) };
+        static DROPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    struct Asks(Weak<Manager>);
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            DROPS.set(DROPS.get() + 1);
+            DEPTH.set(DEPTH.get() + 1);
+            DEEPEST.set(DEEPEST.get().max(DEPTH.get()));
+            if let Some(manager) = self.0.upgrade() {
+                manager.available_blocks();
+            }
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+
+    for (leases, blocks) in [(100, 1), (2, 1_000)] {
+        DROPS.set(0);
+        let manager = Manager::builder()
+            .block_count(leases * blocks)
+            .block_size(1)
+            .registry(BlockRegistry::new())
+            .with_default_reset_on_release(true);
+        let manager = Arc::new(manager.build().unwrap());
+        let mut contents = 0..;
+        for _ in 0..leases {
+            let blocks = contents.by_ref().take(blocks).map(|content| {
+                let block = block(&manager, content);
+                let asks = Asks(Arc::downgrade(&manager));
+                assert!(block.registration_handle().attach(asks).is_ok());
+                block
+            });
+            let lease = manager.lease(blocks.collect(), "gone", Some(Duration::ZERO));
+            lease.unwrap().detach();
+        }
+        manager.expire_leases();
+        assert_eq!(DROPS.get(), leases * blocks);
+        assert_eq!(DEEPEST.get(), 1);
+        assert_eq!(manager.available_blocks(), leases * blocks);
+    }
+}
