@@ -31,7 +31,7 @@
 //!
 //! | what | how much | the rest |
 //! |---|---|---|
-//! | blocks for which the window has no room move to the main region, where they are compared with what is there at that time | [`BACKLOG`] with the first eviction after a release, [`MOVED`] with each that follows, and `MOVED` with a release if there are more than `BACKLOG` too many | stay in the window until their turn. A release adds one, so there are more than `BACKLOG` only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
+//! | blocks for which the window has no room move to the main region, where they are compared with what is there at that time | [`BACKLOG`] with the evictions that follow a release, or [`MOVED`] with each of them if these are more, and `MOVED` with a release if there are more than `BACKLOG` too many | stay in the window until their turn. A release adds one, so there are more than `BACKLOG` only after the window has become smaller: by a change of its share (at most a sixteenth of the listed blocks, at most once per use of each block of the pool), or because blocks of the main region are in use |
 //! | the frequencies of the main region are halved | [`AGED`] blocks with every release | keep their frequencies until their turn; all have had it after a quarter as many releases as the pool has blocks, and the next halving is due after ten times as many |
 //!
 //! | file | idea |
@@ -66,8 +66,8 @@ const AGING: usize = 10;
 /// The number of blocks too many that the window may have until the next eviction.
 const BACKLOG: usize = 256;
 
-/// The most blocks that a release, or an eviction that follows another, moves from the window to
-/// the main region.
+/// The most blocks that a release moves from the window to the main region, and an eviction when
+/// those since the last release have moved [`BACKLOG`].
 const MOVED: usize = 4;
 
 /// The number of blocks whose frequencies a release halves while the main region ages.
@@ -220,21 +220,23 @@ impl TinyLfuLeaves {
         self.oldest.len() as f64 > share * self.listed as f64 + extra as f64
     }
 
-    /// Moves up to `max` of the blocks for which the window has no room to the main region.
+    /// Moves up to `max` of the blocks for which the window has no room to the main region. Returns
+    /// how many it has moved.
     ///
     /// Continues to the end of a chain, which is usually released in one go: the main region must
     /// not have a part of it without its leaf, except between two calls.
-    fn settle_window(&mut self, max: usize) {
-        for _ in 0..max {
+    fn settle_window(&mut self, max: usize) -> usize {
+        for moved in 0..max {
             if !(self.is_torn || self.overflows(0)) {
-                return;
+                return moved;
             }
             let Some(slot) = self.oldest.first() else {
                 self.is_torn = false;
-                return;
+                return moved;
             };
             self.is_torn = !self.move_to_main(slot);
         }
+        max
     }
 
     /// Moves a block from the window to the main region. Returns whether it is a leaf, here
@@ -353,14 +355,14 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        self.settle_window(self.allowance);
+        let moved = self.settle_window(self.allowance);
+        self.allowance = (self.allowance - moved).max(MOVED);
         self.main.first().or_else(|| self.window.first())
     }
 
     /// The slot's next content counts as new, even if it is the same. (So does a block that
     /// was used, on another thread, at the very moment at which it was to be evicted.)
     fn evicted(&mut self, slot: u32) {
-        self.allowance = MOVED;
         self.blocks[slot as usize].tag = Tag::NONE;
     }
 

@@ -99,7 +99,6 @@ impl Model {
 
     pub(super) fn evict(&mut self, slot: usize) {
         self.unlist(slot);
-        self.allowance = MOVED;
         self.before[slot] = (Tag::NONE, false);
     }
 
@@ -109,26 +108,30 @@ impl Model {
         window.count() as f64 > self.climber.share() * listed as f64 + extra as f64
     }
 
-    fn settle(&mut self, max: usize) {
-        for _ in 0..max {
+    fn settle(&mut self, max: usize) -> usize {
+        for moved in 0..max {
             if !(self.is_torn || self.overflows(0)) {
-                return;
+                return moved;
             }
             let oldest = (0..self.blocks.len())
                 .filter(|&slot| self.blocks[slot].as_ref().is_some_and(|it| it.in_window))
                 .min_by_key(|&slot| self.blocks[slot].as_ref().map(|block| block.release));
             self.is_torn = oldest.is_some_and(|slot| !self.leaves[slot] && !self.waiting[slot]);
-            let Some(slot) = oldest else { return };
+            let Some(slot) = oldest else {
+                return moved;
+            };
             let block = self.blocks[slot].as_mut().expect("it is listed");
             block.in_window = false;
             block.frequency = self.sketch.frequency(block.tag);
             block.agings = self.agings;
             self.before[slot].1 = true;
         }
+        max
     }
 
     pub(super) fn first(&mut self) -> Option<u32> {
-        self.settle(self.allowance);
+        let moved = self.settle(self.allowance);
+        self.allowance = (self.allowance - moved).max(MOVED);
         (0..self.blocks.len())
             .filter(|&slot| self.leaves[slot])
             .min_by_key(|&slot| {
