@@ -31,9 +31,9 @@
 //!
 //! # What is written for the figure?
 //!
-//! The same with 1 to 64 threads; and *transfers*, of cache lines from one core to another. The
-//! program runs under lackey, which prints every instruction and access to memory; this takes a
-//! quarter of an hour. `transfers.rs`
+//! The same with 1 to 16 threads; and *transfers*, of cache lines from one core to another. The
+//! program runs under lackey, which prints every instruction and access to memory; this takes
+//! ten minutes. `transfers.rs`
 //! replays them as a machine would that has one cache per thread, which holds everything: an access
 //! is a transfer if the line has been changed by another thread since, or if it is a write to a line
 //! of which others have copies. The model that turns the counts into throughput is described in
@@ -53,13 +53,16 @@ use std::error::Error;
 use data::{Cores, CoresRow, LockRow, Policy, Repeated, Side};
 use kvbm_lockfree::eviction::BuiltInPolicy;
 use program::{Program, Scene};
+use transfers::Transfers;
 
 /// The number of threads of the table.
 const THREADS: usize = 8;
 /// The number of blocks of its pools, as in `benches/instructions`.
 const POOL: usize = 4_096;
 /// The numbers of threads of the figure, which interpolates between them.
-const CORES: [usize; 3] = [1, 4, 64];
+const CORES: [usize; 3] = [1, 4, 16];
+/// The number of blocks of its pools, of which each thread holds 32. It takes long to fill a pool.
+const CORES_POOL: usize = 1_024;
 /// The number of lines that the figure knows one by one: those with the most transfers.
 const LINES: usize = 8;
 /// The figure knows locks in whose sections at least one of this many instructions is executed.
@@ -107,8 +110,8 @@ fn print_table(program: &Program, filter: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Counts everything that the figure shows.
-fn count_cores(program: &Program) -> Result<Cores, Box<dyn Error>> {
+/// Counts and writes everything that the figure shows.
+fn count_cores(program: &Program) -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
     for (operation, policy) in [
         (Repeated::Lifecycle, Policy::Lru),
@@ -126,19 +129,21 @@ fn count_cores(program: &Program) -> Result<Cores, Box<dyn Error>> {
                     options: "",
                     operation,
                     threads,
-                    // Each thread holds 32 blocks. A small pool takes less time to fill.
-                    pool: 1_024.max(64 * threads),
+                    pool: CORES_POOL,
                 };
                 eprintln!("{scene}, {threads} threads");
                 rows.push(row(program, &scene, policy)?);
             }
         }
     }
-    Ok(Cores { rows })
+    data::write(data::CORES, &Cores { rows })
 }
 
 fn row(program: &Program, scene: &Scene<'_>, policy: Policy) -> Result<CoresRow, Box<dyn Error>> {
-    let transfers = transfers::count(program, scene)?;
+    let transfers = match scene.threads {
+        1 => Transfers::none(instructions::count(program, scene)?),
+        _ => transfers::count(program, scene)?,
+    };
     let per_block = |count: u64| {
         let exact = count as f64 / transfers.blocks as f64;
         (exact * 1e3).round() / 1e3
@@ -182,7 +187,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let program = Program::build()?;
     if arguments.iter().any(|argument| argument == "--cores") {
-        return data::write(data::CORES, &count_cores(&program)?);
+        return count_cores(&program);
     }
     print_table(&program, arguments.first().map_or("", String::as_str))
 }

@@ -36,9 +36,9 @@ impl Scene<'_> {
     fn requests(&self) -> [usize; 2] {
         let warm = self.pool / 32;
         match self.side {
-            Side::ThisCrate => [warm, 256],
+            Side::ThisCrate => [warm, 128],
             // Takes seven times as long.
-            Side::Reference => [warm, 64],
+            Side::Reference => [warm, 32],
         }
     }
 }

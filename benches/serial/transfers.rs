@@ -11,6 +11,7 @@ use std::error::Error;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::OnceLock;
 
+use crate::instructions::Instructions;
 use crate::program::{Overhead, Program, Scene, Summary};
 
 pub struct Transfers {
@@ -21,6 +22,25 @@ pub struct Transfers {
     /// The same by line, the most first.
     pub lines: Vec<u64>,
     pub locks: Vec<LockTransfers>,
+}
+
+impl Transfers {
+    /// Of a single thread.
+    pub fn none(counts: Instructions) -> Self {
+        Self {
+            blocks: counts.blocks,
+            instructions: counts.total,
+            outside: 0,
+            lines: Vec::new(),
+            locks: (counts.locks.into_iter())
+                .map(|lock| LockTransfers {
+                    guards: lock.guards,
+                    instructions: lock.innermost,
+                    transfers: 0,
+                })
+                .collect(),
+        }
+    }
 }
 
 /// What happens while a lock is held and no lock has been taken since.
