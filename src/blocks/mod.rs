@@ -78,7 +78,7 @@
 //! # What does a guard cost?
 //!
 //! A guard that holds a block is a single pointer and allocates nothing. Cloning an
-//! [`ImmutableBlock`] is one atomic addition and dropping a clone one atomic subtraction.
+//! [`ImmutableBlock`] is one atomic addition and dropping a clone one atomic exchange.
 //! The last drop takes three atomic exchanges and may apply queued releases to the
 //! eviction order. A [`WeakBlock`] owns a handle to its hash; the first handle of a hash
 //! allocates.

@@ -58,7 +58,7 @@ pub trait LifecyclePin: Send + Sync {
 /// assert_ne!(pins[0].manager_id(), pins[1].manager_id());
 /// ```
 ///
-/// Cloning is one atomic addition, dropping a clone one atomic subtraction.
+/// Cloning is one atomic addition, dropping a clone one atomic exchange.
 #[must_use = "dropping the pin unpins the block"]
 pub struct LifecyclePinRef(Pinned);
 

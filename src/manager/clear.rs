@@ -18,7 +18,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// Takes O(blocks) time: it visits every block, and evicts the inactive ones in the order of
     /// the eviction policy. If another thread holds that order, the blocks are sorted instead, in
     /// O(n log n) of their number, so that children precede their parents. Allocates 8 bytes per
-    /// inactive block. Lock-free, except for the mutex of the leases.
+    /// inactive block, and 24 more for each that is sorted. Lock-free, except for the mutex of the leases.
     /// [`clear_inactive_pool`](Self::clear_inactive_pool) empties the cache at once.
     ///
     /// # Errors
@@ -92,8 +92,8 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     ///
     /// # What does it cost?
     ///
-    /// Constant time, except that every 16,384th call also visits all blocks. Lock-free, except
-    /// for the mutex of the leases.
+    /// A visit of one in 16,384 blocks, and the release of the blocks of leases that have expired
+    /// and that no other call has ended yet. Lock-free, except for the mutex of the leases.
     pub fn clear_inactive_pool(&self) {
         self.leases.expire(Instant::now());
         let core = self.registry.core();

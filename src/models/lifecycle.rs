@@ -215,7 +215,7 @@ fn batch_match_against_eviction(backend: Backend) {
         cache(&manager, hash(2));
         let other = spawn(1, {
             let manager = Arc::clone(&manager);
-            // A match looks up the first hash alone.
+            // The second of equal hashes ends a look-ahead.
             move || manager.match_blocks(&[hash(1), hash(1), hash(2)])
         });
         let allocated = manager.allocate_one();

@@ -27,7 +27,7 @@
 //! of [counting](super::tally) it.
 //!
 //! * *Backlog*: lines may be behind by any number of halvings, at no cost to anybody. After four
-//!   halvings, all counters are 0. (The number wraps around after 2^32 halvings. A line in which
+//!   halvings, all counters are 0. (The number wraps around after 2^31 halvings. A line in which
 //!   nothing was raised meanwhile is then taken for one that is not behind.)
 //! * *Cost*: raising a key's counters catches up two lines, which have 14 words.
 //!

@@ -11,7 +11,8 @@
 //! # What does it cost?
 //!
 //! * A refusal: all shard balances are folded into the central one, which proves that too few
-//!   credits are left. Nothing is searched.
+//!   credits are left. The next ones are two loads, as long as none are returned. Nothing is
+//!   searched.
 //! * Blocks from the freelist: one exchange for the credits, plus about one per freelist word,
 //!   each of which yields up to 64 blocks.
 //! * Victims: three exchanges per block (its word, its link, which is marked dead, and the

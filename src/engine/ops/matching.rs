@@ -24,8 +24,7 @@
 //!
 //! One exchange per active block. Inactive blocks that follow each other share a reservation of
 //! credits (one exchange for up to 32 of them) and, 64 of them, one push onto the
-//! release log. Nothing is
-//! allocated, and no thread waits for a lock. If a block is matched while its release is still
+//! release log. Nothing is allocated, and no thread waits for a lock. If a block is matched while its release is still
 //! queued, and the policy needs to see both in order, the thread also tries to take the plane and
 //! applies what is queued.
 //!

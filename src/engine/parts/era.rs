@@ -55,7 +55,7 @@ use crossbeam_utils::CachePadded;
 use crate::engine::parts::slot::Slot;
 use crate::sync::limits::ERA_BITS;
 use crate::sync::step;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The number of slots a thread looks at before it moves the hand.
 pub(crate) const STRETCH: u32 = 64;
@@ -189,7 +189,10 @@ impl<const BITS: u32> Clearing<BITS> {
             return;
         }
         // Before the current era, which may go on: a block of an era that has passed is cleared.
+        // The release that wrote the era has read the store's, so this thread sees at least that
+        // one (the release in `Slot::set_era`).
         let seen = slot.era();
+        fence(Ordering::Acquire);
         let now = self.era();
         if seen != now {
             slot.renew_era(seen, now.wrapping_sub(1) & Self::MASK);

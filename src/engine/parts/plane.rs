@@ -45,6 +45,7 @@
 use std::sync::Arc;
 
 use crate::policy::{PlainPolicy, SlotPolicy};
+use crate::sync::limits::DRAINED;
 use crate::sync::step;
 use crate::sync::try_lock::{TryLock, TryLockGuard};
 
@@ -74,7 +75,7 @@ impl Plane {
             resurrections_commute: policy.resurrections_commute(),
             hands_out_ahead: policy.hands_out_ahead(),
             order: TryLock::new(EvictionOrder {
-                cancelled: Vec::new(),
+                cancelled: Vec::with_capacity(2 * DRAINED as usize),
                 observes_resurrection: policy.observes_resurrection(),
                 policy: Policy::Plain(policy),
                 turns: 0,

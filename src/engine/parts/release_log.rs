@@ -33,7 +33,7 @@
 //! uses has fewer than `BACKLOG` slots between its operations. While another thread holds the
 //! plane, logs get longer, up to one slot per block.
 //!
-//! A drain takes at most [`DRAINED`] slots off the log. If there are more, it takes the latest
+//! A drain takes at most [`DRAINED`] slots off the log, or twice as many if others push meanwhile. If there are more, it takes the latest
 //! of them, and leaves the others to the next drains. Links lead to earlier slots only, so
 //! beginning with the earliest would take a step for each slot.
 

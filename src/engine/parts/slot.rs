@@ -252,10 +252,12 @@ impl Slot {
         self.era.load(Ordering::Relaxed)
     }
 
-    /// Sets the era of a registration or a release.
+    /// Sets the era of a registration or a release, which the caller has read from the store.
+    ///
+    /// Release: pairs with the fence of a clearing that renews the slot.
     #[inline]
     pub(in crate::engine) fn set_era(&self, era: u16) {
-        self.era.store(era, Ordering::Relaxed);
+        self.era.store(era, Ordering::Release);
     }
 
     /// Changes the era if it is still `seen`. Only for a clearing, see
