@@ -16,7 +16,7 @@
 //! While it holds the plane, nothing is applied, and the logs get longer, up to one slot per
 //! block. A thread whose log is [long](LONG_BACKLOG) then pauses for some microseconds at each
 //! push, so that a holder that is running gets its turn. What has piled up is applied by later
-//! drains, 128 updates at a time, the latest first.
+//! drains, 128 updates at a time (256 if others push meanwhile), the latest first.
 
 use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
