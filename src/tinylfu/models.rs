@@ -21,9 +21,10 @@ impl SketchKey for Plain {
     }
 }
 
-const KEY: Plain = Plain(0);
-/// A key with the same word and other counters.
-const OTHER: Plain = Plain(!0);
+/// A key that selects counters 0 to 3 of the word: 0 and 1 by the lower half of its hash.
+const KEY: Plain = Plain(0x48 << 32);
+/// A key that selects counters 4 to 7.
+const OTHER: Plain = Plain(0xd8 << 32 | 0x90);
 
 /// Returns a table of one word, in which `touches` of `KEY` have been counted.
 fn table(sample_size: u32, touches: u32) -> Arc<Table> {

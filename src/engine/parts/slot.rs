@@ -164,10 +164,12 @@ impl Slot {
         self.hash_bits() == hash.as_u128()
     }
 
-    /// Returns whether half of the hash agrees, which tells apart nearly all hashes.
+    /// Returns whether the high half of the hash agrees. It has the position and most of the block's
+    /// own hash, and so tells apart nearly all hashes; in the low half, those of siblings, and of all
+    /// first blocks, are almost the same.
     #[inline(always)]
     pub(in crate::engine) fn may_be_of(&self, hash: SequenceHash) -> bool {
-        self.hash[0].load(Ordering::Relaxed) == hash.as_u128() as u64
+        self.hash[1].load(Ordering::Relaxed) == (hash.as_u128() >> 64) as u64
     }
 
     /// Sets the hash of the content. Only for the slot's exclusive owner.
