@@ -85,19 +85,19 @@ pub const OPERATIONS: &[Operation] = &[
     operation("match_inactive.lrfu", "match 32 inactive + drop, LRFU", 3_200, None, Some(996.0)),
     operation("match_inactive.tinylfu", "match 32 inactive + drop, W-TinyLFU", 3_200, None, Some(1239.0)),
     operation("clear.lru", "clear_inactive_pool of 4,096 inactive blocks; per call", 100, None, Some(1449.0)),
-    operation("take_forgotten.lru", "allocate 32 cleared blocks", 3_200, None, Some(163.0)),
-    operation("lease.lru", "lease 32 + release the lease", 3_200, None, Some(139.0)),
+    operation("take_forgotten.lru", "allocate 32 cleared blocks", 3_200, None, Some(172.0)),
+    operation("lease.lru", "lease 32 + release the lease", 3_200, None, Some(186.0)),
     operation("set_retention.lru", "set_retention of 32 by hash", 3_200, None, Some(371.0)),
     operation("evict_1.kept_1024", "allocate 1, LRU, after 1,024 directives", 1, None, Some(10000.0)),
     operation("evict_1.kept_3968", "allocate 1, LRU, after 3,968 directives", 1, None, Some(10000.0)),
     operation("evict_1.expired_1024", "allocate 1, LRU, after 1,024 directives that have expired", 1, None, Some(100000.0)),
     operation("evict_1.expired_3968", "allocate 1, LRU, after 3,968 directives that have expired", 1, None, Some(100000.0)),
-    operation("first_directive.small", "first directive of a pool of 4,096", 1, None, Some(20000.0)),
+    operation("first_directive.small", "first directive of a pool of 4,096", 1, None, Some(182_000.0)),
     operation("first_directive.large", "first directive of a pool of 131,072", 1, None, Some(20000.0)),
     operation("snapshot.large", "metrics snapshot of a pool of 131,072; per call", 10, None, Some(435.0)),
     operation("registered_count.large", "registered_count with 131,072 cached blocks; per call", 10, None, Some(1544.0)),
     operation("audit.lru", "audit of a pool of 4,096, LRU", 4_096, None, Some(1104.0)),
-    operation("audit.lineage_tick", "audit of a pool of 4,096, lineage by tick", 4_096, None, Some(1120.0)),
+    operation("audit.lineage_tick", "audit of a pool of 4,096, lineage by tick", 4_096, None, Some(1515.0)),
 ];
 
 impl Operation {
