@@ -1,6 +1,6 @@
 //! The table of a manager's leases.
 //!
-//! A mutex over the [leases](leases), which are ordered by id and by expiry. No hot operation
+//! A mutex over the [leases], which are ordered by id and by expiry. No hot operation
 //! locks it, and an allocation only tries to, as a last resort before it is refused. Guards are
 //! taken out of the table under the mutex and dropped after unlocking. Callers read the clock and
 //! pass the time to every function, so that tests can choose it.

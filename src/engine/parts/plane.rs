@@ -165,7 +165,7 @@ impl EvictionOrder {
         }
     }
 
-    /// Applies up to [`DRAINED`](crate::sync::limits::DRAINED) updates of a log.
+    /// Applies up to [`DRAINED`] updates of a log.
     #[inline(always)]
     fn drain_log(&mut self, slots: &[Slot], log: &ReleaseLog) {
         if log.take_cancelled() {

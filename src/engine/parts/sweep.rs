@@ -9,7 +9,7 @@
 //! # What does it cost?
 //!
 //! Slots are visited from a *hand* on, which each sweep leaves where it ended, in stretches of up
-//! to [`SWEEP_STRETCH`](crate::sync::limits::SWEEP_STRETCH). A sweep ends as soon as it has its blocks: at most one stretch after the slot
+//! to [`SWEEP_STRETCH`]. A sweep ends as soon as it has its blocks: at most one stretch after the slot
 //! of the last one it needs, and in any case after one round. So it visits few slots if many
 //! blocks are inactive, and all slots only if it finds too few. It takes no lock and allocates
 //! nothing.
