@@ -183,7 +183,7 @@ impl Store {
     /// Returns whether the policy may keep a block because of its children, and so follows what
     /// becomes of each block.
     pub(crate) fn is_leaf_first(&self) -> bool {
-        self.plane.observes_resurrection()
+        self.plane.needs_all_updates()
     }
 
     /// Returns whether the policy has frequency levels.

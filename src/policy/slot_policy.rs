@@ -52,12 +52,17 @@ pub(crate) trait SlotPolicy: Send {
     /// Returns the number of listed slots. O(slots), for audits and tests.
     fn len(&self) -> usize;
 
-    /// Returns whether the order of later victims depends on *when* a listed block is used
-    /// again.
+    /// Returns whether a block that is used again is taken out.
     ///
     /// If so, the engine calls [`remove`](Self::remove) in order with the releases. If not,
     /// it leaves such a block listed, and discards it when it comes up as a victim.
     fn observes_resurrection(&self) -> bool;
+
+    /// Returns whether the next victim depends on updates of all threads, since a block may be kept
+    /// because of others. If so, all that are queued are applied before victims are taken.
+    fn needs_all_updates(&self) -> bool {
+        self.observes_resurrection()
+    }
 
     /// Returns whether listed blocks may be used again in any order, as long as no release
     /// comes in between, and whether it makes no difference if other blocks are listed

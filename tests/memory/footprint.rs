@@ -36,14 +36,14 @@ const TOLERANCE: f64 = 0.6;
 /// | list links | | 8 | | 8 |
 /// | graph: links of the block | | | 16 | 16 |
 /// | graph: two nodes of half a cache line, and buckets, rounded | | | 72.4 | 72.4 |
-/// | marks: a bit per place of the ring, and summaries | | | 0.5 | |
-/// | sum | 101.8 | 89.0 | 190.7 | 177.4 |
+/// | marks: a bit per place of the ring, and summaries | 0.5 | | 0.5 | |
+/// | sum | 102.3 | 89.0 | 190.7 | 177.4 |
 ///
 /// LRFU and W-TinyLFU have the graph of lineage, heaps, and a history or a sketch. What is
 /// left, for counters, victim caches and metrics, does not depend on the blocks.
 fn documented(policy: BuiltInPolicy) -> (f64, f64) {
     match policy.name() {
-        "lru" | "hashmap" => (102.0, 132.0),
+        "lru" | "hashmap" => (102.0, 133.0),
         "multi-lru" => (89.0, 104.0),
         "lineage-tick" => (191.0, 229.0),
         "lineage-fifo" => (177.0, 200.0),

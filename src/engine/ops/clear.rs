@@ -182,11 +182,7 @@ impl Store {
         while self.is_cleared(slot, seen) {
             match slot.vacate(seen, self.reset_on_release) {
                 Ok(()) => {
-                    if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
-                        // Makes the policy remove the block from its order.
-                        // SAFETY: the mark has been set just now.
-                        unsafe { self.queue(self.home(), slot) };
-                    }
+                    self.queue_removal(slot);
                     return Some(seen);
                 }
                 Err(now) => seen = now,

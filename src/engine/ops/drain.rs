@@ -48,6 +48,15 @@ impl Store {
         }
     }
 
+    /// Makes the policy take a block out of its order that the caller has vacated without it. Does
+    /// nothing under a policy that leaves such blocks listed.
+    pub(super) fn queue_removal(&self, slot: &Slot) {
+        if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
+            // SAFETY: the mark has been set just now.
+            unsafe { self.queue(self.home(), slot) };
+        }
+    }
+
     /// Applies the updates of a log that has become too long, unless another thread holds the
     /// plane. If it does, and the log is long, waits for a moment.
     #[cold]

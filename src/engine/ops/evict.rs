@@ -136,7 +136,7 @@ impl Store {
         if self.plane.hands_out_ahead() && self.directives.are_used() {
             self.empty_victim_caches(&mut plane);
         }
-        if self.plane.observes_resurrection() || plane.is_turn_to_drain_all() {
+        if self.plane.needs_all_updates() || plane.is_turn_to_drain_all() {
             plane.drain(&self.slots, &self.release_logs);
         } else {
             plane.drain(&self.slots, [&self.release_logs[home]]);
@@ -171,6 +171,7 @@ impl Store {
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
         self.sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {
+                self.queue_removal(slot);
                 // SAFETY: the sweep has vacated the slot, and the caller has reserved `max`
                 // credits.
                 unsafe { victims.push(slot, before) };

@@ -121,6 +121,7 @@ impl Store {
         while let Some(seen) = listed.seen(slot) {
             if slot.vacate(seen, self.reset_on_release).is_ok() {
                 step!(VictimVacated);
+                self.queue_removal(slot);
                 // SAFETY: vacated just now, and the caller has a credit for it.
                 unsafe { victims.push(slot, seen) };
                 return true;

@@ -10,11 +10,11 @@
 //! | a thread that | drains |
 //! |---|---|
 //! | needs victims | the log of its own shard, whose slots are in its cache |
-//! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a policy that observes resurrections | the logs of all shards |
+//! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a policy that needs all updates | the logs of all shards |
 //! | is about to queue a slot that is queued already, or to push a release onto a log with cancelled ones | the logs of all shards, if the plane is free |
 //! | has made a log too long by a push | that log, if the plane is free |
 //!
-//! Under a policy that observes resurrections all logs are always drained, because a block must
+//! Under a policy that needs all updates, all logs are always drained, because a block must
 //! not be taken for a leaf while its child's release is still queued. A drain is bounded: see
 //! "How long can a log get?" in [`release_log`](crate::engine::parts::release_log).
 //!
@@ -64,6 +64,7 @@ const DRAIN_ALL: u32 = 8;
 pub(crate) struct Plane {
     order: TryLock<EvictionOrder>,
     observes_resurrection: bool,
+    needs_all_updates: bool,
     resurrections_commute: bool,
     hands_out_ahead: bool,
 }
@@ -72,6 +73,7 @@ impl Plane {
     pub(crate) fn new(policy: Box<dyn PlainPolicy>, directives: Arc<Directives>) -> Self {
         Self {
             observes_resurrection: policy.observes_resurrection(),
+            needs_all_updates: policy.needs_all_updates(),
             resurrections_commute: policy.resurrections_commute(),
             hands_out_ahead: policy.hands_out_ahead(),
             order: TryLock::new(EvictionOrder {
@@ -88,6 +90,12 @@ impl Plane {
     #[inline]
     pub(crate) fn observes_resurrection(&self) -> bool {
         self.observes_resurrection
+    }
+
+    /// Returns whether all queued updates are applied before victims are taken.
+    #[inline]
+    pub(crate) fn needs_all_updates(&self) -> bool {
+        self.needs_all_updates
     }
 
     /// Returns whether a block may be matched while its release is still queued.

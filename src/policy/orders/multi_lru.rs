@@ -123,10 +123,21 @@ impl SlotPolicy for MultiLru {
         self.levels.len()
     }
 
-    /// False, for the reason given at [`Lru`](super::lru::Lru): taking a block out does not
-    /// reorder the others.
+    /// True, for the reason given at [`Lru`](super::lru::Lru), as in all of the following.
     fn observes_resurrection(&self) -> bool {
+        true
+    }
+
+    fn needs_all_updates(&self) -> bool {
         false
+    }
+
+    fn resurrections_commute(&self) -> bool {
+        true
+    }
+
+    fn leaves_no_trace(&self, slot: u32, _hash: SequenceHash) -> bool {
+        !self.contains(slot)
     }
 
     fn check(&self) -> Result<(), String> {

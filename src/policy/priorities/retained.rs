@@ -155,6 +155,10 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
         self.before.observes_resurrection()
     }
 
+    fn needs_all_updates(&self) -> bool {
+        self.before.needs_all_updates()
+    }
+
     fn check(&self) -> Result<(), String> {
         self.before.check()?;
         self.bands.check()?;
