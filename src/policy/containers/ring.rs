@@ -77,8 +77,8 @@ impl ReleaseRing {
         self.push_and_move(slot, |_, _| {});
     }
 
-    /// Appends `slot` as [`push`](Self::push) does, and calls `moved` with the old and the
-    /// new position of each entry that the pass in progress moves. Returns whether part of a
+    /// Appends `slot`; an earlier entry of the slot no longer counts. Calls `moved` with the old and
+    /// the new position of each entry that the pass in progress moves. Returns whether part of a
     /// pass was done.
     #[inline]
     pub(crate) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
