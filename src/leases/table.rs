@@ -217,26 +217,27 @@ impl<T: BlockMetadata> LeaseTable<T> {
 
     pub(crate) fn release(&self, id: LeaseId, now: Instant) -> Result<(), LeaseError> {
         let now = self.nanos(now);
-        let (mut entry, left) = self.change(self.lock(), |leases| {
+        let (entry, left) = self.change(self.lock(), |leases| {
             // If the lease has expired, its blocks count as available already, so an allocation
             // waits for them as it does for a piece.
             self.begun.fetch_add(1, Ordering::Release);
             (leases.take(id), leases.take_ending(id))
         });
-        let mut left = left.map(Ending::into_guards);
+        let expiry = entry.as_ref().map(|entry| entry.expiry);
+        // Whoever drops the last reference to the guards releases them: another thread may be about
+        // to clone them.
         let own = entry
-            .as_mut()
-            .and_then(|entry| Arc::get_mut(&mut entry.held))
-            .or(left.as_mut());
-        let leftovers = own.map_or_else(Leftovers::new, LeasedGuards::release_all);
+            .and_then(|entry| Arc::into_inner(entry.held))
+            .or_else(|| left.map(Ending::into_guards));
+        let leftovers = own.map_or_else(Leftovers::new, |mut own| own.release_all());
         self.done.fetch_add(1, Ordering::Release);
         Unsettled {
             leftovers,
             ended: None,
         }
         .settle();
-        match entry {
-            Some(entry) if now < entry.expiry => Ok(()),
+        match expiry {
+            Some(expiry) if now < expiry => Ok(()),
             _ => Err(LeaseError::Expired(id)),
         }
     }

@@ -172,6 +172,7 @@ impl Store {
             // next content.
             self.try_drain();
         }
+        self.keep_short();
         taken
     }
 

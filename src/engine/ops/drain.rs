@@ -21,7 +21,7 @@
 use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
 use crate::engine::store::Store;
-use crate::sync::limits::{BACKLOG_PAUSES, LONG_BACKLOG};
+use crate::sync::limits::{BACKLOG, BACKLOG_PAUSES, LONG_BACKLOG};
 use crate::sync::{spin_loop, step};
 
 impl Store {
@@ -50,10 +50,21 @@ impl Store {
 
     /// Makes the policy take a block out of its order that the caller has vacated without it. Does
     /// nothing under a policy that leaves such blocks listed.
+    ///
+    /// Does not shorten the log, since there may be many such blocks: the caller does so by
+    /// [`keep_short`](Self::keep_short) when it is done.
     pub(super) fn queue_removal(&self, slot: &Slot) {
         if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
             // SAFETY: the mark has been set just now.
-            unsafe { self.queue(self.home(), slot) };
+            unsafe { self.release_logs[self.home()].push(slot) };
+        }
+    }
+
+    /// Applies updates of the home shard's log, if it has become too long.
+    pub(super) fn keep_short(&self) {
+        let log = &self.release_logs[self.home()];
+        if log.len() >= BACKLOG {
+            self.shorten(log);
         }
     }
 

@@ -4,7 +4,7 @@
 //! keeps under a try-lock:
 //!
 //! 1. Take the plane, and apply what is queued on the home shard's release log (on all logs if
-//!    the policy observes resurrections, if victims run short, and every so often).
+//!    the policy needs all updates, if victims run short, and every so often).
 //! 2. Pop up to 64 candidates off the order, and release the plane.
 //! 3. *Vacate* each candidate that still has no pins: one exchange of its word. A candidate
 //!    that has become active is skipped; its last unpin queues it again.
@@ -169,12 +169,15 @@ impl Store {
     /// Vacates up to `max` blocks without the plane, by looking at the slots. Returns how many it
     /// has vacated.
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
-        self.sweep
+        let swept = self
+            .sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {
                 self.queue_removal(slot);
                 // SAFETY: the sweep has vacated the slot, and the caller has reserved `max`
                 // credits.
                 unsafe { victims.push(slot, before) };
-            })
+            });
+        self.keep_short();
+        swept
     }
 }

@@ -72,6 +72,7 @@ impl Store {
         for listed in listed {
             self.reset_one(&mut leftovers, |victims| self.take_listed(listed, victims));
         }
+        self.keep_short();
         leftovers
     }
 
