@@ -3,12 +3,13 @@
 //!
 //! The numbers are those that `cargo bench --bench instructions -- --table` prints. A run fails if it
 //! takes more than [`HEADROOM`] times as many instructions. Most counts are the same in every run.
-//! Those that depend on hash tables differ by up to 1 %, since the tables' keys are random. After a
-//! change, print the table and copy its numbers.
+//! Those of matches differ by up to 14 %, since the keys of the hash tables are random: a request with a
+//! block that is not the first of its chain takes a longer path. After a change, print the table and
+//! copy its numbers.
 
 /// The limit of a run, as a multiple of the number given here: more than the keys of the hash tables
 /// can account for, but less than a change worth knowing about.
-const HEADROOM: f64 = 1.03;
+const HEADROOM: f64 = 1.16;
 
 /// A measured operation.
 pub struct Operation {
