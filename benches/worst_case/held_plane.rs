@@ -121,16 +121,29 @@ pub fn held_plane(policy: &str, blocks: usize, meter: &mut Meter) {
             });
             meter.call("drop 1", state, || drop(guard));
         }
+        // The holder may have evicted what was cached before.
+        let chains = 10_000..10_000 + (blocks / BATCH / 2) as u64;
+        let state = "the same, and half of the pool gets new content";
+        for number in chains.clone() {
+            let held = request(
+                &manager,
+                &chain(number),
+                "allocate 32, evicting",
+                state,
+                meter,
+            );
+            meter.call("drop 32", state, || drop(held));
+        }
         let state = "the same, and half of the pool is matched and released";
-        for at in blocks / BATCH / 2..blocks / BATCH {
-            let hashes = cached(at);
+        for number in chains.clone() {
+            let hashes = chain(number);
             let held = meter.call("match 32", state, || manager.match_blocks(&hashes));
             meter.call("drop 32", state, || drop(held));
         }
         let state = "the same, and half of the pool gets a directive";
         let low = Retention::new(Priority::LOWEST);
-        for at in blocks / BATCH / 2..blocks / BATCH {
-            let hashes = cached(at);
+        for number in chains.clone() {
+            let hashes = chain(number);
             meter.call("set_retention of 32", state, || {
                 manager.set_retention(&hashes, .., low)
             });
@@ -146,6 +159,9 @@ pub fn held_plane(policy: &str, blocks: usize, meter: &mut Meter) {
         let hashes = chain(number);
         let held = request(&manager, &hashes, "allocate 32, evicting", state, meter);
         meter.call("drop 32", state, || drop(held));
+        let held = meter.call("match 32", state, || manager.match_blocks(&hashes));
+        meter.call("drop 32", state, || drop(held));
+        let hashes = chain(10_000 + number % (blocks / BATCH / 2) as u64);
         let held = meter.call("match 32", state, || manager.match_blocks(&hashes));
         meter.call("drop 32", state, || drop(held));
     }

@@ -1,5 +1,6 @@
 //! A user's own eviction policy: its order is followed, and its faults lose no block.
 
+mod backlog;
 mod scan;
 
 use std::collections::{BTreeMap, HashMap};

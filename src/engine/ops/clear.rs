@@ -172,7 +172,6 @@ impl Store {
             // next content.
             self.try_drain();
         }
-        self.keep_short();
         taken
     }
 

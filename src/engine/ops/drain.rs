@@ -8,20 +8,23 @@
 //! # What does it cost?
 //!
 //! A push: one exchange, for up to 64 slots. The application of up to 128 updates, once for each
-//! 64 that are pushed; each is one step of the policy. Nothing is allocated, except by a user's
-//! own policy.
+//! 64 that are pushed, or are to be pushed and found queued; each is one step of the policy. Nothing
+//! is allocated, except by a user's own policy.
 //!
 //! # What can a suspended thread delay?
 //!
 //! While it holds the plane, nothing is applied, and the logs get longer, up to one slot per
 //! block. A thread whose log is [long](LONG_BACKLOG) then pauses for some microseconds at each
 //! push, so that a holder that is running gets its turn. What has piled up is applied by later
-//! drains, 128 updates at a time (256 if others push meanwhile), the latest first.
+//! drains, 128 updates at a time (256 if others push meanwhile), the latest first. Until the log is
+//! that short again, releases drain it [once in a while](ReleaseLog::is_due), so none of them works
+//! off much of it; and a block that is released while its last update is still there keeps the place
+//! of that update.
 
 use crate::engine::parts::release_log::{ReleaseLog, Run};
 use crate::engine::parts::slot::Slot;
 use crate::engine::store::Store;
-use crate::sync::limits::{BACKLOG, BACKLOG_PAUSES, LONG_BACKLOG};
+use crate::sync::limits::{BACKLOG_PAUSES, LONG_BACKLOG};
 use crate::sync::{spin_loop, step};
 
 impl Store {
@@ -35,7 +38,7 @@ impl Store {
         let log = &self.release_logs[home];
         // SAFETY: the caller's contract.
         if unsafe { log.push(slot) } {
-            self.shorten(log);
+            self.shorten(log, 1);
         }
     }
 
@@ -43,39 +46,38 @@ impl Store {
     #[inline]
     pub(in crate::engine) fn queue_run(&self, home: usize, run: Run<'_>) {
         let log = &self.release_logs[home];
+        let count = run.len();
         if run.push_to(log) {
-            self.shorten(log);
+            self.shorten(log, count);
         }
     }
 
     /// Makes the policy take a block out of its order that the caller has vacated without it. Does
     /// nothing under a policy that leaves such blocks listed.
     ///
-    /// Does not shorten the log, since there may be many such blocks: the caller does so by
-    /// [`keep_short`](Self::keep_short) when it is done.
+    /// There may be many such blocks, so this does not wait for a plane that another thread holds.
     pub(super) fn queue_removal(&self, slot: &Slot) {
         if self.plane.observes_resurrection() && !slot.mark_queued().is_queued() {
+            let log = &self.release_logs[self.home()];
             // SAFETY: the mark has been set just now.
-            unsafe { self.release_logs[self.home()].push(slot) };
+            if unsafe { log.push(slot) } && log.is_due(1) {
+                self.try_drain_log(log);
+            }
         }
     }
 
-    /// Applies updates of the home shard's log, if it has become too long.
-    pub(super) fn keep_short(&self) {
-        let log = &self.release_logs[self.home()];
-        if log.len() >= BACKLOG {
-            self.shorten(log);
-        }
-    }
-
-    /// Applies the updates of a log that has become too long, unless another thread holds the
-    /// plane. If it does, and the log is long, waits for a moment.
+    /// Applies the updates of a log that has become too long by a push of `count` slots, unless
+    /// another thread holds the plane. If it does, and the log is long, waits for a moment.
     #[cold]
-    fn shorten(&self, log: &ReleaseLog) {
+    fn shorten(&self, log: &ReleaseLog, count: u32) {
+        let is_due = log.is_due(count);
         for _ in 0..BACKLOG_PAUSES {
-            if let Some(mut plane) = self.plane.try_hold() {
-                step!(PlaneHeld);
-                return plane.drain(&self.slots, [log]);
+            if is_due {
+                if self.try_drain_log(log) {
+                    return;
+                }
+            } else if !self.plane.is_taken() {
+                return;
             }
             if log.len() < LONG_BACKLOG {
                 return;
@@ -84,11 +86,25 @@ impl Store {
         }
     }
 
-    /// Applies the queued updates of all shards, unless another thread holds the plane.
+    /// Applies the updates of a log, unless another thread holds the plane. Returns whether it did.
+    fn try_drain_log(&self, log: &ReleaseLog) -> bool {
+        let Some(mut plane) = self.plane.try_hold() else {
+            return false;
+        };
+        step!(PlaneHeld);
+        plane.drain(&self.slots, [log]);
+        true
+    }
+
+    /// Applies the queued updates of all shards, unless another thread holds the plane. Leaves a log
+    /// that is longer than a drain takes to [one in several](ReleaseLog::is_due) such calls.
     pub(in crate::engine) fn try_drain(&self) {
         if let Some(mut plane) = self.plane.try_hold() {
             step!(PlaneHeld);
-            plane.drain(&self.slots, &self.release_logs);
+            plane.drain(
+                &self.slots,
+                self.release_logs.iter().filter(|log| log.is_due(1)),
+            );
         }
     }
 }

@@ -169,15 +169,12 @@ impl Store {
     /// Vacates up to `max` blocks without the plane, by looking at the slots. Returns how many it
     /// has vacated.
     pub(super) fn sweep<'a>(&'a self, max: usize, victims: &mut Victims<'a>) -> usize {
-        let swept = self
-            .sweep
+        self.sweep
             .evict(max, &self.slots, self.reset_on_release, |slot, before| {
                 self.queue_removal(slot);
                 // SAFETY: the sweep has vacated the slot, and the caller has reserved `max`
                 // credits.
                 unsafe { victims.push(slot, before) };
-            });
-        self.keep_short();
-        swept
+            })
     }
 }

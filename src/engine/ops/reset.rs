@@ -72,7 +72,6 @@ impl Store {
         for listed in listed {
             self.reset_one(&mut leftovers, |victims| self.take_listed(listed, victims));
         }
-        self.keep_short();
         leftovers
     }
 

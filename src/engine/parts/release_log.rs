@@ -33,16 +33,20 @@
 //! uses has fewer than `BACKLOG` slots between its operations. While another thread holds the
 //! plane, logs get longer, up to one slot per block.
 //!
-//! A drain takes at most [`DRAINED`] slots off the log, or twice as many if others push meanwhile. If there are more, it takes the latest
-//! of them, and leaves the others to the next drains. Links lead to earlier slots only, so
-//! beginning with the earliest would take a step for each slot.
+//! A drain takes at most [`DRAINED`] slots off the log, or twice as many if others push meanwhile.
+//! If there are more, it takes the latest of them, and leaves the others to the next drains. Links
+//! lead to earlier slots only, so beginning with the earliest would take a step for each slot.
+//!
+//! As long as there are more, the threads that come to the log share the work: of those that would
+//! drain it, one drains for each `BACKLOG` slots that are pushed, or are found queued. So an
+//! operation on a few blocks makes one drain at most, and the log gets shorter all the same.
 
 use crossbeam_utils::CachePadded;
 
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::slot_stack::SlotStack;
 use crate::sync::limits::{BACKLOG, DRAINED, RUN};
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
 
 /// The release log of one shard: a stack of queued slots.
 pub(crate) struct ReleaseLog(CachePadded<Log>);
@@ -52,6 +56,9 @@ struct Log {
     /// Whether the log probably holds cancelled releases. A hint: a wrong value costs those
     /// blocks their exact place in the eviction order.
     cancelled: AtomicBool,
+    /// The number of slots that were pushed, or found queued, since a drain left slots on the log.
+    /// Counted only while it is longer than a drain takes. A hint.
+    waited: AtomicU32,
 }
 
 impl ReleaseLog {
@@ -59,6 +66,7 @@ impl ReleaseLog {
         Self(CachePadded::new(Log {
             stack: SlotStack::new(),
             cancelled: AtomicBool::new(false),
+            waited: AtomicU32::new(0),
         }))
     }
 
@@ -104,6 +112,17 @@ impl ReleaseLog {
         self.0.stack.depth()
     }
 
+    /// Returns whether a thread that has pushed `count` slots, or has found so many queued, is the
+    /// one that drains the log: always, unless the log is longer than a drain takes.
+    #[cold]
+    pub(crate) fn is_due(&self, count: u32) -> bool {
+        if self.len() <= DRAINED {
+            return true;
+        }
+        let waited = self.0.waited.fetch_add(count, Ordering::Relaxed);
+        waited.wrapping_add(count) >= BACKLOG
+    }
+
     /// Takes up to [`DRAINED`] slots off the log, and those that are pushed meanwhile: all of
     /// them, unless other threads have pushed while the plane was held. Calls `look` with each,
     /// the latest first, before any of them is visited. Only for the holder of the plane.
@@ -114,6 +133,9 @@ impl ReleaseLog {
             |id| &slots[id as usize].next_queued,
             |id| look(&slots[id as usize]),
         );
+        if self.len() > 0 {
+            self.0.waited.store(0, Ordering::Relaxed);
+        }
         Drained { slots, first }
     }
 
@@ -293,6 +315,35 @@ mod tests {
             ids(0..3),
         ];
         assert_eq!(parts, expected);
+    }
+
+    #[test]
+    fn a_log_longer_than_a_drain_is_due_once_in_a_while() {
+        let slots = slots(4 * DRAINED);
+        let log = ReleaseLog::new();
+        let dues = |slots: &[Slot]| {
+            let due = slots.iter().filter(|slot| {
+                // SAFETY: the slot is on no log.
+                let _ = unsafe { log.push(slot) };
+                log.is_due(1)
+            });
+            due.count()
+        };
+        let (first, rest) = slots.split_at(DRAINED as usize);
+        assert_eq!(
+            dues(first),
+            first.len(),
+            "always, as long as a drain empties it"
+        );
+        let (second, rest) = rest.split_at(BACKLOG as usize - 1);
+        assert_eq!(dues(second), 0);
+        // It stays due until it is drained.
+        assert_eq!(dues(rest), rest.len());
+        assert_eq!(drained(&log, &slots).len(), DRAINED as usize);
+        assert!(!log.is_due(BACKLOG - 1));
+        assert!(log.is_due(BACKLOG));
+        while !drained(&log, &slots).is_empty() {}
+        assert!(log.is_due(1));
     }
 
     #[test]
