@@ -432,8 +432,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     ///
     /// | policy | with a million blocks | at most, just past a power of two |
     /// |---|---:|---:|
-    /// | multi-level LRU | 89 | 104 |
-    /// | LRU, hashmap | 102 | 133 |
+    /// | LRU, hashmap, multi-level LRU | 89 | 104 |
     /// | lineage by FIFO | 177 | 200 |
     /// | lineage by tick, the default | 191 | 229 |
     /// | LRFU | 234 | 256 |

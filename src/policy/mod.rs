@@ -35,6 +35,7 @@
 //! | [`adaptive`] | what orders learn from uses |
 //! | [`containers`] | lists, heaps and sets of slots |
 //! | `testing` | what the tests of several orders share |
+//! | `tests` | what is true of every built-in order |
 
 mod adaptive;
 mod built_in;
@@ -47,6 +48,8 @@ mod slot_policy;
 mod spec;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use built_in::{BuiltInPolicy, UnknownPolicy};
 pub(crate) use containers::bands::Bands;
@@ -60,6 +63,8 @@ pub(crate) use lineage::tinylfu::TinyLfu;
 pub(crate) use orders::custom::Custom;
 pub(crate) use orders::lru::OldestFirst;
 pub(crate) use orders::multi_lru::{ByLevel, level};
+#[cfg(all(test, kvbm_loom))]
+pub(crate) use slot_policy::First;
 pub(crate) use slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
 pub(crate) use spec::PolicySpec;
 #[cfg(test)]

@@ -8,6 +8,30 @@ use super::containers::bands::Bands;
 use crate::SequenceHash;
 use crate::retention::Priority;
 
+/// The number of frequency levels that a block can have, from 0.
+pub(crate) const LEVELS: u16 = 4;
+
+/// The block that an order evicts next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct First {
+    pub(crate) slot: u32,
+    /// What comes before the time of release when the first blocks of several orders are compared:
+    /// the priority and, among blocks with the default priority, the level. The lowest goes first.
+    pub(crate) class: u16,
+}
+
+impl First {
+    /// Returns the block in `slot` as the first one. Its `level` is 0 unless it has the default
+    /// priority.
+    #[inline]
+    pub(crate) fn of(slot: u32, priority: Priority, level: u8) -> Self {
+        Self {
+            slot,
+            class: u16::from(priority.get()) * LEVELS + u16::from(level),
+        }
+    }
+}
+
 /// The order in which inactive blocks are evicted.
 ///
 /// Slots are numbered `0..block_count`. A slot is *listed* from the [`insert`](Self::insert)
@@ -39,6 +63,15 @@ pub(crate) trait SlotPolicy: Send {
         }
         victims.len()
     }
+
+    /// Returns the block that [`pop`](Self::pop) would take next, and leaves it listed.
+    ///
+    /// Returns `None` if no block is listed. A user's own order, which is not
+    /// [sharded](super::spec::PolicySpec::is_sharded), cannot tell, and also returns `None`.
+    ///
+    /// It does no more work than `pop`, but what it does may be what `pop` would do first.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for the planes of shards"))]
+    fn first(&mut self) -> Option<First>;
 
     /// Returns the level of the next victim: 0 in an order without levels, and any number if
     /// there is no victim.

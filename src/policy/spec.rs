@@ -26,6 +26,25 @@ pub(crate) trait PolicySpec: Send + Sync + RefUnwindSafe {
         false
     }
 
+    /// Returns whether each shard of a store can have an order of its own, which decides only
+    /// among the blocks that were released there. `false` by default.
+    ///
+    /// That takes an order in which the time of release, or the level, of two blocks decides which
+    /// of them goes first: the store then compares the [first](super::SlotPolicy::first) blocks of
+    /// all shards. An order whose decisions depend on more than the blocks listed in it is built
+    /// once, for all shards: one that learns from all uses (a shard would see a part of them only,
+    /// and a use of content that another shard has evicted would be new to it), and a user's own.
+    ///
+    /// The order of a shard is built for all slots of the store, since one thread may release them
+    /// all, but lists few of them. It is told *numbers* instead of slots. The first block to be
+    /// listed has number 0, and the next one 1, unless there is a number that is free again. So
+    /// building it must not touch memory for each slot, and what it touches later must be in
+    /// proportion to the largest number so far.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the planes of shards"))]
+    fn is_sharded(&self) -> bool {
+        false
+    }
+
     /// Returns the frequencies at which the second, third and fourth level begin, or `None`
     /// for an order without levels, which needs no frequency tracker.
     fn frequency_thresholds(&self) -> Option<[u8; 3]> {

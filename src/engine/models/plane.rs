@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::SequenceHash;
-use crate::policy::{Bands, PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::{Bands, First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::{Priority, Retention};
 
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
@@ -48,6 +48,10 @@ impl SlotPolicy for Glass {
     fn pop(&mut self) -> Option<u32> {
         let first = self.listed.lock().unwrap().pop_first();
         first.map(|(slot, _)| slot)
+    }
+
+    fn first(&mut self) -> Option<First> {
+        None
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -61,6 +61,13 @@ impl Band {
         self.0 >= Self::FIRST_HIGH
     }
 
+    /// Returns the number of a band for blocks with the default priority, or `None` for a band
+    /// of another priority.
+    pub(crate) fn number_of_default(self) -> Option<u8> {
+        let is_default = !self.is_low() && !self.is_high();
+        is_default.then(|| self.0 - Self::FIRST_DEFAULT)
+    }
+
     pub(crate) fn priority(self) -> Priority {
         let shift = match self {
             low if low.is_low() => 0,
@@ -238,6 +245,8 @@ mod tests {
         assert_eq!(all.iter().filter(|band| band.is_high()).count(), 65);
         for (band, of) in all.into_iter().zip((0..35).chain([35; 9]).chain(36..=100)) {
             assert_eq!(band.priority(), priority(of));
+            let is_default = of == 35;
+            assert_eq!(band.number_of_default().is_some(), is_default);
         }
     }
 

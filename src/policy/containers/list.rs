@@ -82,6 +82,27 @@ impl Lists {
         (prev == next).then(|| next - 1)
     }
 
+    /// Takes the first slots out of `list`, as many as `taken` has room for. Returns how many
+    /// there were.
+    #[inline]
+    pub(crate) fn pop_front(&mut self, list: u32, taken: &mut [u32]) -> usize {
+        let sentinel = 1 + list;
+        let mut at = self.links(sentinel)[NEXT];
+        let mut count = 0;
+        for taken in taken {
+            let Some(slot) = self.slot_of(at) else {
+                break;
+            };
+            *taken = slot;
+            count += 1;
+            at = std::mem::replace(self.links(at), [NONE; 2])[NEXT];
+        }
+        self.links(sentinel)[NEXT] = at;
+        self.links(at)[PREV] = sentinel;
+        self.len -= count;
+        count
+    }
+
     /// Returns the front of `list`.
     #[inline]
     pub(crate) fn first(&self, list: u32) -> Option<u32> {
@@ -199,6 +220,29 @@ mod tests {
             lists.push_back(0, slot);
         }
         assert_eq!((lists.first(0), lists.last(0)), (Some(2), Some(0)));
+    }
+
+    #[test]
+    fn pops_from_the_front() {
+        let mut lists = Lists::new(6, 2);
+        lists.push_back(1, 5);
+        for slot in [3, 1, 4, 0] {
+            lists.push_back(0, slot);
+        }
+        let mut taken = [9; 3];
+        assert_eq!(lists.pop_front(0, &mut taken), 3);
+        assert_eq!(
+            (taken, lists.first(0), lists.len()),
+            ([3, 1, 4], Some(0), 2)
+        );
+        lists.check().unwrap();
+        assert_eq!(lists.pop_front(0, &mut []), 0);
+        lists.push_back(0, 1);
+        assert_eq!(lists.pop_front(0, &mut taken), 2);
+        assert_eq!((taken, lists.first(0)), ([0, 1, 4], None));
+        assert_eq!(lists.pop_front(0, &mut taken), 0);
+        lists.check().unwrap();
+        assert_eq!(drain(&mut lists, 1), [5]);
     }
 
     #[test]

@@ -25,8 +25,6 @@ use super::{NIL, ensure};
 
 /// Entries visited per release while a pass is in progress.
 const STEPS: u32 = 4;
-/// Entries visited by a pop of what is near.
-const NEAR: u32 = 16;
 /// Entries visited by a trim.
 const TRIMMED: u32 = 64;
 
@@ -154,31 +152,6 @@ impl ReleaseRing {
                 return Some(slot);
             }
         }
-    }
-
-    /// Takes out the slot that was released first if its entry is one of the first, and returns it
-    /// with the index of the entry. Moves the front past entries that do not count.
-    #[inline]
-    pub(crate) fn pop_near(&mut self) -> Option<(u32, u32)> {
-        for _ in 0..NEAR {
-            if let Some((begin, until)) = self.gap
-                && self.front == begin
-            {
-                self.front = until;
-                self.gap = None;
-            }
-            if self.front == self.end {
-                return None;
-            }
-            let position = self.front;
-            self.front = self.front.wrapping_add(1);
-            if self.counts(position) {
-                let slot = self.at(position);
-                self.positions[slot as usize] = NIL;
-                return Some((slot, self.index(position)));
-            }
-        }
-        None
     }
 
     /// Moves the front past entries that do not count, up to a bounded number of them.

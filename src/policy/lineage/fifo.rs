@@ -33,6 +33,10 @@ impl PolicySpec for ByFifo {
         true
     }
 
+    fn is_sharded(&self) -> bool {
+        true
+    }
+
     fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
         Box::new(Lineage::<FifoLeaves>::new(block_count))
     }

@@ -44,7 +44,7 @@ use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::containers::NIL;
 use crate::policy::containers::bands::Bands;
-use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::slot_policy::{First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
 /// A slot's place in the graph.
@@ -279,6 +279,12 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         self.take_out(slot);
         self.leaves.evicted(slot);
         Some(slot)
+    }
+
+    #[inline]
+    fn first(&mut self) -> Option<First> {
+        let slot = self.leaves.first()?;
+        Some(First::of(slot, self.leaves.priority(slot), 0))
     }
 
     fn contains(&self, slot: u32) -> bool {

@@ -1,6 +1,7 @@
 //! What the graph asks of an order among leaves.
 
 use crate::SequenceHash;
+use crate::retention::Priority;
 
 /// The order in which leaves are evicted.
 ///
@@ -24,8 +25,12 @@ pub(crate) trait Leaves: Send + 'static {
     /// The listed `slot`, which is not a leaf of this order, has become a leaf of an order
     /// in front of this one, where it waits; or it no longer waits there.
     fn set_waiting(&mut self, _slot: u32, _waits: bool) {}
-    /// Returns the leaf to evict next.
+    /// Returns the leaf to evict next. Until something else is called, it returns the same again.
     fn first(&mut self) -> Option<u32>;
+    /// Returns the priority of the leaf `slot`.
+    fn priority(&self, _slot: u32) -> Priority {
+        Priority::DEFAULT
+    }
     /// The leaf `slot` has been evicted and taken out: its content is no longer cached.
     fn evicted(&mut self, _slot: u32) {}
     /// Returns whether `slot` is a leaf.

@@ -82,6 +82,11 @@ impl<L: Leaves> Leaves for RetainedLeaves<L> {
         first.or_else(|| self.bands.first().map(|(_, slot)| slot))
     }
 
+    fn priority(&self, slot: u32) -> Priority {
+        let band = self.bands.band(slot);
+        band.map_or(Priority::DEFAULT, Band::priority)
+    }
+
     fn evicted(&mut self, slot: u32) {
         self.leaves.evicted(slot);
     }

@@ -46,6 +46,10 @@ impl PolicySpec for ByTick {
         true
     }
 
+    fn is_sharded(&self) -> bool {
+        true
+    }
+
     fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
         Box::new(Lineage::<TickLeaves>::new(block_count))
     }

@@ -14,7 +14,7 @@ use super::lru::Lru;
 use crate::policy::containers::bands::Bands;
 use crate::policy::containers::ensure;
 use crate::policy::priorities::retained::Retained;
-use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::slot_policy::{First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 
 /// See the module documentation.
 pub(crate) struct Custom {
@@ -159,6 +159,14 @@ impl SlotPolicy for Custom {
             self.record_taken_out(slot);
         }
         victim
+    }
+
+    /// `None` until the user's policy, which does not say, has failed.
+    fn first(&mut self) -> Option<First> {
+        match &mut self.order {
+            CustomOrder::Users(_) => None,
+            CustomOrder::Fallback(lru) => lru.first(),
+        }
     }
 
     fn contains(&self, slot: u32) -> bool {

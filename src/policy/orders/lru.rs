@@ -1,9 +1,6 @@
 //! Least recently released first.
 //!
-//! One [ring](crate::policy::containers::ring) in order of release, and a
-//! [bitmap](crate::policy::containers::bitmap) of the entries that count. Releasing a block appends
-//! it, taking it out leaves a gap, and the victim is the first entry that counts, however many gaps
-//! there are before it. Each operation takes a bounded number of steps.
+//! This is the [order of release](super::release_order) with a single level.
 //!
 //! The same type serves two orders that a store can be configured with:
 //!
@@ -15,13 +12,8 @@
 //!
 //! Both evict in order of last release.
 
-use crate::SequenceHash;
-use crate::policy::containers::bands::Bands;
-use crate::policy::containers::bitmap::Bitmap;
-use crate::policy::containers::ensure;
-use crate::policy::containers::ring::ReleaseRing;
-use crate::policy::priorities::retained::Retained;
-use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use super::release_order::ReleaseOrder;
+use crate::policy::slot_policy::PlainPolicy;
 use crate::policy::spec::PolicySpec;
 
 /// The order of last release, under either of its names.
@@ -58,137 +50,22 @@ impl PolicySpec for OldestFirst {
         self.summary
     }
 
+    fn is_sharded(&self) -> bool {
+        true
+    }
+
     fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
         Box::new(Lru::new(block_count))
     }
 }
 
 /// Evicts the block whose last release is longest ago.
-pub(crate) struct Lru {
-    order: ReleaseRing,
-    /// The ring indices of the entries of listed blocks.
-    entries: Bitmap,
-}
-
-impl Lru {
-    pub(crate) fn new(block_count: usize) -> Self {
-        let order = ReleaseRing::new(block_count);
-        Self {
-            entries: Bitmap::new(order.capacity()),
-            order,
-        }
-    }
-}
-
-impl Lru {
-    /// Takes out the first block, however far its entry is from the front.
-    #[cold]
-    fn pop_far(&mut self) -> Option<u32> {
-        self.order.trim();
-        let front = self.order.index(self.order.front());
-        let entry = self.entries.first_from(front);
-        // Wraps around the end of the ring if there is none before it.
-        let entry = entry.or_else(|| self.entries.first_from(0))?;
-        let slot = self.order.at(entry);
-        self.entries.remove(entry);
-        self.order.remove(slot);
-        Some(slot)
-    }
-}
-
-impl SlotPolicy for Lru {
-    #[inline]
-    fn insert(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
-        self.remove(slot);
-        let Self { order, entries } = self;
-        let places = order.capacity() as u32 - 1;
-        order.push_and_move(slot, |from, to| {
-            entries.remove(from & places);
-            entries.insert(to & places);
-        });
-        entries.insert(order.index(order.position(slot)));
-    }
-
-    #[inline]
-    fn remove(&mut self, slot: u32) {
-        if self.order.contains(slot) {
-            let entry = self.order.index(self.order.position(slot));
-            self.entries.remove(entry);
-            self.order.remove(slot);
-        }
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<u32> {
-        if let Some((slot, entry)) = self.order.pop_near() {
-            self.entries.remove(entry);
-            return Some(slot);
-        }
-        self.pop_far()
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        self.order.contains(slot)
-    }
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// True, so that the victims are at the front: blocks that were used again are not left there
-    /// for an eviction to skip.
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
-    /// False: taking a block out leaves the order of the others unchanged, and its own next
-    /// position comes from its next release.
-    fn needs_all_updates(&self) -> bool {
-        false
-    }
-
-    /// True: see [`needs_all_updates`](Self::needs_all_updates).
-    fn resurrections_commute(&self) -> bool {
-        true
-    }
-
-    /// True for a block that is not listed.
-    fn leaves_no_trace(&self, slot: u32, _hash: SequenceHash) -> bool {
-        !self.contains(slot)
-    }
-
-    /// True: what is released later is evicted later.
-    fn hands_out_ahead(&self) -> bool {
-        true
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.order.check()?;
-        self.entries.check()?;
-        let mut listed = 0;
-        for slot in self.order.listed() {
-            listed += 1;
-            let entry = self.order.index(self.order.position(slot));
-            ensure(self.entries.contains(entry), || {
-                format!("slot {slot} is listed, but its entry is not found")
-            })?;
-        }
-        let entries = self.entries.count();
-        ensure(entries == listed, || {
-            format!("{listed} slots are listed, {entries} entries are found")
-        })
-    }
-}
-
-impl PlainPolicy for Lru {
-    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
-        Box::new(Retained::new(*self, bands))
-    }
-}
+pub(crate) type Lru = ReleaseOrder<1>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::slot_policy::SlotPolicy;
     use crate::policy::testing::{Random, any_hash};
 
     #[test]

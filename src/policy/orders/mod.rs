@@ -3,3 +3,4 @@
 pub(crate) mod custom;
 pub(crate) mod lru;
 pub(crate) mod multi_lru;
+mod release_order;

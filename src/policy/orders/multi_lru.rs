@@ -1,22 +1,14 @@
 //! Four levels of frequency, with least recently released first within each.
 //!
-//! There is one list per level, over a shared array of links. Releasing a block appends it
-//! to the list of its level, matching it takes it out of its list, and the victim is the
-//! front of the lowest level that is not empty. Each is O(1); finding the victim looks at
-//! four lists at most.
+//! This is the [order of release](super::release_order) with all levels.
 //!
 //! A block has the level of its release, which is not revised while the block is listed: a
 //! block that was matched often and then never again keeps its rank until it is evicted.
 
-use crate::SequenceHash;
-use crate::policy::containers::bands::Bands;
+use super::release_order::ReleaseOrder;
 use crate::policy::containers::ensure;
-use crate::policy::containers::list::Lists;
-use crate::policy::priorities::retained::Retained;
-use crate::policy::slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::slot_policy::{LEVELS, PlainPolicy};
 use crate::policy::spec::PolicySpec;
-
-const LEVELS: u32 = 4;
 
 /// Returns the level of a block that was used `count` times: the number of the ascending
 /// `thresholds` that the count has reached.
@@ -75,85 +67,22 @@ impl PolicySpec for ByLevel {
         })
     }
 
+    fn is_sharded(&self) -> bool {
+        true
+    }
+
     fn build(&self, block_count: usize) -> Box<dyn PlainPolicy> {
         Box::new(MultiLru::new(block_count))
     }
 }
 
 /// Evicts from the lowest level, and there the block whose release is longest ago.
-pub(crate) struct MultiLru {
-    levels: Lists,
-}
-
-impl MultiLru {
-    pub(crate) fn new(block_count: usize) -> Self {
-        Self {
-            levels: Lists::new(block_count, LEVELS as usize),
-        }
-    }
-}
-
-impl SlotPolicy for MultiLru {
-    fn insert(&mut self, slot: u32, _hash: SequenceHash, level: u8) {
-        self.levels.unlink(slot);
-        self.levels.push_back(u32::from(level), slot);
-    }
-
-    fn remove(&mut self, slot: u32) {
-        self.levels.unlink(slot);
-    }
-
-    fn pop(&mut self) -> Option<u32> {
-        let slot = (0..LEVELS).find_map(|level| self.levels.first(level))?;
-        self.levels.unlink(slot);
-        Some(slot)
-    }
-
-    fn next_level(&self) -> u8 {
-        let mut levels = 0..LEVELS;
-        let next = levels.find(|&level| self.levels.first(level).is_some());
-        next.unwrap_or(LEVELS) as u8
-    }
-
-    fn contains(&self, slot: u32) -> bool {
-        self.levels.contains(slot)
-    }
-
-    fn len(&self) -> usize {
-        self.levels.len()
-    }
-
-    /// True, for the reason given at [`Lru`](super::lru::Lru), as in all of the following.
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
-    fn needs_all_updates(&self) -> bool {
-        false
-    }
-
-    fn resurrections_commute(&self) -> bool {
-        true
-    }
-
-    fn leaves_no_trace(&self, slot: u32, _hash: SequenceHash) -> bool {
-        !self.contains(slot)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        self.levels.check()
-    }
-}
-
-impl PlainPolicy for MultiLru {
-    fn with_priorities(self: Box<Self>, bands: Bands) -> Box<dyn PrioritizedPolicy> {
-        Box::new(Retained::new(*self, bands))
-    }
-}
+pub(crate) type MultiLru = ReleaseOrder<{ LEVELS as u32 }>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::slot_policy::SlotPolicy;
     use crate::policy::testing::{Random, any_hash};
 
     #[test]

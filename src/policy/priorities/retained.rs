@@ -20,7 +20,7 @@
 use crate::SequenceHash;
 use crate::policy::containers::bands::{Band, Bands};
 use crate::policy::containers::ensure;
-use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
+use crate::policy::slot_policy::{First, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
 /// The number of blocks that each operation moves from the old order to the bands.
@@ -50,6 +50,13 @@ fn band_of_moved(level: u8) -> Band {
 
 fn band_of_released(level: u8) -> Band {
     Band::of_default(2 + 2 * level)
+}
+
+/// Returns the level of the blocks in a band. Victims that were handed out ahead of need are next
+/// in an order without levels, and blocks of another priority have none, either.
+fn level_of(band: Band) -> u8 {
+    let number = band.number_of_default().unwrap_or(0);
+    number.saturating_sub(1) / 2
 }
 
 impl<P: SlotPolicy> Retained<P> {
@@ -92,6 +99,23 @@ impl<P: SlotPolicy> Retained<P> {
         true
     }
 
+    /// Returns the next victim, and moves blocks until it is in the bands.
+    ///
+    /// That is one block at most, and only before the first operation: afterwards, there are
+    /// blocks with the default priority among those that were moved, unless all were.
+    fn next(&mut self) -> Option<(Band, u32)> {
+        loop {
+            match self.bands.first() {
+                Some((band, slot)) if !band.is_high() => return Some((band, slot)),
+                first => {
+                    if !self.move_one() {
+                        return first;
+                    }
+                }
+            }
+        }
+    }
+
     /// Returns whether a block still has its place in the old order.
     fn is_to_be_moved(&self, slot: u32) -> bool {
         !self.has_moved_all && self.before.contains(slot)
@@ -128,18 +152,14 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
 
     fn pop(&mut self) -> Option<u32> {
         self.move_some();
-        let victim = loop {
-            match self.bands.first() {
-                Some((band, slot)) if !band.is_high() => break slot,
-                first => {
-                    if !self.move_one() {
-                        break first?.1;
-                    }
-                }
-            }
-        };
+        let (_, victim) = self.next()?;
         self.take_out(victim);
         Some(victim)
+    }
+
+    fn first(&mut self) -> Option<First> {
+        let (band, slot) = self.next()?;
+        Some(First::of(slot, band.priority(), level_of(band)))
     }
 
     fn contains(&self, slot: u32) -> bool {
@@ -363,6 +383,10 @@ mod tests {
         fn pop(&mut self) -> Option<u32> {
             self.taken += 1;
             self.order.pop()
+        }
+
+        fn first(&mut self) -> Option<First> {
+            self.order.first()
         }
 
         fn next_level(&self) -> u8 {

@@ -15,7 +15,7 @@ use super::leaves::Leaves;
 use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::slot_policy::{PrioritizedPolicy, SlotPolicy};
-use crate::policy::testing::Random;
+use crate::policy::testing::relative;
 use crate::retention::Priority;
 
 fn hash(current: u64, parent: u64, position: u64) -> SequenceHash {
@@ -75,20 +75,4 @@ impl<L: Leaves> Checked<L> {
     fn nodes(&self) -> usize {
         self.0.nodes.in_use().count()
     }
-}
-/// Returns one of a few related hashes, three at each of six positions. With `twins`, the parent
-/// is any of the three before; otherwise, a hash always has the same parent.
-fn relative(random: &mut Random, twins: bool, first_position: u64) -> SequenceHash {
-    let depth = random.below(6);
-    let current = random.below(3);
-    let parent = if twins {
-        random.below(3)
-    } else {
-        (current * 7 + depth) % 3
-    };
-    hash(
-        10 * depth + 10 + current,
-        10 * depth + parent,
-        first_position + depth,
-    )
 }

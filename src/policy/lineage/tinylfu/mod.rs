@@ -140,6 +140,8 @@ pub(crate) struct TinyLfuLeaves {
     backlog: usize,
     /// The most blocks that the next eviction moves from the window to the main region.
     allowance: usize,
+    /// Whether the window has been settled for the next eviction, and nothing has changed since then.
+    is_settled: bool,
     /// Whether the block moved to the main region last was released before the leaf of its chain.
     is_torn: bool,
     /// Releases of cached content since the main region last began to age.
@@ -185,6 +187,7 @@ impl TinyLfuLeaves {
             releases: 0,
             backlog: BACKLOG,
             allowance: BACKLOG,
+            is_settled: false,
             is_torn: false,
             hits: 0,
             aged: block_count,
@@ -286,6 +289,7 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn list(&mut self, slot: u32, hash: SequenceHash, leaf: bool) {
+        self.is_settled = false;
         let tag = Tag::of(hash);
         self.sketch.count(tag);
         self.releases += 1;
@@ -331,6 +335,7 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn unlist(&mut self, slot: u32) {
+        self.is_settled = false;
         let block = &mut self.blocks[slot as usize];
         let region = block.region;
         if std::mem::take(&mut block.is_listed) {
@@ -341,11 +346,13 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn add(&mut self, slot: u32) {
+        self.is_settled = false;
         let region = self.blocks[slot as usize].region;
         self.leaves(region).push(slot);
     }
 
     fn demote(&mut self, slot: u32) {
+        self.is_settled = false;
         let region = self.blocks[slot as usize].region;
         self.leaves(region).remove(slot);
     }
@@ -355,8 +362,10 @@ impl Leaves for TinyLfuLeaves {
     }
 
     fn first(&mut self) -> Option<u32> {
-        let moved = self.settle_window(self.allowance);
-        self.allowance = (self.allowance - moved).max(MOVED);
+        if !std::mem::replace(&mut self.is_settled, true) {
+            let moved = self.settle_window(self.allowance);
+            self.allowance = (self.allowance - moved).max(MOVED);
+        }
         self.main.first().or_else(|| self.window.first())
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Model {
     to_age: std::ops::Range<usize>,
     backlog: usize,
     allowance: usize,
+    /// Whether the first leaf has been asked for since the last change.
+    pub(super) is_settled: bool,
 }
 
 impl Model {
@@ -54,10 +56,12 @@ impl Model {
             to_age: 0..0,
             backlog,
             allowance: backlog,
+            is_settled: false,
         }
     }
 
     pub(super) fn list(&mut self, slot: usize, tag: Tag, leaf: bool) {
+        self.is_settled = false;
         self.sketch.count(tag);
         self.releases += 1;
         let (before, was_main) = self.before[slot];
@@ -93,6 +97,7 @@ impl Model {
     }
 
     pub(super) fn unlist(&mut self, slot: usize) {
+        self.is_settled = false;
         self.blocks[slot] = None;
         self.leaves[slot] = false;
     }
@@ -130,8 +135,11 @@ impl Model {
     }
 
     pub(super) fn first(&mut self) -> Option<u32> {
-        let moved = self.settle(self.allowance);
-        self.allowance = (self.allowance - moved).max(MOVED);
+        if !self.is_settled {
+            let moved = self.settle(self.allowance);
+            self.allowance = (self.allowance - moved).max(MOVED);
+            self.is_settled = true;
+        }
         (0..self.blocks.len())
             .filter(|&slot| self.leaves[slot])
             .min_by_key(|&slot| {

@@ -191,6 +191,7 @@ fn agrees_with_the_model() {
                         leaves.add(slot);
                     }
                     *leaf = !*leaf;
+                    model.is_settled = false;
                 }
                 _ => assert_eq!(leaves.first(), model.first(), "step {step}"),
             }
