@@ -58,6 +58,34 @@ fn register(manager: &BlockManager<Tier>, hash: SequenceHash) -> ImmutableBlock<
     manager.register_block(block.stage(hash, 1).unwrap())
 }
 
+/// Calls `f` while another thread holds the plane.
+fn while_held(manager: &BlockManager<Tier>, gate: &Gate, f: impl FnOnce()) {
+    /// Opens the gate when it is dropped, also if a test fails.
+    struct Closed<'a>(&'a Gate);
+
+    impl Drop for Closed<'_> {
+        fn drop(&mut self) {
+            self.0.is_closed.store(false, Ordering::Release);
+        }
+    }
+
+    thread::scope(|scope| {
+        gate.is_reached.store(false, Ordering::Release);
+        gate.is_closed.store(true, Ordering::Release);
+        let _closed = Closed(gate);
+        scope.spawn(|| {
+            // The log may be so long that not each release drains it.
+            while !gate.is_reached.load(Ordering::Acquire) {
+                drop(manager.match_one(hash(MANY - 1)));
+            }
+        });
+        while !gate.is_reached.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        f();
+    });
+}
+
 /// Returns a full pool in whose order nothing has been changed while the first half of its blocks
 /// was matched and released, with the gate that its policy goes through.
 fn after_a_long_hold() -> (BlockManager<Tier>, Arc<Gate>) {
@@ -76,16 +104,10 @@ fn after_a_long_hold() -> (BlockManager<Tier>, Arc<Gate>) {
     for n in 0..MANY {
         drop(register(&manager, hash(n)));
     }
-    thread::scope(|scope| {
-        gate.is_closed.store(true, Ordering::Release);
-        scope.spawn(|| drop(manager.match_one(hash(MANY - 1))));
-        while !gate.is_reached.load(Ordering::Acquire) {
-            thread::yield_now();
-        }
+    while_held(&manager, &gate, || {
         for n in 0..MANY / 2 {
             drop(manager.match_one(hash(n)).expect("it is cached"));
         }
-        gate.is_closed.store(false, Ordering::Release);
     });
     (manager, gate)
 }
@@ -121,6 +143,38 @@ fn no_match_or_release_applies_all_that_has_piled_up() {
         }
     });
     assert!(applied > MANY / 2, "{applied}");
+    manager.audit().unwrap();
+}
+
+/// The blocks at the front of the order have been used again, but the order does not know it yet.
+#[test]
+fn no_allocation_passes_over_all_that_was_released_again() {
+    for count in [1, 32] {
+        let (manager, gate) = after_a_long_hold();
+        for _ in 0..8 {
+            let mut granted = None;
+            let asked = calls(&gate, || granted = manager.allocate_blocks(count));
+            // Drains of all logs, in each of the batches that pass over candidates.
+            assert!(asked <= 4 * APPLIED, "{count}: {asked}");
+            assert_eq!(granted.expect("available").len(), count);
+        }
+        manager.audit().unwrap();
+    }
+}
+
+/// The blocks at the front of the order are in use, but the order does not know it yet.
+#[test]
+fn no_allocation_passes_over_all_that_is_in_use() {
+    let (manager, gate) = after_a_long_hold();
+    let mut held = Vec::new();
+    while_held(&manager, &gate, || {
+        held.extend((0..MANY / 2).map(|n| manager.match_one(hash(n)).expect("it is cached")));
+    });
+    let mut fresh = Vec::new();
+    for _ in 0..8 {
+        let asked = calls(&gate, || assert!(manager.allocate_into(1, &mut fresh)));
+        assert!(asked <= 4 * APPLIED, "{asked}");
+    }
     manager.audit().unwrap();
 }
 

@@ -4,8 +4,9 @@
 //!    allocation succeeds ([`Store::reserve`]).
 //! 2. *Find* that many blocks ([`Reserved::take`]): free blocks from the freelist first, then
 //!    cleared blocks (`clear`), then victims in the policy's order (`evict`).
-//! 3. If another thread keeps holding the policy plane, find the rest by a *search* of the
-//!    slots and, if need be, of every word of the freelists.
+//! 3. If another thread keeps holding the policy plane, or has held it for so long that the order
+//!    has too many candidates that are no victims any more, find the rest by a *search* of the slots
+//!    and, if need be, of every word of the freelists.
 //! 4. End the tenancies of the victims and hand them out ([`Victims`]).
 //!
 //! # What does it cost?
@@ -227,7 +228,7 @@ impl Store {
             } else {
                 yield_now();
             }
-            if attempts > FIND_ATTEMPTS {
+            if attempts > FIND_ATTEMPTS || victims.have_passed_over_too_many() {
                 let (swept, free) = self.search(missing, &mut victims, blocks);
                 missing -= swept + free;
                 if missing == 0 {

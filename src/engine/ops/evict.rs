@@ -16,11 +16,19 @@
 //! later directive could no longer change their place. A thread that takes the plane to evict
 //! returns what is left in the caches to the order.
 //!
+//! A candidate that is queued has been released again since it was listed, and will be listed again
+//! by a drain, so it is *passed over*, like one that has become active. On one thread, only
+//! prefetched victims are. But after another thread has held the plane for long, there may be as many
+//! such candidates as blocks. So once an allocation has passed over [`PASSED_OVER`], it takes queued
+//! ones as well, and after twice as many it leaves the rest to a
+//! [search](crate::engine::ops::allocate).
+//!
 //! # What does it cost?
 //!
 //! A drain of up to 128 queued updates per log, shared by all blocks popped afterwards (logs
 //! rarely have more than 64, see `drain`); one step of the policy per victim (see
-//! [`policy`](crate::policy)); and one exchange per victim. Nothing waits for a lock: if the
+//! [`policy`](crate::policy)), and per candidate that is passed over; and one exchange per victim.
+//! Nothing waits for a lock: if the
 //! plane is held, [`Store::evict`] returns fewer victims than were asked for.
 //!
 //! # What can a suspended thread delay?
@@ -38,10 +46,18 @@ use crate::engine::parts::victim_cache::{CAPACITY, PrefetchedVictims, VictimCach
 use crate::engine::store::Store;
 use crate::sync::step;
 
+/// The number of candidates that an allocation passes over before it takes queued ones. More than a
+/// victim cache has.
+pub(super) const PASSED_OVER: u32 = 4 * CAPACITY as u32;
+
+/// A batch in which candidates were passed over counts for as many more, since its drain is work,
+/// too.
+const PASSED_OVER_BY_BATCH: u32 = 64;
+
 impl Store {
     /// Vacates up to `max` blocks in the policy's order and adds them to `victims`. Returns
-    /// how many it has vacated: fewer if the order has run out or another thread holds the
-    /// plane.
+    /// how many it has vacated: fewer if the order has run out, another thread holds the plane, or
+    /// too many candidates are passed over.
     pub(super) fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut evicted = 0;
         if self.plane.hands_out_ahead()
@@ -54,7 +70,7 @@ impl Store {
                 if evicted == max {
                     return evicted;
                 }
-                if self.directives.are_used() {
+                if self.directives.are_used() || victims.have_passed_over_too_many() {
                     break;
                 }
                 let mut candidates = [NIL; CAPACITY];
@@ -74,16 +90,21 @@ impl Store {
                 return evicted;
             }
         }
-        while evicted < max {
+        while evicted < max && !victims.have_passed_over_too_many() {
             let mut candidates = [NIL; CAPACITY];
             let wanted = CAPACITY.min(max - evicted);
             let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
                 break;
             };
+            let mut batch = 0;
             for &candidate in &candidates[..found] {
                 let slot = &self.slots[candidate as usize];
-                evicted += usize::from(self.evict_one(slot, victims));
+                batch += usize::from(self.evict_one(slot, victims));
             }
+            if batch < found {
+                victims.pass_over(PASSED_OVER_BY_BATCH);
+            }
+            evicted += batch;
             if found < wanted {
                 break;
             }
@@ -99,13 +120,18 @@ impl Store {
         victims: &mut Victims<'a>,
     ) -> usize {
         let mut evicted = 0;
+        let mut popped = 0;
         // Victims chosen before the first directive must not be evicted after it: the rest
         // returns to the plane, see `empty_victim_caches`.
         while evicted < max
             && !self.directives.are_used()
             && let Some(slot) = victim_cache.pop(&self.slots)
         {
+            popped += 1;
             evicted += usize::from(self.evict_one(slot, victims));
+        }
+        if evicted < popped {
+            victims.pass_over(PASSED_OVER_BY_BATCH);
         }
         evicted
     }
@@ -115,17 +141,16 @@ impl Store {
     fn evict_one<'a>(&'a self, slot: &'a Slot, victims: &mut Victims<'a>) -> bool {
         // A queued slot has been released again since it was listed, on another shard, whose
         // release log has not been drained. It will be listed again, and is not a victim yet.
-        if slot.word().is_queued() {
-            return false;
-        }
-        let vacated = slot.vacate_unheld(self.reset_on_release);
-        if let Some(before) = vacated {
+        let is_early = slot.word().is_queued() && !victims.have_passed_over_many();
+        if !is_early && let Some(before) = slot.vacate_unheld(self.reset_on_release) {
             self.index.prefetch_to_write(slot.key().keyed);
             // SAFETY: the slot has been vacated just now, and the caller has reserved a credit for
             // each victim it asks for.
             unsafe { victims.push(slot, before) };
+            return true;
         }
-        vacated.is_some()
+        victims.pass_over(1);
+        false
     }
 
     /// Pops the next candidates from the plane and prefetches their slots. Returns how many

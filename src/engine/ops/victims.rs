@@ -14,6 +14,7 @@ use std::ptr::NonNull;
 
 use crate::SequenceHash;
 use crate::engine::hold::{Exclusive, Mutable};
+use crate::engine::ops::evict::PASSED_OVER;
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::word::Word;
 use crate::engine::store::Store;
@@ -26,6 +27,8 @@ pub(super) struct Victims<'a> {
     store: &'a Store,
     cleared: Chain,
     evicted: Chain,
+    /// The number of candidates that were passed over on the way.
+    passed_over: u32,
 }
 
 /// The numbers of victims that were handed out.
@@ -41,7 +44,25 @@ impl<'a> Victims<'a> {
             store,
             cleared: Chain::EMPTY,
             evicted: Chain::EMPTY,
+            passed_over: 0,
         }
+    }
+
+    /// Counts candidates that were passed over: see [`evict`](crate::engine::ops::evict).
+    #[cold]
+    pub(super) fn pass_over(&mut self, count: u32) {
+        self.passed_over = self.passed_over.saturating_add(count);
+    }
+
+    /// Returns whether so many candidates were passed over that queued ones are taken, too.
+    pub(super) fn have_passed_over_many(&self) -> bool {
+        self.passed_over >= PASSED_OVER
+    }
+
+    /// Returns whether so many candidates were passed over that no more are popped.
+    #[inline]
+    pub(super) fn have_passed_over_too_many(&self) -> bool {
+        self.passed_over >= 2 * PASSED_OVER
     }
 
     /// Adds a slot whose word was `before` until the caller vacated it.
