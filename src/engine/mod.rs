@@ -74,4 +74,5 @@ mod store;
 pub(crate) use hold::{Complete, Exclusive, Mutable, Pinned};
 pub use ops::{AuditError, AuditReport};
 pub(crate) use ops::{Registered, Reserved};
+pub(crate) use parts::plane::PolicySource;
 pub(crate) use store::{Config, MAX_BLOCKS, Store, StoreRef};

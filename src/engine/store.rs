@@ -45,19 +45,19 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_utils::CachePadded;
 
-use crate::engine::parts::credits::{Credits, MAX_SHARDS, Released};
+use crate::engine::parts::credits::{Credits, Released};
 use crate::engine::parts::directives::Directives;
 use crate::engine::parts::era::Clearing;
 use crate::engine::parts::freelist::FreeList;
 use crate::engine::parts::index::Index;
-use crate::engine::parts::plane::Plane;
+use crate::engine::parts::plane::{Planes, PolicySource};
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
 use crate::engine::parts::victim_cache::VictimCache;
 use crate::key::Key;
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, OwnRow, Stripes};
-use crate::policy::{PlainPolicy, level};
+use crate::policy::level;
 use crate::registry::{Core, Leftovers, Tier};
 use crate::sync::limits::{MIN_BLOCKS_TO_SHARD, cores};
 use crate::sync::{AtomicBool, AtomicU64, Ordering, thread};
@@ -68,11 +68,14 @@ use crate::{ManagerId, SequenceHash};
 /// 16 GiB.
 pub(crate) const MAX_BLOCKS: usize = 1 << 28;
 
+/// The largest number of shards a store can have: a word has a bit for each.
+const MAX_SHARDS: usize = 64;
+
 /// The configuration from which a store is built.
 pub(crate) struct Config {
     pub(crate) block_count: u32,
     pub(crate) block_size: usize,
-    pub(crate) policy: Box<dyn PlainPolicy>,
+    pub(crate) policy: PolicySource,
     /// Whether the policy evicts a block only after its inactive children.
     pub(crate) is_leaf_first: bool,
     /// The thresholds of the frequency levels, if the policy has levels.
@@ -95,7 +98,7 @@ pub(crate) struct Store {
     pub(in crate::engine) free: FreeList,
     /// The release log of each shard.
     pub(in crate::engine) release_logs: Box<[ReleaseLog]>,
-    pub(in crate::engine) plane: Plane,
+    pub(in crate::engine) planes: Planes,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
     /// The victim cache of each shard.
@@ -183,7 +186,7 @@ impl Store {
     /// Returns whether the policy may keep a block because of its children, and so follows what
     /// becomes of each block.
     pub(crate) fn is_leaf_first(&self) -> bool {
-        self.plane.needs_all_updates()
+        self.planes.needs_all_updates()
     }
 
     /// Returns whether the policy has frequency levels.
@@ -321,8 +324,11 @@ impl Store {
                 self.registry.end(slot.key(), &mut leftovers);
             }
         }
-        let policy = self.plane.try_hold().map(|mut plane| plane.end());
-        leftovers.catch(|| drop(policy));
+        for plane in 0..self.planes.count() {
+            let held = (self.planes).try_hold_as_is(plane, &self.slots, &self.release_logs);
+            let policy = held.map(|mut plane| plane.end());
+            leftovers.catch(|| drop(policy));
+        }
         leftovers.settle();
     }
 
@@ -363,7 +369,8 @@ impl StoreRef {
     pub(crate) fn new(config: Config) -> Self {
         let block_count = config.block_count;
         let shards = shard_count(block_count as usize);
-        let directives = Arc::new(Directives::new(block_count));
+        let orders = config.policy.orders(shards);
+        let directives = Arc::new(Directives::new(block_count, orders));
         let store = Arc::new(Store {
             slots: (0..block_count)
                 .map(|id| Slot::new(id, config.reset_on_release))
@@ -374,7 +381,13 @@ impl StoreRef {
             free: FreeList::new(block_count, shards),
             release_logs: (0..shards).map(|_| ReleaseLog::new()).collect(),
             victim_caches: (0..shards).map(VictimCache::new).collect(),
-            plane: Plane::new(config.policy, Arc::clone(&directives)),
+            planes: Planes::new(
+                config.policy,
+                block_count as usize,
+                shards,
+                thread::index(),
+                Arc::clone(&directives),
+            ),
             directives,
             clearing: Clearing::new(block_count),
             sweep: CachePadded::new(Sweep::new(config.is_leaf_first)),

@@ -1,8 +1,11 @@
 //! The choice of an eviction order, from the builder's settings to a built policy.
 
+use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use crate::engine::PolicySource;
 use crate::policy::{
-    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, EvictionPolicy, OldestFirst, PlainPolicy,
-    PolicySpec,
+    BuiltInPolicy, ByFifo, ByLevel, ByTick, Custom, EvictionPolicy, OldestFirst, PolicySpec,
 };
 use crate::user_code::Contained;
 
@@ -74,7 +77,7 @@ const CUSTOM: &str = "custom";
 
 /// A [`Backend`] that has been built.
 pub(super) struct BuiltOrder {
-    pub(super) policy: Box<dyn PlainPolicy>,
+    pub(super) policy: PolicySource,
     pub(super) is_leaf_first: bool,
     pub(super) thresholds: Option<[u8; 3]>,
     pub(super) name: &'static str,
@@ -93,10 +96,13 @@ impl Backend {
     pub(super) fn order(self, block_count: usize, has_tracker: bool) -> Result<BuiltOrder, String> {
         match self {
             Self::BuiltIn(policy) => BuiltOrder::of(policy.0, block_count, has_tracker),
-            Self::Configured(spec) => BuiltOrder::of(&*spec, block_count, has_tracker),
+            Self::Configured(spec) => BuiltOrder::of(spec, block_count, has_tracker),
             Self::Custom(policy) => Ok(BuiltOrder {
                 is_leaf_first: policy.is_leaf_first(),
-                policy: Box::new(Custom::new(policy.into_inner(), block_count)),
+                policy: PolicySource::Single(Box::new(Custom::new(
+                    policy.into_inner(),
+                    block_count,
+                ))),
                 thresholds: None,
                 name: CUSTOM,
             }),
@@ -105,7 +111,11 @@ impl Backend {
 }
 
 impl BuiltOrder {
-    fn of(spec: &dyn PolicySpec, block_count: usize, has_tracker: bool) -> Result<Self, String> {
+    fn of(
+        spec: impl Deref<Target = dyn PolicySpec> + Send + Sync + UnwindSafe + RefUnwindSafe + 'static,
+        block_count: usize,
+        has_tracker: bool,
+    ) -> Result<Self, String> {
         let thresholds = spec.frequency_thresholds();
         if thresholds.is_some() && !has_tracker {
             return Err(format!(
@@ -115,10 +125,14 @@ impl BuiltOrder {
         }
         spec.validate()?;
         Ok(Self {
-            policy: spec.build(block_count),
             is_leaf_first: spec.is_leaf_first(),
             thresholds,
             name: spec.name(),
+            policy: if spec.is_sharded() {
+                PolicySource::PerShard(Box::new(move || spec.build(block_count)))
+            } else {
+                PolicySource::Single(spec.build(block_count))
+            },
         })
     }
 }

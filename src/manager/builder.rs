@@ -427,8 +427,9 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// # How much memory does it take?
     ///
     /// All memory that the manager will ever need for its blocks is allocated here, except what
-    /// [retention directives](crate::retention) and an
-    /// [order of your own](Self::with_eviction_policy) take. In bytes per block:
+    /// [retention directives](crate::retention), an
+    /// [order of your own](Self::with_eviction_policy) and the orders of further shards take. In bytes
+    /// per block:
     ///
     /// | policy | with a million blocks | at most, just past a power of two |
     /// |---|---:|---:|
@@ -438,6 +439,12 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// | LRFU | 234 | 256 |
     /// | W-TinyLFU | 250 | 280 |
     /// | your own, plus what it allocates itself | 83 | 98 |
+    ///
+    /// On a machine with more than one core, each of the first three takes 24 bytes more, because each
+    /// *shard*, about one per core, gets an order of its own when one of its threads first releases or
+    /// evicts a block: that of the calling thread now, and the others later. Such an order reserves
+    /// address space for all blocks, and uses memory for as many as it has listed at once, 36 to 138
+    /// bytes for each.
     ///
     /// Each manager takes about 12 kilobytes more, and a manager with LRFU and fewer than a few
     /// thousand blocks takes up to another 140.

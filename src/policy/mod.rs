@@ -63,9 +63,7 @@ pub(crate) use lineage::tinylfu::TinyLfu;
 pub(crate) use orders::custom::Custom;
 pub(crate) use orders::lru::OldestFirst;
 pub(crate) use orders::multi_lru::{ByLevel, level};
-#[cfg(all(test, kvbm_loom))]
-pub(crate) use slot_policy::First;
-pub(crate) use slot_policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+pub(crate) use slot_policy::{First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 pub(crate) use spec::PolicySpec;
 #[cfg(test)]
 pub(crate) use testing::Random;

@@ -70,7 +70,6 @@ pub(crate) trait SlotPolicy: Send {
     /// [sharded](super::spec::PolicySpec::is_sharded), cannot tell, and also returns `None`.
     ///
     /// It does no more work than `pop`, but what it does may be what `pop` would do first.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for the planes of shards"))]
     fn first(&mut self) -> Option<First>;
 
     /// Returns the level of the next victim: 0 in an order without levels, and any number if
@@ -106,7 +105,8 @@ pub(crate) trait SlotPolicy: Send {
 
     /// Returns whether listing `slot`, which holds `hash` and is not listed, and then taking
     /// it out again is certain to change nothing, whether it is the only slot or one of several
-    /// for which this is true. Returns `false` for a listed slot.
+    /// for which this is true. Returns `false` for a listed slot. If slots are numbers that are given
+    /// out, `slot` is `u32::MAX`: the block has none yet.
     ///
     /// The engine asks this only if [resurrections commute](Self::resurrections_commute).
     fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {

@@ -5,12 +5,12 @@
 //! [builder](crate::manager::BlockManagerConfigBuilder::with_policy), to the replay program,
 //! and to the tests that iterate over all orders.
 
-use std::panic::RefUnwindSafe;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::slot_policy::PlainPolicy;
 
 /// A built-in eviction order with its parameters, before it is built.
-pub(crate) trait PolicySpec: Send + Sync + RefUnwindSafe {
+pub(crate) trait PolicySpec: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// Returns the name by which the order is chosen: lower case, with hyphens between
     /// words.
     fn name(&self) -> &'static str;
@@ -40,7 +40,6 @@ pub(crate) trait PolicySpec: Send + Sync + RefUnwindSafe {
     /// listed has number 0, and the next one 1, unless there is a number that is free again. So
     /// building it must not touch memory for each slot, and what it touches later must be in
     /// proportion to the largest number so far.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the planes of shards"))]
     fn is_sharded(&self) -> bool {
         false
     }

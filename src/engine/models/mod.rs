@@ -12,6 +12,7 @@ mod freelist;
 mod index;
 mod plane;
 mod release_log;
+mod shards;
 mod slot;
 mod sweep;
 mod try_lock;

@@ -1,4 +1,4 @@
-//! Models of the policy plane: last unpins, pins and drains of one slot.
+//! Models of the policy planes: last unpins, pins and drains of one slot.
 //!
 //! Covers Primary(1) against a match and a drain, Primary(2) whose two holders both take off
 //! what they see as a shared pin, a push so late that it falls into the next tenancy, content
@@ -15,7 +15,7 @@ use crate::retention::{Priority, Retention};
 
 use super::{explore, hash, join, key, make_inactive, make_primary, spawn, unpin_shared};
 use crate::engine::parts::directives::Directives;
-use crate::engine::parts::plane::Plane;
+use crate::engine::parts::plane::{Cancelled, Planes, PolicySource};
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::Word;
@@ -74,6 +74,12 @@ impl SlotPolicy for Glass {
         self.traceless == Some(true) && !self.contains(slot)
     }
 
+    fn first(&mut self) -> Option<First> {
+        let listed = self.listed.lock().unwrap();
+        let first = listed.first_key_value();
+        first.map(|(&slot, _)| First { slot, class: 0 })
+    }
+
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -98,8 +104,8 @@ impl PrioritizedPolicy for Glass {
 /// Blocks of one shard, with its release log and the plane.
 pub(super) struct PlaneBlocks {
     pub(super) slots: Vec<Slot>,
-    log: ReleaseLog,
-    plane: Plane,
+    logs: [ReleaseLog; 1],
+    planes: Planes,
     listed: Listed,
     priorities: Priorities,
     directives: Arc<Directives>,
@@ -113,7 +119,7 @@ impl PlaneBlocks {
     fn of(slots: u32, traceless: Option<bool>) -> Self {
         let listed = Listed::default();
         let priorities = Priorities::default();
-        let directives = Arc::new(Directives::new(slots));
+        let directives = Arc::new(Directives::new(slots, 1));
         directives.prepare();
         let glass = Glass {
             listed: Arc::clone(&listed),
@@ -122,12 +128,22 @@ impl PlaneBlocks {
         };
         Self {
             slots: (0..slots).map(|id| Slot::new(id, false)).collect(),
-            log: ReleaseLog::new(),
-            plane: Plane::new(Box::new(glass), Arc::clone(&directives)),
+            logs: [ReleaseLog::new()],
+            planes: Planes::new(
+                PolicySource::Single(Box::new(glass)),
+                slots as usize,
+                1,
+                0,
+                Arc::clone(&directives),
+            ),
             listed,
             priorities,
             directives,
         }
+    }
+
+    fn log(&self) -> &ReleaseLog {
+        &self.logs[0]
     }
 
     /// Creates one slot, a primary with one pin.
@@ -142,8 +158,8 @@ impl PlaneBlocks {
         let mut seen = slot.word();
         while seen.is_primary() {
             let resurrects = seen.count() == 0;
-            if resurrects && seen.is_queued() && self.plane.resurrections_commute() {
-                self.log.mark_cancelled();
+            if resurrects && seen.is_queued() && self.planes.cancelled() == Cancelled::Marked {
+                self.log().mark_cancelled();
             }
             if let Err(now) = slot.pin(seen, resurrects) {
                 seen = now;
@@ -151,7 +167,7 @@ impl PlaneBlocks {
             }
             if resurrects && !seen.is_queued() {
                 // SAFETY: this thread has set the mark.
-                let _ = unsafe { self.log.push(slot) };
+                let _ = unsafe { self.log().push(slot) };
             }
             return true;
         }
@@ -172,7 +188,7 @@ impl PlaneBlocks {
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
                     // SAFETY: this thread has set the mark.
-                    let _ = unsafe { self.log.push(slot) };
+                    let _ = unsafe { self.log().push(slot) };
                 }
                 return;
             }
@@ -181,10 +197,9 @@ impl PlaneBlocks {
 
     /// Drains the log and applies the directives, if no other thread holds the plane.
     fn drain(&self) {
-        if let Some(mut order) = self.plane.try_hold() {
-            order.drain(&self.slots, [&self.log]);
-            // Applies the directives.
-            order.pop(&self.slots, &mut []);
+        if let Some(mut plane) = self.planes.try_hold(0, &self.slots, &self.logs) {
+            plane.drain();
+            plane.apply_directives();
         }
     }
 
@@ -193,7 +208,7 @@ impl PlaneBlocks {
         let priority = Priority::new(priority).unwrap();
         let retention = Retention::new(priority);
         self.directives
-            .give(slot, seen.generation(), retention)
+            .give(slot, seen.generation(), retention, 0)
             .is_some()
     }
 
@@ -207,7 +222,7 @@ impl PlaneBlocks {
     /// in the order.
     pub(super) fn finish(&self) -> BTreeMap<u32, SequenceHash> {
         let mut on_log = vec![0; self.slots.len()];
-        self.log
+        self.log()
             .for_each(&self.slots, |slot| on_log[slot.id() as usize] += 1);
         for slot in &self.slots {
             let queued = u32::from(slot.word().is_queued());
@@ -358,7 +373,7 @@ fn a_discarded_block_is_taken_while_it_is_listed() {
                 let slot = &blocks.slots[0];
                 if slot.vacate_unheld(false).is_some() && !slot.mark_queued().is_queued() {
                     // SAFETY: this thread has set the mark.
-                    unsafe { blocks.log.push(slot) };
+                    unsafe { blocks.log().push(slot) };
                 }
             });
             blocks.drain();
@@ -384,7 +399,7 @@ fn a_late_push_a_discard_and_a_drain() {
             blocks.unpin(slot);
             let drainer = spawn(&blocks, PlaneBlocks::drain);
             // SAFETY: this thread has set the mark.
-            unsafe { blocks.log.push(slot) };
+            unsafe { blocks.log().push(slot) };
             blocks.discard(slot);
             drainer.join().unwrap();
             assert!(slot.word().is_discarded());
@@ -478,7 +493,7 @@ fn a_drain_and_the_next_tenancy() {
         make_inactive(&blocks.slots[0]);
         assert!(!blocks.slots[0].mark_queued().is_queued());
         // SAFETY: this thread has set the mark.
-        unsafe { blocks.log.push(&blocks.slots[0]) };
+        unsafe { blocks.log().push(&blocks.slots[0]) };
         let evictor = spawn(&blocks, |blocks| {
             assert!(blocks.slots[0].vacate_unheld(false).is_some());
             make_primary(&blocks.slots[0], key(2, 0));

@@ -10,7 +10,7 @@
 //! 2. There are as many credits as free, inactive, cleared and discarded blocks together.
 //! 3. A slot is a primary if and only if it is linked in the index, in the bucket of its
 //!    hash. A hash has at most one primary.
-//! 4. A block without pins is listed by the policy, or in a victim cache, or queued. A slot is
+//! 4. A block without pins is listed by one order, or in a victim cache, or queued. A slot is
 //!    on a release log if and only if it is marked as queued, and then on exactly one, once.
 //! 5. A slot's generation changes with each tenancy, and never while the block is pinned. (The
 //!    exchanges of the word enforce this; it cannot be checked at rest.)
@@ -29,7 +29,7 @@
 //!
 //! # What does it cost?
 //!
-//! O(block count) time and memory. The audit holds the policy plane throughout and each victim
+//! O(block count) time and memory. The audit holds all policy planes throughout and each victim
 //! cache briefly, by try-locks: if another thread holds one of them, it fails with
 //! [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others just
 //! as any holder of the plane does: they evict by a search.
@@ -37,6 +37,7 @@
 use std::collections::HashMap;
 use std::mem;
 
+use crate::engine::parts::plane::HeldPlane;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::word::State;
 use crate::engine::store::Store;
@@ -127,7 +128,13 @@ impl Store {
     /// Checks the invariants, and counts the blocks in each state. Call while no other thread
     /// uses the store.
     pub(crate) fn audit(&self) -> Result<AuditReport, AuditError> {
-        let plane = self.plane.try_hold().ok_or(AuditError::Busy)?;
+        let hold = |plane| {
+            let held = (self.planes).try_hold_as_is(plane, &self.slots, &self.release_logs);
+            held.ok_or(AuditError::Busy)
+        };
+        let planes: Vec<_> = (0..self.planes.count())
+            .map(hold)
+            .collect::<Result<_, _>>()?;
         let free = self.audit_free()?;
         let queued = self.audit_release_logs()?;
         let mut prefetched = vec![false; self.slots.len()];
@@ -138,17 +145,19 @@ impl Store {
                 .for_each(&self.slots, |id| prefetched[id as usize] = true);
         }
         self.audit_index()?;
-        // A store gives up its policy only when no manager is left to request an audit.
-        let policy = plane.policy().ok_or(AuditError::Busy)?;
-        policy.check().map_err(|detail| broken(8, detail))?;
-
-        let mut report = AuditReport {
-            listed: policy.len(),
-            ..AuditReport::default()
-        };
+        let mut report = AuditReport::default();
+        // An order that has listed no block yet has no policy.
+        for policy in planes.iter().filter_map(HeldPlane::policy) {
+            policy.check().map_err(|detail| broken(8, detail))?;
+            report.listed += policy.len();
+        }
         for (slot, (&is_free, &is_queued)) in self.slots.iter().zip(free.iter().zip(&queued)) {
             let word = slot.word();
-            let listed = policy.contains(slot.id()) || prefetched[slot.id() as usize];
+            let orders = planes.iter().filter(|plane| plane.lists(slot.id())).count();
+            require(4, orders <= 1, || {
+                format!("listed by {orders} orders: {}", describe(slot))
+            })?;
+            let listed = orders > 0 || prefetched[slot.id() as usize];
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,

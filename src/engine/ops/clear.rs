@@ -167,7 +167,7 @@ impl Store {
                 self.clearing.set_cleared(taken as u64, counted);
             }
         }
-        if is_queued && self.plane.observes_resurrection() {
+        if is_queued {
             // The queued releases of these blocks must not be mistaken for releases of their
             // next content.
             self.try_drain();

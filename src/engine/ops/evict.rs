@@ -1,11 +1,14 @@
 //! Eviction: finding victims for blocks that are reserved.
 //!
-//! Victims come in the policy's order, which the [policy plane](crate::engine::parts::plane)
-//! keeps under a try-lock:
+//! Victims come in the policy's order, which the [policy planes](crate::engine::parts::plane)
+//! keep under try-locks:
 //!
-//! 1. Take the plane, and apply what is queued on the home shard's release log (on all logs if
-//!    the policy needs all updates, if victims run short, and every so often).
-//! 2. Pop up to 64 candidates off the order, and release the plane.
+//! 1. Hold the plane of the home shard, and apply what is queued on its release log. (If there is a
+//!    single plane, on all logs if the policy needs all updates.)
+//! 2. Pop up to 64 candidates off the order, as long as none of the other orders has a victim that
+//!    comes first, and release the plane. Go on to the plane whose order has the first victim, until
+//!    there are enough candidates. If there are too few, and every so often, apply what is queued on
+//!    the logs of all shards.
 //! 3. *Vacate* each candidate that still has no pins: one exchange of its word. A candidate
 //!    that has become active is skipped; its last unpin queues it again.
 //!
@@ -26,10 +29,11 @@
 //! # What does it cost?
 //!
 //! A drain of up to 128 queued updates per log, shared by all blocks popped afterwards (logs
-//! rarely have more than 64, see `drain`); one step of the policy per victim (see
+//! rarely have more than 64, see `drain`); a look at the published key of each shard per plane that is
+//! held, of which there are at most [`VISITS`]; one step of the policy per victim (see
 //! [`policy`](crate::policy)), and per candidate that is passed over; and one exchange per victim.
-//! Nothing waits for a lock: if the
-//! plane is held, [`Store::evict`] returns fewer victims than were asked for.
+//! Nothing waits for a lock: if planes are held, [`Store::evict`] may return fewer victims than were
+//! asked for.
 //!
 //! # What can a suspended thread delay?
 //!
@@ -39,7 +43,7 @@
 //! matched, and a sweep finds them.
 
 use crate::engine::ops::victims::Victims;
-use crate::engine::parts::plane::EvictionOrder;
+use crate::engine::parts::plane::HeldPlane;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::slot::{NIL, Slot};
 use crate::engine::parts::victim_cache::{CAPACITY, PrefetchedVictims, VictimCache};
@@ -54,13 +58,17 @@ pub(super) const PASSED_OVER: u32 = 4 * CAPACITY as u32;
 /// too.
 const PASSED_OVER_BY_BATCH: u32 = 64;
 
+/// The most planes that one search for candidates holds, one after another, because each has the
+/// first victim of all. A search that has found too few by then goes on with the next search.
+const VISITS: usize = 64;
+
 impl Store {
     /// Vacates up to `max` blocks in the policy's order and adds them to `victims`. Returns
     /// how many it has vacated: fewer if the order has run out, another thread holds the plane, or
     /// too many candidates are passed over.
     pub(super) fn evict<'a>(&'a self, home: usize, max: usize, victims: &mut Victims<'a>) -> usize {
         let mut evicted = 0;
-        if self.plane.hands_out_ahead()
+        if self.planes.hands_out_ahead()
             && let Some(mut victim_cache) = self.victim_caches[home].try_hold()
             && !self.directives.are_used()
         {
@@ -74,7 +82,7 @@ impl Store {
                     break;
                 }
                 let mut candidates = [NIL; CAPACITY];
-                let found = self.candidates(home, &mut candidates).unwrap_or(0);
+                let found = self.candidates(home, &mut candidates);
                 if found == 0 {
                     break;
                 }
@@ -93,9 +101,7 @@ impl Store {
         while evicted < max && !victims.have_passed_over_too_many() {
             let mut candidates = [NIL; CAPACITY];
             let wanted = CAPACITY.min(max - evicted);
-            let Some(found) = self.candidates(home, &mut candidates[..wanted]) else {
-                break;
-            };
+            let found = self.candidates(home, &mut candidates[..wanted]);
             let mut batch = 0;
             for &candidate in &candidates[..found] {
                 let slot = &self.slots[candidate as usize];
@@ -153,37 +159,111 @@ impl Store {
         false
     }
 
-    /// Pops the next candidates from the plane and prefetches their slots. Returns how many
-    /// there were, or `None` if another thread holds the plane.
-    fn candidates(&self, home: usize, candidates: &mut [u32]) -> Option<usize> {
-        let mut plane = self.plane.try_hold()?;
-        step!(PlaneHeld);
-        if self.plane.hands_out_ahead() && self.directives.are_used() {
-            self.empty_victim_caches(&mut plane);
-        }
-        if self.plane.needs_all_updates() || plane.is_turn_to_drain_all() {
-            plane.drain(&self.slots, &self.release_logs);
+    /// Pops the next candidates and prefetches their slots. Returns how many there were: none if other
+    /// threads hold the planes.
+    fn candidates(&self, home: usize, candidates: &mut [u32]) -> usize {
+        let found = if self.planes.are_sharded() {
+            self.candidates_of_all(home, candidates)
         } else {
-            plane.drain(&self.slots, [&self.release_logs[home]]);
-        }
-        let mut found = plane.pop(&self.slots, candidates);
-        if found < candidates.len() {
-            plane.drain(&self.slots, &self.release_logs);
-            found += plane.pop(&self.slots, &mut candidates[found..]);
-        }
-        step!(VictimsPopped);
-        drop(plane);
+            self.candidates_of_one(home, candidates)
+        };
         step!(VictimsInHand);
         for &candidate in &candidates[..found] {
             prefetch_to_write(&self.slots[candidate as usize]);
         }
-        Some(found)
+        found
+    }
+
+    /// Pops the next candidates of the only order.
+    fn candidates_of_one(&self, home: usize, candidates: &mut [u32]) -> usize {
+        let Some(mut plane) = self.try_hold(0) else {
+            return 0;
+        };
+        if self.planes.hands_out_ahead() && self.directives.are_used() {
+            self.empty_victim_caches(&mut plane);
+        }
+        if self.planes.needs_all_updates() || plane.is_turn_to_drain_all() {
+            plane.drain();
+        } else {
+            plane.drain_log(home);
+        }
+        let mut found = plane.pop(candidates, 0);
+        if found < candidates.len() {
+            plane.drain();
+            found += plane.pop(&mut candidates[found..], 0);
+        }
+        step!(VictimsPopped);
+        found
+    }
+
+    /// Pops the next candidates of the orders of all shards, each of them from the order whose first
+    /// victim comes first.
+    fn candidates_of_all(&self, home: usize, candidates: &mut [u32]) -> usize {
+        if self.directives.are_used() {
+            self.apply_announced();
+        }
+        let mut found = 0;
+        // One bit for each plane that another thread holds.
+        let mut held_up = 0;
+        let mut has_drained_all = false;
+        let mut next = Some(home);
+        for _ in 0..VISITS {
+            let Some(at) = next else {
+                if has_drained_all {
+                    break;
+                }
+                has_drained_all = true;
+                self.drain_others(home);
+                next = self.planes.first(held_up).map(|(plane, _)| plane);
+                continue;
+            };
+            if let Some(mut plane) = self.try_hold(at) {
+                if self.planes.hands_out_ahead() && self.directives.are_used() {
+                    self.empty_victim_caches(&mut plane);
+                }
+                plane.drain();
+                found += plane.pop(&mut candidates[found..], held_up);
+                step!(VictimsPopped);
+                let drains_all = at == home && plane.is_turn_to_drain_all();
+                drop(plane);
+                if drains_all {
+                    self.drain_others(home);
+                }
+            } else {
+                held_up |= 1 << at;
+            }
+            if found == candidates.len() {
+                break;
+            }
+            next = self.planes.first(held_up).map(|(plane, _)| plane);
+        }
+        found
+    }
+
+    /// Applies what is queued on the logs of the other shards, unless other threads hold their planes.
+    #[inline(never)]
+    fn drain_others(&self, home: usize) {
+        for shard in 0..self.release_logs.len() {
+            if shard != home && self.release_logs[shard].len() > 0 {
+                self.try_drain_of(shard);
+            }
+        }
+    }
+
+    /// Has each order apply the directives that were announced to it.
+    #[cold]
+    fn apply_announced(&self) {
+        for plane in 0..self.planes.count() {
+            if self.directives.are_announced(plane) {
+                self.apply_directives(plane);
+            }
+        }
     }
 
     /// Returns all prefetched victims to the order, once there are directives. From then on,
     /// the caches are no longer filled, see [`evict`](Self::evict).
     #[cold]
-    pub(super) fn empty_victim_caches(&self, plane: &mut EvictionOrder) {
+    pub(super) fn empty_victim_caches(&self, plane: &mut HeldPlane<'_>) {
         for mut victim_cache in self.victim_caches.iter().filter_map(VictimCache::try_hold) {
             while let Some(slot) = victim_cache.pop(&self.slots) {
                 plane.put_back(slot);

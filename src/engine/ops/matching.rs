@@ -9,8 +9,8 @@
 //! 3. Exchange the word for one with another pin. If the word has changed, examine it again.
 //! 4. Check the hash once more, now that the pin keeps the tenancy.
 //!
-//! At the end of the operation, push the blocks that became active again onto the home
-//! shard's release log, if the policy observes that, and return the credits left over.
+//! At the end of the operation, push the blocks that became active again onto the release logs of the
+//! shards that have released them, and return the credits left over.
 //!
 //! A match of many hashes takes a short path for what is usual. If the first slot in the hash's
 //! chain is the primary and has pins, steps 1, 3 and 4 are all there is to do. If it is inactive, the
@@ -48,6 +48,7 @@ use std::ptr::NonNull;
 use crate::SequenceHash;
 use crate::engine::buffer::Room;
 use crate::engine::hold::Pinned;
+use crate::engine::parts::plane::Cancelled;
 use crate::engine::parts::prefetch::prefetch_to_write;
 use crate::engine::parts::release_log::Run;
 use crate::engine::parts::slot::Slot;
@@ -89,8 +90,10 @@ pub(in crate::engine) struct Pins<'a> {
     yields: u32,
     /// The number of pins added to blocks that already had pins.
     shared: u64,
-    /// Blocks that became active again and are still to be pushed onto the release log.
+    /// Blocks that became active again and are still to be pushed onto the release log of the shard
+    /// `queue_at`.
     queued: Run<'a>,
+    queue_at: usize,
 }
 
 /// The outcome of an attempt to pin a block.
@@ -135,6 +138,7 @@ impl<'a> Pins<'a> {
             yields: 0,
             shared: 0,
             queued: Run::new(),
+            queue_at: 0,
         }
     }
 
@@ -277,7 +281,6 @@ impl<'a> Pins<'a> {
     /// There is room for as many as the hashes.
     #[inline(never)]
     unsafe fn resurrect(&mut self, hashes: &[SequenceHash], room: &mut Room<'_, Pinned>) -> usize {
-        let store = self.store;
         let mut found = [MaybeUninit::uninit(); LOOK_AHEAD];
         let (count, era) = self.look_ahead(hashes, &mut found);
         if self.reserved < count && !self.reserve_credits(count - self.reserved) {
@@ -286,13 +289,7 @@ impl<'a> Pins<'a> {
         let found = found[..count as usize].iter().zip(hashes);
         // SAFETY: the look-ahead has written the first `count`. There is room, by the caller's
         // contract, and a credit for each.
-        unsafe {
-            if store.plane.observes_resurrection() {
-                self.pin_found::<true>(found, era, room)
-            } else {
-                self.pin_found::<false>(found, era, room)
-            }
-        }
+        unsafe { self.pin_found(found, era, room) }
     }
 
     /// Looks up the primary of a hash that is probably not the first of its chain.
@@ -349,7 +346,7 @@ impl<'a> Pins<'a> {
     ///
     /// What was found is initialized. There is room, and a credit is reserved, for each.
     #[inline(always)]
-    unsafe fn pin_found<'f, const OBSERVES: bool>(
+    unsafe fn pin_found<'f>(
         &mut self,
         found: impl Iterator<Item = (&'f MaybeUninit<(&'a Slot, Word)>, &'f SequenceHash)>,
         era: u16,
@@ -364,30 +361,22 @@ impl<'a> Pins<'a> {
         for (place, &hash) in found {
             // SAFETY: the caller's contract.
             let (slot, seen) = unsafe { place.assume_init() };
-            let was_queued = OBSERVES && seen.is_queued();
-            if was_queued {
-                if !store.plane.resurrections_commute() {
-                    // The block's release, which is still queued, must be applied first.
-                    break;
-                }
-                store.release_logs[self.home].mark_cancelled();
+            if seen.is_queued() && !self.cancel_release(slot) {
+                // The block's release, which is still queued, must be applied first.
+                break;
             }
             step!(Pinning);
-            if store.clearing.era() != era || !slot.pin_first(seen, OBSERVES) {
+            if store.clearing.era() != era || !slot.pin_first(seen) {
                 break;
             }
             step!(Pinned);
             // SAFETY: the exchange has added the only pin, and a reserved credit goes with it.
             let pin = unsafe { Pinned::of(slot) };
             self.reserved -= 1;
-            if OBSERVES && !was_queued {
-                // SAFETY: the exchange has set the mark.
-                if unsafe { self.queued.add(slot) } {
-                    // What follows may run user code, which may panic.
-                    // SAFETY: it comes from this room.
-                    unsafe { room.catch_up(&ahead) };
-                    self.push_queued();
-                }
+            if !seen.is_queued() {
+                // What pushes may run user code, which may panic.
+                // SAFETY: it comes from this room; and the exchange has set the mark.
+                unsafe { self.queue(slot, || room.catch_up(&ahead)) };
             }
             if !slot.is_of(hash) {
                 // SAFETY: as above.
@@ -440,21 +429,19 @@ impl<'a> Pins<'a> {
                 seen = slot.word();
                 continue;
             }
-            let queues = resurrects && self.store.plane.observes_resurrection();
-            if queues && seen.is_queued() && !drained {
+            if resurrects && seen.is_queued() && !drained {
                 // The block's release is still queued, and must be applied first, unless that
                 // order does not matter to the policy: then this pin cancels the release.
                 drained = true;
-                if self.store.plane.resurrections_commute() {
-                    self.store.release_logs[self.home].mark_cancelled();
-                } else {
-                    self.store.try_drain();
+                if !self.cancel_release(slot) {
+                    let shard = self.store.shard_of(slot, self.home);
+                    self.store.try_drain_of(shard);
                     seen = slot.word();
                     continue;
                 }
             }
             step!(Pinning);
-            if let Err(now) = slot.pin(seen, queues) {
+            if let Err(now) = slot.pin(seen, resurrects) {
                 seen = now;
                 continue;
             }
@@ -464,11 +451,9 @@ impl<'a> Pins<'a> {
             let pinned = unsafe { Pinned::of(slot) };
             self.reserved -= u32::from(resurrects);
             self.shared += u64::from(!resurrects);
-            if queues && !seen.is_queued() {
+            if resurrects && !seen.is_queued() {
                 // SAFETY: the exchange has set the mark.
-                if unsafe { self.queued.add(slot) } {
-                    self.push_queued();
-                }
+                unsafe { self.queue(slot, || {}) };
             }
             // Generations wrap around, hashes do not: the pin keeps the tenancy (invariant 5),
             // so the comparison is final.
@@ -516,10 +501,47 @@ impl<'a> Pins<'a> {
         is_made
     }
 
-    /// Pushes what is queued onto the home shard's release log.
+    /// Prepares to pin a block whose release is still queued: returns whether that may be done before
+    /// the release has been applied.
+    #[inline(always)]
+    fn cancel_release(&self, slot: &Slot) -> bool {
+        let store = self.store;
+        match store.planes.cancelled() {
+            Cancelled::AppliedFirst => return false,
+            Cancelled::Marked => {
+                store.release_logs[store.shard_of(slot, self.home)].mark_cancelled();
+            }
+            Cancelled::Forgotten => {}
+        }
+        true
+    }
+
+    /// Adds a block that became active again to what is queued. Pushes what is queued already if the
+    /// block belongs onto another log, or if there are enough blocks; but calls `before` first.
+    ///
+    /// # Safety
+    ///
+    /// The caller has marked the slot as queued, and has not pushed it since.
+    #[inline(always)]
+    unsafe fn queue(&mut self, slot: &'a Slot, mut before: impl FnMut()) {
+        let shard = self.store.shard_of(slot, self.home);
+        let is_elsewhere = shard != self.queue_at && !self.queued.is_empty();
+        if is_elsewhere {
+            before();
+            self.push_queued();
+        }
+        self.queue_at = shard;
+        // SAFETY: the caller's contract.
+        if unsafe { self.queued.add(slot) } {
+            before();
+            self.push_queued();
+        }
+    }
+
+    /// Pushes what is queued onto the log that it belongs onto.
     fn push_queued(&mut self) {
         let queued = mem::replace(&mut self.queued, Run::new());
-        self.store.queue_run(self.home, queued);
+        self.store.queue_run(self.queue_at, queued);
     }
 }
 
@@ -693,19 +715,11 @@ impl Store {
         let slot = self.index.view().first(&self.slots, keyed)?;
         let seen = slot.word();
         // What is usual, as in a match of many.
-        if slot.may_be_of(hash) {
-            if seen.can_be_shared() {
-                if let Some(pinned) = self.share_one(slot, seen, hash) {
-                    return Some(pinned);
-                }
-            } else if seen.is_inactive()
-                && slot.is_of(hash)
-                && !self.is_of_earlier_era(slot)
-                && !self.plane.observes_resurrection()
-                && let Some(pinned) = self.resurrect_one(slot, seen, hash)
-            {
-                return Some(pinned);
-            }
+        if slot.may_be_of(hash)
+            && seen.can_be_shared()
+            && let Some(pinned) = self.share_one(slot, seen, hash)
+        {
+            return Some(pinned);
         }
         Pins::new(self).pin(hash, &[])
     }
@@ -721,28 +735,6 @@ impl Store {
         step!(Pinned);
         self.count(Counter::SharedPins, 1);
         // SAFETY: the exchange has added a pin beside others.
-        let pinned = unsafe { Pinned::of(slot) };
-        slot.is_of(hash).then_some(pinned)
-    }
-
-    /// Adds the first pin to a block that was inactive when its word was `seen`, if the word has not
-    /// changed, the block's hash is `hash`, and there is a credit. Only under a policy that does not
-    /// observe this.
-    #[inline(always)]
-    fn resurrect_one(&self, slot: &Slot, seen: Word, hash: SequenceHash) -> Option<Pinned> {
-        let home = self.home();
-        if !self.reserve_credits(home, 1) {
-            return None;
-        }
-        step!(Pinning);
-        if !slot.pin_first(seen, false) {
-            // SAFETY: the credit was reserved and not used. The store outlives the call: the caller
-            // has a reference.
-            unsafe { Store::return_credits(NonNull::from(self), home, 1) };
-            return None;
-        }
-        step!(Pinned);
-        // SAFETY: the exchange has added the only pin, and the credit goes with it.
         let pinned = unsafe { Pinned::of(slot) };
         slot.is_of(hash).then_some(pinned)
     }

@@ -112,9 +112,10 @@ impl Store {
             let store = store_of(slot);
             // The common case: neither the plane nor a tracker has to be consulted first.
             if seen.is_sole_unmarked_pin() && !store.has_levels() {
-                slot.as_ref().begin_release(store.clearing.era());
+                let home = store.home();
+                slot.as_ref().begin_release_to(home, store.clearing.era());
                 if slot.as_ref().unpin_last(seen).is_ok() {
-                    return Self::finish_release(slot, seen);
+                    return Self::finish_release(slot, seen, home);
                 }
             }
             Self::unpin_slow(slot);
@@ -163,9 +164,14 @@ impl Store {
                     store.prepare_release(slot.as_ref(), seen, leftovers);
                     Err(slot.as_ref().word())
                 } else if seen.is_primary() && !seen.resets() {
-                    slot.as_ref().begin_release(store.clearing.era());
+                    let home = store.home();
+                    if seen.is_queued() {
+                        slot.as_ref().begin_release(store.clearing.era());
+                    } else {
+                        slot.as_ref().begin_release_to(home, store.clearing.era());
+                    }
                     match slot.as_ref().unpin_last(seen) {
-                        Ok(()) => return Self::finish_release(slot, seen),
+                        Ok(()) => return Self::finish_release(slot, seen, home),
                         Err(now) => Err(now),
                     }
                 } else {
@@ -184,7 +190,7 @@ impl Store {
         if seen.is_queued() {
             // A slot is queued only once (invariant 4). The earlier update is applied first, so
             // that this release gets its own place in the order.
-            self.try_drain();
+            self.try_drain_of(self.shard_of(slot, self.home()));
         }
         if !seen.resets() && self.has_levels() {
             // Asks the frequency tracker, which may be user code.
@@ -197,23 +203,23 @@ impl Store {
     }
 
     /// Completes a release after the caller has taken off the last pin: queues the slot and
-    /// returns the credit. The word was `seen` before the pin was taken off.
+    /// returns the credit. The word was `seen` before the pin was taken off. `home` is the calling
+    /// thread's shard.
     ///
     /// # Safety
     ///
     /// The caller owns the credit that the pin has left, and gives it up.
     #[inline]
-    unsafe fn finish_release(slot: NonNull<Slot>, seen: Word) {
+    unsafe fn finish_release(slot: NonNull<Slot>, seen: Word, home: usize) {
         step!(Unpinned);
         // SAFETY: the credit keeps the store alive until it is returned.
         unsafe {
             let store = store_of(slot);
-            let home = store.home();
             if !seen.is_queued() {
                 if store.release_logs[home].has_cancelled() {
                     // The cancelled releases belong to blocks that were matched before this
                     // release, so they are applied before it is queued.
-                    store.try_drain();
+                    store.try_drain_of(home);
                 }
                 store.queue(home, slot.as_ref());
             }

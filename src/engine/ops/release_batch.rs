@@ -158,7 +158,7 @@ impl<'a> Unpins<'a> {
             if !seen.is_sole_unmarked_pin() || !may_queue {
                 break Stop::Other(hold);
             }
-            slot.begin_release(store.clearing.era());
+            slot.begin_release_to(self.home, store.clearing.era());
             if slot.unpin_last(seen).is_err() {
                 break Stop::Other(hold);
             }
@@ -197,9 +197,9 @@ impl<'a> Unpins<'a> {
             if self.queued.is_empty() && store.release_logs[self.home].has_cancelled() {
                 // The cancelled releases belong to blocks that were matched before this release,
                 // so they are applied before it is queued.
-                store.try_drain();
+                store.try_drain_of(self.home);
             }
-            slot.begin_release(store.clearing.era());
+            slot.begin_release_to(self.home, store.clearing.era());
             if slot.unpin_last(seen).is_ok() {
                 step!(Unpinned);
                 // SAFETY: the exchange has set the mark, and `seen` had none.

@@ -30,7 +30,6 @@ use crate::engine::parts::word::State;
 use crate::engine::store::Store;
 use crate::retention::Retention;
 use crate::sync::limits::ANNOUNCED_SLOTS;
-use crate::sync::step;
 
 impl Store {
     /// Sets the directive for the content of a block that the caller holds.
@@ -41,9 +40,10 @@ impl Store {
 
     /// Gives a block a directive if it is still of this generation. Returns whether it is.
     fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> bool {
-        let announced = self.directives.give(slot, generation, retention);
+        let plane = self.planes.of_shard(slot.shard());
+        let announced = self.directives.give(slot, generation, retention, plane);
         if announced.is_some_and(|slots| slots >= ANNOUNCED_SLOTS) {
-            self.apply_directives();
+            self.apply_directives(plane);
         }
         announced.is_some()
     }
@@ -51,12 +51,11 @@ impl Store {
     /// Does what a visit for victims does before it pops them, if no other thread holds the
     /// plane: applies the queued releases, and then the directives.
     #[cold]
-    fn apply_directives(&self) {
-        if let Some(mut plane) = self.plane.try_hold() {
-            step!(PlaneHeld);
+    pub(super) fn apply_directives(&self, plane: usize) {
+        if let Some(mut plane) = self.try_hold(plane) {
             self.empty_victim_caches(&mut plane);
-            plane.drain(&self.slots, &self.release_logs);
-            plane.apply_directives(&self.slots);
+            plane.drain();
+            plane.apply_directives();
         }
     }
 

@@ -46,11 +46,14 @@
 //! # What does the first directive cost?
 //!
 //! O(1), but for the memory: the table, and the [room](PriorityRoom) for the priorities that the
-//! eviction order is about to have, which must not be allocated while the plane is held. All of it
+//! block's eviction order is about to have, which must not be allocated while the plane is held (other
+//! orders get theirs before their planes are next held). All of it
 //! is zero, as new memory is, so there is no pass over it. Threads that give the first directive at
 //! the same time do not wait for one another: see [`OnceBox`].
 
 use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
 
 use crate::policy::Bands;
 use crate::retention::{Priority, Retention};
@@ -70,18 +73,20 @@ use crate::sync::limits::ANNOUNCED_SLOTS;
 /// The directives of a store's blocks. Costs no memory per block until the first is given.
 pub(crate) struct Directives {
     block_count: u32,
+    /// The number of eviction orders.
+    orders: usize,
     table: OnceBox<DirectiveTable>,
 }
 
 struct DirectiveTable {
     since: Instant,
     words: Box<[AtomicU64]>,
-    /// The slots whose directives the order has not seen yet.
-    announced: SlotStack,
-    /// The links of that stack, one per slot.
+    /// For each order, the slots whose directives it has not seen yet.
+    announced: Box<[CachePadded<SlotStack>]>,
+    /// The links of these stacks, one per slot.
     next_announced: Box<[AtomicU32]>,
-    /// Taken by the holder of the plane, who is the only one to try.
-    room: TryLock<Option<PriorityRoom>>,
+    /// For each order, taken by the holder of its plane, who is the only one to try.
+    rooms: Box<[OnceBox<TryLock<Option<PriorityRoom>>>]>,
 }
 
 /// What the eviction order needs to have priorities.
@@ -178,19 +183,25 @@ impl DirectiveWord {
 }
 
 impl DirectiveTable {
-    fn new(block_count: u32) -> Self {
+    fn new(block_count: u32, orders: usize) -> Self {
         Self {
             since: Instant::now(),
             // Zero is the word of the first tenancy without a directive.
             words: zeroed::array(block_count as usize),
-            announced: SlotStack::new(),
+            announced: (0..orders)
+                .map(|_| CachePadded::new(SlotStack::new()))
+                .collect(),
             next_announced: zeroed::array(block_count as usize),
-            room: TryLock::new(Some(PriorityRoom::new(block_count))),
+            rooms: (0..orders).map(|_| OnceBox::new()).collect(),
         }
     }
 
     fn now(&self) -> u64 {
         self.since.elapsed().as_millis() as u64
+    }
+
+    fn room(&self, order: usize, block_count: u32) -> &TryLock<Option<PriorityRoom>> {
+        self.rooms[order].get_or_make(|| TryLock::new(Some(PriorityRoom::new(block_count))))
     }
 
     /// Replaces the word of a slot with one of its current generation without a directive.
@@ -230,9 +241,11 @@ impl DirectiveTable {
 }
 
 impl Directives {
-    pub(crate) fn new(block_count: u32) -> Self {
+    /// Creates the directives of a store with this number of blocks and of eviction orders.
+    pub(crate) fn new(block_count: u32, orders: usize) -> Self {
         Self {
             block_count,
+            orders,
             table: OnceBox::new(),
         }
     }
@@ -241,21 +254,29 @@ impl Directives {
     #[cfg(all(test, kvbm_loom))]
     pub(crate) fn prepare(&self) {
         self.table();
+        (0..self.orders).for_each(|order| self.make_room(order));
     }
 
     /// Returns the table, and makes it first if there is none.
     fn table(&self) -> &DirectiveTable {
         self.table.get_or_make(|| {
-            let table = DirectiveTable::new(self.block_count);
+            let table = DirectiveTable::new(self.block_count, self.orders);
             step!(DirectivesMade);
             table
         })
     }
 
-    /// Takes the room for priorities, which came with the first directive. Only for the holder of
-    /// the plane, and once.
-    pub(crate) fn take_room(&self) -> PriorityRoom {
-        let room = self.table().room.try_hold();
+    /// Makes the room that an order will need for priorities, unless it has been made. Call before
+    /// holding the plane, once directives are [used](Self::are_used).
+    pub(crate) fn make_room(&self, order: usize) {
+        if let Some(table) = self.table.get() {
+            table.room(order, self.block_count);
+        }
+    }
+
+    /// Takes the room of an order for priorities. Only for the holder of the plane, and once.
+    pub(crate) fn take_room(&self, order: usize) -> PriorityRoom {
+        let room = self.table().room(order, self.block_count).try_hold();
         let room = room.and_then(|mut room| room.take());
         room.unwrap_or_else(|| PriorityRoom::new(self.block_count))
     }
@@ -271,10 +292,18 @@ impl Directives {
         self.table.get().map_or(0, DirectiveTable::now)
     }
 
-    /// Gives a block a directive if it is still of this generation, and returns how many slots
-    /// are then announced. Returns `None` if the block is of a later generation.
-    pub(crate) fn give(&self, slot: &Slot, generation: u32, retention: Retention) -> Option<u32> {
+    /// Gives a block a directive if it is still of this generation, announces it to the order that
+    /// probably lists the block, and returns how many slots are then announced there. Returns `None`
+    /// if the block is of a later generation.
+    pub(crate) fn give(
+        &self,
+        slot: &Slot,
+        generation: u32,
+        retention: Retention,
+        order: usize,
+    ) -> Option<u32> {
         let table = self.table();
+        table.room(order, self.block_count);
         let word = DirectiveWord::new(generation, table.directive(retention));
         let at = &table.words[slot.id() as usize];
         // Acquire: a thread that sees a word of a later generation also sees that the slot is
@@ -292,11 +321,17 @@ impl Directives {
         }
         step!(DirectiveGiven);
         if DirectiveWord(seen).is_announced() {
-            return Some(table.announced.depth());
+            return Some(table.announced[order].depth());
         }
         let link = &table.next_announced[slot.id() as usize];
         // SAFETY: this exchange has set the slot's mark.
-        Some(unsafe { table.announced.push_run(slot.id(), link, 1) })
+        Some(unsafe { table.announced[order].push_run(slot.id(), link, 1) })
+    }
+
+    /// Returns whether slots are announced to an order. A hint.
+    pub(crate) fn are_announced(&self, order: usize) -> bool {
+        let table = self.table.get();
+        table.is_some_and(|table| table.announced[order].depth() > 0)
     }
 
     /// Returns the directive of a block of this generation, expired or not.
@@ -340,21 +375,28 @@ impl Directives {
         }
     }
 
-    /// Takes the announced slots, or the latest of them if there are many, and calls `visit` with
-    /// each, in the order in which they were announced. Only for the holder of the plane.
-    pub(crate) fn take_announced(&self, mut visit: impl FnMut(u32)) {
+    /// Takes the slots that are announced to an order, or the latest of them if there are many, and
+    /// calls `visit` with each, in the order in which they were announced. If `visit` returns another
+    /// order, which lists the block, announces the slot to that one. Only for the holder of the plane.
+    pub(crate) fn take_announced(&self, order: usize, mut visit: impl FnMut(u32) -> Option<usize>) {
         let Some(table) = self.table.get() else {
             return;
         };
         let link = |slot: u32| &table.next_announced[slot as usize];
-        let mut next = table.announced.drain(ANNOUNCED_PER_VISIT, link, |_| {});
+        let mut next = table.announced[order].drain(ANNOUNCED_PER_VISIT, link, |_| {});
         while next != NIL {
             let slot = next;
             // Read before the mark is cleared: from then on, the link may be written again.
             next = link(slot).load(Ordering::Relaxed);
             let at = &table.words[slot as usize];
             at.fetch_and(!DirectiveWord::ANNOUNCED, Ordering::AcqRel);
-            visit(slot);
+            if let Some(other) = visit(slot) {
+                let before = at.fetch_or(DirectiveWord::ANNOUNCED, Ordering::AcqRel);
+                if !DirectiveWord(before).is_announced() {
+                    // SAFETY: the mark has been set just now.
+                    unsafe { table.announced[other].push_run(slot, link(slot), 1) };
+                }
+            }
         }
     }
 }
@@ -389,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_duration_becomes_a_deadline_that_is_not_early() {
-        let table = DirectiveTable::new(1);
+        let table = DirectiveTable::new(1, 1);
         let deadline = |duration| {
             let retention = Retention::new(Priority::HIGHEST).for_duration(duration);
             table.directive(retention)
@@ -417,15 +459,15 @@ mod tests {
             Retention::new(Priority::HIGHEST).for_duration(Duration::from_secs(3_600)),
         ] {
             let slot = Slot::new(0, false);
-            let directives = Directives::new(1);
+            let directives = Directives::new(1, 1);
             let first = slot.word().generation();
-            assert!(directives.give(&slot, first, retention).is_some());
+            assert!(directives.give(&slot, first, retention, 0).is_some());
             assert!(directives.of(&slot, first).is_some());
             for tenancy in 0..3 << 16 {
                 let generation = next_tenancy(&directives, &slot);
                 assert_eq!(directives.of(&slot, generation), None, "tenancy {tenancy}");
             }
-            assert_eq!(directives.give(&slot, first, retention), None);
+            assert_eq!(directives.give(&slot, first, retention, 0), None);
         }
     }
 
@@ -433,7 +475,7 @@ mod tests {
     #[test]
     fn a_tenancy_that_ends_changes_the_word() {
         let slot = Slot::new(0, false);
-        let directives = Directives::new(1);
+        let directives = Directives::new(1, 1);
         let table = directives.table();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..3 << 16 {
@@ -445,10 +487,10 @@ mod tests {
     #[test]
     fn an_expired_directive_is_removed() {
         let slot = Slot::new(0, false);
-        let directives = Directives::new(1);
+        let directives = Directives::new(1, 1);
         let generation = slot.word().generation();
         let minute = Retention::new(Priority::LOWEST).for_duration(Duration::from_secs(60));
-        assert_eq!(directives.give(&slot, generation, minute), Some(1));
+        assert_eq!(directives.give(&slot, generation, minute, 0), Some(1));
         let given = directives.in_force(&slot, generation, || 0);
         let deadline = given.expect("given").deadline.expect("with a duration");
         let before = directives.in_force(&slot, generation, || deadline - 1);
@@ -457,29 +499,35 @@ mod tests {
         let asked = || -> u64 { panic!("there is no duration any more") };
         assert_eq!(directives.in_force(&slot, generation, asked), None);
         let mut announced = 0;
-        directives.take_announced(|_| announced += 1);
+        directives.take_announced(0, |_| {
+            announced += 1;
+            None
+        });
         assert_eq!(announced, 1, "that it has changed is still to be heard");
     }
 
     #[test]
     fn announced_once_and_in_order() {
         let slots: Vec<Slot> = (0..4).map(|id| Slot::new(id, false)).collect();
-        let directives = Directives::new(4);
+        let directives = Directives::new(4, 1);
         let generation = |slot: &Slot| slot.word().generation();
         let low = Retention::new(Priority::LOWEST);
         let taken = || {
             let mut taken = Vec::new();
-            directives.take_announced(|slot| taken.push(slot));
+            directives.take_announced(0, |slot| {
+                taken.push(slot);
+                None
+            });
             taken
         };
         assert!(taken().is_empty());
-        let give = |at: usize| directives.give(&slots[at], generation(&slots[at]), low);
+        let give = |at: usize| directives.give(&slots[at], generation(&slots[at]), low, 0);
         for (at, announced) in [(2, 1), (0, 2), (2, 2), (3, 3)] {
             assert_eq!(give(at), Some(announced));
         }
         assert_eq!(taken(), [2, 0, 3]);
         assert_eq!(give(2), Some(1));
-        let late = directives.give(&slots[1], generation(&slots[1]) + 1, low);
+        let late = directives.give(&slots[1], generation(&slots[1]) + 1, low, 0);
         assert_eq!(late, None);
         assert_eq!(taken(), [2]);
         assert_eq!(directives.of(&slots[1], 0), None);
@@ -489,15 +537,18 @@ mod tests {
     fn a_visit_takes_a_bounded_number() {
         let count = 3 * ANNOUNCED_PER_VISIT + 1;
         let slots: Vec<Slot> = (0..count).map(|id| Slot::new(id, false)).collect();
-        let directives = Directives::new(count);
+        let directives = Directives::new(count, 1);
         for slot in &slots {
             let low = Retention::new(Priority::LOWEST);
-            assert_eq!(directives.give(slot, 0, low), Some(slot.id() + 1));
+            assert_eq!(directives.give(slot, 0, low, 0), Some(slot.id() + 1));
         }
         let mut left = count;
         while left > 0 {
             let mut taken = Vec::new();
-            directives.take_announced(|slot| taken.push(slot));
+            directives.take_announced(0, |slot| {
+                taken.push(slot);
+                None
+            });
             let of_visit = left.min(ANNOUNCED_PER_VISIT);
             assert!(taken.into_iter().eq(left - of_visit..left));
             left -= of_visit;

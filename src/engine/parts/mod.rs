@@ -8,7 +8,6 @@ pub(crate) mod freelist;
 pub(crate) mod index;
 pub(crate) mod plane;
 pub(crate) mod prefetch;
-pub(crate) mod prioritized;
 pub(crate) mod release_log;
 pub(crate) mod slot;
 pub(crate) mod slot_stack;

@@ -20,7 +20,7 @@
 //! | `primary_or_victim`, as [`primary`](Slot::primary) | the owner, while `Pending` | holders of the duplicate; the thread that has just taken its last pin off |
 //! | `primary_or_victim`, as [`next_victim`](Slot::next_victim) | the owner that has vacated the block, until it hands it out | the same thread |
 //! | `id` | never | any thread |
-//! | `level` | a releaser | the holder of the plane, as a checking reader |
+//! | `release` | a releaser | the holder of a plane, as a checking reader; for the shard, any thread that has seen the word inactive |
 //! | `victim_cache` | the holder of that cache; a releaser resets it | holders of a victim cache |
 //! | `era` | the owner, just before it registers the block; a releaser; a clearing, while the block is cleared | any thread that has seen the word inactive, see `era` |
 //!
@@ -50,6 +50,9 @@ use crate::key::Key;
 use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
+/// The number of frequency levels.
+const LEVELS: u8 = 4;
+
 /// Stands for "no slot" where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -74,8 +77,8 @@ pub(crate) struct Slot {
     /// The primary that a duplicate keeps alive, or the next victim of one thread.
     primary_or_victim: AtomicU32,
     id: u32,
-    /// The frequency level at the last release.
-    level: AtomicU8,
+    /// The shard of the last release, times four, plus the frequency level at it.
+    release: AtomicU8,
     /// The victim cache the block is in, plus one; zero if it is in none.
     victim_cache: AtomicU8,
     /// The era of the last release.
@@ -95,7 +98,7 @@ impl Slot {
             next_queued: AtomicU32::new(NIL),
             primary_or_victim: AtomicU32::new(NIL),
             id,
-            level: AtomicU8::new(0),
+            release: AtomicU8::new(0),
             victim_cache: AtomicU8::new(0),
             era: AtomicU16::new(0),
         }
@@ -222,13 +225,23 @@ impl Slot {
     /// Returns the frequency level at the last release.
     #[inline]
     pub(in crate::engine) fn level(&self) -> u8 {
-        self.level.load(Ordering::Relaxed)
+        self.release.load(Ordering::Relaxed) % LEVELS
+    }
+
+    /// Returns the shard onto whose release log the last release has pushed the slot, or was to push
+    /// it.
+    #[inline]
+    pub(in crate::engine) fn shard(&self) -> usize {
+        usize::from(self.release.load(Ordering::Relaxed) / LEVELS)
     }
 
     /// Sets the frequency level. Only for a holder that is about to release the block.
     #[inline]
     pub(in crate::engine) fn set_level(&self, level: u8) {
-        self.level.store(level, Ordering::Relaxed);
+        debug_assert!(level < LEVELS);
+        let shard = self.release.load(Ordering::Relaxed) / LEVELS;
+        self.release
+            .store(shard * LEVELS + level, Ordering::Relaxed);
     }
 
     /// Returns the victim cache that the block has been put in since its last release.
@@ -282,12 +295,23 @@ impl Slot {
         self.set_era(era);
     }
 
+    /// Records that the block is about to be released, as [`begin_release`](Self::begin_release)
+    /// does, and that its slot will then be pushed onto the log of this shard: the slot is not queued
+    /// yet.
+    #[inline]
+    pub(in crate::engine) fn begin_release_to(&self, shard: usize, era: u16) {
+        let level = self.release.load(Ordering::Relaxed) % LEVELS;
+        self.release
+            .store(shard as u8 * LEVELS + level, Ordering::Relaxed);
+        self.begin_release(era);
+    }
+
     // ---- pins ----
 
     /// Adds a pin if the word is still `seen`; otherwise returns the word as it is now.
     ///
     /// With `queue`, the same exchange marks the slot as queued: a pin that makes an inactive
-    /// block active again is reported to policies that observe that.
+    /// block active again is reported to its order.
     ///
     /// Acquire: pairs with the release that published the content, and with the unpins of
     /// earlier holders.
@@ -306,14 +330,13 @@ impl Slot {
         )
     }
 
-    /// Adds the first pin to an inactive block if the word is still `seen`, as [`pin`](Self::pin)
-    /// does. Returns whether it has.
+    /// Adds the first pin to an inactive block, and marks the slot as queued, if the word is still
+    /// `seen`, as [`pin`](Self::pin) does. Returns whether it has.
     #[inline(always)]
-    pub(in crate::engine) fn pin_first(&self, seen: Word, queue: bool) -> bool {
+    pub(in crate::engine) fn pin_first(&self, seen: Word) -> bool {
         debug_assert!(seen.is_inactive());
-        let new = seen.pinned();
-        let new = if queue { new.queued() } else { new };
-        self.exchange(seen, new, Ordering::Acquire).is_ok()
+        self.exchange(seen, seen.pinned().queued(), Ordering::Acquire)
+            .is_ok()
     }
 
     /// Adds a pin beside others if the word is still `seen`. Returns whether it has.

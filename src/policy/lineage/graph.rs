@@ -312,12 +312,13 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
     /// linked takes over the link and gives it back. But a block whose ghost was made by a
     /// child would leave the ghost with a link it did not have before.
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
-        let resident = &self.residents[slot as usize];
-        if !L::IS_TRACELESS || resident.next != NIL {
+        let resident = self.residents.get(slot as usize);
+        if !L::IS_TRACELESS || resident.is_some_and(|resident| resident.next != NIL) {
             return false;
         }
         let keys = Keys::of(hash, slot);
-        let Some(node) = self.nodes.find(keys.own, resident.node) else {
+        let guess = resident.map_or(NIL, |resident| resident.node);
+        let Some(node) = self.nodes.find(keys.own, guess) else {
             return true;
         };
         let node = &self.nodes[node];

@@ -86,8 +86,9 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::engine::parts::credits::watermark::Watermark;
 use crate::engine::parts::credits::words::{CentralBalance, Phase, ShardBalance};
 
-/// The largest number of shards: the central word has a folded bit for each.
-pub(crate) const MAX_SHARDS: usize = 8;
+/// The largest number of shard balances: the central word has a folded bit for each. If a store has
+/// more shards than that, every eighth shares a balance.
+pub(crate) const MAX_BALANCES: usize = 8;
 
 /// Whether a release was the last of a retired store: see "Retirement".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,7 +116,7 @@ struct Reading {
 pub(crate) struct Credits {
     central: CachePadded<AtomicU64>,
     /// The first `shard_count` are in use.
-    shards: [CachePadded<AtomicU64>; MAX_SHARDS],
+    shards: [CachePadded<AtomicU64>; MAX_BALANCES],
     shard_count: usize,
     /// The folded bits of all shards.
     folded_bits: u64,
@@ -126,9 +127,10 @@ pub(crate) struct Credits {
 impl Credits {
     /// Creates one credit for each of `block_count` blocks, all of them in the central balance.
     ///
-    /// Panics if there are no shards or more than [`MAX_SHARDS`], or more than 2^28 blocks.
+    /// Panics if there are no shards, or more than 2^28 blocks.
     pub(crate) fn new(block_count: u32, shards: usize) -> Self {
-        assert!((1..=MAX_SHARDS).contains(&shards) && block_count <= 1 << 28);
+        assert!(shards > 0 && block_count <= 1 << 28);
+        let shards = shards.min(MAX_BALANCES);
         let central = (0..shards).fold(CentralBalance(u64::from(block_count)), |central, shard| {
             central.with_folded(shard, true)
         });
@@ -217,6 +219,7 @@ impl Credits {
     /// Reserves `count` credits, or none, and checks the low watermark if there is one.
     #[cold]
     fn reserve_closely(&self, home: usize, count: u64) -> Reservation {
+        let home = home % MAX_BALANCES;
         if self.watermark.level() == 0 {
             return self.reserve_from_central(home, count);
         }
@@ -321,9 +324,8 @@ impl Credits {
     /// Returns the word of a shard.
     #[inline]
     fn word(&self, shard: usize) -> &AtomicU64 {
-        // The remainder tells the compiler that there is such a word.
-        debug_assert!(shard < self.shard_count);
-        &self.shards[shard % MAX_SHARDS]
+        // The number of shards is a power of two, if it is larger than that of the balances.
+        &self.shards[shard % MAX_BALANCES]
     }
 
     /// Returns the words of all shards.
@@ -340,6 +342,7 @@ impl Credits {
     /// The contract of [`release`](Self::release).
     #[cold]
     unsafe fn release_to_central(credits: NonNull<Self>, home: usize, count: u64) -> Released {
+        let home = home % MAX_BALANCES;
         // SAFETY: the caller's credits keep the store alive until one of the two exchanges
         // below. Each of these is the last access to the store, and refers to one word.
         let (this, shard_word, central_word): (&Self, &AtomicU64, &AtomicU64) = unsafe {

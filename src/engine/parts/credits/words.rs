@@ -13,7 +13,7 @@
 //! Every change is one exchange, and increments the version (which wraps around). The [module
 //! above](super) says which changes there are, and which threads may make them.
 
-use super::MAX_SHARDS;
+use super::MAX_BALANCES;
 
 /// A value of the central balance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ impl CentralBalance {
 }
 
 const _: () = assert!(
-    1 << (CentralBalance::BALANCE_BITS as usize + MAX_SHARDS) == CentralBalance::RETIRED,
+    1 << (CentralBalance::BALANCE_BITS as usize + MAX_BALANCES) == CentralBalance::RETIRED,
     "a folded bit for every shard"
 );
 

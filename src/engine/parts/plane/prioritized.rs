@@ -1,8 +1,8 @@
 //! The eviction order once there have been directives: a policy that knows priorities, and the
 //! times at which they end.
 //!
-//! Sequential code, in the hands of the thread that holds the [policy
-//! plane](crate::engine::parts::plane).
+//! Sequential code, in the hands of the thread that holds the [plane](super). Blocks are known by
+//! their [numbers](super::numbers).
 //!
 //! # What does a visit do?
 //!
@@ -17,10 +17,11 @@
 //! own deadline.
 
 use crate::SequenceHash;
-use crate::policy::{PlainPolicy, PrioritizedPolicy, SlotPolicy};
+use crate::policy::{First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 use crate::sync::limits::{DEADLINE_STEPS, EXPIRED_VICTIMS};
 
+use super::numbers::Place;
 use crate::engine::parts::deadlines::Deadlines;
 use crate::engine::parts::directives::{Directives, PriorityRoom};
 use crate::engine::parts::slot::Slot;
@@ -31,6 +32,8 @@ pub(crate) struct Prioritized {
     policy: Box<dyn PrioritizedPolicy>,
     /// When the directives of listed blocks end.
     deadlines: Deadlines,
+    /// What the last visit has left of those that have expired.
+    expired: Expired,
 }
 
 impl Prioritized {
@@ -39,6 +42,7 @@ impl Prioritized {
         Self {
             policy: policy.with_priorities(room.bands),
             deadlines: room.deadlines,
+            expired: Expired::AllEnded,
         }
     }
 
@@ -53,85 +57,107 @@ impl Prioritized {
     pub(super) fn list(
         &mut self,
         directives: &Directives,
-        slot: &Slot,
+        (slot, number): (&Slot, u32),
         seen: Word,
         (hash, level): (SequenceHash, u8),
     ) {
-        self.policy.insert(slot.id(), hash, level);
-        self.apply_directive(directives, slot, seen);
+        self.policy.insert(number, hash, level);
+        self.apply_directive(directives, (slot, number), seen);
     }
 
     /// Returns a prefetched victim to the order, with its current priority.
-    pub(super) fn put_back(&mut self, directives: &Directives, slot: &Slot) {
+    pub(super) fn put_back(&mut self, directives: &Directives, (slot, number): (&Slot, u32)) {
         let (hash, level) = (slot.hash(), slot.level());
-        self.policy.put_back(slot.id(), hash, level);
-        self.apply_directive(directives, slot, slot.word());
+        self.policy.put_back(number, hash, level);
+        self.apply_directive(directives, (slot, number), slot.word());
     }
 
-    pub(super) fn remove(&mut self, slot: u32) {
-        self.policy.remove(slot);
-        self.deadlines.forget(slot);
+    pub(super) fn remove(&mut self, number: u32) {
+        self.policy.remove(number);
+        self.deadlines.forget(number);
+    }
+
+    /// Returns the next victim.
+    pub(super) fn first(&mut self) -> Option<First> {
+        self.policy.first()
     }
 
     /// Applies the directive of a listed block whose word was `seen`, if it has one. Returns
     /// whether it has.
     #[cold]
-    fn apply_directive(&mut self, directives: &Directives, slot: &Slot, seen: Word) -> bool {
-        self.deadlines.forget(slot.id());
+    fn apply_directive(
+        &mut self,
+        directives: &Directives,
+        (slot, number): (&Slot, u32),
+        seen: Word,
+    ) -> bool {
+        self.deadlines.forget(number);
         let in_force = directives.in_force(slot, seen.generation(), || directives.now());
         if let Some(directive) = in_force {
-            self.policy.set_priority(slot.id(), directive.priority);
-            self.deadlines.set(slot.id(), directive.deadline);
+            self.policy.set_priority(number, directive.priority);
+            self.deadlines.set(number, directive.deadline);
         }
         in_force.is_some()
     }
 
-    /// Applies the directives that were given to listed blocks, and ends those that have
-    /// expired: as many as a visit does.
+    /// Applies the directives that were given to blocks that this order, the one of `shard`, lists,
+    /// and ends those that have expired: as many as a visit does. `place` says where a block is
+    /// listed.
     #[cold]
-    pub(super) fn apply_directives(&mut self, directives: &Directives, slots: &[Slot]) -> Expired {
-        directives.take_announced(|slot| {
-            if self.policy.contains(slot) {
+    pub(super) fn apply_directives(
+        &mut self,
+        directives: &Directives,
+        shard: usize,
+        slots: &[Slot],
+        place: impl Fn(u32) -> Place,
+    ) {
+        directives.take_announced(shard, |slot| match place(slot) {
+            Place::Elsewhere(other) => Some(other),
+            Place::Here(number) if self.policy.contains(number) => {
                 let slot = &slots[slot as usize];
-                if !self.apply_directive(directives, slot, slot.word()) {
+                if !self.apply_directive(directives, (slot, number), slot.word()) {
                     // It replaced another one, and has expired already.
-                    self.policy.set_priority(slot.id(), Priority::DEFAULT);
+                    self.policy.set_priority(number, Priority::DEFAULT);
                 }
+                None
             }
+            Place::Here(_) | Place::Nowhere => None,
         });
+        self.expired = Expired::AllEnded;
         if self.deadlines.is_empty() {
-            return Expired::AllEnded;
+            return;
         }
         let now = directives.now();
         let mut steps = DEADLINE_STEPS;
-        while let Some(slot) = self.deadlines.take_due(now, &mut steps) {
-            self.policy.set_priority(slot, Priority::DEFAULT);
+        while let Some(number) = self.deadlines.take_due(now, &mut steps) {
+            self.policy.set_priority(number, Priority::DEFAULT);
         }
-        match steps {
-            0 => Expired::SomeLeft {
+        if steps == 0 {
+            self.expired = Expired::SomeLeft {
                 now,
                 checks: EXPIRED_VICTIMS,
-            },
-            _ => Expired::AllEnded,
+            };
         }
     }
 
-    /// Fills `candidates` with victims. Returns how many there were.
+    /// Fills `candidates` with the numbers of victims, as long as `is_next` holds. Returns how many
+    /// there were. Call after the directives were applied.
     pub(super) fn pop(
         &mut self,
-        directives: &Directives,
-        slots: &[Slot],
         candidates: &mut [u32],
+        mut is_next: impl FnMut(&mut dyn PrioritizedPolicy) -> bool,
     ) -> usize {
-        let mut expired = self.apply_directives(directives, slots);
         let mut found = 0;
         while found < candidates.len() {
-            self.end_expired_low(&mut expired);
-            let Some(slot) = self.policy.pop() else {
+            self.end_expired_low();
+            if !is_next(&mut *self.policy) {
+                break;
+            }
+            let Some(number) = self.policy.pop() else {
                 break;
             };
-            self.deadlines.forget(slot);
-            candidates[found] = slot;
+            self.deadlines.forget(number);
+            candidates[found] = number;
             found += 1;
         }
         found
@@ -139,8 +165,8 @@ impl Prioritized {
 
     /// Ends the directive of the next victim, and of the one that is next then, while they have a
     /// low priority and have expired.
-    fn end_expired_low(&mut self, expired: &mut Expired) {
-        let Expired::SomeLeft { now, checks } = expired else {
+    fn end_expired_low(&mut self) {
+        let Expired::SomeLeft { now, checks } = &mut self.expired else {
             return;
         };
         while *checks > 0
@@ -154,8 +180,8 @@ impl Prioritized {
     }
 }
 
-/// What a visit has left of the directives that have expired.
-pub(super) enum Expired {
+/// What a visit has left of the directives that had expired.
+enum Expired {
     AllEnded,
     /// Some may be left that had expired at the time `now`.
     SomeLeft {
@@ -181,21 +207,21 @@ mod tests {
 
     impl Listed {
         fn new(count: u32) -> Self {
-            let directives = Directives::new(count);
+            let directives = Directives::new(count, 1);
             let slots: Vec<Slot> = (0..count).map(|id| Slot::new(id, false)).collect();
             // The clock begins with the first directive.
             let none = Retention::default();
-            assert_eq!(directives.give(&slots[0], 0, none), Some(1));
+            assert_eq!(directives.give(&slots[0], 0, none, 0), Some(1));
             while directives.now() < 2 {
                 std::thread::yield_now();
             }
             let policy = OldestFirst::LRU.build(count as usize);
-            let mut order = Prioritized::new(policy, directives.take_room());
+            let mut order = Prioritized::new(policy, directives.take_room(0));
             for slot in &slots {
                 let content = (SequenceHash::default(), 0);
-                order.list(&directives, slot, slot.word(), content);
+                order.list(&directives, (slot, slot.id()), slot.word(), content);
             }
-            order.apply_directives(&directives, &slots);
+            order.apply_directives(&directives, 0, &slots, Place::Here);
             Self {
                 slots,
                 directives,
@@ -211,9 +237,9 @@ mod tests {
 
         fn pop(&mut self, victims: usize) -> Vec<u32> {
             let mut candidates = vec![u32::MAX; victims];
-            let found = self
-                .order
-                .pop(&self.directives, &self.slots, &mut candidates);
+            self.order
+                .apply_directives(&self.directives, 0, &self.slots, Place::Here);
+            let found = self.order.pop(&mut candidates, |_| true);
             candidates.truncate(found);
             candidates
         }
