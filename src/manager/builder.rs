@@ -262,7 +262,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// `kvbm-logical`'s policies, in pools that are small for the workload, and at most 0.32
     /// points below.
     ///
-    /// It requires no frequency tracker. It [takes](Self::build) 43 bytes per block more than
+    /// It requires no frequency tracker. It [takes](Self::build) 49 bytes per block more than
     /// lineage in a pool of a million blocks, and 180 kilobytes more in one of a thousand.
     /// Applying a release or a match to the order, and finding a victim, take time logarithmic
     /// in the number of inactive blocks.
@@ -296,7 +296,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// of the 43 rows in `PERF.md`, up to 0.09 points fewer in the other four, and takes less
     /// time.
     ///
-    /// W-TinyLFU requires no frequency tracker. It [takes](Self::build) 59 bytes per block more
+    /// W-TinyLFU requires no frequency tracker. It [takes](Self::build) 66 bytes per block more
     /// than lineage in a pool of a million blocks. Applying a release or a match to the order,
     /// and finding a victim, take time logarithmic in the number of inactive blocks; one
     /// release in ten times the block count visits all of them.
@@ -434,10 +434,10 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// | policy | with a million blocks | at most, just past a power of two |
     /// |---|---:|---:|
     /// | LRU, hashmap, multi-level LRU | 89 | 104 |
-    /// | lineage by FIFO | 177 | 200 |
-    /// | lineage by tick, the default | 191 | 229 |
-    /// | LRFU | 234 | 256 |
-    /// | W-TinyLFU | 250 | 280 |
+    /// | lineage by FIFO | 177 | 192 |
+    /// | lineage by tick, the default | 184 | 200 |
+    /// | LRFU | 233 | 248 |
+    /// | W-TinyLFU | 250 | 272 |
     /// | your own, plus what it allocates itself | 83 | 98 |
     ///
     /// On a machine with more than one core, each of the first three takes 24 bytes more, because each

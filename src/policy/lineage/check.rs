@@ -55,10 +55,12 @@ impl<L: Leaves> Lineage<L> {
         let mut links = Vec::new();
         let mut slot = node.resident;
         loop {
-            let resident = self.residents[slot as usize];
-            let next = self.residents.get(resident.next as usize);
+            let resident = self.residents.get(slot);
+            let next = resident.next;
             ensure(
-                resident.node == number && next.is_some_and(|twin| twin.prev == slot),
+                resident.node == number
+                    && self.residents.has(next)
+                    && self.residents.get(next).prev == slot,
                 || format!("slot {slot} does not fit the ring of node {number}"),
             )?;
             let leaf = self.leaves.contains(slot);

@@ -40,6 +40,7 @@
 use super::key::Keys;
 use super::leaves::Leaves;
 use super::nodes::{LineageNode, Nodes};
+use super::residents::{Resident, Residents};
 use super::retained::RetainedLeaves;
 use crate::SequenceHash;
 use crate::policy::containers::NIL;
@@ -47,23 +48,9 @@ use crate::policy::containers::bands::Bands;
 use crate::policy::slot_policy::{First, PlainPolicy, PrioritizedPolicy, SlotPolicy};
 use crate::retention::Priority;
 
-/// A slot's place in the graph.
-#[derive(Clone, Copy)]
-pub(super) struct Resident {
-    /// The node the block is, or last was, a resident of. Once the block is taken out, this
-    /// is only a guess, which is right if the node stayed as a ghost.
-    pub(super) node: u32,
-    /// The node of the block's parent; `NIL` if it has none.
-    pub(super) parent: u32,
-    /// The ring of twins in order of listing. A block without twins links to itself. `NIL`
-    /// while the slot is not listed.
-    pub(super) next: u32,
-    pub(super) prev: u32,
-}
-
 /// Evicts only blocks none of whose children are listed, in the order `L`.
 pub(crate) struct Lineage<L> {
-    pub(super) residents: Box<[Resident]>,
+    pub(super) residents: Residents,
     pub(super) nodes: Nodes,
     pub(super) leaves: L,
     /// The nodes of the block listed last and of its parent: when a chain is released from
@@ -78,14 +65,8 @@ impl<L: Leaves> Lineage<L> {
     }
 
     pub(crate) fn with_leaves(block_count: usize, leaves: L) -> Self {
-        let unlisted = Resident {
-            node: NIL,
-            parent: NIL,
-            next: NIL,
-            prev: NIL,
-        };
         Self {
-            residents: vec![unlisted; block_count].into_boxed_slice(),
+            residents: Residents::new(block_count),
             nodes: Nodes::new(2 * block_count),
             leaves,
             recent: NIL,
@@ -177,10 +158,10 @@ impl<L: Leaves> Lineage<L> {
 
     #[cold]
     fn tell_twins(&mut self, first: u32, tell: fn(&mut L, u32)) {
-        let mut slot = self.residents[first as usize].next;
+        let mut slot = self.residents.get(first).next;
         while slot != first {
             tell(&mut self.leaves, slot);
-            slot = self.residents[slot as usize].next;
+            slot = self.residents.get(slot).next;
         }
     }
 
@@ -190,40 +171,46 @@ impl<L: Leaves> Lineage<L> {
         // The order must hear that a leaf is gone before it hears about its parent, which is
         // then the newest leaf.
         self.leaves.unlist(slot);
-        let at = &mut self.residents[slot as usize];
-        let resident = *at;
-        at.next = NIL;
-        if resident.next != slot {
-            self.leave_twins(slot, resident);
-            return self.detach(resident.parent);
+        let Resident {
+            node: number,
+            parent,
+            next,
+            ..
+        } = self.residents.get(slot);
+        if next != slot {
+            self.leave_twins(slot);
+            return self.detach(parent);
         }
-        let node = &mut self.nodes[resident.node];
+        self.residents.set_next(slot, NIL);
+        let node = &mut self.nodes[number];
         node.resident = NIL;
         if node.children > 0 {
             // The ghost takes the block's place as a child of its parent.
-            node.parent = resident.parent;
+            node.parent = parent;
         } else {
-            self.nodes.free(resident.node);
-            self.detach(resident.parent);
+            self.nodes.free(number);
+            self.detach(parent);
         }
     }
 
     /// Puts `slot` at the end of the ring that starts at `first`.
     #[cold]
     fn join_twins(&mut self, slot: u32, first: u32) {
-        let last = std::mem::replace(&mut self.residents[first as usize].prev, slot);
-        self.residents[last as usize].next = slot;
-        self.residents[slot as usize].prev = last;
-        self.residents[slot as usize].next = first;
-        let node = self.residents[slot as usize].node;
+        let last = self.residents.replace_prev(first, slot);
+        self.residents.set_next(last, slot);
+        self.residents.replace_prev(slot, last);
+        self.residents.set_next(slot, first);
+        let node = self.residents.get(slot).node;
         self.nodes[node].twins += 1;
     }
 
     /// Takes `slot` out of its ring, in which there are others.
     #[cold]
-    fn leave_twins(&mut self, slot: u32, left: Resident) {
-        self.residents[left.prev as usize].next = left.next;
-        self.residents[left.next as usize].prev = left.prev;
+    fn leave_twins(&mut self, slot: u32) {
+        let left = self.residents.get(slot);
+        self.residents.set_next(slot, NIL);
+        self.residents.set_next(left.prev, left.next);
+        self.residents.replace_prev(left.next, left.prev);
         let node = &mut self.nodes[left.node];
         node.twins -= 1;
         if node.resident == slot {
@@ -234,7 +221,7 @@ impl<L: Leaves> Lineage<L> {
 
 impl<L: Leaves> SlotPolicy for Lineage<L> {
     fn insert(&mut self, slot: u32, hash: SequenceHash, _level: u8) {
-        let before = self.residents[slot as usize];
+        let before = self.residents.get(slot);
         if before.next != NIL {
             self.remove(slot);
         }
@@ -254,12 +241,13 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         let parent = self.link_parent(keys.parent(), inherited);
         self.leaves.list(slot, hash, leaf);
 
-        self.residents[slot as usize] = Resident {
+        let resident = Resident {
             node,
             parent,
             next: slot,
             prev: slot,
         };
+        self.residents.set(slot, resident);
         if first != NIL {
             self.join_twins(slot, first);
         }
@@ -288,11 +276,11 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
     }
 
     fn contains(&self, slot: u32) -> bool {
-        self.residents[slot as usize].next != NIL
+        self.residents.is_listed(slot)
     }
 
     fn len(&self) -> usize {
-        self.residents.iter().filter(|at| at.next != NIL).count()
+        self.residents.listed()
     }
 
     /// True: taking a block out for use may turn its parent into a leaf, and the time at
@@ -312,7 +300,7 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
     /// linked takes over the link and gives it back. But a block whose ghost was made by a
     /// child would leave the ghost with a link it did not have before.
     fn leaves_no_trace(&self, slot: u32, hash: SequenceHash) -> bool {
-        let resident = self.residents.get(slot as usize);
+        let resident = self.residents.has(slot).then(|| self.residents.get(slot));
         if !L::IS_TRACELESS || resident.is_some_and(|resident| resident.next != NIL) {
             return false;
         }

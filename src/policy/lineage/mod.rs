@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`graph`] | which blocks are leaves, and the policy that evicts them |
 //! | [`nodes`], [`key`] | where parents and children meet |
+//! | [`residents`] | where each slot is in the graph |
 //! | [`leaves`] | what the graph asks of an order among leaves |
 //! | [`tick`] | by time of release |
 //! | [`fifo`] | by time of becoming a leaf |
@@ -31,6 +32,7 @@ mod lrfu_model;
 #[cfg(test)]
 mod model;
 mod nodes;
+mod residents;
 mod retained;
 #[cfg(test)]
 mod tests;

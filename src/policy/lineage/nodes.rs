@@ -5,6 +5,16 @@
 //! through the nodes themselves, so that taking a node into use or giving it back changes a
 //! few numbers and allocates nothing. Finding, making and freeing a node are O(1) expected.
 //!
+//! # How does the table grow?
+//!
+//! One bucket at a time (W. Litwin: *Linear hashing: a new tool for file and table addressing*,
+//! VLDB 1980). When a node has to be made because none is vacant, the next buckets in turn are
+//! [split](SPLITS), each into itself and a new one behind all others. So no call hashes many keys
+//! again, and the table touches no more memory than the nodes that have been in use at the same
+//! time account for. Buckets are not merged again: neither do the nodes go away.
+//!
+//! # What decides the bucket of a key?
+//!
 //! The keys derive from user input, so the buckets are chosen by a hash with random seeds.
 //! The hash is one folded multiplication; a general hasher does more than one word needs.
 //! (The upper half of the product alone would do for random keys, but keys that count up
@@ -21,6 +31,11 @@ use std::ops::{Index, IndexMut};
 /// The key of a node that is not in use. No block has this key: one with both top bits set ends
 /// in a slot number.
 const VACANT: u64 = u64::MAX;
+
+/// The number of buckets that are split when a node is added to the array: as long as no more
+/// nodes are in use than blocks can be listed, which is half of those that there is room for, there
+/// are two buckets per node.
+const SPLITS: usize = 2;
 
 /// A place in the graph. Without residents, it is a ghost.
 ///
@@ -44,10 +59,12 @@ pub(super) struct LineageNode {
 
 pub(super) struct Nodes {
     nodes: Vec<LineageNode>,
-    /// The first node of each bucket. The number of buckets is a power of two, at least two.
-    buckets: Box<[u32]>,
-    /// The right shift that turns a 64-bit hash into a bucket number.
-    shift: u32,
+    /// The first node of each bucket. There are at least two.
+    buckets: Vec<u32>,
+    /// One less than the number of buckets, rounded up to a power of two.
+    mask: usize,
+    /// The number of nodes, and of buckets, that there is room for from the start.
+    reserved: usize,
     /// Random; the second is odd.
     seeds: [u64; 2],
     /// The vacant node to use next.
@@ -58,12 +75,14 @@ impl Nodes {
     /// Creates an index without nodes, and with room for `capacity` of them.
     pub(super) fn new(capacity: usize) -> Self {
         assert!(capacity < NIL as usize, "too many nodes: {capacity}");
-        let buckets = capacity.next_power_of_two().max(2);
+        let mut buckets = Vec::with_capacity(capacity.max(2));
+        buckets.extend([NIL; 2]);
         let random = RandomState::new();
         Self {
             nodes: Vec::with_capacity(capacity),
-            buckets: vec![NIL; buckets].into_boxed_slice(),
-            shift: u64::BITS - buckets.ilog2(),
+            mask: buckets.len() - 1,
+            buckets,
+            reserved: capacity,
             seeds: [random.hash_one(0), random.hash_one(1) | 1],
             vacant: NIL,
         }
@@ -133,8 +152,21 @@ impl Nodes {
         self.nodes.len()
     }
 
+    /// Returns the number of buckets.
+    #[cfg(test)]
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Verifies that the index finds every node in use, and that all others are vacant.
     pub(super) fn check(&self) -> Result<(), String> {
+        let (buckets, mask) = (self.buckets.len(), self.mask);
+        ensure(buckets.next_power_of_two() == mask + 1, || {
+            format!("{buckets} buckets, but the mask is {mask}")
+        })?;
+        ensure(buckets <= 2 + SPLITS * self.nodes.len(), || {
+            format!("{buckets} buckets for {} nodes", self.nodes.len())
+        })?;
         let mut used = 0;
         for (number, node) in self.in_use() {
             used += 1;
@@ -168,8 +200,26 @@ impl Nodes {
 
     #[inline]
     fn bucket(&self, key: u64) -> usize {
+        let bucket = self.hash(key) & self.mask;
+        if bucket < self.buckets.len() {
+            bucket
+        } else {
+            self.unsplit(bucket)
+        }
+    }
+
+    /// Returns the bucket that has yet to be split into itself and `bucket`.
+    #[cold]
+    fn unsplit(&self, bucket: usize) -> usize {
+        bucket & self.mask >> 1
+    }
+
+    #[inline]
+    fn hash(&self, key: u64) -> usize {
         let product = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1]);
-        ((product as u64 ^ (product >> 64) as u64) >> self.shift) as usize
+        // The lowest bits decide. Those of the product differ for keys that count up, and those of
+        // its upper half depend on all bits of the key.
+        (product as u64 ^ (product >> 96) as u64) as usize
     }
 
     #[inline]
@@ -198,8 +248,8 @@ impl Nodes {
         number
     }
 
-    /// Adds a node behind the others. Grows the array and the table if the room reserved at
-    /// the start is used up.
+    /// Adds a node behind the others, and as many buckets as are due. The arrays are moved if the
+    /// room reserved at the start is used up.
     #[cold]
     fn push(&mut self, bucket: usize, key: u64) -> u32 {
         let number = self.nodes.len();
@@ -212,21 +262,30 @@ impl Nodes {
             parent: NIL,
             twins: 0,
         });
-        if self.nodes.len() > self.buckets.len() {
-            self.grow_table();
+        for _ in 0..SPLITS {
+            if self.buckets.len() < self.reserved.max(self.nodes.len()) {
+                self.split();
+            }
         }
         number as u32
     }
 
-    /// Doubles the table. Every node is in use, since a node is added only if none is
-    /// vacant.
-    fn grow_table(&mut self) {
-        self.buckets = vec![NIL; 2 * self.buckets.len()].into_boxed_slice();
-        self.shift -= 1;
-        for number in 0..self.nodes.len() as u32 {
-            let bucket = self.bucket(self[number].key);
-            self[number].chain = std::mem::replace(&mut self.buckets[bucket], number);
+    /// Adds a bucket, with the nodes of another one that belong there.
+    fn split(&mut self) {
+        let new = self.buckets.len();
+        if new > self.mask {
+            self.mask = 2 * self.mask + 1;
         }
+        let old = new & self.mask >> 1;
+        let (mut kept, mut moved) = (NIL, NIL);
+        let mut at = self.buckets[old];
+        while at != NIL {
+            let is_moved = self.hash(self[at].key) & self.mask == new;
+            let chain = if is_moved { &mut moved } else { &mut kept };
+            at = std::mem::replace(&mut self[at].chain, std::mem::replace(chain, at));
+        }
+        self.buckets[old] = kept;
+        self.buckets.push(moved);
     }
 }
 
@@ -247,6 +306,7 @@ impl IndexMut<u32> for Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::testing::Random;
 
     #[test]
     fn finds_what_it_made() {
@@ -294,8 +354,34 @@ mod tests {
         let mut nodes = Nodes::new(2);
         let made: Vec<u32> = (0..100).map(|key| nodes.obtain(key, [])).collect();
         nodes.check().unwrap();
+        assert_eq!(nodes.buckets(), 100);
         for (key, node) in (0..).zip(made) {
             assert_eq!(nodes.obtain(key, []), node);
+        }
+    }
+
+    #[test]
+    fn the_buckets_are_short_at_every_size() {
+        let mut random = Random::new(8);
+        let mut any = || random.below(1 << 32) << 32 | random.below(1 << 32);
+        let (mut at_random, mut counted) = ((0..1_000).map(|_| any()), 0..1_000);
+        let keys: [&mut dyn Iterator<Item = u64>; 2] = [&mut at_random, &mut counted];
+        for keys in keys {
+            let mut nodes = Nodes::new(2_000);
+            for (number, key) in (1..).zip(keys) {
+                nodes.obtain(key, []);
+                if number % 10 == 0 {
+                    nodes.check().unwrap();
+                    let length = |&first: &u32| {
+                        let some = |node: u32| (node != NIL).then_some(node);
+                        let next = |&node: &u32| some(nodes[node].chain);
+                        std::iter::successors(some(first), next).count()
+                    };
+                    let longest = nodes.buckets.iter().map(length).max();
+                    assert!(longest.unwrap() <= 12, "{longest:?} of {number}");
+                }
+                assert_eq!(nodes.buckets(), (2 + 2 * number).min(2_000));
+            }
         }
     }
 }

@@ -111,7 +111,7 @@ impl Leaves for TickLeaves {
     fn new(block_count: usize) -> Self {
         let order = ReleaseRing::new(block_count);
         Self {
-            marked: Bitmap::new(order.capacity()),
+            marked: Bitmap::new(order.places() as usize),
             low: order.front(),
             order,
             newest: NIL,
@@ -121,7 +121,7 @@ impl Leaves for TickLeaves {
     #[inline(always)]
     fn list(&mut self, slot: u32, _hash: SequenceHash, leaf: bool) {
         let (marked, low) = (&mut self.marked, &mut self.low);
-        let places = self.order.capacity() as u32 - 1;
+        let places = self.order.places() - 1;
         let squeezed = self.order.push_and_move(slot, |from, to| {
             if marked.contains(from & places) {
                 marked.remove(from & places);
@@ -175,8 +175,11 @@ impl Leaves for TickLeaves {
     }
 
     fn contains(&self, slot: u32) -> bool {
-        let position = self.order.position(slot);
-        position != NIL && (slot == self.newest || self.marked.contains(self.order.index(position)))
+        let is_marked = || {
+            self.marked
+                .contains(self.order.index(self.order.position(slot)))
+        };
+        self.order.contains(slot) && (slot == self.newest || is_marked())
     }
 
     fn check(&self) -> Result<usize, String> {

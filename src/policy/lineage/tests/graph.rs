@@ -289,3 +289,34 @@ fn the_leaf_of_least_worth_goes() {
         }
     }
 }
+
+/// The order of a shard has room for all blocks of the pool, but its arrays are used only as far as
+/// blocks are listed at the same time.
+#[test]
+fn few_blocks_use_little_of_a_large_order() {
+    const FEW: u32 = 300;
+    let mut lineage = Lineage::<TickLeaves>::new(1 << 20);
+    let mut random = Random::new(12);
+    let mut vacant: Vec<u32> = (0..FEW).rev().collect();
+    let mut next = 0;
+    for _ in 0..100_000 / 8 {
+        // A chain whose root may not be listed, so that there are ghosts.
+        let length = 1 + random.below(16);
+        let chain = chain(next, length);
+        next += length;
+        for &hash in &chain[random.below(2).min(length - 1) as usize..] {
+            let number = vacant.pop().unwrap_or_else(|| lineage.pop().unwrap());
+            lineage.insert(number, hash, 0);
+        }
+        if random.below(8) == 0 {
+            for _ in 0..random.below(u64::from(FEW)) {
+                vacant.extend(lineage.pop());
+            }
+        }
+    }
+    lineage.check().unwrap();
+    let (nodes, buckets) = (lineage.nodes.bound(), lineage.nodes.buckets());
+    assert!(nodes <= 2 * FEW as usize, "{nodes}");
+    assert!(buckets <= 2 + 2 * nodes, "{buckets}");
+    // The check of the ring compares its chunks with the largest number.
+}
