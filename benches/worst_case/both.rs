@@ -340,7 +340,9 @@ macro_rules! both {
                     });
                     meter.call("drop a handle", state, || drop(again));
                     meter.call("drop the last handle of a hash", state, || drop(handle));
-                    meter.call("registered_count", state, || registry.registered_count());
+                    meter.visit("registered_count, of handles", state, || {
+                        registry.registered_count()
+                    });
                 }
             }
 
@@ -363,7 +365,9 @@ macro_rules! both {
                     meter.call("drop 32", state, || drop(held));
                     if at % 64 == 0 {
                         let registry = manager.block_registry();
-                        meter.call("registered_count", state, || registry.registered_count());
+                        meter.visit("registered_count, of handles", state, || {
+                            registry.registered_count()
+                        });
                     }
                 }
                 let state = "handles of n evicted hashes";

@@ -12,7 +12,7 @@ use kvbm_lockfree::retention::{Priority, Retention};
 
 use crate::Tier;
 use crate::meter::Meter;
-use crate::ours::{cached, full, request};
+use crate::ours::{cached, full, request, stage};
 use crate::workload::{BATCH, chain};
 
 /// Whether a thread that gets the signal stays in its handler.
@@ -180,9 +180,14 @@ pub fn held_plane_scarce(policy: &str, blocks: usize, meter: &mut Meter) {
         let state = "another thread holds the policy, and few blocks are inactive";
         for at in 0..64 {
             let hashes = chain(1 + at);
-            let held = request(&manager, &hashes, "allocate 32, evicting", state, meter);
+            // Only the slots say which blocks are inactive: see `engine/parts/sweep.rs`.
+            let fresh = meter.visit("allocate 32, sweeping", state, || {
+                manager.allocate_blocks(BATCH)
+            });
+            let staged = stage(fresh.expect("available"), &hashes);
+            let held = meter.call("register 32", state, || manager.register_blocks(staged));
             meter.call("drop 32", state, || drop(held));
-            let block = meter.call("allocate 1, evicting", state, || manager.allocate_one());
+            let block = meter.visit("allocate 1, sweeping", state, || manager.allocate_one());
             let block = block.expect("available").stage(chain(1_000 + at)[0], 16);
             drop(manager.register_block(block.expect("of this size")));
         }

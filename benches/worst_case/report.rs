@@ -9,6 +9,10 @@ use crate::scenes::Side;
 /// How many times as dear a call may be in the largest pool as in the smallest.
 const MAX_GROWTH: f64 = 2.0;
 
+/// The instructions of a call that is too cheap for its growth to matter: what grows that far may be
+/// a few more loads, or another path.
+const CHEAP: u64 = 1_000;
+
 /// An operation with a policy, and its state.
 type Key = (String, String, String);
 
@@ -41,7 +45,9 @@ impl Line {
     }
 
     fn fails(&self) -> bool {
+        let dearest = self.ours.iter().map(|costs| costs.instructions.worst).max();
         self.bound == Bound::Constant
+            && dearest >= Some(CHEAP)
             && Self::growth(&self.ours).is_some_and(|growth| growth > MAX_GROWTH)
     }
 

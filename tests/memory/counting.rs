@@ -10,6 +10,8 @@ static LIVE: AtomicIsize = AtomicIsize::new(0);
 thread_local! {
     /// Needs neither heap memory nor a destructor, so the allocator can use it at any time.
     static OWN: Cell<Tally> = const { Cell::new(Tally { allocations: 0, bytes: 0 }) };
+    /// The size of the largest allocation that was not asked to be zero.
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What a thread has done with the heap.
@@ -36,8 +38,15 @@ fn count(allocations: u64, bytes: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as isize);
+        LARGEST.set(LARGEST.get().max(layout.size()));
         // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller upholds the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -66,6 +75,23 @@ pub fn tally<R>(work: impl FnOnce() -> R) -> (R, Tally) {
         bytes: after.bytes - before.bytes,
     };
     (result, tally)
+}
+
+/// Runs `work` and returns the bytes of the largest allocation that *this thread* has made in the
+/// meantime and has to write itself: those that come zeroed from the allocator do not count.
+pub fn largest(work: impl FnOnce()) -> usize {
+    let before = LARGEST.replace(0);
+    work();
+    let largest = LARGEST.get();
+    LARGEST.set(before.max(largest));
+    largest
+}
+
+#[test]
+fn memory_that_comes_zeroed_is_not_written() {
+    let sizes = [100, 2_000, 30].map(|size| largest(|| drop(vec![1_u8; size])));
+    assert_eq!(sizes, [100, 2_000, 30]);
+    assert_eq!(largest(|| drop(vec![0_u8; 100])), 0);
 }
 
 #[test]

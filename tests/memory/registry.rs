@@ -6,7 +6,7 @@ use std::thread;
 
 use kvbm_lockfree::BlockRegistry;
 
-use crate::counting::{live, tally};
+use crate::counting::{largest, live, tally};
 use crate::{hash, turn};
 
 /// One call suffices if no other thread has garbage or is inside an operation.
@@ -45,6 +45,24 @@ fn a_drained_registry_is_as_small_as_an_empty_one() {
         );
         assert!(left.abs() < SLACK, "{left} bytes left");
     }
+}
+
+/// No registration pays for a table that has become larger: its memory comes zeroed.
+#[test]
+fn a_table_that_grows_is_not_written() {
+    const HANDLES: u64 = 100_000;
+    /// More than an entry, and than a bag of garbage.
+    const SMALL: usize = 8 << 10;
+
+    let _turn = turn();
+    let registry = BlockRegistry::new();
+    let mut handles = Vec::with_capacity(HANDLES as usize);
+    let largest = largest(|| {
+        handles.extend((0..HANDLES).map(|content| registry.register_sequence_hash(hash(content))));
+    });
+    assert!(largest < SMALL, "{largest} bytes");
+    drop(handles);
+    flush(&registry);
 }
 
 /// The memory of ended entries is used again. What is left to allocate belongs to the epochs.

@@ -145,7 +145,12 @@ impl Store {
         let key = primary.key();
         let generation = seen.generation();
         while seen.is_inactive() && seen.generation() == generation {
-            let was_cleared = self.is_of_earlier_era(primary);
+            // If the block was cleared, no thread can have matched it since. So if the word has not
+            // changed when it is exchanged, the block still is.
+            let Some(was_cleared) = self.was_cleared(primary, seen) else {
+                seen = primary.word();
+                continue;
+            };
             match primary.discard(seen) {
                 Ok(()) => {
                     step!(Discarded);

@@ -14,6 +14,16 @@
 //! blocks are inactive, and all slots only if it finds too few. It takes no lock and allocates
 //! nothing.
 //!
+//! # Can it be bounded when few blocks are inactive?
+//!
+//! No: while the plane is held, only the slots say which blocks these are, and the allocation has
+//! credits for them, so it may not give up. It passes all blocks in use that are between the hand and
+//! the blocks that it takes. A round finds them all, so if *k* of *n* blocks are inactive, finding
+//! *m* of them takes *n·m/k* slots on average, at some eleven instructions each. What would bound it
+//! is a second list of the inactive blocks outside the plane, which every release and every match
+//! would have to write. (A summary that only releases write, of where blocks may be inactive, helps
+//! the second sweep only: the first finds it full.)
+//!
 //! # Is a block ever taken before its inactive children?
 //!
 //! Not if they are in the same stretch: so never in a store that is no larger than one. In a

@@ -14,6 +14,7 @@ use crate::sync::canary;
 use crate::sync::epoch::Guard;
 use crate::sync::limits::{BUCKET_SEGMENTS, FIRST_BUCKETS, SPARSE_BUCKETS};
 use crate::sync::step;
+use crate::sync::zeroed;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 use super::chain;
@@ -159,7 +160,8 @@ impl Markers {
 
     #[cold]
     fn make_segment(&self, at: usize) -> *mut Node {
-        let new: Box<[Node]> = (0..Self::segment_len(at)).map(|_| Node::marker()).collect();
+        // Zeros are markers that no thread has claimed yet.
+        let new: Box<[Node]> = zeroed::array(Self::segment_len(at));
         let new = Box::into_raw(new);
         match self.segments[at].compare_exchange(
             ptr::null_mut(),

@@ -8,6 +8,7 @@ use std::ptr;
 
 use crate::sync::canary::Canary;
 use crate::sync::epoch::Guard;
+use crate::sync::zeroed::Zeroable;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 
 /// A node: the part that bucket markers and entries have in common.
@@ -18,6 +19,20 @@ pub(super) struct Node {
     /// The split-order key, or zero for a marker that no thread has claimed yet.
     pub(super) order: AtomicU64,
     canary: Canary,
+}
+
+// SAFETY: an atomic has the representation of its value. A null pointer and the order zero are those
+// of a marker that no thread has claimed yet. A canary has no bytes. (In a model these have other
+// representations, but then `zeroed::array` does not rely on them.)
+unsafe impl Zeroable for Node {
+    #[cfg(any(kvbm_loom, kvbm_shuttle))]
+    fn zero() -> Self {
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            order: AtomicU64::new(0),
+            canary: Canary::new(),
+        }
+    }
 }
 
 // The low bits of a split-order key. An entry's are greater than those of its bucket's
@@ -43,15 +58,6 @@ impl Node {
         self.canary.revive();
         // Relaxed: the link that leads to the entry publishes it.
         self.order.store(entry_order(key), Ordering::Relaxed);
-    }
-
-    /// Creates an unclaimed marker's node.
-    pub(super) fn marker() -> Self {
-        Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            order: AtomicU64::new(0),
-            canary: Canary::new(),
-        }
     }
 
     /// Returns the node's canary; see [`canary`](crate::sync::canary).
