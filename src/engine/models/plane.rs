@@ -50,10 +50,6 @@ impl SlotPolicy for Glass {
         first.map(|(slot, _)| slot)
     }
 
-    fn first(&mut self) -> Option<First> {
-        None
-    }
-
     fn contains(&self, slot: u32) -> bool {
         self.listed.lock().unwrap().contains_key(&slot)
     }
