@@ -108,7 +108,9 @@ pub(crate) trait SlotPolicy: Send {
     /// for which this is true. Returns `false` for a listed slot. If slots are numbers that are given
     /// out, `slot` is `u32::MAX`: the block has none yet.
     ///
-    /// The engine asks this only if [resurrections commute](Self::resurrections_commute).
+    /// The engine asks this only if [resurrections commute](Self::resurrections_commute) and
+    /// [all updates](Self::needs_all_updates) are needed: otherwise, it does not tell the order of a
+    /// block that was used again before it was listed.
     fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {
         false
     }

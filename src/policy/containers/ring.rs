@@ -12,21 +12,23 @@
 //!
 //! # How is the ring compacted?
 //!
-//! Entries that no longer count are squeezed out once there are more than two entries per slot, and
-//! a [few](SLACK), where the slots are those up to the largest that was ever listed. That is done
-//! a few entries at a time with every release, so no release pays for all of them. The pass moves
-//! the entries that count towards the front and leaves a gap behind them, which ends at the current
-//! position of the pass. It visits four entries per release, and is done when it has caught up with
-//! the end, at fewer than three per slot. A pass is also done if there are no longer too many
-//! entries before it has met one that counts: if the oldest blocks are evicted first, no entry is
-//! ever moved.
+//! Entries that no longer count are squeezed out once there are too many entries, a few with every
+//! release, so no release pays for all of them. The pass moves the entries that count towards the
+//! front and leaves a gap behind them, which ends at the current position of the pass. It visits four
+//! entries per release, and is done when it has caught up with the end, when there are a third more
+//! than when it began. A pass is also done if there are no longer too many entries before it has met
+//! one that counts: if the oldest blocks are evicted first, no entry is ever moved.
+//!
+//! Too many are more than two for each of the slots up to the largest that was ever listed, and a
+//! [few](SLACK). So there are never as many as three for each of them, and a few.
 //!
 //! # How much memory is touched?
 //!
 //! Positions go round the ring, which has four of them per slot, however few slots are listed. The
 //! entries do not: they are in chunks, and only positions that are between front and end and outside
 //! the gap have a chunk. A chunk that is no longer needed is the next one to be used. So the chunks
-//! that were ever used are those that the longest ring needed, at twelve bytes per slot.
+//! that were ever used are those that the longest ring needed, at twelve bytes for each of the slots
+//! up to the largest one.
 
 use super::ensure;
 
@@ -67,11 +69,14 @@ pub(crate) struct ReleaseRing {
     next: u32,
     /// The gap of the pass in progress: entries from `.0` up to `.1` do not count.
     gap: Option<(u32, u32)>,
-    /// A pass begins when there are more entries than this.
+    /// More entries than this are too many.
     limit: u32,
+    /// Part of a pass is done if there are more entries than this: the limit, or none while a pass is
+    /// in progress.
+    pass_above: u32,
 }
 
-/// Returns the number of entries at which a pass begins, if there are no other slots than these.
+/// Returns the number of entries that are not too many if there are no other slots than these.
 const fn limit(slots: u32) -> u32 {
     2 * slots + SLACK
 }
@@ -111,6 +116,7 @@ impl ReleaseRing {
             next: 0,
             gap: None,
             limit: limit(0),
+            pass_above: limit(0),
         }
     }
 
@@ -144,6 +150,15 @@ impl ReleaseRing {
             });
         }
         self.chunks[place] * CHUNK + position % CHUNK
+    }
+
+    /// Raises the limit for `slot`, the largest so far.
+    #[cold]
+    fn raise_limit(&mut self, slot: u32) {
+        self.limit = limit(slot + 1);
+        if self.gap.is_none() {
+            self.pass_above = self.limit;
+        }
     }
 
     /// Finds room for the entry at the end, or just after it if that is the position that means
@@ -196,7 +211,7 @@ impl ReleaseRing {
     #[inline]
     pub(crate) fn push_and_move(&mut self, slot: u32, moved: impl FnMut(u32, u32)) -> bool {
         if self.limit < limit(slot + 1) {
-            self.limit = limit(slot + 1);
+            self.raise_limit(slot);
         }
         if self.next.is_multiple_of(CHUNK) {
             self.find_next();
@@ -205,23 +220,19 @@ impl ReleaseRing {
         self.positions[slot as usize] = self.end;
         self.next += 1;
         self.end = self.end.wrapping_add(1);
-        let squeezes = self.gap.is_some() || self.is_too_long();
+        let squeezes = self.end.wrapping_sub(self.front) > self.pass_above;
         if squeezes {
-            self.squeeze(moved);
+            self.gap = self.squeeze(moved);
+            self.pass_above = if self.gap.is_some() { 0 } else { self.limit };
         }
         squeezes
     }
 
-    #[inline]
-    fn is_too_long(&self) -> bool {
-        self.end.wrapping_sub(self.front) > self.limit
-    }
-
     /// Does part of a pass, and begins one if none is in progress. The pass is done when its
-    /// gap reaches the end, or when it has found so little to keep that the ring is no
-    /// longer too long.
+    /// gap reaches the end, or when it has found so little to keep that there are no longer too many
+    /// entries. Otherwise, returns its gap.
     #[inline(never)]
-    fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) {
+    fn squeeze(&mut self, mut moved: impl FnMut(u32, u32)) -> Option<(u32, u32)> {
         let (mut begin, mut until) = self.gap.unwrap_or((self.front, self.front));
         let mut entry = self.entry(until);
         for _ in 0..STEPS {
@@ -229,16 +240,14 @@ impl ReleaseRing {
                 self.vacate_gap(until, begin);
                 self.end = begin;
                 self.next = 0;
-                self.gap = None;
-                return;
+                return None;
             }
             if self.counts_at(entry, until) {
                 if begin == self.front {
                     self.front = until;
                     begin = until;
-                    if !self.is_too_long() {
-                        self.gap = None;
-                        return;
+                    if self.end.wrapping_sub(self.front) <= self.limit {
+                        return None;
                     }
                 }
                 let slot = self.entries[entry];
@@ -255,7 +264,7 @@ impl ReleaseRing {
                 entry = self.entry(until);
             }
         }
-        self.gap = Some((begin, until));
+        Some((begin, until))
     }
 
     /// Takes `slot` out, if it is listed.
@@ -273,26 +282,27 @@ impl ReleaseRing {
         Some(first)
     }
 
-    /// Moves the front past entries that do not count, up to a bounded number of them.
+    /// Moves the front past entries that do not count, up to a bounded number of them, and not beyond
+    /// the end of their chunk.
     ///
     /// Call this where slots are taken out rather than popped: leaving these entries to the
     /// passes costs more.
     pub(crate) fn trim(&mut self) {
-        if self.gap.is_some() {
+        if self.gap.is_some() || self.front == self.end {
             return;
         }
-        let mut entry = self.entry(self.front);
-        for _ in 0..TRIMMED {
-            let front = self.front;
-            if front == self.end || self.counts_at(entry, front) {
+        self.front = skip_unlisted(self.front);
+        let until_end = self.end.wrapping_sub(self.front);
+        let looks = TRIMMED.min(until_end).min(CHUNK - self.front % CHUNK);
+        let entries = &self.entries[self.entry(self.front)..][..looks as usize];
+        for &slot in entries {
+            if self.positions[slot as usize] == self.front {
                 return;
             }
-            self.front = front.wrapping_add(1);
-            entry += 1;
-            if self.front.is_multiple_of(CHUNK) {
-                self.vacate(front);
-                entry = self.entry(self.front);
-            }
+            self.front = self.front.wrapping_add(1);
+        }
+        if self.front.is_multiple_of(CHUNK) {
+            self.vacate(self.front.wrapping_sub(1));
         }
     }
 
@@ -348,7 +358,8 @@ impl ReleaseRing {
     pub(crate) fn check(&self) -> Result<(), String> {
         let span = self.end.wrapping_sub(self.front);
         let (most, limit) = (most_entries(self.limit), self.limit);
-        ensure(span <= most && most <= self.places(), || {
+        let is_limit = limit <= self::limit(self.positions.len() as u32);
+        ensure(is_limit && span <= most && most <= self.places(), || {
             format!(
                 "{span} entries in {} places, with a limit of {limit}",
                 self.places()

@@ -55,6 +55,10 @@ impl PolicySpec for ByTick {
     }
 }
 
+/// The number of entries, of blocks that are no leaves, by which the front of the ring may lag behind
+/// the first leaf before it is made to catch up.
+const LAG: u32 = if cfg!(test) { 4 } else { 64 };
+
 /// See the module documentation.
 pub(crate) struct TickLeaves {
     /// The listed blocks, leaves or not.
@@ -63,7 +67,7 @@ pub(crate) struct TickLeaves {
     marked: Bitmap,
     /// A leaf that is not marked, or `NIL`.
     newest: u32,
-    /// A position before which no leaf is marked.
+    /// A position before which no leaf is marked. It is not before the front.
     low: u32,
 }
 
@@ -93,8 +97,10 @@ impl TickLeaves {
     /// Returns the first marked leaf.
     #[inline(never)]
     fn first_marked(&mut self) -> Option<u32> {
-        self.order.trim();
-        self.keep_up();
+        if self.low.wrapping_sub(self.order.front()) >= LAG {
+            self.order.trim();
+            self.keep_up();
+        }
         let from = self.order.index(self.low);
         let index = self.marked.first_from(from);
         // Wraps around the end of the ring if there is none before it.
@@ -185,6 +191,10 @@ impl Leaves for TickLeaves {
     fn check(&self) -> Result<usize, String> {
         self.order.check()?;
         self.marked.check()?;
+        let (low, front) = (self.low, self.order.front());
+        ensure(!is_before(low, front), || {
+            format!("no leaf is marked before {low}, which is before the front, {front}")
+        })?;
         let mut leaves = 0;
         for slot in self.order.listed().filter(|&slot| self.contains(slot)) {
             leaves += 1;

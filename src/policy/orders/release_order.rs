@@ -88,11 +88,6 @@ impl<const LEVELS: u32> SlotPolicy for ReleaseOrder<LEVELS> {
         true
     }
 
-    /// True for a block that is not listed.
-    fn leaves_no_trace(&self, slot: u32, _hash: SequenceHash) -> bool {
-        !self.contains(slot)
-    }
-
     /// True without levels: what is released later is evicted later.
     fn hands_out_ahead(&self) -> bool {
         LEVELS == 1
