@@ -443,7 +443,7 @@ impl<T: BlockMetadata> BlockManagerConfigBuilder<T> {
     /// On a machine with more than one core, each of the first three takes 24 bytes more, because each
     /// *shard*, about one per core, gets an order of its own when one of its threads first releases or
     /// evicts a block: that of the calling thread now, and the others later. Such an order reserves
-    /// address space for all blocks, and uses memory for as many as it has listed at once, 36 to 138
+    /// address space for all blocks, and uses memory for as many as it has listed at once, 24 to 128
     /// bytes for each.
     ///
     /// Each manager takes about 12 kilobytes more, and a manager with LRFU and fewer than a few
