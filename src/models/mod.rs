@@ -89,6 +89,10 @@
 //! | a last unpin does not queue the slot | `lifecycle::release_against_release` |
 //! | a check for presence does not check the tenancy | `lifecycle::a_presence_check_meets_a_block_that_is_only_staged` |
 //! | lineage drains only the log of its shard | `lifecycle::leaves_first` |
+//! | the place of an event is filled relaxed, or its state is read relaxed | `events::values_are_drained_once_and_in_order` |
+//! | a pusher whose place is passed over is not counted among the users of the segment | `events::values_are_drained_once_and_in_order` |
+//! | a segment is pushed, claimed or drained relaxed | `events::values_are_drained_once_and_in_order` |
+//! | a segment is left relaxed | `events::a_place_is_passed_over` |
 //!
 //! # What no model catches
 //!

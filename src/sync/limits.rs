@@ -125,6 +125,12 @@ pub(crate) const SPARES: u64 = shrunk!(128, under checkers 2);
 /// The maximum number of bucket markers that one step of the upkeep visits.
 pub(crate) const UPKEEP_MARKERS: usize = shrunk!(128, under checkers usize::MAX);
 
+// ---- events ----
+
+/// The number of events for which the event queue allocates memory at once. Less than 64.
+#[cfg(feature = "events")]
+pub(crate) const SEGMENT: usize = shrunk!(31, under checkers 2);
+
 // ---- keys ----
 
 /// The bits of a keyed hash that are used: all of them, except in builds that need collisions,

@@ -68,7 +68,7 @@ impl Hub {
         self.dispatch_thread.get_or_init(|| thread);
     }
 
-    /// Adds an entry to the queue. Lock-free: one allocation and one exchange, plus a system
+    /// Adds an entry to the queue. Lock-free: two exchanges, now and then an allocation, and a system
     /// call if the dispatch thread is parked.
     pub(super) fn enqueue(&self, entry: Queued) {
         self.queue.push(entry);

@@ -177,6 +177,23 @@ fn values_are_drained_once_and_in_order() {
     });
 }
 
+/// The place of a pusher that has not filled it yet is passed over. The pusher and the drain then
+/// leave the segment, in either order.
+#[test]
+fn a_place_is_passed_over() {
+    super::super::explore(|| {
+        let queue = Arc::new(EventQueue::new());
+        queue.push(0);
+        let [pusher, drainer] = [(); 2].map(|()| Arc::clone(&queue));
+        let pusher = thread::spawn(move || pusher.push(1));
+        let drainer = thread::spawn(move || drainer.drain().collect::<Vec<_>>());
+        pusher.join().unwrap();
+        let mut all = drainer.join().unwrap();
+        all.extend(queue.drain());
+        assert_eq!(all, [0, 1]);
+    });
+}
+
 /// If the consumer parks although there is work, each producer of that work unparks it.
 #[test]
 fn a_parked_consumer_with_work_is_unparked() {
