@@ -1,7 +1,7 @@
 //! Events: pairs are exact per hash, and no entry stays queued while the dispatch thread is
 //! parked.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -12,19 +12,33 @@ use crate::registry::{BlockRegistry, Observer, Tier};
 
 use super::{FakeTier, hash};
 
-/// An observer that queues everything it is told.
-struct Observed(EventQueue<KvCacheEvent>);
+/// An observer that records everything it is told, in order.
+///
+/// The record is one that loom does not see, so that an event takes one step here. That the queue
+/// keeps the order of its pushes is what its own models say.
+#[derive(Default)]
+struct Observed(Mutex<Vec<KvCacheEvent>>);
+
+impl Observed {
+    fn push(&self, event: KvCacheEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+
+    fn drain(&self) -> Vec<KvCacheEvent> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
 
 impl Observer for Observed {
     fn cleared(&self, _: Weak<dyn Tier>) {}
 
     fn registered(&self, hash: SequenceHash) -> bool {
-        self.0.push(KvCacheEvent::Create(hash));
+        self.push(KvCacheEvent::Create(hash));
         true
     }
 
     fn removed(&self, hash: SequenceHash) {
-        self.0.push(KvCacheEvent::Remove(hash));
+        self.push(KvCacheEvent::Remove(hash));
     }
 }
 
@@ -37,7 +51,7 @@ struct Follower {
 
 impl Follower {
     fn follow(&mut self, observed: &Observed) -> &[SequenceHash] {
-        for event in observed.0.drain() {
+        for event in observed.drain() {
             if !self.live_counts.apply(&event) {
                 continue;
             }
@@ -59,7 +73,7 @@ impl Follower {
 /// Explores a model of a registry that has an observer.
 fn explore(model: impl Fn(BlockRegistry, Arc<Observed>) + Send + Sync + 'static) {
     super::super::explore(move || {
-        let observed = Arc::new(Observed(EventQueue::new()));
+        let observed = Arc::new(Observed::default());
         let registry = BlockRegistry::builder()
             .observer(Arc::clone(&observed) as _)
             .build();
