@@ -18,11 +18,9 @@
 //! | `credits/watermark` | detects that the credits have dropped below a level |
 //! | `slot_stack` | a stack of slot numbers, linked through words that its user supplies |
 //! | `release_log` | queued updates for the policy plane: one such stack per shard |
-//! | `plane` | the policy plane: eviction order under a try-lock |
-//! | `victim_cache` | victims taken from the plane ahead of need, per shard |
+//! | `plane` | the policy planes: eviction orders under try-locks |
 //! | `sweep` | victims without the plane |
 //! | `directives` | the retention directive of each block |
-//! | `prioritized` | the eviction order once there have been directives |
 //! | `deadlines` | when the directives of listed blocks expire |
 //! | `era` | which inactive blocks a clearing has given up |
 //! | `prefetch` | fetches a cache line before it is needed |
@@ -41,7 +39,7 @@
 //! # Which operations are lock-free?
 //!
 //! Matching, cloning, dropping, upgrading, staging, registering and allocating: a thread
-//! suspended anywhere never blocks another. Only the policy plane and the victim caches are
+//! suspended anywhere never blocks another. Only the policy planes are
 //! held by one thread at a time, under a lock that offers only `try_lock`. A thread that finds
 //! the plane held leaves its update queued, or evicts by a sweep.
 //!
@@ -57,7 +55,7 @@
 //!   unless another thread that registers the same hash completes it.
 //! * Its own directive for a block that is already inactive, and later directives for that
 //!   block, until the block is released again.
-//! * The policy's order. While it holds the plane or a victim cache, others may have to evict
+//! * The policy's order. While it holds a plane, others may have to evict
 //!   by a search of the slots, which follows no policy (but prefers leaves if the policy does).
 //! * The registry's memory. Ended entries are not freed while the thread is inside an epoch
 //!   guard.

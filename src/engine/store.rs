@@ -54,7 +54,6 @@ use crate::engine::parts::plane::{Planes, PolicySource};
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 use crate::engine::parts::sweep::Sweep;
-use crate::engine::parts::victim_cache::VictimCache;
 use crate::key::Key;
 use crate::metrics::{BlockPoolMetrics, Counter, GaugeSource, OwnRow, Stripes};
 use crate::policy::level;
@@ -101,8 +100,6 @@ pub(crate) struct Store {
     pub(in crate::engine) planes: Planes,
     pub(in crate::engine) directives: Arc<Directives>,
     pub(in crate::engine) clearing: Clearing,
-    /// The victim cache of each shard.
-    pub(in crate::engine) victim_caches: Box<[VictimCache]>,
     pub(in crate::engine) sweep: CachePadded<Sweep>,
     pub(in crate::engine) registry: Arc<Core>,
     pub(in crate::engine) reset_on_release: bool,
@@ -380,7 +377,6 @@ impl StoreRef {
             credits: Credits::new(block_count, shards),
             free: FreeList::new(block_count, shards),
             release_logs: (0..shards).map(|_| ReleaseLog::new()).collect(),
-            victim_caches: (0..shards).map(VictimCache::new).collect(),
             planes: Planes::new(
                 config.policy,
                 block_count as usize,

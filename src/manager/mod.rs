@@ -226,7 +226,7 @@ impl<T: BlockMetadata + Sync> BlockManager<T> {
     /// # Errors
     ///
     /// Returns an error if an invariant does not hold, or if another thread holds the policy
-    /// plane or a victim cache.
+    /// plane.
     pub fn audit(&self) -> Result<AuditReport, AuditError> {
         self.store.audit()
     }

@@ -65,7 +65,6 @@
 //! | a walk goes past a dead link | `index::a_walk_past_two_that_are_unlinked` |
 //! | an unlink sweeps only once | `index::two_neighbours_are_unlinked` |
 //! | the try-lock is taken or released relaxed, or released by a failed attempt | `try_lock::holders_take_turns` |
-//! | a victim cache does not mark its blocks | `victim_cache::a_release_takes_a_block_back` |
 //! | a leaf-first sweep takes parents | `sweep::two_leaf_first_sweeps` |
 //! | `vacate_unheld` takes pinned blocks | `sweep::a_sweep_and_a_pin` |
 //! | a reservation is refused while other shards are open | `credits::demands_that_fit_are_never_refused` |
@@ -106,8 +105,6 @@
 //! * A directive read relaxed: the plane is released and taken in order.
 //! * A summary bit that is cleared late, or in spite of its neighbours: takers correct both, at
 //!   the cost of a detour.
-//! * `PrefetchedVictims::pop` that does not look at the mark: it costs a block its place in the
-//!   eviction order, nothing else.
 //!
 //! It is not known whether these are needed: the acquire of an exchange of links, the acquire
 //! of a walk's load of the next link, the fence of a walk, and the check of the cell in

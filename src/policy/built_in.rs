@@ -88,6 +88,10 @@ impl BuiltInPolicy {
     }
 
     /// Returns whether the order yields no block before its inactive children.
+    ///
+    /// If several threads release and evict at the same time, a parent may nevertheless go first: if it
+    /// and its child were released by different threads, and another thread is evicting from the order
+    /// that lists the child.
     pub fn is_leaf_first(self) -> bool {
         self.0.is_leaf_first()
     }

@@ -84,16 +84,10 @@ pub(crate) trait SlotPolicy: Send {
     /// Returns the number of listed slots. O(slots), for audits and tests.
     fn len(&self) -> usize;
 
-    /// Returns whether a block that is used again is taken out.
-    ///
-    /// If so, the engine calls [`remove`](Self::remove) in order with the releases. If not,
-    /// it leaves such a block listed, and discards it when it comes up as a victim.
-    fn observes_resurrection(&self) -> bool;
-
     /// Returns whether the next victim depends on updates of all threads, since a block may be kept
     /// because of others. If so, all that are queued are applied before victims are taken.
     fn needs_all_updates(&self) -> bool {
-        self.observes_resurrection()
+        true
     }
 
     /// Returns whether listed blocks may be used again in any order, as long as no release
@@ -112,12 +106,6 @@ pub(crate) trait SlotPolicy: Send {
     /// [all updates](Self::needs_all_updates) are needed: otherwise, it does not tell the order of a
     /// block that was used again before it was listed.
     fn leaves_no_trace(&self, _slot: u32, _hash: SequenceHash) -> bool {
-        false
-    }
-
-    /// Returns whether victims that have been popped would still be the next ones, whatever is
-    /// listed later. If so, the engine pops some ahead of need, until blocks have priorities.
-    fn hands_out_ahead(&self) -> bool {
         false
     }
 
@@ -147,15 +135,4 @@ pub(crate) trait PrioritizedPolicy: SlotPolicy {
 
     /// Returns the next victim if its priority is below the default, and the order knows.
     fn first_of_low(&self) -> Option<u32>;
-
-    /// Returns a victim that was popped ahead of need to the order, unless it is listed.
-    ///
-    /// An order that [hands out victims ahead](SlotPolicy::hands_out_ahead) makes it the
-    /// next victim again, after those that were put back before it. Any other order lists it
-    /// as released last.
-    fn put_back(&mut self, slot: u32, hash: SequenceHash, level: u8) {
-        if !self.contains(slot) {
-            self.insert(slot, hash, level);
-        }
-    }
 }

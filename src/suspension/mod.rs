@@ -43,7 +43,7 @@
 //! * **What it has not finished.** A block that is being registered is not matched until its
 //!   registration returns, or until another thread registers the same hash. A hash keeps its
 //!   attachments while the thread that is to end its registration is suspended.
-//! * **The policy's order.** While it holds the plane or a victim cache, or has releases that it has
+//! * **The policy's order.** While it holds a plane, or has releases that it has
 //!   not queued, other threads evict by a sweep, or leave those blocks for later. The victims are
 //!   then not the policy's choice.
 //! * **The time of an eviction.** Blocks that it hides are found by a search of all blocks after a
@@ -52,7 +52,7 @@
 //!   and the table can neither finish shrinking nor grow while it shrinks. A gauge shows the garbage,
 //!   and lookups stay correct.
 //! * **[`audit`](crate::BlockManager::audit)**, which requires an idle manager. It returns `Busy`
-//!   while the plane or a victim cache is held.
+//!   while a plane is held.
 
 mod actor;
 mod gate;

@@ -40,12 +40,6 @@ impl Setting {
         self.policy.is_leaf_first()
     }
 
-    /// Returns whether victims are prefetched.
-    pub(super) fn has_victim_caches(&self) -> bool {
-        let BuiltInPolicy(spec) = self.policy;
-        spec.build(1).hands_out_ahead()
-    }
-
     pub(super) fn allows_duplicates(&self) -> bool {
         self.duplicates == BlockDuplicationPolicy::Allow
     }

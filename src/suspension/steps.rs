@@ -9,8 +9,6 @@ pub(crate) enum Step {
     CreditsReserved,
     /// The free blocks have been taken; victims are still missing.
     FreeTaken,
-    /// The home shard's victim cache is held; nothing has been taken from it.
-    VictimCacheHeld,
     /// The plane is held; no queued release has been applied.
     PlaneHeld,
     /// The plane is held; a slot has been taken off the release log and is no longer marked as

@@ -78,7 +78,6 @@ pub(super) const SCENES: &[Scene] = &[
         let world = Arc::clone(w);
         Plan::new(at![FreeTaken], move || world.take(2 * CHAIN)).takes(2 * CHAIN)
     }),
-    scene(Step::VictimCacheHeld, |w| evict(w, at![VictimCacheHeld], 1)).only(Setting::has_victim_caches),
     scene(Step::PlaneHeld, |w| evict(w, at![PlaneHeld], 1)).holds_up(&[PLANE]),
     scene(Step::PlaneHeld, |w| {
         let hash = *w.fill().last().expect("blocks are available");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::blocks::BlockDuplicationPolicy::{Allow, Reject};
 use crate::eviction::BuiltInPolicy;
-use crate::retention::{Priority, Retention};
 use crate::{AuditError, SequenceHash};
 
 use super::Step;
@@ -125,35 +124,6 @@ fn an_allocation_does_not_wait_for_a_registration() {
     allocates.finish();
     registers.finish();
     drop(scenery);
-    Arc::into_inner(world)
-        .expect("all threads are gone")
-        .close();
-}
-
-/// A thread that saw no directives prefetches victims after the first directive has been given.
-/// Those it does not need must still be evicted by priority.
-#[test]
-fn the_first_directive_meets_a_victim_cache_that_is_being_filled() {
-    let world = Arc::new(World::new(Setting {
-        policy: named("lru"),
-        blocks: FEW,
-        duplicates: Allow,
-    }));
-    let hashes = world.fill();
-    let (evicts, scenery) = Suspended::new(&world, |world| {
-        let world = Arc::clone(world);
-        Plan::new([Step::VictimCacheHeld].as_slice(), move || world.take(1))
-    });
-    let (first, rest) = hashes.split_at(CHAIN);
-    let highest = Retention::new(Priority::HIGHEST);
-    assert_eq!(world.manager.set_retention(first, .., highest), CHAIN);
-    evicts.finish();
-    let available = world.manager.available_blocks();
-    let taken = world.manager.allocate_blocks_with_evictions(available);
-    let (blocks, evicted) = taken.expect("as many are available");
-    assert_eq!(evicted[..rest.len() - 1], rest[1..]);
-    assert_eq!(evicted[rest.len() - 1..], *first);
-    drop((blocks, scenery));
     Arc::into_inner(world)
         .expect("all threads are gone")
         .close();

@@ -1,6 +1,6 @@
 //! A lock with only `try_lock`: if it is held, callers take another path.
 //!
-//! Each policy plane, each victim cache, and the registry's upkeep is guarded by one. They
+//! Each policy plane, and the registry's upkeep, is guarded by one. They
 //! contain plain sequential data, and there is a way around each in case the holder is
 //! suspended.
 

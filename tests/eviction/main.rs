@@ -2,6 +2,7 @@
 
 mod backlog;
 mod scan;
+mod shards;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::panic_any;

@@ -57,7 +57,7 @@ fn a_panicking_attachment_costs_no_block() {
     manager.reset_inactive_pool().unwrap();
 }
 
-/// A prefetched victim was recognized by a count of its releases, which wrapped around.
+/// A victim was recognized by a count of its releases, which wrapped around.
 #[test]
 fn a_block_released_often_is_no_victim() {
     let manager = lru(4);

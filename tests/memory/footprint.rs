@@ -40,7 +40,7 @@ const TOLERANCE: f64 = 0.6;
 /// | sum | 89.0 | 184.2 | 177.0 |
 ///
 /// LRFU and W-TinyLFU have the graph of lineage, heaps, and a history or a sketch. What is
-/// left, for counters, victim caches and metrics, does not depend on the blocks.
+/// left, for counters and metrics, does not depend on the blocks.
 ///
 /// With more than one core, each shard has an order of its own, except with these two. Then a
 /// block has a place (8 bytes), and each order numbers, each of which takes 16 bytes.

@@ -16,7 +16,6 @@ mod shards;
 mod slot;
 mod sweep;
 mod try_lock;
-mod victim_cache;
 mod watermark;
 
 use std::ptr::NonNull;

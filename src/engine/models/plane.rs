@@ -58,10 +58,6 @@ impl SlotPolicy for Glass {
         self.listed.lock().unwrap().len()
     }
 
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
     fn resurrections_commute(&self) -> bool {
         self.traceless.is_some()
     }
@@ -180,7 +176,7 @@ impl PlaneBlocks {
                 }
                 continue;
             }
-            slot.begin_release(0);
+            slot.begin_release(0, 0);
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
                     // SAFETY: this thread has set the mark.

@@ -51,10 +51,6 @@ impl SlotPolicy for ByNumber {
         self.0.lock().unwrap().len()
     }
 
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -124,9 +120,9 @@ impl Shards {
             }
             let seen = slot.word();
             if seen.is_queued() {
-                slot.begin_release(0);
+                slot.set_era(0);
             } else {
-                slot.begin_release_to(home, 0);
+                slot.begin_release(home, 0);
             }
             if slot.unpin_last(seen).is_ok() {
                 if !seen.is_queued() {
@@ -180,6 +176,21 @@ impl Shards {
         let at = &self.slots[slot as usize];
         let is_evicted = found > 0 && !at.word().is_queued() && at.vacate_unheld(false).is_some();
         is_evicted.then_some(slot)
+    }
+
+    /// Gives the content of a block a directive, and announces it to this plane.
+    fn give(&self, slot: &Slot, plane: usize) {
+        let retention = Retention::new(Priority::HIGHEST);
+        let generation = slot.word().generation();
+        let given = self.directives.give(slot, generation, retention, plane);
+        assert!(given.is_some());
+    }
+
+    /// Returns the priorities of all listed blocks.
+    fn priorities(&self) -> Vec<Priority> {
+        let orders = self.listed.lock().unwrap();
+        let of = |order: &Listed| order.lock().unwrap().values().copied().collect::<Vec<_>>();
+        orders.iter().flat_map(of).collect()
     }
 
     /// Applies all updates, once all threads are done, and checks that each block is listed as it is
@@ -342,19 +353,28 @@ fn a_directive_for_a_block_that_changes_shards() {
             shards.drain(1);
         });
         let slot = &shards.slots[0];
-        let retention = Retention::new(Priority::HIGHEST);
-        let plane = slot.shard();
-        let given = shards
-            .directives
-            .give(slot, slot.word().generation(), retention, plane);
-        assert!(given.is_some());
+        shards.give(slot, slot.shard());
         join([user]);
         shards.finish();
-        let orders = shards.listed.lock().unwrap();
-        let priorities: Vec<Priority> = orders
-            .iter()
-            .flat_map(|order| order.lock().unwrap().values().copied().collect::<Vec<_>>())
-            .collect();
-        assert_eq!(priorities, [Priority::HIGHEST]);
+        assert_eq!(shards.priorities(), [Priority::HIGHEST]);
+    });
+}
+
+/// One order passes a directive over, because no order seems to list the block; the other, which is
+/// about to list it, applies the directive.
+#[test]
+fn a_directive_is_announced_to_one_order_while_the_other_lists_the_block() {
+    explore(|| {
+        let shards = Arc::new(Shards::new(1));
+        let user = spawn(&shards, |shards| {
+            shards.release(1, &shards.slots[0]);
+            shards.drain(1);
+        });
+        let slot = &shards.slots[0];
+        shards.give(slot, 0);
+        shards.drain(0);
+        join([user]);
+        shards.finish();
+        assert_eq!(shards.priorities(), [Priority::HIGHEST]);
     });
 }

@@ -220,7 +220,8 @@ impl Store {
             if attempts <= FIND_SPINS {
                 let mut pauses = 0;
                 while pauses < FIND_PAUSES
-                    || self.planes.is_any_taken() && pauses < FIND_PAUSES_WHILE_HELD
+                    || self.planes.is_taken(self.planes.of_shard(home))
+                        && pauses < FIND_PAUSES_WHILE_HELD
                 {
                     spin_loop();
                     pauses += 1;

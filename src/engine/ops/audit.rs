@@ -10,7 +10,7 @@
 //! 2. There are as many credits as free, inactive, cleared and discarded blocks together.
 //! 3. A slot is a primary if and only if it is linked in the index, in the bucket of its
 //!    hash. A hash has at most one primary.
-//! 4. A block without pins is listed by one order, or in a victim cache, or queued. A slot is
+//! 4. A block without pins is listed by one order, or queued. A slot is
 //!    on a release log if and only if it is marked as queued, and then on exactly one, once.
 //! 5. A slot's generation changes with each tenancy, and never while the block is pinned. (The
 //!    exchanges of the word enforce this; it cannot be checked at rest.)
@@ -29,9 +29,8 @@
 //!
 //! # What does it cost?
 //!
-//! O(block count) time and memory. The audit holds all policy planes throughout and each victim
-//! cache briefly, by try-locks: if another thread holds one of them, it fails with
-//! [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others just
+//! O(block count) time and memory. The audit holds all policy planes throughout, by try-locks: if
+//! another thread holds one of them, it fails with [`AuditError::Busy`] instead of waiting. A thread suspended in an audit delays others just
 //! as any holder of the plane does: they evict by a search.
 
 use std::collections::HashMap;
@@ -80,7 +79,7 @@ pub struct AuditReport {
     pub forgotten: usize,
     /// Active blocks that are duplicates of a primary.
     pub duplicates: usize,
-    /// Blocks in the policy's order: inactive ones, and blocks that have become active again
+    /// Blocks in the orders of eviction: inactive ones, and blocks that have become active again
     /// but have not been removed from the order or popped from it since.
     pub listed: usize,
     /// Blocks without pins that are on a release log: the policy has not learnt of their
@@ -93,8 +92,8 @@ pub struct AuditReport {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// Another thread holds the policy plane or a victim cache, so the manager is in use.
-    #[error("the manager is in use: another thread holds its policy plane or a victim cache")]
+    /// Another thread holds a policy plane, so the manager is in use.
+    #[error("the manager is in use: another thread holds a policy plane")]
     Busy,
     /// An invariant does not hold. If other threads used the manager during the audit, they
     /// may be the reason; otherwise this is a bug in this crate.
@@ -137,13 +136,6 @@ impl Store {
             .collect::<Result<_, _>>()?;
         let free = self.audit_free()?;
         let queued = self.audit_release_logs()?;
-        let mut prefetched = vec![false; self.slots.len()];
-        for victim_cache in &self.victim_caches {
-            victim_cache
-                .try_hold()
-                .ok_or(AuditError::Busy)?
-                .for_each(&self.slots, |id| prefetched[id as usize] = true);
-        }
         self.audit_index()?;
         let mut report = AuditReport::default();
         // An order that has listed no block yet has no policy.
@@ -157,7 +149,7 @@ impl Store {
             require(4, orders <= 1, || {
                 format!("listed by {orders} orders: {}", describe(slot))
             })?;
-            let listed = orders > 0 || prefetched[slot.id() as usize];
+            let listed = orders > 0;
             match word.state() {
                 State::Exclusive if is_free => report.free += 1,
                 State::Exclusive => report.exclusive += 1,

@@ -63,7 +63,9 @@ impl Store {
     #[inline]
     pub(in crate::engine) unsafe fn queue(&self, shard: usize, slot: &Slot) {
         // SAFETY: the caller's contract.
-        if unsafe { self.release_logs[shard].push(slot) } {
+        let is_long = unsafe { self.release_logs[shard].push(slot) };
+        self.planes.note_queued(shard);
+        if is_long {
             self.shorten(shard, 1);
         }
     }
@@ -72,7 +74,9 @@ impl Store {
     #[inline]
     pub(in crate::engine) fn queue_run(&self, shard: usize, run: Run<'_>) {
         let count = run.len();
-        if run.push_to(&self.release_logs[shard]) {
+        let is_long = run.push_to(&self.release_logs[shard]);
+        self.planes.note_queued(shard);
+        if is_long {
             self.shorten(shard, count);
         }
     }
@@ -85,7 +89,9 @@ impl Store {
             let shard = self.shard_of(slot, self.home());
             let log = &self.release_logs[shard];
             // SAFETY: the mark has been set just now.
-            if unsafe { log.push(slot) } && log.is_due(1) {
+            let is_long = unsafe { log.push(slot) };
+            self.planes.note_queued(shard);
+            if is_long && log.is_due(1) {
                 self.try_drain_log(shard);
             }
         }
@@ -124,8 +130,10 @@ impl Store {
     /// Applies the queued updates of all shards whose planes no other thread holds, as
     /// [`try_drain_of`](Self::try_drain_of) does.
     pub(in crate::engine) fn try_drain(&self) {
-        for plane in 0..self.planes.count() {
-            self.try_drain_of(plane);
+        for shard in 0..self.planes.count() {
+            if !self.planes.are_sharded() || self.release_logs[shard].len() > 0 {
+                self.try_drain_of(shard);
+            }
         }
     }
 

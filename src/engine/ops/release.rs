@@ -113,7 +113,7 @@ impl Store {
             // The common case: neither the plane nor a tracker has to be consulted first.
             if seen.is_sole_unmarked_pin() && !store.has_levels() {
                 let home = store.home();
-                slot.as_ref().begin_release_to(home, store.clearing.era());
+                slot.as_ref().begin_release(home, store.clearing.era());
                 if slot.as_ref().unpin_last(seen).is_ok() {
                     return Self::finish_release(slot, seen, home);
                 }
@@ -165,10 +165,11 @@ impl Store {
                     Err(slot.as_ref().word())
                 } else if seen.is_primary() && !seen.resets() {
                     let home = store.home();
+                    let era = store.clearing.era();
                     if seen.is_queued() {
-                        slot.as_ref().begin_release(store.clearing.era());
+                        slot.as_ref().set_era(era);
                     } else {
-                        slot.as_ref().begin_release_to(home, store.clearing.era());
+                        slot.as_ref().begin_release(home, era);
                     }
                     match slot.as_ref().unpin_last(seen) {
                         Ok(()) => return Self::finish_release(slot, seen, home),

@@ -158,7 +158,7 @@ impl<'a> Unpins<'a> {
             if !seen.is_sole_unmarked_pin() || !may_queue {
                 break Stop::Other(hold);
             }
-            slot.begin_release_to(self.home, store.clearing.era());
+            slot.begin_release(self.home, store.clearing.era());
             if slot.unpin_last(seen).is_err() {
                 break Stop::Other(hold);
             }
@@ -199,7 +199,7 @@ impl<'a> Unpins<'a> {
                 // so they are applied before it is queued.
                 store.try_drain_of(self.home);
             }
-            slot.begin_release_to(self.home, store.clearing.era());
+            slot.begin_release(self.home, store.clearing.era());
             if slot.unpin_last(seen).is_ok() {
                 step!(Unpinned);
                 // SAFETY: the exchange has set the mark, and `seen` had none.

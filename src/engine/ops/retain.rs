@@ -53,7 +53,6 @@ impl Store {
     #[cold]
     pub(super) fn apply_directives(&self, plane: usize) {
         if let Some(mut plane) = self.try_hold(plane) {
-            self.empty_victim_caches(&mut plane);
             plane.drain();
             plane.apply_directives();
         }

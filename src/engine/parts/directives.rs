@@ -274,6 +274,13 @@ impl Directives {
         }
     }
 
+    /// Returns whether the room of an order has been made.
+    #[inline]
+    pub(crate) fn has_room(&self, order: usize) -> bool {
+        let table = self.table.get();
+        table.is_some_and(|table| table.rooms[order].get().is_some())
+    }
+
     /// Takes the room of an order for priorities. Only for the holder of the plane, and once.
     pub(crate) fn take_room(&self, order: usize) -> PriorityRoom {
         let room = self.table().room(order, self.block_count).try_hold();
@@ -353,7 +360,10 @@ impl Directives {
     ) -> Option<Directive> {
         let table = self.table.get()?;
         let at = &table.words[slot.id() as usize];
-        let word = DirectiveWord(at.load(Ordering::Acquire));
+        // An exchange, after that of the block's place, and not just a load: another plane's holder
+        // that does not see this place has cleared the announced mark before, which this exchange then
+        // follows, so that it sees the directive.
+        let word = DirectiveWord(at.fetch_or(0, Ordering::AcqRel));
         let directive = word.of(generation)?;
         if directive.deadline.is_none_or(|deadline| deadline > now()) {
             return Some(directive);

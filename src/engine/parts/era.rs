@@ -218,7 +218,7 @@ mod tests {
         let hash = SequenceHash::root(1);
         slot.set_key(Key { hash, keyed: 0 });
         slot.promote(slot.begin());
-        slot.begin_release(clearing.era());
+        slot.begin_release(0, clearing.era());
         slot.unpin_last(slot.word()).unwrap();
     }
 

@@ -12,5 +12,4 @@ pub(crate) mod release_log;
 pub(crate) mod slot;
 pub(crate) mod slot_stack;
 pub(crate) mod sweep;
-pub(crate) mod victim_cache;
 pub(crate) mod word;

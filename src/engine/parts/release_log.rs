@@ -1,9 +1,9 @@
 //! Release logs: how the hot path tells the policy plane what has changed.
 //!
-//! A block that becomes inactive (or, under policies that observe it, active again) is
-//! *queued*: its slot is pushed onto the release log of the thread's shard. The holder of the
-//! policy plane drains the logs, and looks at each slot's word to learn the block's current
-//! state.
+//! A block that becomes inactive is *queued*: its slot is pushed onto the release log of the thread's
+//! shard. One that becomes active again is queued on the log of the shard that has released it. The
+//! holder of the policy plane drains the log, and looks at each slot's word to learn the block's
+//! current state.
 //!
 //! A slot is queued at most once. The exchange that makes an update necessary also sets the
 //! `queued` mark in the slot's word; the drainer clears the mark and reads the word in one step

@@ -20,8 +20,8 @@
 //! | `primary_or_victim`, as [`primary`](Slot::primary) | the owner, while `Pending` | holders of the duplicate; the thread that has just taken its last pin off |
 //! | `primary_or_victim`, as [`next_victim`](Slot::next_victim) | the owner that has vacated the block, until it hands it out | the same thread |
 //! | `id` | never | any thread |
-//! | `release` | a releaser | the holder of a plane, as a checking reader; for the shard, any thread that has seen the word inactive |
-//! | `victim_cache` | the holder of that cache; a releaser resets it | holders of a victim cache |
+//! | `level` | a releaser | the holder of a plane, as a checking reader |
+//! | `shard` | a releaser | any thread that has seen the word inactive |
 //! | `era` | the owner, just before it registers the block; a releaser; a clearing, while the block is cleared | any thread that has seen the word inactive, see `era` |
 //!
 //! The last three are hints that describe the last release. A releaser writes them *before* the
@@ -50,9 +50,6 @@ use crate::key::Key;
 use crate::sync::step;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-/// The number of frequency levels.
-const LEVELS: u8 = 4;
-
 /// Stands for "no slot" where a slot number is expected.
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -77,10 +74,10 @@ pub(crate) struct Slot {
     /// The primary that a duplicate keeps alive, or the next victim of one thread.
     primary_or_victim: AtomicU32,
     id: u32,
-    /// The shard of the last release, times four, plus the frequency level at it.
-    release: AtomicU8,
-    /// The victim cache the block is in, plus one; zero if it is in none.
-    victim_cache: AtomicU8,
+    /// The frequency level at the last release.
+    level: AtomicU8,
+    /// The shard of the last release.
+    shard: AtomicU8,
     /// The era of the last release.
     era: AtomicU16,
 }
@@ -98,8 +95,8 @@ impl Slot {
             next_queued: AtomicU32::new(NIL),
             primary_or_victim: AtomicU32::new(NIL),
             id,
-            release: AtomicU8::new(0),
-            victim_cache: AtomicU8::new(0),
+            level: AtomicU8::new(0),
+            shard: AtomicU8::new(0),
             era: AtomicU16::new(0),
         }
     }
@@ -225,39 +222,20 @@ impl Slot {
     /// Returns the frequency level at the last release.
     #[inline]
     pub(in crate::engine) fn level(&self) -> u8 {
-        self.release.load(Ordering::Relaxed) % LEVELS
+        self.level.load(Ordering::Relaxed)
     }
 
     /// Returns the shard onto whose release log the last release has pushed the slot, or was to push
     /// it.
     #[inline]
     pub(in crate::engine) fn shard(&self) -> usize {
-        usize::from(self.release.load(Ordering::Relaxed) / LEVELS)
+        usize::from(self.shard.load(Ordering::Relaxed))
     }
 
     /// Sets the frequency level. Only for a holder that is about to release the block.
     #[inline]
     pub(in crate::engine) fn set_level(&self, level: u8) {
-        debug_assert!(level < LEVELS);
-        let shard = self.release.load(Ordering::Relaxed) / LEVELS;
-        self.release
-            .store(shard * LEVELS + level, Ordering::Relaxed);
-    }
-
-    /// Returns the victim cache that the block has been put in since its last release.
-    #[inline]
-    pub(in crate::engine) fn victim_cache(&self) -> Option<usize> {
-        self.victim_cache
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-            .map(usize::from)
-    }
-
-    /// Sets the victim cache that the block is in. Only for the holder of that cache.
-    #[inline]
-    pub(in crate::engine) fn set_victim_cache(&self, victim_cache: usize) {
-        self.victim_cache
-            .store(victim_cache as u8 + 1, Ordering::Relaxed);
+        self.level.store(level, Ordering::Relaxed);
     }
 
     /// Returns the era of the last release, or of the registration if there has been none
@@ -287,23 +265,13 @@ impl Slot {
             .compare_exchange(seen, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Records that the block is about to be released in this era, and so is in no victim
-    /// cache. Call before taking the last pin off.
+    /// Records that the block is about to be released in this era, and that its slot will then be
+    /// pushed onto the log of this shard. Call before taking the last pin off, unless the slot is
+    /// queued already: then call [`set_era`](Self::set_era).
     #[inline]
-    pub(in crate::engine) fn begin_release(&self, era: u16) {
-        self.victim_cache.store(0, Ordering::Relaxed);
+    pub(in crate::engine) fn begin_release(&self, shard: usize, era: u16) {
+        self.shard.store(shard as u8, Ordering::Relaxed);
         self.set_era(era);
-    }
-
-    /// Records that the block is about to be released, as [`begin_release`](Self::begin_release)
-    /// does, and that its slot will then be pushed onto the log of this shard: the slot is not queued
-    /// yet.
-    #[inline]
-    pub(in crate::engine) fn begin_release_to(&self, shard: usize, era: u16) {
-        let level = self.release.load(Ordering::Relaxed) % LEVELS;
-        self.release
-            .store(shard as u8 * LEVELS + level, Ordering::Relaxed);
-        self.begin_release(era);
     }
 
     // ---- pins ----

@@ -73,10 +73,11 @@ impl SlotStack {
             bottom.store(below, Ordering::Relaxed);
             let depth = depth + len;
             let new = Head { top, depth }.word();
-            // Release: pairs with the acquire in `drain`, for the links.
+            // Release: pairs with the acquire in `drain`, for the links. Acquire: a push that follows a
+            // drain sees what its thread did before the drain.
             match self
                 .head
-                .compare_exchange_weak(head, new, Ordering::Release, Ordering::Relaxed)
+                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => return depth,
                 Err(now) => head = now,

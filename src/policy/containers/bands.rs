@@ -34,7 +34,7 @@ pub(crate) struct Band(u8);
 
 impl Band {
     /// The number of bands for blocks with the default priority.
-    const DEFAULTS: u8 = 9;
+    const DEFAULTS: u8 = 8;
     const FIRST_DEFAULT: u8 = Priority::DEFAULT.get();
     const FIRST_HIGH: u8 = Self::FIRST_DEFAULT + Self::DEFAULTS;
     const COUNT: u8 = Self::FIRST_HIGH + Priority::HIGHEST.get() - Priority::DEFAULT.get();
@@ -243,7 +243,7 @@ mod tests {
         assert!(all.iter().copied().eq((0..Band::COUNT).map(Band)));
         assert_eq!(all.iter().filter(|band| band.is_low()).count(), 35);
         assert_eq!(all.iter().filter(|band| band.is_high()).count(), 65);
-        for (band, of) in all.into_iter().zip((0..35).chain([35; 9]).chain(36..=100)) {
+        for (band, of) in all.into_iter().zip((0..35).chain([35; 8]).chain(36..=100)) {
             assert_eq!(band.priority(), priority(of));
             let is_default = of == 35;
             assert_eq!(band.number_of_default().is_some(), is_default);

@@ -283,12 +283,6 @@ impl<L: Leaves> SlotPolicy for Lineage<L> {
         self.residents.listed()
     }
 
-    /// True: taking a block out for use may turn its parent into a leaf, and the time at
-    /// which that happens decides the parent's position among the leaves.
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
     /// True if it does not matter when a block became a leaf. The ghosts that exist after
     /// some blocks have been taken out, and their links, are the same for any order of
     /// taking out. (Twins may be an exception, which does no harm.)

@@ -177,11 +177,6 @@ impl SlotPolicy for Custom {
         self.len
     }
 
-    /// True, because only the user's policy knows whether that matters.
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
     fn check(&self) -> Result<(), String> {
         let listed = self.listed.iter().flatten().count();
         ensure(listed == self.len, || {

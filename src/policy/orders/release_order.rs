@@ -71,12 +71,6 @@ impl<const LEVELS: u32> SlotPolicy for ReleaseOrder<LEVELS> {
         self.levels.len()
     }
 
-    /// True, so that every victim is a candidate: a block in use is not left in its list for an
-    /// eviction to skip.
-    fn observes_resurrection(&self) -> bool {
-        true
-    }
-
     /// False: taking a block out leaves the order of the others unchanged, and its own next
     /// position comes from its next release.
     fn needs_all_updates(&self) -> bool {
@@ -86,11 +80,6 @@ impl<const LEVELS: u32> SlotPolicy for ReleaseOrder<LEVELS> {
     /// True: see [`needs_all_updates`](Self::needs_all_updates).
     fn resurrections_commute(&self) -> bool {
         true
-    }
-
-    /// True without levels: what is released later is evicted later.
-    fn hands_out_ahead(&self) -> bool {
-        LEVELS == 1
     }
 
     fn check(&self) -> Result<(), String> {

@@ -32,31 +32,24 @@ pub(crate) struct Retained<P> {
     /// The order of the blocks that have not been moved yet.
     before: P,
     has_moved_all: bool,
-    /// The number of blocks that were put back, moved and released so far: the numbers of their
-    /// places in the bands below.
-    were_put_back: u64,
+    /// The numbers of blocks that were moved and released so far: the numbers of their places in the
+    /// bands above.
     were_moved: u64,
     were_released: u64,
 }
 
-/// The band of victims that were handed out ahead of need, which are next.
-fn band_of_put_back() -> Band {
-    Band::of_default(0)
-}
-
 fn band_of_moved(level: u8) -> Band {
-    Band::of_default(1 + 2 * level)
+    Band::of_default(2 * level)
 }
 
 fn band_of_released(level: u8) -> Band {
-    Band::of_default(2 + 2 * level)
+    Band::of_default(1 + 2 * level)
 }
 
-/// Returns the level of the blocks in a band. Victims that were handed out ahead of need are next
-/// in an order without levels, and blocks of another priority have none, either.
+/// Returns the level of the blocks in a band: 0 if these have another priority than the default.
 fn level_of(band: Band) -> u8 {
     let number = band.number_of_default().unwrap_or(0);
-    number.saturating_sub(1) / 2
+    number / 2
 }
 
 impl<P: SlotPolicy> Retained<P> {
@@ -66,7 +59,6 @@ impl<P: SlotPolicy> Retained<P> {
             bands,
             before,
             has_moved_all: false,
-            were_put_back: 0,
             were_moved: 0,
             were_released: 0,
         }
@@ -171,10 +163,6 @@ impl<P: SlotPolicy + 'static> SlotPolicy for Retained<P> {
         slots.filter(|&slot| self.contains(slot)).count()
     }
 
-    fn observes_resurrection(&self) -> bool {
-        self.before.observes_resurrection()
-    }
-
     fn needs_all_updates(&self) -> bool {
         self.before.needs_all_updates()
     }
@@ -215,15 +203,6 @@ impl<P: SlotPolicy + 'static> PrioritizedPolicy for Retained<P> {
     fn first_of_low(&self) -> Option<u32> {
         let (band, slot) = self.bands.first()?;
         band.is_low().then_some(slot)
-    }
-
-    fn put_back(&mut self, slot: u32, _hash: SequenceHash, _level: u8) {
-        if !self.contains(slot) {
-            self.were_put_back += 1;
-            self.bands
-                .set_place(slot, band_of_put_back(), self.were_put_back);
-            self.bands.enter(slot);
-        }
     }
 }
 
@@ -275,35 +254,6 @@ mod tests {
         // After another victim was taken instead.
         policy.set_priority(0, Priority::DEFAULT);
         assert_eq!(drain(&mut policy), [0, 3, 2]);
-    }
-
-    #[test]
-    fn what_is_put_back_is_next_again() {
-        let mut policy = retained(4);
-        let ahead = [policy.pop().unwrap(), policy.pop().unwrap()];
-        policy.insert(ahead[1], any_hash(), 0);
-        policy.set_priority(2, Priority::LOWEST);
-        for slot in ahead {
-            policy.put_back(slot, any_hash(), 0);
-        }
-        assert_eq!(policy.len(), 4);
-        assert_eq!(drain(&mut policy), [2, 0, 3, 1]);
-    }
-
-    #[test]
-    fn what_is_put_back_keeps_its_place_whatever_its_priority_was() {
-        let mut policy = retained(5);
-        let ahead = [policy.pop().unwrap(), policy.pop().unwrap()];
-        policy.set_priority(2, Priority::HIGHEST);
-        assert_eq!(policy.pop(), Some(3));
-        for slot in ahead {
-            policy.put_back(slot, any_hash(), 0);
-            policy.set_priority(slot, Priority::HIGHEST);
-        }
-        for slot in [2, 1, 0] {
-            policy.set_priority(slot, Priority::DEFAULT);
-        }
-        assert_eq!(drain(&mut policy), [0, 1, 2, 4]);
     }
 
     #[test]
@@ -401,10 +351,6 @@ mod tests {
             self.order.len()
         }
 
-        fn observes_resurrection(&self) -> bool {
-            self.order.observes_resurrection()
-        }
-
         fn check(&self) -> Result<(), String> {
             self.order.check()
         }
@@ -415,8 +361,7 @@ mod tests {
         slot: u32,
         level: u8,
         priority: Priority,
-        /// The steps of the last release and of the last change of priority. A victim that was
-        /// put back has a negative one.
+        /// The steps of the last release and of the last change of priority.
         released: i64,
         changed: i64,
     }
@@ -497,13 +442,6 @@ mod tests {
             rule.release(slot, level, step - 1_000);
             order.insert(slot, any_hash(), level);
         }
-        let mut ahead = Vec::new();
-        if levels == 1 {
-            ahead.extend((0..random.below(slots)).map_while(|_| order.pop()));
-            ahead.iter().for_each(|&slot| rule.remove(slot));
-        }
-        ahead.reverse();
-        let mut puts_back = -1_000_000;
         let order = Counted { order, taken: 0 };
         let mut policy = Retained::new(order, Bands::new(slots as usize));
         for step in 1..steps {
@@ -517,18 +455,9 @@ mod tests {
                     rule.release(slot, level, step);
                     policy.insert(slot, any_hash(), level);
                 }
-                6 => {
+                6..=7 => {
                     rule.remove(slot);
                     policy.remove(slot);
-                }
-                7 => {
-                    if let Some(slot) = ahead.pop() {
-                        puts_back += 1;
-                        if !rule.contains(slot) {
-                            rule.release(slot, 0, puts_back);
-                        }
-                        policy.put_back(slot, any_hash(), 0);
-                    }
                 }
                 8..=15 => {
                     let new = priority([0, 10, 35, 35, 60, 100][random.below(6) as usize]);

@@ -7,6 +7,7 @@ use crate::SequenceHash;
 use crate::policy::{PlainPolicy, SlotPolicy};
 use crate::sync::step;
 
+use super::keys::Keys;
 use super::numbers::{Numbers, Place, Places};
 use super::prioritized::Prioritized;
 use crate::engine::parts::directives::Directives;
@@ -20,6 +21,7 @@ pub(super) struct View<'a> {
     pub(super) slots: &'a [Slot],
     pub(super) logs: &'a [ReleaseLog],
     pub(super) places: &'a Places,
+    pub(super) keys: &'a Keys,
     pub(super) directives: &'a Directives,
 }
 
@@ -231,6 +233,10 @@ impl<P: Listed + ?Sized, N: Names> Feed<'_, P, N> {
         if !slot.mark_queued().is_queued() {
             // SAFETY: the mark has been set just now.
             unsafe { self.view.logs[shard].push(slot) };
+            let View {
+                keys, directives, ..
+            } = self.view;
+            keys.note_queued(shard, directives.are_used());
         }
     }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`order`] | a policy in one of the stages of its life |
 //! | [`feed`] | how it learns what is queued on the release logs |
+//! | [`keys`] | what orders publish, to be compared |
 //! | [`numbers`] | how several orders share the memory of one |
 //! | [`prioritized`] | the policy once there have been directives |
 //!
@@ -17,13 +18,12 @@
 //! With a single plane, one thread at a time could evict, however many cores there are. So there is
 //! one per [shard](crate::engine::store), if the policy allows
 //! ([`PolicySpec::is_sharded`](crate::policy::PolicySpec::is_sharded)). A block that is released goes
-//! through the log of the releasing thread's shard into the order of that shard. Each order publishes
-//! the [key](order) of its first victim: its priority, its level, and the *tick* at which it was
-//! listed, on a clock that all orders share and that each drain advances. A thread that needs victims
+//! through the log of the releasing thread's shard into the order of that shard. Each shard publishes
+//! [keys](keys) for the first victim of its order and for what is queued on its log. A thread that needs
+//! victims
 //!
-//! 1. drains the log of its own shard;
-//! 2. takes the order whose published key is the smallest, unless another thread holds it;
-//! 3. pops victims as long as none of the keys published by the other orders is smaller.
+//! 1. holds the plane whose shard has the smallest key, unless another thread does, and drains its log;
+//! 2. pops victims as long as none of the other shards has a smaller key, and goes on with 1.
 //!
 //! This is a MultiQueue (Rihani, Sanders and Dementiev, *MultiQueues: Simpler, Faster, and Better
 //! Relaxed Concurrent Priority Queues*, 2014; Williams and Sanders, *Engineering MultiQueues*, 2024)
@@ -39,14 +39,12 @@
 //! the first of all. It may be ahead of
 //!
 //! * the blocks of orders that other threads hold at that moment, from which they pop;
-//! * blocks whose updates are still queued (fewer than 64 for each log, unless its plane is held), and
-//!   those that were listed by the same drain as the victim, or by one that ran at the same time;
-//! * victims that were popped ahead of need.
+//! * blocks that were released earlier, but while the logs of both shards had something queued: fewer
+//!   than 64 blocks per shard, unless planes are held for long.
 //!
-//! A *leaf* is a block without inactive children among those that the same order lists. A child in
-//! another order was released before its parent, or by another thread at about the same time,
-//! because whoever used the child has used the parent with it. So its tick is earlier, and it is
-//! evicted first.
+//! A *leaf* is a block without inactive children among those that the same order lists. Whoever uses a
+//! child has used its parent with it. So a child in another order was released earlier than its
+//! parent, or at about the same time, and therefore goes first, or is not kept for long.
 //!
 //! # Which order lists a block?
 //!
@@ -55,14 +53,15 @@
 //! order. If the slot is on a log already, it stays there, and so does the note. A drain can
 //! nevertheless meet a block that another order lists: the block was listed by a thread that had
 //! seen it before it was used. Only the holder of that order may take it out. So the drain *forwards*
-//! the slot to that order's log, where it is seen in the state that the block has then.
+//! the slot to that order's log, where it is seen in the state that the block has then. For the same
+//! reason, an order may list a block that is in use, until it is popped, and passed over, or released.
 //!
 //! # When are queued updates applied?
 //!
 //! | a thread that | drains |
 //! |---|---|
-//! | needs victims | the log of its own shard, whose slots are in its cache, and of each shard it takes victims from |
-//! | needs victims, every [`DRAIN_ALL`]th time, or finds too few, or uses a single order that needs all updates | the logs of all shards |
+//! | needs victims | the log of each shard it takes victims from, and all logs that may hold earlier ones |
+//! | needs victims of a single order | the log of its own shard; those of all shards if it finds too few, or the policy needs all updates |
 //! | is about to queue a slot that is queued already, or to push a release onto a log with cancelled ones | that log, if the plane is free |
 //! | has made a log too long by a push | that log, if the plane is free |
 //!
@@ -75,9 +74,8 @@
 //! matched, and released again. A thread that would queue it a second time therefore tries to
 //! drain first, so that the earlier change takes its place in the order. If the plane is held,
 //! the one queued slot stands for both changes: the policy sees only the last state, in the
-//! place of the first change. In addition, an eviction may precede what is still queued on the
-//! logs of other shards, or cached there as a victim; a sweep follows no order; and if a log has
-//! become so long while the plane was held that a drain [leaves some of
+//! place of the first change. In addition, a sweep follows no order; and if a log has become so long
+//! while the plane was held that a drain [leaves some of
 //! it](crate::engine::parts::release_log), these are listed behind later releases, and a block
 //! whose child is among them may be taken for a leaf.
 //!
@@ -95,6 +93,7 @@
 //! [`order::Policy`].
 
 mod feed;
+mod keys;
 mod numbers;
 mod order;
 mod prioritized;
@@ -108,24 +107,18 @@ use crossbeam_utils::CachePadded;
 use crate::policy::{PlainPolicy, SlotPolicy};
 use crate::sync::once_box::OnceBox;
 use crate::sync::try_lock::{TryLock, TryLockGuard};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 use crate::engine::parts::directives::Directives;
 use crate::engine::parts::release_log::ReleaseLog;
 use crate::engine::parts::slot::Slot;
 
 use feed::View;
+use keys::Keys;
 use numbers::{Numbers, Places};
 use order::EvictionOrder;
 
 pub(crate) use order::Policy;
-
-/// One in this many visits for victims drains the logs of all shards, not only the thread's
-/// own.
-const DRAIN_ALL: u32 = 8;
-
-/// The key that an order without blocks publishes.
-const NO_KEY: u64 = u64::MAX;
 
 /// What a store's eviction orders are made of.
 pub(crate) enum PolicySource {
@@ -155,18 +148,16 @@ pub(crate) type BuildOrder =
 pub(crate) struct Planes {
     /// A single one, or one for each shard.
     planes: Box<[Plane]>,
-    /// The key of each order's first victim, or [`NO_KEY`]. A hint.
-    keys: Box<[AtomicU64]>,
-    /// Counts drains, if there are several orders.
-    clock: CachePadded<AtomicU64>,
+    keys: Keys,
     places: Places,
+    /// Counts searches for victims once there are directives.
+    turns: CachePadded<AtomicU32>,
     /// What builds the orders that have not been needed yet, for this number of blocks.
     build: Option<BuildOrder>,
     block_count: usize,
     directives: Arc<Directives>,
     needs_all_updates: bool,
     cancelled: Cancelled,
-    hands_out_ahead: bool,
 }
 
 struct Plane {
@@ -207,7 +198,6 @@ impl Planes {
             (true, true) => Cancelled::Marked,
             (true, false) => Cancelled::Forgotten,
         };
-        let hands_out_ahead = first.hands_out_ahead();
         let is_sharded = orders > 1;
         let mut first = Some(first);
         let plane = |shard| {
@@ -226,15 +216,14 @@ impl Planes {
         };
         Self {
             planes: (0..orders).map(plane).collect(),
-            keys: (0..orders).map(|_| AtomicU64::new(NO_KEY)).collect(),
-            clock: CachePadded::new(AtomicU64::new(1)),
+            keys: Keys::new(orders),
             places: Places::new(if is_sharded { block_count } else { 0 }),
+            turns: CachePadded::new(AtomicU32::new(0)),
             build,
             block_count,
             directives,
             needs_all_updates,
             cancelled,
-            hands_out_ahead,
         }
     }
 
@@ -267,22 +256,15 @@ impl Planes {
         self.cancelled
     }
 
-    /// Returns whether victims may be popped ahead of need.
-    #[inline]
-    pub(crate) fn hands_out_ahead(&self) -> bool {
-        self.hands_out_ahead
+    /// Returns a plane, each of them in turn.
+    pub(crate) fn take_turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed) as usize % self.count()
     }
 
     /// Returns whether a thread holds a plane. A hint.
     #[inline]
     pub(crate) fn is_taken(&self, plane: usize) -> bool {
         self.planes[plane].order.is_taken()
-    }
-
-    /// Returns whether a thread holds one of the planes. A hint.
-    #[inline]
-    pub(crate) fn is_any_taken(&self) -> bool {
-        self.planes.iter().any(|plane| plane.order.is_taken())
     }
 
     /// Holds a plane, unless another thread does.
@@ -323,6 +305,7 @@ impl Planes {
             slots,
             logs,
             places: &self.places,
+            keys: &self.keys,
             directives: &self.directives,
         };
         Some(HeldPlane {
@@ -345,21 +328,19 @@ impl Planes {
         })
     }
 
-    /// Returns the plane whose order has published the smallest key, and that key, not counting those
-    /// whose bits are set in `except`; `None` if there is none with blocks.
+    /// Returns the plane whose shard has published the smallest key, not counting those whose bits are
+    /// set in `except`; `None` if nothing is listed or queued in the others.
     #[inline]
-    pub(crate) fn first(&self, except: u64) -> Option<(usize, u64)> {
-        let mut first = None;
-        let mut smallest = NO_KEY;
-        for (plane, key) in self.keys.iter().enumerate() {
-            // Acquire: pairs with the release by which it was published, so that whoever finds no
-            // block has seen all that were listed before.
-            let key = key.load(Ordering::Acquire);
-            if key < smallest && except & 1 << plane == 0 {
-                (first, smallest) = (Some(plane), key);
-            }
+    pub(crate) fn first(&self, except: u64) -> Option<usize> {
+        self.keys.first(except).map(|(plane, _)| plane)
+    }
+
+    /// Records that slots have been pushed onto the log of a shard.
+    #[inline]
+    pub(crate) fn note_queued(&self, shard: usize) {
+        if self.are_sharded() {
+            self.keys.note_queued(shard, self.directives.are_used());
         }
-        first.map(|plane| (plane, smallest))
     }
 }
 
@@ -382,11 +363,6 @@ impl HeldPlane<'_> {
     /// Returns whether this order lists a block.
     pub(crate) fn lists(&self, slot: u32) -> bool {
         self.order.lists(self.view, slot)
-    }
-
-    /// Counts a visit for victims. Returns whether this one drains the logs of all shards.
-    pub(crate) fn is_turn_to_drain_all(&mut self) -> bool {
-        self.order.count_turn().is_multiple_of(DRAIN_ALL)
     }
 
     /// Applies the updates of the log of this plane's shard, or of all logs if there is one plane.
@@ -421,14 +397,28 @@ impl HeldPlane<'_> {
         self.order.look_for_directives();
         let log = &self.view.logs[shard];
         if self.planes.are_sharded() {
-            if log.len() == 0 {
-                return;
-            }
-            // Relaxed: ticks need not agree with the order of anything else.
-            self.order.tick = self.planes.clock.fetch_add(1, Ordering::Relaxed);
-            self.has_changed = true;
+            return self.drain_own(log);
         }
         self.order.drain_log(self.view, log);
+    }
+
+    /// Applies the updates of the log of this plane's shard.
+    #[inline]
+    fn drain_own(&mut self, log: &ReleaseLog) {
+        let keys = &self.planes.keys;
+        let key = keys.take_queued(self.plane);
+        if log.len() == 0 {
+            return;
+        }
+        self.order.tick = keys.tick(key);
+        self.has_changed = true;
+        self.order.drain_log(self.view, log);
+        if log.len() > 0 {
+            match key {
+                Some(key) => keys.put_back_queued(self.plane, key),
+                None => self.planes.note_queued(self.plane),
+            }
+        }
     }
 
     /// Applies the directives that were announced, and ends those that have expired: as many as a
@@ -436,12 +426,6 @@ impl HeldPlane<'_> {
     pub(crate) fn apply_directives(&mut self) {
         self.has_changed = true;
         self.order.apply_directives(self.view);
-    }
-
-    /// Returns a prefetched victim to the order, with its current priority.
-    pub(crate) fn put_back(&mut self, slot: &Slot) {
-        self.has_changed = true;
-        self.order.put_back(self.view, slot);
     }
 
     /// Removes the next candidates from the order, as many as `candidates` has room for, and as long
@@ -455,7 +439,7 @@ impl HeldPlane<'_> {
     pub(crate) fn pop(&mut self, candidates: &mut [u32], except: u64) -> usize {
         let limit = if self.planes.are_sharded() {
             self.has_changed = true;
-            let others = self.planes.first(except | 1 << self.plane);
+            let others = self.planes.keys.first(except | 1 << self.plane);
             others.map_or(u64::MAX, |(_, key)| key)
         } else {
             u64::MAX
@@ -473,13 +457,8 @@ impl Drop for HeldPlane<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.has_changed && self.planes.are_sharded() {
-            let key = self.order.first_key().unwrap_or(NO_KEY);
-            let published = &self.planes.keys[self.plane];
-            // Relaxed: only the holder of the plane writes it.
-            if published.load(Ordering::Relaxed) != key {
-                // Release: pairs with the acquire in `first`.
-                published.store(key, Ordering::Release);
-            }
+            let first = self.order.first_key();
+            self.planes.keys.publish_first(self.plane, first);
         }
     }
 }

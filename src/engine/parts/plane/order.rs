@@ -8,11 +8,11 @@ use crate::policy::{First, PlainPolicy, SlotPolicy};
 use crate::sync::limits::DRAINED;
 
 use super::feed::{BySlot, Feed, Numbered, View};
+use super::keys::key;
 use super::numbers::{Numbers, Place};
 use super::prioritized::Prioritized;
 use crate::engine::parts::directives::Directives;
 use crate::engine::parts::release_log::ReleaseLog;
-use crate::engine::parts::slot::Slot;
 
 /// The eviction order of a plane.
 pub(crate) struct EvictionOrder {
@@ -22,8 +22,6 @@ pub(crate) struct EvictionOrder {
     /// The slots of cancelled releases that a drain has listed and takes out at its end. It has room
     /// for as many as a drain takes.
     cancelled: Vec<u32>,
-    /// The number of times the plane was held for victims.
-    turns: u32,
     /// The tick of blocks that are listed now.
     pub(super) tick: u64,
     directives: Arc<Directives>,
@@ -52,7 +50,6 @@ impl EvictionOrder {
             policy: Policy::Plain(policy),
             numbers,
             cancelled: Vec::with_capacity(2 * DRAINED as usize),
-            turns: 0,
             tick: 0,
             directives,
         }
@@ -64,7 +61,6 @@ impl EvictionOrder {
             policy: Policy::Unbuilt,
             numbers: None,
             cancelled: Vec::new(),
-            turns: 0,
             tick: 0,
             directives,
         }
@@ -86,12 +82,6 @@ impl EvictionOrder {
     /// Gives up the policy, which may be user code, when the store ends.
     pub(super) fn end(&mut self) -> Policy {
         std::mem::replace(&mut self.policy, Policy::Ended)
-    }
-
-    /// Counts a visit for victims, and returns how many there have been.
-    pub(super) fn count_turn(&mut self) -> u32 {
-        self.turns = self.turns.wrapping_add(1);
-        self.turns
     }
 
     // ---- draining ----
@@ -160,10 +150,11 @@ impl EvictionOrder {
 
     // ---- priorities ----
 
-    /// Switches to a policy that knows priorities if the first directive has been given.
+    /// Switches to a policy that knows priorities if the first directive had been given when the plane
+    /// was held, so that there is room for them.
     #[inline]
     pub(super) fn look_for_directives(&mut self) {
-        if matches!(self.policy, Policy::Plain(_)) && self.directives.are_used() {
+        if matches!(self.policy, Policy::Plain(_)) && self.directives.has_room(self.shard()) {
             self.begin_priorities();
         }
     }
@@ -187,23 +178,6 @@ impl EvictionOrder {
         match &mut self.policy {
             Policy::Prioritized(prioritized) => Some(prioritized),
             _ => None,
-        }
-    }
-
-    /// Returns a prefetched victim to the order, with its current priority.
-    pub(super) fn put_back(&mut self, view: View<'_>, slot: &Slot) {
-        let number = match &mut self.numbers {
-            None => slot.id(),
-            // It was popped before everything that is listed.
-            Some(numbers) => match numbers.number(view.places, slot.id(), 0) {
-                Ok(number) => number,
-                // It has been released since.
-                Err(_) => return,
-            },
-        };
-        let directives = Arc::clone(&self.directives);
-        if let Some(prioritized) = self.begin_priorities() {
-            prioritized.put_back(&directives, (slot, number));
         }
     }
 
@@ -302,13 +276,4 @@ fn place_in<'a>(numbers: Option<&'a Numbers>, view: View<'a>) -> impl Fn(u32) ->
             numbers.place(view.places, slot)
         })
     }
-}
-
-/// The bits of a key that hold a tick.
-const TICK_BITS: u32 = 48;
-
-/// Returns the key of a block by which the first victims of several orders are compared: the
-/// smallest goes first.
-fn key(class: u16, tick: u64) -> u64 {
-    u64::from(class) << TICK_BITS | tick & ((1 << TICK_BITS) - 1)
 }

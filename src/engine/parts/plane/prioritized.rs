@@ -65,13 +65,6 @@ impl Prioritized {
         self.apply_directive(directives, (slot, number), seen);
     }
 
-    /// Returns a prefetched victim to the order, with its current priority.
-    pub(super) fn put_back(&mut self, directives: &Directives, (slot, number): (&Slot, u32)) {
-        let (hash, level) = (slot.hash(), slot.level());
-        self.policy.put_back(number, hash, level);
-        self.apply_directive(directives, (slot, number), slot.word());
-    }
-
     pub(super) fn remove(&mut self, number: u32) {
         self.policy.remove(number);
         self.deadlines.forget(number);
