@@ -88,7 +88,25 @@ impl Worker {
 
 /// Threads of different shards, if there are two.
 fn workers() -> [Worker; 2] {
-    [Worker::new(), Worker::new()]
+    let first = Worker::new();
+    for _ in 0..256 {
+        let second = Worker::new();
+        if are_of_different_shards(&first, &second) {
+            return [first, second];
+        }
+    }
+    [first, Worker::new()]
+}
+
+/// Finds out whether two threads push onto the same release log: then it is drained when the first has
+/// released 63 blocks and the second one more.
+fn are_of_different_shards(first: &Worker, second: &Worker) -> bool {
+    let manager = manager(BLOCKS, "lru");
+    let mut held: Vec<_> = (0..64).map(|n| register(&manager, hash(n))).collect();
+    let last = held.pop();
+    first.run(move || held.into_iter().for_each(drop));
+    second.run(move || drop(last));
+    manager.audit().expect("no other thread uses it").queued > 0
 }
 
 /// What was released first goes first, whichever thread has released it.
@@ -97,28 +115,39 @@ fn what_another_thread_has_released_before_goes_first() {
     for policy in ORDERS {
         let [first, second] = workers();
         let manager = manager(BLOCKS, policy);
-        let of = Arc::clone(&manager);
-        let mut held = first.run(move || {
-            let numbers = 0..BLOCKS as u64;
-            numbers.map(|n| register(&of, hash(n))).collect::<Vec<_>>()
-        });
-        for (from, worker) in [(118, &first), (58, &second), (28, &first), (0, &second)] {
-            let some = held.split_off(from);
-            worker.run(move || drop(some));
-        }
+        let mut held: Vec<_> = (0..BLOCKS as u64)
+            .map(|n| register(&manager, hash(n)))
+            .collect();
+        let newer = held.split_off(10);
+        first.run(move || held.into_iter().for_each(drop));
+        second.run(move || newer.into_iter().for_each(drop));
         let of = Arc::clone(&manager);
         let evicted = second.run(move || evict(&of, BLOCKS));
-        let expected: Vec<u64> = (118..128)
-            .chain(58..118)
-            .chain(28..58)
-            .chain(0..28)
+        let expected: Vec<u64> = (0..BLOCKS as u64).collect();
+        assert_eq!(numbers(&evicted), expected, "{policy}");
+        manager.audit().unwrap();
+    }
+}
+
+/// So does what has a low priority, although its thread released something else before.
+#[test]
+fn what_is_queued_with_a_low_priority_goes_first() {
+    for policy in ORDERS {
+        let [first, second] = workers();
+        let manager = manager(BLOCKS, policy);
+        let mut held: Vec<_> = (0..BLOCKS as u64)
+            .map(|n| register(&manager, hash(n)))
             .collect();
-        // A log that has not been drained keeps the key of what came to it first.
-        let mut in_logs = numbers(&evicted);
-        in_logs[..10].sort_unstable();
-        assert_eq!(in_logs[..10], expected[..10], "{policy}");
-        in_logs.sort_unstable();
-        assert_eq!(in_logs, (0..128).collect::<Vec<u64>>());
+        let (low, other) = (held.pop().unwrap(), held.pop().unwrap());
+        second.run(move || held.into_iter().for_each(drop));
+        let of = Arc::clone(&manager);
+        let evicted = first.run(move || {
+            drop(other);
+            low.set_retention(Retention::new(Priority::LOWEST));
+            drop(low);
+            evict(&of, 2)
+        });
+        assert_eq!(numbers(&evicted), [BLOCKS as u64 - 1, 0], "{policy}");
         manager.audit().unwrap();
     }
 }
@@ -154,32 +183,36 @@ fn a_child_goes_before_its_parent() {
 /// A priority that has expired is noticed, although no thread of the shard comes by.
 #[test]
 fn what_has_expired_in_another_shard_is_evicted_in_its_turn() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let shards = cores.next_power_of_two().min(64);
+    // More than may be evicted before that.
+    let half = 2 * shards + 62;
     for policy in ["lru", "multi-lru", "lineage-tick"] {
         let [first, second] = workers();
-        let manager = manager(BLOCKS, policy);
-        let of = Arc::clone(&manager);
-        first.run(move || {
-            let held: Vec<_> = (0..64).map(|n| register(&of, hash(n))).collect();
-            let highest = Retention::new(Priority::HIGHEST);
-            for block in held {
-                block.set_retention(highest.for_duration(Duration::from_millis(10)));
-            }
-        });
-        let of = Arc::clone(&manager);
-        second.run(move || {
-            let held: Vec<_> = (64..128).map(|n| register(&of, hash(n))).collect();
-            drop(held);
-        });
-        thread::sleep(Duration::from_millis(50));
-        let of = Arc::clone(&manager);
-        let evicted = second.run(move || evict(&of, 40));
-        let evicted = numbers(&evicted);
-        let shards = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(64);
-        let late = evicted.iter().filter(|&&number| number >= 64).count();
-        assert!(late <= 2 * shards, "{policy}: {evicted:?}");
-        manager.audit().unwrap();
+        for [expires, stays] in [[&first, &second], [&second, &first]] {
+            let manager = manager(2 * half, policy);
+            let of = Arc::clone(&manager);
+            expires.run(move || {
+                let held: Vec<_> = (0..half as u64).map(|n| register(&of, hash(n))).collect();
+                let highest = Retention::new(Priority::HIGHEST);
+                for block in held {
+                    block.set_retention(highest.for_duration(Duration::from_millis(10)));
+                }
+            });
+            let of = Arc::clone(&manager);
+            stays.run(move || {
+                let numbers = half as u64..2 * half as u64;
+                let held: Vec<_> = numbers.map(|n| register(&of, hash(n))).collect();
+                held.into_iter().for_each(drop);
+            });
+            thread::sleep(Duration::from_millis(50));
+            let of = Arc::clone(&manager);
+            let evicted = stays.run(move || evict(&of, half));
+            let evicted = numbers(&evicted);
+            let late = evicted.iter().filter(|&&number| number >= half as u64);
+            assert!(late.count() <= shards + 1, "{policy}: {evicted:?}");
+            manager.audit().unwrap();
+        }
     }
 }
 

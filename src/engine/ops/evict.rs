@@ -24,8 +24,8 @@
 //!
 //! # What does it cost?
 //!
-//! A look at the published keys of all shards for each plane that is held, of which there are at most
-//! [`VISITS`] for a batch; a drain of up to 128 queued updates each (logs rarely have more than 64, see
+//! Two looks at the published keys of all shards for each plane that is held, of which there are at most
+//! [`VISITS`] for a batch, and one for each shard; a drain of up to 128 queued updates each (logs rarely have more than 64, see
 //! `drain`); one step of the policy per victim (see [`policy`](crate::policy)), and per candidate that is
 //! passed over; and one exchange per victim. With directives, also a visit to each order to which some
 //! were announced, and to one more. Nothing waits for a lock: if planes are held, [`Store::evict`] may
@@ -53,8 +53,8 @@ pub(super) const PASSED_OVER: u32 = 4 * CANDIDATES as u32;
 /// too.
 const PASSED_OVER_BY_BATCH: u32 = 64;
 
-/// The most planes that are held, one after another, to pop candidates. If these have yielded too few,
-/// as where the blocks of many shards take turns, the next batch goes on.
+/// The most planes, besides one visit to each, that are held to pop candidates. If these yield too few,
+/// for example because many shards hold similarly old blocks, the next batch continues.
 const VISITS: usize = 64;
 
 impl Store {
@@ -100,8 +100,8 @@ impl Store {
         false
     }
 
-    /// Pops the next candidates, at least one if there are any, and prefetches their slots. Returns how
-    /// many there were: none if other threads hold the planes.
+    /// Pops the next candidates, and prefetches their slots. Returns how many there were: none if other
+    /// threads hold the planes that have any.
     fn candidates(&self, home: usize, candidates: &mut [u32]) -> usize {
         let found = if self.planes.are_sharded() {
             self.candidates_of_all(candidates)
@@ -125,10 +125,10 @@ impl Store {
         } else {
             plane.drain_log(home);
         }
-        let mut found = plane.pop(candidates, 0);
+        let mut found = plane.pop(candidates, 0, 0);
         if found < candidates.len() {
             plane.drain();
-            found += plane.pop(&mut candidates[found..], 0);
+            found += plane.pop(&mut candidates[found..], 0, 0);
         }
         step!(VictimsPopped);
         found
@@ -141,15 +141,17 @@ impl Store {
             self.apply_announced();
         }
         let mut found = 0;
-        // One bit for each plane that another thread holds.
-        let mut held_up = 0;
-        for _ in 0..VISITS {
-            let Some(at) = self.planes.first(held_up) else {
+        // One bit for each plane that another thread holds, and for each whose log has been drained: if
+        // others push onto it meanwhile, that is for later searches.
+        let (mut held_up, mut drained) = (0, 0);
+        for _ in 0..self.planes.count() + VISITS {
+            let Some(at) = self.planes.first(held_up, drained) else {
                 break;
             };
             if let Some(mut plane) = self.try_hold(at) {
                 plane.drain();
-                found += plane.pop(&mut candidates[found..], held_up);
+                drained |= 1 << at;
+                found += plane.pop(&mut candidates[found..], held_up, drained);
                 step!(VictimsPopped);
             } else {
                 held_up |= 1 << at;
@@ -174,7 +176,9 @@ impl Store {
                 }
             }
         }
-        self.apply_directives(turn);
+        if self.planes.has_any(turn) {
+            self.apply_directives(turn);
+        }
     }
 
     /// Vacates up to `max` blocks without the plane, by looking at the slots. Returns how many it

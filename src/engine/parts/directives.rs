@@ -335,6 +335,29 @@ impl Directives {
         Some(unsafe { table.announced[order].push_run(slot.id(), link, 1) })
     }
 
+    /// Announces the slot of a block of this generation to the order of the shard that has released it,
+    /// if the block has a directive. Only for the holder of a plane that has just listed the block
+    /// without it.
+    #[cold]
+    pub(crate) fn announce_again(&self, slot: &Slot, generation: u32) {
+        let Some(table) = self.table.get() else {
+            return;
+        };
+        let at = &table.words[slot.id() as usize];
+        // An exchange, for the reason given in `in_force`.
+        let word = DirectiveWord(at.fetch_or(0, Ordering::AcqRel));
+        if word.of(generation).is_none() {
+            return;
+        }
+        let order = slot.shard() % self.orders;
+        let before = at.fetch_or(DirectiveWord::ANNOUNCED, Ordering::AcqRel);
+        if !DirectiveWord(before).is_announced() {
+            let link = &table.next_announced[slot.id() as usize];
+            // SAFETY: the mark has been set just now.
+            unsafe { table.announced[order].push_run(slot.id(), link, 1) };
+        }
+    }
+
     /// Returns whether slots are announced to an order. A hint.
     pub(crate) fn are_announced(&self, order: usize) -> bool {
         let table = self.table.get();

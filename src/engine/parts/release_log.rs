@@ -112,6 +112,12 @@ impl ReleaseLog {
         self.0.stack.depth()
     }
 
+    /// Returns whether the log is empty, in the order of all pushes and drains: see
+    /// [`SlotStack::is_empty_in_order`].
+    pub(crate) fn is_empty_in_order(&self) -> bool {
+        self.0.stack.is_empty_in_order()
+    }
+
     /// Returns whether a thread that has pushed `count` slots, or has found so many queued, is the
     /// one that drains the log: always, unless the log is longer than a drain takes.
     #[cold]

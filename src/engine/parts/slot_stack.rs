@@ -92,9 +92,15 @@ impl SlotStack {
         Head::of(self.head.load(Ordering::Relaxed)).depth
     }
 
+    /// Returns whether the stack is empty, by an exchange of its head that changes nothing: all pushes
+    /// that come later see what this thread did before.
+    pub(crate) fn is_empty_in_order(&self) -> bool {
+        Head::of(self.head.fetch_or(0, Ordering::AcqRel)).depth == 0
+    }
+
     /// Takes slots off the stack, up to `max` and those that are pushed meanwhile, the latest, and
-    /// reverses their links, so that they can be followed in the order of the pushes. Calls `look` with each slot, the latest first.
-    /// Returns the one of them that was pushed first, or [`NIL`] if the stack was empty.
+    /// reverses their links, so that they can be followed in the order of the pushes. Calls `look` with each
+    /// slot, the latest first. Returns the one of them that was pushed first, or [`NIL`] if the stack was empty.
     ///
     /// Only one thread at a time may do this.
     #[inline(always)]
@@ -125,7 +131,8 @@ impl SlotStack {
             return Head::EMPTY;
         }
         // Acquire, here and below: pairs with the release of every push on the stack, since each
-        // of them has exchanged the head that the push below it wrote.
+        // of them has exchanged the head that the push below it wrote. Release: a push that follows sees
+        // what this thread did before.
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             let Head { top, depth } = Head::of(head);
@@ -143,7 +150,7 @@ impl SlotStack {
                 match self.head.compare_exchange_weak(
                     head,
                     left.word(),
-                    Ordering::Acquire,
+                    Ordering::AcqRel,
                     Ordering::Acquire,
                 ) {
                     Ok(_) => {

@@ -46,7 +46,7 @@ impl Band {
         Self(priority.get() + shift)
     }
 
-    /// Returns one of nine bands for blocks with the default priority, the lowest being
+    /// Returns one of eight bands for blocks with the default priority, the lowest being
     /// number 0.
     pub(crate) fn of_default(number: u8) -> Self {
         debug_assert!(number < Self::DEFAULTS);

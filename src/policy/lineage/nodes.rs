@@ -217,11 +217,9 @@ impl Nodes {
     #[inline]
     fn hash(&self, key: u64) -> usize {
         let product = u128::from(key ^ self.seeds[0]) * u128::from(self.seeds[1]);
-        // The lowest bits decide. Those of the lower half differ for keys that count up, and those of
-        // the upper half depend on all bits of the key. But both go up in equal steps for keys that do;
-        // some other bits of both, in other steps.
+        // Of keys that count up, both halves do, too. So both are mixed once more.
         let folded = product as u64 ^ (product >> 64) as u64;
-        (folded ^ folded >> 32) as usize
+        ((folded ^ folded >> 32).wrapping_mul(self.seeds[1]) >> 32) as usize
     }
 
     #[inline]

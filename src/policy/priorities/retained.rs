@@ -32,8 +32,8 @@ pub(crate) struct Retained<P> {
     /// The order of the blocks that have not been moved yet.
     before: P,
     has_moved_all: bool,
-    /// The numbers of blocks that were moved and released so far: the numbers of their places in the
-    /// bands above.
+    /// The numbers of blocks that were moved and released so far, which are the numbers of their places
+    /// in their bands.
     were_moved: u64,
     were_released: u64,
 }

@@ -44,12 +44,16 @@ impl Listed for dyn PlainPolicy {
     #[inline(always)]
     fn list(
         &mut self,
-        _directives: &Directives,
-        (_, number): (&Slot, u32),
-        _seen: Word,
+        directives: &Directives,
+        (slot, number): (&Slot, u32),
+        seen: Word,
         (hash, level): (SequenceHash, u8),
     ) {
         self.insert(number, hash, level);
+        if directives.are_used() {
+            // The first directive has been given since the plane was held.
+            directives.announce_again(slot, seen.generation());
+        }
     }
 
     #[inline(always)]

@@ -19,7 +19,7 @@
 //! one per [shard](crate::engine::store), if the policy allows
 //! ([`PolicySpec::is_sharded`](crate::policy::PolicySpec::is_sharded)). A block that is released goes
 //! through the log of the releasing thread's shard into the order of that shard. Each shard publishes
-//! [keys](keys) for the first victim of its order and for what is queued on its log. A thread that needs
+//! [`keys`] for the first victim of its order and for what is queued on its log. A thread that needs
 //! victims
 //!
 //! 1. holds the plane whose shard has the smallest key, unless another thread does, and drains its log;
@@ -39,12 +39,13 @@
 //! the first of all. It may be ahead of
 //!
 //! * the blocks of orders that other threads hold at that moment, from which they pop;
-//! * blocks that were released earlier, but while the logs of both shards had something queued: fewer
-//!   than 64 blocks per shard, unless planes are held for long.
+//! * blocks that were released earlier, but while both logs had something queued. So at most 127 blocks
+//!   of a shard go too early, unless its plane is held for long: those that came to a log before it was
+//!   drained, each of which may be ahead of what others have released since the log began to fill.
 //!
 //! A *leaf* is a block without inactive children among those that the same order lists. Whoever uses a
-//! child has used its parent with it. So a child in another order was released earlier than its
-//! parent, or at about the same time, and therefore goes first, or is not kept for long.
+//! child has used its parent with it. So a child in another order was, as a rule, released earlier than
+//! its parent, and goes first; not if it was given a higher priority.
 //!
 //! # Which order lists a block?
 //!
@@ -329,10 +330,16 @@ impl Planes {
     }
 
     /// Returns the plane whose shard has published the smallest key, not counting those whose bits are
-    /// set in `except`; `None` if nothing is listed or queued in the others.
+    /// set in `except`, nor what is queued on the logs of those in `drained`; `None` if there is nothing
+    /// else.
     #[inline]
-    pub(crate) fn first(&self, except: u64) -> Option<usize> {
-        self.keys.first(except).map(|(plane, _)| plane)
+    pub(crate) fn first(&self, except: u64, drained: u64) -> Option<usize> {
+        self.keys.first(except, drained).map(|(plane, _)| plane)
+    }
+
+    /// Returns whether something is listed or queued in the shard of a plane, if each has its own.
+    pub(crate) fn has_any(&self, plane: usize) -> bool {
+        self.keys.has_any(plane)
     }
 
     /// Records that slots have been pushed onto the log of a shard.
@@ -350,7 +357,6 @@ pub(crate) struct HeldPlane<'a> {
     plane: usize,
     view: View<'a>,
     has_changed: bool,
-    /// The last field: dropped after the key has been published.
     order: TryLockGuard<'a, EvictionOrder>,
 }
 
@@ -407,11 +413,12 @@ impl HeldPlane<'_> {
     fn drain_own(&mut self, log: &ReleaseLog) {
         let keys = &self.planes.keys;
         let key = keys.take_queued(self.plane);
-        if log.len() == 0 {
+        self.has_changed |= key.is_some();
+        if log.len() == 0 && (key.is_none() || log.is_empty_in_order()) {
             return;
         }
-        self.order.tick = keys.tick(key);
         self.has_changed = true;
+        self.order.tick = keys.tick(key);
         self.order.drain_log(self.view, log);
         if log.len() > 0 {
             match key {
@@ -429,17 +436,17 @@ impl HeldPlane<'_> {
     }
 
     /// Removes the next candidates from the order, as many as `candidates` has room for, and as long
-    /// as no order whose bit is not set in `except` has published a smaller key. Returns how many there
-    /// were.
+    /// as no other shard has published a smaller key, as [`Planes::first`] sees it. Returns how many
+    /// there were.
     ///
     /// The caller vacates them, in this order, after it has released the plane: so their cache
     /// lines arrive while others may use the plane. A candidate that has become active again
     /// without the policy's knowledge is not a victim; its last unpin queues it again.
     #[inline]
-    pub(crate) fn pop(&mut self, candidates: &mut [u32], except: u64) -> usize {
+    pub(crate) fn pop(&mut self, candidates: &mut [u32], except: u64, drained: u64) -> usize {
         let limit = if self.planes.are_sharded() {
             self.has_changed = true;
-            let others = self.planes.keys.first(except | 1 << self.plane);
+            let others = self.planes.keys.first(except | 1 << self.plane, drained);
             others.map_or(u64::MAX, |(_, key)| key)
         } else {
             u64::MAX

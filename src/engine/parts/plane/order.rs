@@ -269,7 +269,7 @@ impl EvictionOrder {
     }
 }
 
-/// Returns a function that returns where a block is listed, as [`EvictionOrder::place`] does.
+/// Returns a function that returns where a block is listed: here, if blocks are known by their slots.
 fn place_in<'a>(numbers: Option<&'a Numbers>, view: View<'a>) -> impl Fn(u32) -> Place + 'a {
     move |slot| {
         numbers.map_or(Place::Here(slot), |numbers| {
