@@ -83,11 +83,13 @@
 //! | the announced mark is cleared after the directive was read | `plane::two_directives_and_a_drain` |
 //! | a directive is not announced | `plane::a_directive_a_release_and_a_drain` |
 //! | a block is listed without a look at its directive | `plane::a_directive_a_release_and_a_drain` |
+//! | a drain does not forward a block that another order lists | `shards::a_release_is_applied_while_the_use_before_it_is` |
+//! | a directive is read by a load when its block is listed | `shards::a_directive_is_announced_to_one_order_while_the_other_lists_the_block` |
+//! | a drain that has taken the key of a log trusts a load that finds the log empty | `shards::two_releases_of_a_shard_and_a_drain` |
 //! | a match without a credit | `lifecycle::match_against_eviction_lru` |
 //! | a credit is returned before its block | `lifecycle::match_against_eviction_lru` |
 //! | a last unpin does not queue the slot | `lifecycle::release_against_release` |
 //! | a check for presence does not check the tenancy | `lifecycle::a_presence_check_meets_a_block_that_is_only_staged` |
-//! | lineage drains only the log of its shard | `lifecycle::leaves_first` |
 //! | the place of an event is filled relaxed, or its state is read relaxed | `events::values_are_drained_once_and_in_order` |
 //! | a pusher whose place is passed over is not counted among the users of the segment | `events::values_are_drained_once_and_in_order` |
 //! | a segment is pushed, claimed or drained relaxed | `events::values_are_drained_once_and_in_order` |
@@ -102,7 +104,8 @@
 //! * `vacate` without release: the stores and exchanges of the next tenancy publish themselves.
 //! * The stack of announced slots relaxed, or the announced mark cleared relaxed: with one slot
 //!   there is no link to be read, and the exchanges of the mark are in one order anyway.
-//! * A directive read relaxed: the plane is released and taken in order.
+//! * A push onto a release log without acquire: too few preemptions are explored for a drain to clear
+//!   the key of the log in between.
 //! * A summary bit that is cleared late, or in spite of its neighbours: takers correct both, at
 //!   the cost of a detour.
 //!
