@@ -129,8 +129,13 @@ const PREEMPTIONS: usize = 2;
 
 /// Explores all interleavings of a model, and prints how many runs that took.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_up_to(PREEMPTIONS, model);
+}
+
+/// Explores the interleavings of a model with up to this number of preemptions.
+fn explore_up_to(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 100_000;
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&runs);
