@@ -101,8 +101,9 @@
 //!
 //! * *Without directives*: a branch per block that is put into the order.
 //! * *The first directive* allocates 53 bytes per block of the manager, most of which the system
-//!   provides when they are used. From then on, with LRU, each thread takes victims from the order
-//!   one allocation at a time, not some ahead of need.
+//!   provides when they are used. Each further shard of the threads reserves address space for the
+//!   priorities of its own order, and uses memory for as many blocks as it lists. From then on, a search
+//!   for victims also visits the orders to which directives were announced, and one more, in turn.
 //! * *Giving a directive* takes at most two atomic exchanges, unless threads contend, no lock,
 //!   and a lookup if the block is given by hash. Matching and dropping blocks are unaffected.
 //! * *Inactive blocks with directives* are kept in lists, one per priority, and their deadlines on a

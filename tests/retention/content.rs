@@ -65,16 +65,14 @@ fn a_directive_ends_with_its_content() {
     }
 }
 
-/// Victims taken ahead of need before the first directive are returned to the order, with the
-/// directives given to them since.
+/// The next victims get the first directives, in an order from which victims have been taken already.
 #[test]
-fn the_first_directives_are_for_victims_taken_ahead_of_need() {
+fn the_first_directives_are_for_the_next_victims() {
     let manager = manager(200, Builder::with_lru_backend);
     let hashes: Vec<_> = (0..200).map(hash).collect();
     cache(&manager, &hashes);
     let (_first, evicted) = evict(&manager, 1);
     assert_eq!(evicted, hashes[..1]);
-    // The next victims have been taken ahead of need by now.
     assert_eq!(manager.set_retention(&hashes[1..25], .., priority(100)), 24);
     let (_rest, evicted) = evict(&manager, 199);
     assert_eq!(evicted[..175], hashes[25..]);

@@ -28,7 +28,7 @@ fn lower_priorities_go_first() {
     }
 }
 
-/// Victims taken ahead of need are returned to the order.
+/// Victims have been taken, and blocks released, before there are priorities.
 #[test]
 fn the_first_directive_finds_an_order_in_motion() {
     for &policy in BuiltInPolicy::ALL {

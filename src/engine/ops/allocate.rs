@@ -17,7 +17,8 @@
 //! * Blocks from the freelist: one exchange for the credits, plus about one per freelist word,
 //!   each of which yields up to 64 blocks.
 //! * Victims: three exchanges per block (its word, its link, which is marked dead, and the
-//!   cell that led to it), plus one try-lock of the plane per batch of up to 64.
+//!   cell that led to it), plus, per batch of up to 64, a try-lock for each plane whose shard has
+//!   victims that come first, and a look at the published keys of all shards before each.
 //! * The wait for a plane that another thread holds: some 40 microseconds of the thread's own
 //!   running time, divided between pauses and yields.
 //! * A search: as many slots as it has to pass until it has found its blocks; all of them, and

@@ -8,7 +8,8 @@
 //!
 //! # What does it cost?
 //!
-//! A push: one exchange, for up to 64 slots. The application of up to 128 updates, once for each
+//! A push: one exchange, for up to 64 slots, and two more if the log has no key: if it is the first since
+//! a drain. The application of up to 128 updates, once for each
 //! 64 that are pushed, or are to be pushed and found queued; each is one step of the policy. Nothing
 //! is allocated, except by a user's own policy.
 //!

@@ -22,7 +22,9 @@
 //! # What does it cost?
 //!
 //! One exchange for one of several pins; three for the last pin of a primary (the word, the
-//! release log, the credit). No lock, no allocation and no wait in these cases. A release also
+//! release log, the credit). The first release after a drain also publishes a key for the log: an
+//! exchange of a clock that all shards share, and one of the key. No lock, no allocation and no wait in
+//! these cases. A release also
 //! *tries* to take the policy plane, and applies what is queued, if the slot is still queued
 //! from an earlier release, or if the home shard's release log holds cancelled releases or has
 //! become too long (see `drain`).

@@ -164,10 +164,9 @@ impl EvictionOrder {
         self.numbers.as_ref().map_or(0, Numbers::shard)
     }
 
-    /// Turns the policy into one that knows priorities, if it is not one yet. Returns it, unless
-    /// the store has ended.
+    /// Turns a plain policy into one that knows priorities.
     #[cold]
-    fn begin_priorities(&mut self) -> Option<&mut Prioritized> {
+    fn begin_priorities(&mut self) {
         self.policy = match std::mem::replace(&mut self.policy, Policy::Ended) {
             Policy::Plain(policy) => {
                 let room = self.directives.take_room(self.shard());
@@ -175,10 +174,6 @@ impl EvictionOrder {
             }
             other => other,
         };
-        match &mut self.policy {
-            Policy::Prioritized(prioritized) => Some(prioritized),
-            _ => None,
-        }
     }
 
     /// Applies the directives that were announced, and ends those that have expired: as many as a
